@@ -1,0 +1,117 @@
+"""The error tree: every error that this package raises on purpose.
+
+::
+
+    ExperimentError                 catch this to catch all of them
+    ├── SpecError                   what was asked for is wrong: file, line, key and what to do
+    │   ├── SpaceError              a distribution's text or arguments
+    │   └── ParameterError          an unknown, missing or ill-typed parameter
+    ├── CaptureError                a notebook value that can't be sent to a trial
+    ├── MetricError                 a returned value that isn't metrics, or a metric that never came
+    ├── StoreError                  the tracking store can't be reached or read
+    │   └── RunNotFoundError        no run, or more than one, has that id
+    ├── ExecutorError               the slots (Ray) can't be had
+    └── TaskError                   the user's code did not succeed; carries its record's status
+        ├── CellFailedError         a notebook's cell raised; the kernel's own traceback comes along
+        ├── TaskTimeoutError        it took longer than its time limit
+        └── TaskDiedError           its process or kernel ended without a word (a signal, out of memory)
+
+All of them pickle, so that they can come back from another process.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ExperimentError(Exception):
+    """The root of this package's errors."""
+
+
+class SpecError(ExperimentError):
+    """What was asked for is wrong.
+
+    Args:
+        problem: What is wrong and what to do, in a sentence.
+        file: The file it stands in, if any.
+        line: The line in that file, counted from 1.
+        key: The dotted key, such as ``metric.direction``.
+    """
+
+    def __init__(self, problem: str, file: str | None = None, line: int | None = None, key: str | None = None) -> None:
+        super().__init__(problem, file, line, key)
+        self.problem = problem
+        self.file = file
+        self.line = line
+        self.key = key
+
+    def __str__(self) -> str:
+        where = self.file or ""
+        if self.line is not None:
+            where += f":{self.line}" if where else f"line {self.line}"
+        return ": ".join(part for part in (where, self.key, self.problem) if part)
+
+
+class SpaceError(SpecError):
+    """A distribution can't be read, or its arguments make no sense."""
+
+
+class ParameterError(SpecError):
+    """A parameter is unknown, missing, or of the wrong type."""
+
+
+class CaptureError(ExperimentError):
+    """A value that a cell reads can't be sent to another process."""
+
+
+class MetricError(ExperimentError):
+    """A value that should be metrics isn't, or the metric to optimise never came."""
+
+
+class StoreError(ExperimentError):
+    """The tracking store can't be reached or read."""
+
+
+class RunNotFoundError(StoreError):
+    """No run, or more than one, answers to an id."""
+
+
+class ExecutorError(ExperimentError):
+    """The slots that tasks run in can't be had."""
+
+
+class TaskError(ExperimentError):
+    """The user's code did not succeed."""
+
+
+class CellFailedError(TaskError):
+    """A cell of a headless notebook raised.
+
+    Args:
+        name: The exception's type.
+        message: Its message.
+        traceback: The traceback as the kernel printed it, without colours.
+    """
+
+    def __init__(self, name: str, message: str, traceback: str) -> None:
+        super().__init__(name, message, traceback)
+        self.name, self.message, self.traceback = name, message, traceback
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.message}"
+
+
+class TaskTimeoutError(TaskError):
+    """A task took longer than its time limit and was stopped."""
+
+
+class TaskDiedError(TaskError):
+    """A task's process or kernel ended without an outcome: a signal, or out of memory."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the known word closest to `word`, or an empty string."""
+    by_lower = {name.lower(): name for name in known}
+    found = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
+    return f"; did you mean {by_lower[found[0]]!r}?" if found else ""
