@@ -1,0 +1,231 @@
+"""Spec files: YAML or JSON to a spec, and back.
+
+An error names the file, the line, the key and the nearest valid key.
+"""
+
+from __future__ import annotations
+
+import glob
+import io
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ruamel.yaml import YAML
+from ruamel.yaml.constructor import SafeConstructor
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from ml_experiment_nb.errors import SpecError, nearest
+from ml_experiment_nb.specs import (
+    Experiment,
+    Group,
+    Job,
+    Notebook,
+    Script,
+    Target,
+    spec_from_mapping,
+    to_mapping,
+)
+
+Spec = TypeVar("Spec", bound=Job)
+
+SUFFIXES = (".yaml", ".yml", ".json")
+
+
+def read_spec(path: str | Path) -> Job | Experiment | Group:
+    """Read the spec in a YAML or JSON file.
+
+    Args:
+        path: The file. The paths in it are relative to its ``root_path``, and that to the file's own folder.
+
+    Returns:
+        The spec with an absolute ``root_path``. A script or notebook that is found in the current directory
+        only has an absolute path too.
+
+    Raises:
+        SpecError: The file can't be read, it is no spec, or a file that it names isn't there.
+    """
+    path = Path(path)
+    lines: dict[str, int] = {}
+    try:
+        data, lines = _parsed(_text(path), is_json=path.suffix.lower() == ".json")
+        return _located(spec_from_mapping(data), path.absolute().parent)
+    except SpecError as error:
+        line = error.line if error.line is not None else _line_of(error.key, lines)
+        key = "run" if error.key and error.key.startswith("run[") else error.key
+        raise type(error)(error.problem, file=str(path), line=line, key=key) from None
+
+
+def write_spec(spec: Job, path: str | Path) -> None:
+    """Write `spec` so that `read_spec` reads it back; the suffix says whether as YAML or as JSON.
+
+    Raises:
+        SpecError: The suffix is another one, or the file can't be written.
+    """
+    path = Path(path)
+    _check_suffix(path)
+    if spec.root_path == str(path.absolute().parent.resolve()):
+        spec = spec.model_copy(update={"root_path": None})
+    if path.suffix.lower() == ".json":
+        text = json.dumps(to_mapping(spec), indent=2, ensure_ascii=False) + "\n"
+    else:
+        text = spec_text(spec)
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise SpecError(f"can't be written: {error.strerror}", file=str(path)) from error
+
+
+def spec_text(spec: Job) -> str:
+    """Give `spec` as YAML."""
+    stream = io.StringIO()
+    _parser().dump(to_mapping(spec), stream)
+    return stream.getvalue()
+
+
+# --- text ---
+
+_KINDS = {list: "list", str: "text", int: "number", float: "number", bool: "truth value"}
+
+
+def _check_suffix(path: Path) -> None:
+    if path.suffix.lower() not in SUFFIXES:
+        raise SpecError(f"a spec's file ends in {', '.join(SUFFIXES)}, not {path.suffix!r}", file=str(path))
+
+
+def _text(path: Path) -> str:
+    if path.is_dir():
+        raise SpecError("is a folder: name the spec's file in it")
+    if not path.exists():
+        siblings = [file.name for file in path.parent.glob("*")]
+        raise SpecError(f"there is no such file{nearest(path.name, siblings)}")
+    _check_suffix(path)
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SpecError(f"is not UTF-8 text: byte {error.start} can't be read; save it as UTF-8") from None
+    except OSError as error:
+        raise SpecError(f"can't be read: {error.strerror}") from error
+
+
+def _parsed(text: str, *, is_json: bool) -> tuple[dict[str, Any], dict[str, int]]:
+    """Read `text` as a mapping, and the line of each of its dotted keys."""
+    try:
+        if is_json:
+            data = json.loads(text) if text.strip() else None
+            lines = dict(_lines(_parser().compose(text.replace("\t", " "))))  # JSON is YAML, but for the tabs
+        else:
+            lines = dict(_lines(_parser().compose(text)))
+            data = _parser().load(text)
+    except json.JSONDecodeError as error:
+        raise SpecError(f"is not JSON: {error.msg} (column {error.colno})", line=error.lineno) from None
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        hint = "; indent with spaces, not tabs" if "'\\t'" in str(error.problem) else ""
+        raise SpecError(
+            f"is not YAML: {error.problem or error.context}{hint}", line=mark.line + 1 if mark else None
+        ) from None
+    except (YAMLError, ValueError, TypeError, RecursionError) as error:
+        raise SpecError(f"can't be read as {'JSON' if is_json else 'YAML'}: {error}") from None
+    if data is None:
+        raise SpecError("is empty: write a name, and what to run")
+    if not isinstance(data, dict):
+        raise SpecError(f"holds a {_KINDS.get(type(data), 'value')}, not keys such as name and run", line=1)
+    return data, lines
+
+
+def _lines(node: Node | None, key: str = "", above: tuple[Node, ...] = ()) -> Iterator[tuple[str, int]]:
+    """Give each dotted key below `node`, and its line counted from 1.
+
+    Raises:
+        SpecError: A mapping has a key twice, or an alias stands in what it names.
+    """
+    if node is not None and any(node is other for other in above):
+        raise SpecError("refers to itself", line=node.start_mark.line + 1, key=key)
+    if isinstance(node, MappingNode):
+        seen: dict[str, int] = {}
+        for name, value in node.value:
+            line = name.start_mark.line + 1
+            text = str(name.value) if isinstance(name, ScalarNode) else "?"
+            dotted = f"{key}.{text}" if key else text
+            if text in seen:
+                raise SpecError(f"stands here and in line {seen[text]}: keep one", line=line, key=dotted)
+            seen[text] = line
+            yield dotted, line
+            yield from _lines(value, dotted, (*above, node))
+    elif isinstance(node, SequenceNode):
+        for i, item in enumerate(node.value):
+            yield f"{key}[{i}]", item.start_mark.line + 1
+            yield from _lines(item, f"{key}[{i}]", (*above, node))
+
+
+def _line_of(key: str | None, lines: dict[str, int]) -> int | None:
+    """Give the line of `key`, or else of the nearest key above it that the file has."""
+    while key:
+        if key in lines:
+            return lines[key]
+        key = re.sub(r"(^|\.)[^.\[]*$|\[[^\[]*$", "", key)
+    return None
+
+
+class _Constructor(SafeConstructor):
+    """YAML's values as JSON has them: a date stays text."""
+
+
+_Constructor.add_constructor("tag:yaml.org,2002:timestamp", SafeConstructor.construct_yaml_str)
+
+
+def _parser() -> YAML:
+    yaml = YAML(typ="safe", pure=True)
+    yaml.Constructor = _Constructor
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # ruamel infers None
+    return yaml
+
+
+# --- the files that a spec names ---
+
+
+def _located(spec: Spec, folder: Path) -> Spec:
+    """Check that what `spec` names exists, and make its ``root_path`` absolute."""
+    root = (folder / Path(spec.root_path or ".").expanduser()).resolve()
+    if not root.is_dir():
+        raise SpecError(f"there is no folder {root}", key="root_path")
+    run = tuple(_found(target, root, f"run[{i}]") for i, target in enumerate(spec.run))
+    _check_data(spec, root)
+    _check_docker(spec, root)
+    return spec.model_copy(update={"root_path": str(root), "run": run})
+
+
+def _found(target: Target, root: Path, key: str) -> Target:
+    if not isinstance(target, Script | Notebook) or (root / target.path).is_file():
+        return target
+    here = Path.cwd() / target.path
+    if not here.is_file():
+        places = " nor in ".join(dict.fromkeys([str(root), str(Path.cwd())]))
+        raise SpecError(f"there is no file {target.path!r} in {places}", key=key)
+    return target.model_copy(update={"path": str(here.resolve())})
+
+
+def _check_data(spec: Job, root: Path) -> None:
+    if spec.data is None:
+        return
+    folder = root / spec.data.folder
+    if not folder.is_dir():
+        raise SpecError(f"there is no folder {folder}", key="data.folder")
+    for i, pattern in enumerate(spec.data.files):
+        if next(glob.iglob(pattern, root_dir=folder, recursive=True), None) is None:
+            raise SpecError(f"no file in {folder} matches {pattern!r}", key=f"data.files[{i}]")
+
+
+def _check_docker(spec: Job, root: Path) -> None:
+    docker = spec.docker_config
+    if docker is None:
+        return
+    if docker.dockerfile is not None and not (root / docker.dockerfile).is_file():
+        raise SpecError(f"there is no file {root / docker.dockerfile}", key="docker_config.dockerfile")
+    if docker.context is not None and not (root / docker.context).is_dir():
+        raise SpecError(f"there is no folder {root / docker.context}", key="docker_config.context")

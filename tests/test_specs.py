@@ -1,0 +1,411 @@
+import json
+import math
+import pickle
+import subprocess
+import sys
+from pathlib import PurePath
+
+import pytest
+
+from ml_experiment_nb.errors import SpaceError, SpecError
+from ml_experiment_nb.spaces import Choice, LogUniform, Range, Uniform
+from ml_experiment_nb.specs import (
+    Cell,
+    Command,
+    Data,
+    DockerConfig,
+    Experiment,
+    Function,
+    Group,
+    Job,
+    Metric,
+    Notebook,
+    Pruner,
+    RayConfig,
+    Resources,
+    Sampler,
+    Script,
+    spec_from_mapping,
+    spec_hash,
+    to_mapping,
+)
+
+
+def train(C, kernel="rbf"):
+    return {"accuracy": C}
+
+
+PAPER = {
+    "name": "SVM",
+    "kind": "group",
+    "num_trials": 12,
+    "samples": "TPE",
+    "param_space": {"C": "loguniform(0.01, 1000)", "gamma": "choice(['scale', 'auto'])"},
+    "metric": {"name": "val_accuracy", "direction": "maximize"},
+    "ray_config": {"num_cpus": 4},
+    "run": ["modelling/train_svm.py"],
+}
+GROUP = {"run": "a.py", "param_space": {"C": "range(3)"}}
+
+
+def test_the_paper_s_group():
+    assert spec_from_mapping(PAPER) == Group(
+        name="SVM",
+        num_trials=12,
+        sampler=Sampler(name="TPE"),
+        param_space={"C": LogUniform(0.01, 1000), "gamma": Choice(("scale", "auto"))},
+        metric=Metric(name="val_accuracy", direction="maximize"),
+        ray_config=RayConfig(num_cpus=4),
+        run=(Script(path="modelling/train_svm.py"),),
+    )
+
+
+def test_every_key_of_a_group():
+    spec = spec_from_mapping(
+        {
+            "run": ["a.py", "b.ipynb", {"command": "make data"}],
+            "params": {
+                "rate": 1e-5,
+                "degree": -3,
+                "limit": math.inf,
+                "layers": [64, {"units": 8}],
+                "off": None,
+            },
+            "param_space": {"C": ["range(5)", "uniform(0, 1)"]},
+            "description": "A search.",
+            "tags": {"team": "vision"},
+            "root_path": "..",
+            "data": {"folder": "data/", "files": ["*.txt"]},
+            "docker_config": {"dockerfile": "Dockerfile", "context": ".", "args": {"PYTHON": "3.11"}},
+            "ray_config": {"address": "auto", "num_cpus": 4, "num_gpus": 0, "namespace": "mine"},
+            "resources_per_worker": {"cpu": 0.25, "gpu": 0.5},
+            "executor": "ray",
+            "slots": 2,
+            "timeout": 60,
+            "allow_unknown_params": True,
+            "metric": {"name": "loss", "direction": "MIN"},
+            "num_trials": 3,
+            "sampler": {"name": "tpe", "seed": 1},
+            "pruner": "hyperband",
+            "timeout_per_trial": 1.5,
+            "seed": 0,
+            "storage": "sqlite:///study.db",
+        }
+    )
+    assert spec == Group(
+        name="a",
+        run=(Script(path="a.py"), Notebook(path="b.ipynb"), Command(command="make data")),
+        params={"rate": 1e-5, "degree": -3, "limit": math.inf, "layers": [64, {"units": 8}], "off": None},
+        param_space={"C": (Range(0, 5), Uniform(0, 1))},
+        description="A search.",
+        tags={"team": "vision"},
+        root_path="..",
+        data=Data(folder="data/", files=("*.txt",)),
+        docker_config=DockerConfig(dockerfile="Dockerfile", context=".", args={"PYTHON": "3.11"}),
+        ray_config=RayConfig(address="auto", num_cpus=4, num_gpus=0, namespace="mine"),
+        resources_per_worker=Resources(cpu=0.25, gpu=0.5),
+        executor="ray",
+        slots=2,
+        timeout=60.0,
+        allow_unknown_params=True,
+        metric=Metric(name="loss"),
+        num_trials=3,
+        sampler=Sampler(name="TPE", options={"seed": 1}),
+        pruner=Pruner(name="Hyperband"),
+        timeout_per_trial=1.5,
+        seed=0,
+        storage="sqlite:///study.db",
+    )
+    assert spec.ray_config.model_extra == {"namespace": "mine"}
+    mapping = to_mapping(spec)
+    assert json.loads(json.dumps(mapping)) == mapping
+    assert spec_from_mapping(mapping) == spec
+
+
+@pytest.mark.parametrize(
+    ("data", "model", "kind"),
+    [
+        ({"run": "a.py"}, Experiment, "experiment"),
+        ({"run": "a.py", "kind": "job"}, Job, "job"),
+        (GROUP, Group, "group"),
+    ],
+)
+def test_the_kind_picks_the_class(data, model, kind):
+    spec = spec_from_mapping(data)
+    assert (type(spec), spec.kind) == (model, kind)
+
+
+@pytest.mark.parametrize(
+    ("run", "targets", "name"),
+    [
+        ("modelling/train.py", (Script(path="modelling/train.py"),), "train"),
+        (["a.ipynb", "b.py"], (Notebook(path="a.ipynb"), Script(path="b.py")), "a"),
+        ({"command": "bin/fit --fast"}, (Command(command="bin/fit --fast"),), "fit"),
+        ([{"source": "C = 1", "parameters": ["C"]}], (Cell(source="C = 1", parameters=("C",)),), "cell"),
+        ({"function": "json:JSONEncoder.encode"}, (Function(function=json.JSONEncoder.encode),), "encode"),
+        (Function(function=train), (Function(function=train),), "train"),
+    ],
+)
+def test_what_is_run_names_the_spec(run, targets, name):
+    spec = spec_from_mapping({"run": run})
+    assert (spec.run, spec.name) == (targets, name)
+
+
+def test_a_function_s_name_is_imported():
+    assert Function(function="json:dumps") == Function(function=json.dumps)
+    assert str(Function(function=f"{PurePath.__module__}:PurePath.joinpath").name) == "joinpath"
+
+
+@pytest.mark.parametrize(
+    ("names", "canonical"),
+    [
+        (["TPE", "tpe", "TPESampler"], "TPE"),
+        (["CMA-ES", "CmaEs", "cma_es", "cma"], "CmaEs"),
+        (["GridSearch", "grid", "grid-search"], "Grid"),
+        (["RandomSearch", "Random"], "Random"),
+        (["gp"], "GP"),
+        (["qmc"], "QMC"),
+        (["NSGA-II", "nsga2"], "NSGAII"),
+        (["nsgaiii"], "NSGAIII"),
+        (["brute_force"], "BruteForce"),
+    ],
+)
+def test_a_sampler_s_names(names, canonical):
+    assert [spec_from_mapping({**GROUP, "samples": name}).sampler.name for name in names] == [canonical] * len(names)
+
+
+@pytest.mark.parametrize(
+    ("name", "canonical"),
+    [
+        ("median", "Median"),
+        ("percentile", "Percentile"),
+        ("Hyperband", "Hyperband"),
+        ("sha", "SuccessiveHalving"),
+        ("successive-halving", "SuccessiveHalving"),
+        ("patient", "Patient"),
+        ("threshold", "Threshold"),
+        ("WilcoxonPruner", "Wilcoxon"),
+        ("nop", "Nop"),
+        ("none", "Nop"),
+    ],
+)
+def test_a_pruner_s_names(name, canonical):
+    assert spec_from_mapping({**GROUP, "pruner": name}).pruner == Pruner(name=canonical)
+
+
+def test_no_pruner_is_the_default():
+    assert spec_from_mapping(GROUP).pruner is None
+    assert spec_from_mapping({**GROUP, "pruner": None}).pruner is None
+
+
+def test_an_algorithm_s_text():
+    assert [str(Sampler(name="cma")), str(Pruner(name="sha", options={"min_resource": 2}))] == [
+        "CmaEs",
+        "SuccessiveHalving(min_resource=2)",
+    ]
+
+
+def test_the_canonical_names_are_optuna_s():
+    optuna = pytest.importorskip("optuna")
+    for name in Sampler.NAMES:
+        assert hasattr(optuna.samplers, f"{name}Sampler")
+    for name in Pruner.NAMES:
+        assert hasattr(optuna.pruners, f"{name}Pruner")
+
+
+@pytest.mark.parametrize(
+    ("keys", "num_trials"),
+    [
+        ({}, 10),
+        ({"num_trials": None}, 10),
+        ({"num_trials": 3}, 3),
+        ({"sampler": "grid"}, None),
+        ({"sampler": "grid", "num_trials": 3}, 3),
+    ],
+)
+def test_only_a_grid_may_go_without_a_number_of_trials(keys, num_trials):
+    assert spec_from_mapping({**GROUP, **keys}).num_trials == num_trials
+
+
+@pytest.mark.parametrize(
+    ("metric", "expected"),
+    [
+        ("loss", Metric(name="loss", direction="minimize")),
+        ({"name": "f1", "direction": "max"}, Metric(name="f1", direction="maximize")),
+        ({"name": "f1", "direction": "Maximise"}, Metric(name="f1", direction="maximize")),
+    ],
+)
+def test_a_metric_s_forms(metric, expected):
+    assert spec_from_mapping({**GROUP, "metric": metric}).metric == expected
+
+
+@pytest.mark.parametrize(
+    ("data", "key", "problem"),
+    [
+        ({"run": "a.py", "parms": {}}, "parms", "is no key; did you mean 'params'?"),
+        ({"rum": "a.py"}, "rum", "did you mean 'run'?"),
+        ({"run": "a.py", "zzz": 1}, "zzz", "is no key: the keys are name, run,"),
+        ({"run": "a.py", "num_trials": 3}, "num_trials", "is a key of a group; add kind: group"),
+        ({"run": "a.py", "kind": "job", "samples": "TPE"}, "samples", "is a key of a group; add kind: group"),
+        ({**GROUP, "kind": "experiment"}, "param_space", "is a key of a group; add kind: group"),
+        ({**GROUP, "sample": "TPE"}, "sample", "did you mean 'samples'?"),
+        ({"run": "a.py", "kind": "grop"}, "kind", "'grop' is no kind of spec; did you mean 'group'?"),
+        ({"run": "a.py", "kind": ["job"]}, "kind", "['job'] is no kind of spec"),
+        ({}, "run", "is required"),
+        ({"run": "a.py", "kind": "group"}, "param_space", "is required"),
+        ({"run": []}, "run", "is empty: name a script"),
+        ({"run": "train.sh"}, "run", "'train.sh' is neither a script (.py) nor a notebook (.ipynb)"),
+        ({"run": ["a.py", 3]}, "run[1]", "can't run 3: name a script"),
+        ({"run": ["a.py", {"command": ""}]}, "run[1].command", "at least 1 character"),
+        ({"run": {"command": "ls", "shell": True}}, "run.shell", "is no key: the keys are command"),
+        (
+            {"run": {"function": "json:dump5"}},
+            "run.function",
+            "'json:dump5' can't be imported as module:qualname",
+        ),
+        ({"run": {"function": "no.such:f"}}, "run.function", "No module named 'no'"),
+        ({"run": {"function": "json"}}, "run.function", "can't be imported as module:qualname"),
+        ({"run": {"function": ":f"}}, "run.function", "can't be imported as module:qualname"),
+        ({"run": {"function": "math:pi"}}, "run.function", "must be callable"),
+        ({"run": "a.py", "name": 3}, "name", "must be text (in quotes), not 3"),
+        ({"run": "a.py", "name": ""}, "name", "at least 1 character"),
+        ({"run": "a.py", "params": [1]}, "params", "must be a mapping, not [1]"),
+        ({"run": "a.py", "params": {"a-b": 1}}, "params.a-b", "must be a Python name"),
+        ({"run": "a.py", "params": {"lambda": 1}}, "params.lambda", "must be a Python name"),
+        ({"run": "a.py", "tags": {"a": 3.1}}, "tags.a", "must be text (in quotes), not 3.1"),
+        ({"run": "a.py", "timeout": "60"}, "timeout", "must be a valid number, not '60'"),
+        ({"run": "a.py", "timeout": True}, "timeout", "must be a valid number, not True"),
+        ({"run": "a.py", "timeout": 0}, "timeout", "must be greater than 0, not 0"),
+        ({"run": "a.py", "timeout": math.nan}, "timeout", "not nan"),
+        ({"run": "a.py", "slots": 1.5}, "slots", "must be a valid integer, not 1.5"),
+        ({"run": "a.py", "executor": "rya"}, "executor", "must be 'auto', 'inline' or 'ray', not 'rya'"),
+        ({"run": "a.py", "data": {"flder": "x"}}, "data.flder", "did you mean 'folder'?"),
+        (
+            {"run": "a.py", "resources_per_worker": {"gpu": -1}},
+            "resources_per_worker.gpu",
+            "greater than or equal",
+        ),
+        ({"run": "a.py", "ray_config": {"num_cpus": "4"}}, "ray_config.num_cpus", "must be a valid integer"),
+        ({"run": "a.py", "docker_config": {}}, "docker_config", "give either image or dockerfile"),
+        (
+            {"run": "a.py", "docker_config": {"image": "a", "dockerfile": "b"}},
+            "docker_config",
+            "give either image or dockerfile",
+        ),
+        (
+            {"run": "a.py", "docker_config": {"image": "a", "context": "."}},
+            "docker_config",
+            "context and args build a dockerfile",
+        ),
+        ({**GROUP, "param_space": {}}, "param_space", "must map names to distributions"),
+        ({**GROUP, "param_space": {"1a": "range(3)"}}, "param_space.1a", "must be a Python name"),
+        ({**GROUP, "params": {"C": 1}}, "param_space.C", "C is in params and in param_space: keep one"),
+        ({**GROUP, "sampler": "TPE", "samples": "TPE"}, "samples", "is the same key as sampler"),
+        ({**GROUP, "sampler": "TPEE"}, "sampler", "no sampler is called 'TPEE'; did you mean 'TPE'?"),
+        ({**GROUP, "samples": "xyz"}, "samples", "it is one of TPE, CmaEs, Grid"),
+        ({**GROUP, "sampler": {"seed": 1}}, "sampler", "has no name: it is one of TPE"),
+        ({**GROUP, "pruner": "hyperbnd"}, "pruner", "did you mean 'Hyperband'?"),
+        ({**GROUP, "pruner": 3}, "pruner", "must be a name, or a mapping with a name, not 3"),
+        ({**GROUP, "metric": {"nam": "x"}}, "metric.nam", "is no key; did you mean 'name'?"),
+        ({**GROUP, "metric": {"direction": "max"}}, "metric.name", "is required"),
+        (
+            {**GROUP, "metric": {"name": "x", "direction": "up"}},
+            "metric.direction",
+            "'minimize' or 'maximize'",
+        ),
+        ({**GROUP, "num_trials": 0}, "num_trials", "must be greater than 0, not 0"),
+        ({**GROUP, "num_trials": True}, "num_trials", "must be a valid integer, not True"),
+        ({**GROUP, "seed": -1}, "seed", "greater than or equal to 0"),
+        ("a.py", None, "a spec is a mapping of keys"),
+    ],
+)
+def test_a_wrong_spec_names_its_key_and_what_to_do(data, key, problem):
+    with pytest.raises(SpecError) as raised:
+        spec_from_mapping(data)
+    assert raised.value.key == key
+    assert problem in raised.value.problem
+    assert str(pickle.loads(pickle.dumps(raised.value))) == str(raised.value)
+
+
+def test_a_wrong_distribution_names_its_parameter():
+    with pytest.raises(SpaceError, match="did you mean 'loguniform'") as raised:
+        spec_from_mapping({**GROUP, "param_space": {"C": "logunifrom(1, 2)"}})
+    assert raised.value.key == "param_space.C"
+
+
+def test_the_json_form_leaves_defaults_out():
+    assert to_mapping(spec_from_mapping({"run": "a.py"})) == {
+        "kind": "experiment",
+        "name": "a",
+        "run": ["a.py"],
+    }
+    assert to_mapping(spec_from_mapping(PAPER)) == {
+        **{key: value for key, value in PAPER.items() if key != "samples"},  # TPE is the default
+        "param_space": {"C": "loguniform(0.01, 1000)", "gamma": "choice(['scale', 'auto'])"},
+    }
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"run": "a.py", "kind": "job", "params": {"layers": (1, 2)}},
+        {
+            "run": [
+                {"command": "ls"},
+                "b.ipynb",
+                {"function": "json:dumps"},
+                {"source": "x", "parameters": ["x"]},
+            ]
+        },
+        {**GROUP, "sampler": {"name": "grid", "seed": 1}, "pruner": {"name": "sha", "min_resource": 2}},
+        {**GROUP, "param_space": {"layers": ["range(3)", "choice([[64], None])"]}, "metric": "loss"},
+        {
+            "run": "a.py",
+            "docker_config": {"image": "team/svm:1"},
+            "ray_config": {"runtime_env": {"pip": ["x"]}},
+        },
+    ],
+)
+def test_the_json_form_reads_back(data):
+    mapping = to_mapping(spec_from_mapping(data))
+    assert json.loads(json.dumps(mapping)) == mapping
+    again = spec_from_mapping(mapping)
+    assert (type(again), to_mapping(again)) == (type(spec_from_mapping(data)), mapping)
+
+
+def test_what_json_can_t_hold_is_written_as_text():
+    params = {"nan": math.nan, "call": train, "thing": {1, 2}, "by_number": {1: 2}}
+    written = to_mapping(Experiment(run="a.py", params=params))["params"]
+    assert math.isnan(written.pop("nan"))
+    assert written == {"call": f"{__name__}:train", "thing": "{1, 2}", "by_number": {"1": 2}}
+    assert to_mapping(Job(run=Function(function=train)))["run"] == [{"function": f"{__name__}:train"}]
+
+
+def test_equal_specs_hash_equally_and_others_don_t():
+    one = spec_from_mapping(PAPER)
+    assert spec_hash(one) == spec_hash(spec_from_mapping(dict(reversed(PAPER.items()))))
+    assert spec_hash(one) == spec_hash(spec_from_mapping({**PAPER, "samples": "tpe", "slots": None}))
+    others = [
+        {**PAPER, "num_trials": 13},
+        {**PAPER, "params": {"x": math.nan}},
+        {"run": "a.py"},
+        {"run": "b.py"},
+    ]
+    hashes = {spec_hash(one), *(spec_hash(spec_from_mapping(other)) for other in others)}
+    assert len(hashes) == 5
+    assert all(len(digits) == 12 for digits in hashes)
+
+
+def test_a_spec_is_frozen():
+    spec = spec_from_mapping(PAPER)
+    with pytest.raises(ValueError, match="frozen"):
+        spec.name = "other"
+
+
+def test_importing_specs_loads_nothing_heavy():
+    code = (
+        "import sys, ml_experiment_nb.specs, ml_experiment_nb.files;"
+        "print({'mlflow', 'optuna', 'ray', 'pandas', 'numpy', 'plotly', 'sklearn'} & set(sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
