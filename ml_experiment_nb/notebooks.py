@@ -1,0 +1,226 @@
+"""A notebook read as data: its parameters cell, its code cells, the set-up above the parameters.
+
+The tags are papermill's: ``parameters`` marks the cell of the defaults, ``injected-parameters`` the one that
+papermill puts below it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any, Final
+
+import nbformat
+from nbformat import NotebookNode
+
+from ml_experiment_nb.cells import assignment, literal, parse, read_cell, unknown_parameter
+from ml_experiment_nb.errors import SpecError
+
+PARAMETERS_TAG: Final = "parameters"
+INJECTED_TAG: Final = "injected-parameters"
+
+HOW_TO_TAG: Final = (
+    "tag the cell of the default values: in JupyterLab select it, open the property inspector (the gears at "
+    "the top right) and add `parameters` under Cell Tags"
+)
+
+
+def read_notebook(path: str | Path) -> NotebookNode:
+    """Read a notebook as nbformat 4.5, whatever version it was written in.
+
+    What every tool can do without, such as a cell's id or its outputs, is filled in where it is missing; the
+    same file always gets the same ids.
+
+    Raises:
+        SpecError: There is no such file, or it isn't a notebook.
+    """
+    file = str(path)
+    text = _read_text(file)
+    try:
+        data = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise SpecError(f"isn't a notebook: not JSON ({error.msg})", file=file, line=error.lineno) from None
+    if not isinstance(data, dict) or "nbformat" not in data or not {"cells", "worksheets"} & data.keys():
+        raise SpecError("isn't a notebook: JSON, but without `nbformat` and `cells`", file=file)
+    try:
+        notebook = _converted(data)
+    except SpecError as error:
+        raise SpecError(error.problem, file=file, key=error.key) from None
+    except (ValueError, AttributeError, KeyError, TypeError, nbformat.ValidationError) as error:
+        raise SpecError(f"isn't a notebook that can be read: {error!r}", file=file) from None
+    _give_ids(notebook.cells)
+    return notebook
+
+
+def parameters_cell(nb: NotebookNode) -> int | None:
+    """Return the index of the cell tagged ``parameters``; of several the first, as papermill has it."""
+    tagged = (index for index, cell in enumerate(nb.cells) if PARAMETERS_TAG in tags(cell))
+    return next(tagged, None)
+
+
+def notebook_params(nb: NotebookNode) -> dict[str, Any] | None:
+    """Return the parameters of a Python notebook and their defaults, in order.
+
+    All simple assignments at the top level of the tagged cell count, as papermill has it. A default that
+    isn't a literal is `cells.DYNAMIC`.
+
+    Returns:
+        None if no cell is tagged, or the language isn't Python and nothing can be said.
+
+    Raises:
+        SpecError: The tagged cell isn't code, or isn't Python; carries the cell as the key.
+    """
+    index = parameters_cell(nb)
+    if index is None or not _is_python(nb):
+        return None
+    cell = nb.cells[index]
+    key = f"cell {index + 1}"
+    if cell.cell_type != "code":
+        raise SpecError(f"it is tagged `parameters`, but is {cell.cell_type}, not code", key=key)
+    try:
+        assigned = map(assignment, parse(cell.source).body)
+        return {name: literal(node) for name, node in filter(None, assigned)}
+    except SpecError as error:
+        raise SpecError(error.problem, line=error.line, key=key) from None
+
+
+def check_notebook_params(nb: NotebookNode, given: Iterable[str], *, where: str) -> None:
+    """Check that a notebook takes the given parameters.
+
+    Args:
+        nb: The notebook.
+        given: The parameters' names.
+        where: Where they were given, such as the notebook's or the spec's file.
+
+    Raises:
+        SpecError: No cell is tagged ``parameters``; says how to tag one.
+        ParameterError: The parameters cell assigns no such name; the nearest is named.
+    """
+    names = list(given)
+    index = parameters_cell(nb)
+    if index is None and names:
+        problem = f"no cell is tagged `parameters`, so {', '.join(names)} can't be set: {HOW_TO_TAG}"
+        raise SpecError(problem, file=where)
+    if index is None:
+        return
+    known = notebook_params(nb)
+    for name in names:
+        if known is not None and name not in known:
+            raise unknown_parameter(f"the parameters cell (cell {index + 1})", name, known, where=where)
+
+
+def setup_prefix(nb: NotebookNode) -> int:
+    """Return how many leading cells stand above the parameters cell and read no parameter.
+
+    They give the same whatever the parameters are, so that a group of trials may run them once. The first
+    cell that reads a parameter's name, or that can't be read, ends them.
+    """
+    index = parameters_cell(nb)
+    params = notebook_params(nb)
+    if index is None or params is None:
+        return 0
+    for position, cell in enumerate(nb.cells[:index]):
+        if cell.cell_type == "code" and _may_read(cell.source, params):
+            return position
+    return index
+
+
+def code_cells(nb: NotebookNode) -> list[tuple[int, NotebookNode]]:
+    """Return the code cells, each with its index in ``nb.cells``."""
+    return [(index, cell) for index, cell in enumerate(nb.cells) if cell.cell_type == "code"]
+
+
+def tags(cell: NotebookNode) -> list[str]:
+    """Return a cell's tags."""
+    return list(cell.metadata.get("tags") or ())
+
+
+def kernel_name(nb: NotebookNode) -> str | None:
+    """Return the name of the kernelspec that the notebook asks for, if it does."""
+    name: str | None = nb.metadata.get("kernelspec", {}).get("name")
+    return name
+
+
+def language(nb: NotebookNode) -> str:
+    """Return the notebook's language in lower case; Python if it doesn't say."""
+    info, spec = nb.metadata.get("language_info", {}), nb.metadata.get("kernelspec", {})
+    return str(info.get("name") or spec.get("language") or "python").lower()
+
+
+def source_text(nb: NotebookNode) -> str:
+    """Return the code cells as one script in the percent format, for records and diffs.
+
+    IPython's own syntax stays as it was written.
+    """
+    return "\n".join(f"{_percent_line(cell)}\n{cell.source.rstrip()}\n" for _, cell in code_cells(nb))
+
+
+def _read_text(file: str) -> str:
+    try:
+        return Path(file).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise SpecError("there is no such notebook", file=file) from None
+    except OSError as error:
+        raise SpecError(f"can't be read: {error.strerror}", file=file) from None
+    except UnicodeDecodeError as error:
+        raise SpecError(f"isn't a notebook: not UTF-8 (at byte {error.start})", file=file) from None
+
+
+def _converted(data: dict[str, Any]) -> NotebookNode:
+    """Convert by nbformat's parts: `nbformat.reads` warns, logs, and makes up random ids."""
+    version = data["nbformat"]
+    if version not in nbformat.versions:
+        raise SpecError(f"is of nbformat {version}, which isn't known here: upgrade nbformat, or save it as 4")
+    if version == 4:
+        data["metadata"] = data.get("metadata", {})
+        for index, cell in enumerate(data["cells"]):
+            _complete(cell, index)
+    minor = data.get("nbformat_minor", 0)
+    notebook: NotebookNode = nbformat.versions[version].to_notebook_json(data, minor=minor)
+    if version != 4:
+        notebook = nbformat.convert(notebook, 4)  # type: ignore[no-untyped-call]
+        for cell in notebook.cells:
+            cell.pop("id", None)
+    notebook.nbformat_minor = max(5, notebook.get("nbformat_minor", 0))
+    return notebook
+
+
+def _complete(cell: dict[str, Any], index: int) -> None:
+    if cell.get("cell_type") not in ("code", "markdown", "raw") or "source" not in cell:
+        raise SpecError("it has no source, or is neither code, markdown nor raw", key=f"cell {index + 1}")
+    cell.setdefault("metadata", {})
+    if cell["cell_type"] == "code":
+        cell.setdefault("outputs", [])
+        cell.setdefault("execution_count", None)
+
+
+def _give_ids(cells: list[NotebookNode]) -> None:
+    taken = {cell.get("id") for cell in cells}
+    seen: set[str] = set()
+    for index, cell in enumerate(cells):
+        if not cell.get("id") or cell.id in seen:
+            cell.id = next(name for name in _id_names(index) if name not in taken)
+            taken.add(cell.id)
+        seen.add(cell.id)
+
+
+def _id_names(index: int) -> Iterator[str]:
+    yield f"cell-{index}"
+    yield from (f"cell-{index}-{n}" for n in count(1))
+
+
+def _is_python(nb: NotebookNode) -> bool:
+    return language(nb) in ("python", "python2", "python3", "ipython")
+
+
+def _may_read(source: str, params: Iterable[str]) -> bool:
+    try:
+        return not read_cell(source).reads.isdisjoint(params)
+    except SpecError:
+        return True
+
+
+def _percent_line(cell: NotebookNode) -> str:
+    return f"# %% tags={json.dumps(tags(cell))}" if tags(cell) else "# %%"

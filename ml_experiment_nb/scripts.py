@@ -1,0 +1,207 @@
+"""A Python script read as data: its ``@job`` functions and their parameters. The script is never imported."""
+
+from __future__ import annotations
+
+import ast
+import enum
+import inspect
+import tokenize
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from ml_experiment_nb.cells import OURS, literal, unknown_parameter
+from ml_experiment_nb.errors import ParameterError, SpecError
+
+
+class _Missing(enum.Enum):
+    MISSING = "MISSING"
+
+    def __repr__(self) -> str:
+        return self.value
+
+
+MISSING: Final = _Missing.MISSING
+"""Stands for the default of a parameter that has none."""
+
+
+@dataclass(frozen=True)
+class ParamInfo:
+    """One parameter of a job.
+
+    Attributes:
+        required: Whether a value must be given.
+        default: Its default; `MISSING` where it is required, `cells.DYNAMIC` where only running the script
+            would tell.
+        annotation: Its type, as it is written.
+    """
+
+    required: bool
+    default: Any = MISSING
+    annotation: str | None = None
+
+
+@dataclass(frozen=True)
+class JobSignature:
+    """What a job function takes.
+
+    Attributes:
+        name: The function's name.
+        params: Its parameters, in order.
+        accepts_any: Whether it takes any other name too (``**kwargs``).
+        line: The line it starts at, its decorators included.
+    """
+
+    name: str
+    params: dict[str, ParamInfo]
+    accepts_any: bool
+    line: int
+
+
+@dataclass(frozen=True)
+class ScriptSource:
+    """A script's text and the jobs that it defines, in the order of their definition."""
+
+    source: str
+    jobs: tuple[JobSignature, ...]
+
+
+def read_script(path: str | Path) -> ScriptSource:
+    """Read a script's jobs: the functions at its top level that are decorated with our ``job``.
+
+    A ``job`` that the script imports from another package is not ours.
+
+    Raises:
+        SpecError: The file can't be read, or isn't Python; carries the file and the line.
+    """
+    file = str(path)
+    try:
+        with tokenize.open(path) as script:  # minds the encoding that the script declares
+            source = script.read()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a doubtful escape is told when the script runs
+            module = ast.parse(source)
+    except FileNotFoundError:
+        raise SpecError("there is no such script", file=file) from None
+    except OSError as error:
+        raise SpecError(f"can't be read: {error.strerror}", file=file) from None
+    except SyntaxError as error:
+        text = (error.text or "").strip()
+        problem = f"{error.msg}: {text}" if text else error.msg
+        raise SpecError(problem, file=file, line=error.lineno) from None
+    except ValueError as error:  # undecodable, or null bytes
+        raise SpecError(f"isn't a Python script: {error}", file=file) from None
+    return ScriptSource(source, _jobs(module.body))
+
+
+def signature_of(function: Callable[..., Any]) -> JobSignature:
+    """Return the signature of a function in hand, as `read_script` would read it from its source.
+
+    Raises:
+        SpecError: It has no signature that Python can tell, such as some built-ins.
+    """
+    name = getattr(function, "__name__", repr(function))
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        raise SpecError(f"the parameters of {name} can't be read: wrap it in a function with def") from None
+    kinds = [parameter.kind for parameter in signature.parameters.values()]
+    params = {
+        parameter.name: _param_info(parameter)
+        for parameter in signature.parameters.values()
+        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    }
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    line = code.co_firstlineno if code else 0
+    return JobSignature(name, params, inspect.Parameter.VAR_KEYWORD in kinds, line)
+
+
+def check_params(signature: JobSignature, given: Mapping[str, Any], *, where: str) -> None:
+    """Check that a job can be called with the given parameters.
+
+    Args:
+        signature: What the job takes.
+        given: The parameters, by name.
+        where: Where they were given, such as the script's or the spec's file.
+
+    Raises:
+        ParameterError: One is unknown (the nearest is named, all are listed), or a required one is missing.
+    """
+    if not signature.accepts_any:
+        for name in given:
+            if name not in signature.params:
+                raise unknown_parameter(signature.name, name, signature.params, where=where)
+    missing = [name for name, info in signature.params.items() if info.required and name not in given]
+    if missing:
+        problem = f"{signature.name} needs a value for {', '.join(missing)}"
+        raise ParameterError(problem, file=where, key=missing[0])
+
+
+def _param_info(parameter: inspect.Parameter) -> ParamInfo:
+    annotation = parameter.annotation
+    text = None if annotation is parameter.empty else inspect.formatannotation(annotation)
+    if isinstance(annotation, str):
+        text = annotation
+    if parameter.default is parameter.empty:
+        return ParamInfo(required=True, annotation=text)
+    return ParamInfo(required=False, default=parameter.default, annotation=text)
+
+
+def _jobs(body: Sequence[ast.stmt]) -> tuple[JobSignature, ...]:
+    aliases: dict[str, str] = {}
+    jobs: dict[str, JobSignature] = {}  # of two functions with one name, the last is the one
+    for statement in _top_level(body):
+        if isinstance(statement, ast.Import | ast.ImportFrom):
+            aliases.update(_aliases(statement))
+        elif isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
+            jobs.pop(statement.name, None)
+            if any(_is_job(decorator, aliases) for decorator in statement.decorator_list):
+                jobs[statement.name] = _job_signature(statement)
+    return tuple(jobs.values())
+
+
+def _top_level(body: Sequence[ast.AST]) -> Iterator[ast.AST]:
+    """Yield the statements that run on import, those in ``if``, ``try`` and ``with`` too, in order."""
+    for node in body:
+        yield node
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.expr):
+            yield from _top_level(list(ast.iter_child_nodes(node)))
+
+
+def _aliases(statement: ast.Import | ast.ImportFrom) -> Iterable[tuple[str, str]]:
+    """Yield the local names of an import, and the dotted names that they stand for."""
+    for alias in statement.names:
+        if isinstance(statement, ast.Import):
+            first = alias.name.split(".")[0]
+            yield alias.asname or first, alias.name if alias.asname else first
+        elif alias.name != "*":
+            yield alias.asname or alias.name, f"{'.' * statement.level}{statement.module or ''}.{alias.name}"
+        elif statement.module in OURS:
+            yield "job", f"{statement.module}.job"
+
+
+def _is_job(decorator: ast.expr, aliases: Mapping[str, str]) -> bool:
+    called = decorator.func if isinstance(decorator, ast.Call) else decorator
+    local, *rest = ast.unparse(called).split(".")
+    parts = [*aliases.get(local, "").split("."), *rest]
+    return parts[0] in OURS and parts[-1] == "job"
+
+
+def _job_signature(function: ast.FunctionDef | ast.AsyncFunctionDef) -> JobSignature:
+    args = function.args
+    positional = [*args.posonlyargs, *args.args]
+    bare: list[ast.expr | None] = [None] * (len(positional) - len(args.defaults))
+    defaults = [*bare, *args.defaults, *args.kw_defaults]
+    pairs = zip([*positional, *args.kwonlyargs], defaults, strict=True)
+    line = min(node.lineno for node in [function, *function.decorator_list])
+    params = {arg.arg: _read_param(arg, default) for arg, default in pairs}
+    return JobSignature(function.name, params, args.kwarg is not None, line)
+
+
+def _read_param(arg: ast.arg, default: ast.expr | None) -> ParamInfo:
+    annotation = ast.unparse(arg.annotation) if arg.annotation else None
+    if default is None:
+        return ParamInfo(required=True, annotation=annotation)
+    return ParamInfo(required=False, default=literal(default), annotation=annotation)
