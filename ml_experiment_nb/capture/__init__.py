@@ -1,0 +1,42 @@
+"""What is recorded of a run besides its parameters and metrics.
+
+Nothing in here breaks the run that it describes: what can't be had is left empty, and a note says so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ml_experiment_nb.capture.git import GitState, git_state
+from ml_experiment_nb.capture.packages import Package
+from ml_experiment_nb.capture.packages import packages as installed_packages
+from ml_experiment_nb.capture.system import System, system_info
+
+__all__ = ["Snapshot", "snapshot"]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Code, machine and packages at one moment.
+
+    Attributes:
+        git: The work tree that the code stands in, if any.
+        system: The machine and the interpreter.
+        packages: The packages that the interpreter sees.
+        notes: A sentence for each thing that should have been recorded and isn't.
+    """
+
+    git: GitState | None
+    system: System
+    packages: tuple[Package, ...]
+    notes: tuple[str, ...]
+
+
+def snapshot(folder: Path) -> Snapshot:
+    """Return what this process runs with, its code being in `folder`."""
+    notes: list[str] = []
+    git = git_state(folder, notes=notes)
+    system = system_info(notes=notes)
+    installed = installed_packages(notes=notes)
+    return Snapshot(git, system, installed, tuple(notes))

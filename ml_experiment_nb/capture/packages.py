@@ -1,0 +1,186 @@
+"""The Python packages that an interpreter sees, and where each came from."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ml_experiment_nb.capture.git import without_credentials
+
+TIMEOUT = 30.0  # seconds that another interpreter may take to say its path
+
+
+@dataclass(frozen=True, order=True)
+class Package:
+    """An installed distribution.
+
+    Attributes:
+        name: Its normalised name, such as ``scikit-learn``.
+        version: Its version.
+        source: Where it was installed from when that isn't a package index, as pip reads it behind ``name @``
+            and without credentials: ``git+https://host/x@commit``, ``https://host/x.whl#sha256=…`` or
+            ``file:///folder``.
+        editable: Whether it is imported from its source folder.
+    """
+
+    name: str
+    version: str
+    source: str = ""
+    editable: bool = False
+
+
+def packages(*, notes: list[str] | None = None) -> tuple[Package, ...]:
+    """Return the distributions that this interpreter sees, by name.
+
+    Of two with one name it is the first on `sys.path`. They are read once, and again when `sys.path` or a
+    folder on it has changed, as ``%pip install`` does.
+
+    Args:
+        notes: Gets a sentence for each distribution that can't be read.
+    """
+    return _on_path(sys.path, notes)
+
+
+def packages_of(python: str, *, notes: list[str] | None = None) -> tuple[Package, ...]:
+    """Return the distributions of another interpreter's environment on this machine, by name.
+
+    Neither `PYTHONPATH` nor the user's site folder counts: the environment is what it has by itself.
+
+    Args:
+        python: The interpreter's path or command.
+        notes: Gets a sentence when it can't be run; the answer is then empty.
+    """
+    script = "import json, sys; print(json.dumps(sys.path))"
+    command = [python, "-I", "-c", script]
+    try:
+        ran = subprocess.run(command, capture_output=True, timeout=TIMEOUT, check=True, stdin=subprocess.DEVNULL)
+        path = json.loads(ran.stdout)
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        if notes is not None:
+            notes.append(f"the packages of {python} are not recorded: {error}")
+        return ()
+    return _on_path(path, notes)
+
+
+def as_requirements(packages: Iterable[Package]) -> str:
+    """Return the packages as text that pip reads, a line each.
+
+    One that was installed from a local folder or file can't be had elsewhere: it becomes a comment.
+    """
+    return "".join(f"{_requirement(package)}\n" for package in packages)
+
+
+def _requirement(package: Package) -> str:
+    if package.source.startswith("file:"):
+        how = "local, editable" if package.editable else "local"
+        return f"# {package.name}=={package.version} ({how}: {package.source})"
+    return f"{package.name} @ {package.source}" if package.source else f"{package.name}=={package.version}"
+
+
+def _on_path(path: Iterable[str], notes: list[str] | None) -> tuple[Package, ...]:
+    folders = tuple((folder or os.curdir, _changed_at(folder or os.curdir)) for folder in path)
+    found, problems = _read(folders)
+    if notes is not None:
+        notes.extend(problems)
+    return found
+
+
+def _changed_at(folder: str) -> int:
+    try:
+        return os.stat(folder).st_mtime_ns
+    except OSError:
+        return 0
+
+
+@functools.lru_cache(maxsize=8)
+def _read(folders: tuple[tuple[str, int], ...]) -> tuple[tuple[Package, ...], tuple[str, ...]]:
+    found: dict[str, Package] = {}
+    notes: list[str] = []
+    for folder, _changed in folders:
+        for metadata in _metadata_folders(folder):
+            try:
+                package = _package(metadata)
+            except Exception as error:
+                notes.append(f"the package in {metadata} can't be read: {error}")
+                continue
+            if package is not None:
+                found.setdefault(package.name, package)
+    return tuple(sorted(found.values())), tuple(notes)
+
+
+def _metadata_folders(folder: str) -> Iterator[Path]:
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError:
+        return  # a zip file, or a folder that is not there
+    for name in names:
+        if name.endswith((".dist-info", ".egg-info")) and not name.startswith("~"):  # pip's half-removed ones
+            yield Path(folder, name)
+
+
+def _package(metadata: Path) -> Package | None:
+    """Read one distribution; None for a folder that an uninstallation left behind."""
+    if metadata.suffix == ".egg-info":
+        return _egg(metadata)
+    files = set(os.listdir(metadata))
+    if "METADATA" not in files:
+        return None
+    name, _, version = metadata.stem.rpartition("-")
+    if not name or "_" in version:  # an old installer's spelling: the folder's name doesn't say
+        name, version = _headers(metadata / "METADATA")
+    source, editable = _source(metadata) if "direct_url.json" in files else ("", False)
+    return Package(_normal(name), version, source, editable)
+
+
+def _egg(metadata: Path) -> Package | None:
+    """Read what setuptools left: a folder or a file, or beside its sources when it is editable."""
+    file = metadata / "PKG-INFO" if metadata.is_dir() else metadata
+    if not file.is_file():
+        return None
+    name, version = _headers(file)
+    editable = (metadata / "SOURCES.txt").is_file() and not (metadata / "installed-files.txt").is_file()
+    return Package(_normal(name), version, metadata.parent.resolve().as_uri() if editable else "", editable)
+
+
+def _headers(file: Path) -> tuple[str, str]:
+    headers: dict[str, str] = {}
+    with file.open(encoding="utf-8", errors="replace") as lines:
+        for line in itertools.takewhile(str.strip, lines):
+            key, _, value = line.partition(":")
+            headers.setdefault(key.lower(), value.strip())
+    if not headers.get("name") or not headers.get("version"):
+        raise ValueError("it has no name or no version")
+    return headers["name"], headers["version"]
+
+
+def _source(metadata: Path) -> tuple[str, bool]:
+    """Return the source and whether it is editable, from what PEP 610 has an installer write."""
+    said: dict[str, Any] = json.loads((metadata / "direct_url.json").read_text(encoding="utf-8"))
+    url = without_credentials(said["url"])
+    if url.startswith("file:") and _installer(metadata) == "conda":
+        return "", False  # the folder of the machine that built it
+    if vcs := said.get("vcs_info"):
+        url = f"{vcs['vcs']}+{url}@{vcs['commit_id']}"
+    fragment = {"subdirectory": said.get("subdirectory")} | said.get("archive_info", {}).get("hashes", {})
+    parts = "&".join(f"{key}={value}" for key, value in fragment.items() if value)
+    return url + (f"#{parts}" if parts else ""), bool(said.get("dir_info", {}).get("editable"))
+
+
+def _installer(metadata: Path) -> str:
+    try:
+        return (metadata / "INSTALLER").read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
