@@ -1,0 +1,76 @@
+"""ml-experiment-nb: every cell, script and notebook a reproducible experiment.
+
+In a notebook: ``%load_ext ml_experiment_nb``, then ``%%experiment`` and ``%%group``. In code: ``@job``, `report`
+and `artifact`. On the command line: ``ml-experiment``.
+
+Importing this package loads nothing heavy: each name below is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ml_experiment_nb.errors import ExperimentError
+    from ml_experiment_nb.files import read_spec, write_spec
+    from ml_experiment_nb.jobs import job
+    from ml_experiment_nb.plans import make_plan
+    from ml_experiment_nb.records import Record, Records, Status
+    from ml_experiment_nb.reports import artifact, report
+    from ml_experiment_nb.runs import run
+    from ml_experiment_nb.spaces import choice, loguniform, randint, uniform
+    from ml_experiment_nb.specs import Experiment, Group, Job
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "errors": ("ExperimentError",),
+    "files": ("read_spec", "write_spec"),
+    "jobs": ("job",),
+    "plans": ("make_plan",),
+    "records": ("Record", "Records", "Status"),
+    "reports": ("artifact", "report"),
+    "runs": ("run",),
+    "spaces": ("choice", "loguniform", "randint", "uniform"),
+    "specs": ("Experiment", "Group", "Job"),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Experiment",
+    "ExperimentError",
+    "Group",
+    "Job",
+    "Record",
+    "Records",
+    "Status",
+    "artifact",
+    "choice",
+    "job",
+    "loguniform",
+    "make_plan",
+    "randint",
+    "read_spec",
+    "report",
+    "run",
+    "uniform",
+    "write_spec",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted((*globals(), *__all__))
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """Register the magics: what ``%load_ext ml_experiment_nb`` calls."""
+    from ml_experiment_nb.magics import load_ipython_extension as load
+
+    load(shell)

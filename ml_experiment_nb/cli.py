@@ -1,0 +1,337 @@
+"""The command ``ml-experiment``: parse, call one verb, show.
+
+Exit codes: 0 done; 1 the user's code failed (a group: no trial finished); 2 what was asked is wrong; 3 the store or
+Ray can't be had; 4 a process or kernel died without a word; 5 it took longer than its time limit; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ml_experiment_nb.errors import ExecutorError, ExperimentError, StoreError
+
+if TYPE_CHECKING:
+    from ml_experiment_nb.plans import Plan, Spec
+    from ml_experiment_nb.records import Record
+    from ml_experiment_nb.runs import Update
+
+_CODES = {"TaskDiedError": 4, "TaskTimeoutError": 5, "KeyboardInterrupt": 130}
+
+
+def main() -> None:
+    """Run the command, turning this package's errors into one line and an exit code."""
+    signal.signal(signal.SIGTERM, lambda *_: _interrupt())
+    try:
+        commands.main(standalone_mode=False)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted: what ran was stopped and its runs are closed", err=True)
+        sys.exit(130)
+    except ExperimentError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(3 if isinstance(error, StoreError | ExecutorError) else 2)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+
+
+def _interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+class _Papermill(click.Command):
+    """A command whose ``-p`` takes ``C=0.5``, and also ``C 0.5`` as papermill's does."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, _join_parameters(args))
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="ml-experiment-nb", message="%(version)s")
+def commands() -> None:
+    """Run jobs, experiments and groups; look at what came of them."""
+
+
+@commands.command(cls=_Papermill)
+@click.argument("target", type=click.Path(dir_okay=False))
+@click.argument("output", required=False, type=click.Path(dir_okay=False))
+@click.option("-p", "--param", "params", multiple=True, metavar="NAME=VALUE", help="Set a parameter; may be repeated.")
+@click.option("--name", help="The run's name; by default the spec's or the file's.")
+@click.option("--kind", type=click.Choice(["job", "experiment"]), help="For a script or notebook: job is not tracked.")
+@click.option("--slots", type=click.IntRange(1), help="How many trials run at once.")
+@click.option("--trials", type=click.IntRange(1), help="How many trials a group runs, in place of num_trials.")
+@click.option("--executor", type=click.Choice(["auto", "inline", "ray"]), help="Where trials run.")
+@click.option("--storage", metavar="URL", help="An Optuna storage for a group's study.")
+@click.option("--cwd", type=click.Path(file_okay=False, exists=True), help="The working directory of the code.")
+@click.option("--allow-unknown-params", is_flag=True, help="Pass on parameters that the target doesn't name.")
+@click.option("--plan", "plan_only", is_flag=True, help="Show what would be done, and do nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print each record as a line of JSON.")
+@click.option("-q", "--quiet", is_flag=True, help="Show no progress and none of the code's output.")
+def run(
+    target: str, output: str | None, params: tuple[str, ...], plan_only: bool, as_json: bool, **options: Any
+) -> None:
+    """Run TARGET: a spec (.yaml, .json), a script (.py) or a notebook (.ipynb).
+
+    OUTPUT is where an executed notebook is written; it is also kept with its run.
+    """
+    from ml_experiment_nb.jobs import read_assignments
+    from ml_experiment_nb.plans import make_plan, with_params
+
+    spec = with_params(_with_options(_read_target(target), options), read_assignments(params))
+    plan = make_plan(spec, cwd=_working_directory(target, options["cwd"]), output=_output(output, spec))
+    if plan_only:
+        click.echo(str(plan))
+        return
+    for note in plan.notes:
+        click.echo(f"note: {note}", err=True)
+    from ml_experiment_nb import runs  # MLflow takes seconds to import: not before the plan is known to be sound
+
+    records = list(_shown(plan, runs.follow(plan), as_json=as_json, quiet=options["quiet"]))
+    if not as_json:
+        _print_result(plan, records, output)
+    sys.exit(_exit_code(records[-1]))
+
+
+@commands.command("ls")
+@click.option("-e", "--experiment", help="Only this experiment's runs.")
+@click.option("-g", "--group", help="Only the trials of this group (its run id, or the beginning of it).")
+@click.option("-s", "--status", type=click.Choice(["running", "finished", "failed", "pruned", "killed"]))
+@click.option("-n", "--limit", type=click.IntRange(1), default=20, show_default=True, help="At most so many.")
+@click.option("--json", "as_json", is_flag=True, help="Print each record as a line of JSON.")
+def list_runs(experiment: str | None, group: str | None, status: str | None, limit: int, as_json: bool) -> None:
+    """List the newest runs."""
+    store = _store()
+    parent = store.record(group).run_id if group else None
+    records = store.records(experiment=experiment, parent_id=parent, status=status, limit=limit)
+    if as_json:
+        _print_json(records)
+    elif records:
+        _print_table(records)
+    else:
+        click.echo("no runs yet: `ml-experiment run` makes one", err=True)
+
+
+@commands.command()
+@click.argument("run_id", metavar="RUN")
+@click.option("--json", "as_json", is_flag=True, help="Print the record as a line of JSON.")
+def show(run_id: str, as_json: bool) -> None:
+    """Show a run: its parameters, metrics, code, environment and artifacts. RUN is its id or the beginning of it."""
+    store = _store()
+    record = store.record(run_id)
+    if as_json:
+        _print_json([record])
+        return
+    _print_record(record, store.artifacts(record))
+    if record.kind in ("group", "experiment"):
+        children = store.records(parent_id=record.run_id, limit=200)
+        if children:
+            _print_table(children[::-1])
+
+
+@commands.command()
+@click.argument("run_id", metavar="RUN")
+def logs(run_id: str) -> None:
+    """Print what a run has printed. RUN is its id or the beginning of it."""
+    store = _store()
+    click.echo(store.log_text(store.record(run_id)), nl=False)
+
+
+@commands.command()
+@click.option("-p", "--port", type=int, default=5000, show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True)
+def ui(port: int, host: str) -> None:
+    """Open MLflow's web page on the store in use."""
+    store = _store()
+    if store.uri.startswith("http"):
+        click.echo(f"the store is a server: its page is {store.uri}")
+        return
+    click.echo(f"MLflow's page on {store.uri}: http://{host}:{port} (Ctrl-C ends it)", err=True)
+    os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
+    words = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", store.uri, "--workers", "1"]
+    os.execv(sys.executable, [*words, "--host", host, "--port", str(port)])
+
+
+def _read_target(target: str) -> Spec:
+    from ml_experiment_nb.errors import SpecError
+    from ml_experiment_nb.files import read_spec
+    from ml_experiment_nb.specs import spec_from_mapping
+
+    suffix = Path(target).suffix.lower()
+    if suffix in (".yaml", ".yml", ".json"):
+        return read_spec(target)
+    if suffix not in (".py", ".ipynb"):
+        raise SpecError("is neither a spec (.yaml, .json), a script (.py) nor a notebook (.ipynb)", file=target)
+    if not Path(target).exists():
+        raise SpecError("there is no such file", file=target)
+    return spec_from_mapping({"run": str(Path(target).absolute()), "name": Path(target).stem})
+
+
+def _with_options(spec: Spec, options: dict[str, Any]) -> Spec:
+    from ml_experiment_nb.errors import SpecError
+    from ml_experiment_nb.specs import Group, Job, spec_from_mapping
+
+    is_group = isinstance(spec, Group)
+    keys = {"name": "name", "slots": "slots", "executor": "executor"}
+    keys |= {"trials": "num_trials", "storage": "storage"}
+    changes = {key: options[option] for option, key in keys.items() if options[option] is not None}
+    if options["allow_unknown_params"]:
+        changes["allow_unknown_params"] = True
+    if wrong := [option for option in ("trials", "storage") if options[option] is not None and not is_group]:
+        raise SpecError(f"--{wrong[0]} is for a group; this is a {spec.kind}")
+    if options["kind"] is None or options["kind"] == spec.kind:
+        return spec.model_copy(update=changes)
+    if is_group:
+        raise SpecError("--kind: a group stays a group; write another spec")
+    fields = {name: getattr(spec, name) for name in Job.model_fields}
+    return spec_from_mapping({**fields, "kind": options["kind"], **changes})
+
+
+def _working_directory(target: str, cwd: str | None) -> str | None:
+    """Return where the code runs: for a notebook or script, where the command was given, as papermill has it."""
+    if cwd is not None:
+        return str(Path(cwd).absolute())
+    return os.getcwd() if Path(target).suffix in (".py", ".ipynb") else None
+
+
+def _output(output: str | None, spec: Spec) -> str | None:
+    from ml_experiment_nb.errors import SpecError
+    from ml_experiment_nb.specs import Notebook
+
+    if output is None:
+        return None
+    if len(spec.run) != 1 or not isinstance(spec.run[0], Notebook) or spec.kind == "group":
+        raise SpecError("OUTPUT is for a single notebook; a group keeps each executed notebook with its run")
+    if not Path(output).absolute().parent.is_dir():
+        raise SpecError("its folder does not exist", file=output)
+    return str(Path(output).absolute())
+
+
+def _shown(plan: Plan, updates: Iterable[Update], *, as_json: bool, quiet: bool) -> Iterator[Record]:
+    """Hand the records on, showing meanwhile a group's progress, or the output of the code itself."""
+    from ml_experiment_nb.progress import show_progress
+    from ml_experiment_nb.records import Record
+    from ml_experiment_nb.reports import Log
+    from ml_experiment_nb.runs import Happened
+
+    if plan.kind == "group" and not quiet and not as_json:
+        yield from show_progress(plan, updates)
+        return
+    for update in updates:
+        if isinstance(update, Record):
+            if as_json:
+                _print_json([update])
+            yield update
+        elif isinstance(update, Happened) and isinstance(update.event, Log) and not quiet:
+            click.echo(update.event.text, nl=False, err=as_json)
+
+
+def _print_result(plan: Plan, records: list[Record], output: str | None) -> None:
+    from ml_experiment_nb import runs
+    from ml_experiment_nb.records import pairs
+
+    result = runs.collect(plan, records)
+    if plan.nested:
+        _print_table(result)
+    for failed in [record for record in result if record.failure][:3]:
+        click.echo(f"{failed.name}: {failed.failure}", err=True)
+    last = records[-1]
+    click.echo(str(last))
+    if result.best is not None:
+        click.echo(f"  best     {result.best.name}: {pairs(result.best.params)} ({pairs(result.best.metrics)})")
+    if output is not None:
+        click.echo(f"  notebook {output}")
+    if last.run_id:
+        click.echo(f"  look     ml-experiment show {last.run_id[:8]}, or ml-experiment ui")
+
+
+def _exit_code(last: Record) -> int:
+    if last.ok:
+        return 0
+    return _CODES.get(last.failure.type if last.failure else "", 1)
+
+
+def _print_record(record: Record, artifacts: list[str]) -> None:
+    from ml_experiment_nb.records import duration
+
+    rows: list[tuple[str, Any]] = [
+        ("run", record.run_id),
+        ("name", record.name),
+        ("experiment", record.experiment),
+        ("kind", record.kind),
+        ("status", record.status),
+        ("started", record.started.astimezone().strftime("%Y-%m-%d %H:%M:%S")),
+        ("took", duration(record.seconds)),
+    ]
+    rows += [("group", record.parent_id)] if record.parent_id else []
+    rows += [("error", record.failure)] if record.failure else []
+    rows += [("params", "")] + [(f"  {name}", value) for name, value in record.params.items()]
+    rows += [("metrics", "")] + [(f"  {name}", value) for name, value in record.metrics.items()]
+    rows += [(name.removeprefix("mlexp."), value) for name, value in sorted(record.tags.items()) if _worth(name)]
+    rows += [("note", note) for note in record.notes]
+    rows += [("artifacts", record.artifact_uri)] + [("", path) for path in artifacts]
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        click.echo(f"{name:<{width}}  {value}".rstrip())
+
+
+def _worth(tag: str) -> bool:
+    hidden = ("mlexp.kind", "mlexp.status", "mlexp.error", "mlexp.notes", "mlexp.trial")
+    return tag.startswith(("mlexp.", "mlflow.source.")) and tag not in hidden
+
+
+def _print_table(records: Iterable[Record]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from ml_experiment_nb.records import number, row
+
+    rows = [row(record) for record in records]
+    columns = list(dict.fromkeys(name for one in rows for name in one))
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in columns:
+        table.add_column(name.removeprefix("params.").removeprefix("metrics."), overflow="fold")
+    for one in rows:
+        table.add_row(*(number(one.get(name, "")) for name in columns))
+    Console(width=None if sys.stdout.isatty() else 10_000).print(table)
+
+
+def _print_json(records: Iterable[Record]) -> None:
+    for record in records:
+        click.echo(record.to_json())
+
+
+def _store() -> Any:
+    from ml_experiment_nb.projects import find_root
+    from ml_experiment_nb.tracking import Store
+
+    return Store(find_root())
+
+
+def _join_parameters(words: list[str]) -> list[str]:
+    """Write papermill's ``-p NAME VALUE`` as ``-p NAME=VALUE``."""
+    found: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        found.append(word)
+        if word in ("-p", "--param", "--parameters"):
+            found[-1] = "-p"
+            name = next(rest, None)
+            if name is not None:
+                found.append(name if re.match(r"\w+\s*=", name) else f"{name}={next(rest, '')}")
+    return found
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""Where tasks go: slots that run one task each, all answering to one Protocol."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ml_experiment_nb.plans import Plan, Task
+from ml_experiment_nb.records import Outcome
+from ml_experiment_nb.reports import Event
+
+
+class Executor(Protocol):
+    """Slots for tasks. Every submitted task sends events, the last of them `Done`, whatever happens to it."""
+
+    @property
+    def slots(self) -> int:
+        """How many tasks run at once."""
+
+    def submit(self, task: Task) -> None:
+        """Start a task. There is a free slot: the caller counts."""
+
+    def poll(self, timeout: float) -> list[tuple[str, Event]]:
+        """Return what has arrived, as (task's key, event); wait at most `timeout` seconds for something."""
+
+    def answer(self, key: str, prune: bool) -> None:
+        """Answer a task that waits for the pruner's verdict."""
+
+    def kill(self, key: str, outcome: Outcome) -> None:
+        """Stop a task with all that it started; its `Done` carries `outcome`."""
+
+    def close(self, interrupted: bool = False) -> None:
+        """Stop what still runs and give the slots back."""
+
+
+def open_executor(plan: Plan) -> Executor:
+    """Return the executor that a plan names.
+
+    Raises:
+        ExecutorError: Its slots can't be had.
+    """
+    if plan.executor == "ray":
+        from ml_experiment_nb.executors.ray import RayExecutor
+
+        return RayExecutor(plan)
+    from ml_experiment_nb.executors.inline import InlineExecutor
+
+    return InlineExecutor(plan.slots or 1)

@@ -1,0 +1,193 @@
+"""Slots on Ray: an actor each, which performs its tasks in processes of their own and streams their events back."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from ml_experiment_nb.errors import ExecutorError
+from ml_experiment_nb.plans import Plan, Task
+from ml_experiment_nb.records import Failure, Outcome, Status
+from ml_experiment_nb.reports import Done, Event
+from ml_experiment_nb.specs import RayConfig
+from ml_experiment_nb.work.process import Running
+
+START_TIMEOUT = 60.0  # seconds that slots may take to come up
+_ours = False  # whether this process started the Ray that it is connected to
+
+
+class Slot:
+    """One place where tasks run, one after the other; it becomes a Ray actor."""
+
+    def __init__(self) -> None:
+        self._running: Running | None = None
+
+    def ready(self) -> bool:
+        """Answer, once the actor is up."""
+        return True
+
+    def perform(self, task: Task) -> Iterator[list[Event]]:
+        """Perform a task and yield its events."""
+        self._running = Running(task)
+        yield from self._running.batches()
+
+    def answer(self, prune: bool) -> None:
+        """Answer the task, which waits for the pruner's verdict."""
+        if self._running is not None:
+            self._running.answer(prune)
+
+    def kill(self, outcome: Outcome) -> None:
+        """Stop the task."""
+        if self._running is not None:
+            self._running.kill(outcome)
+
+
+class RayExecutor:
+    """An `Executor` on Ray: a Ray that is connected already, the one at the plan's address, or a new local one.
+
+    Raises:
+        ExecutorError: Ray can't be reached or started, or has not the resources.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        _connect(plan)
+        needs = plan.spec.resources_per_worker
+        self.slots = _fitting_slots(plan)
+        self._options: dict[str, Any] = {"num_cpus": needs.cpu, "num_gpus": needs.gpu, "max_concurrency": 4}
+        # Tasks read this machine's files, so their slots stay on it.
+        node = ray.get_runtime_context().get_node_id()
+        self._options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node, soft=False)
+        self._free = [self._new_slot() for _ in range(self.slots)]
+        self._busy: dict[str, tuple[Any, Any]] = {}
+        try:
+            ray.get([slot.ready.remote() for slot in self._free], timeout=START_TIMEOUT)
+        except RayError as error:
+            self.close(interrupted=True)
+            raise ExecutorError(f"Ray did not bring up {self.slots} slots: {error}") from error
+        except KeyboardInterrupt:
+            self.close(interrupted=True)
+            raise
+
+    def submit(self, task: Task) -> None:
+        """Start a task on a free slot."""
+        slot = self._free.pop()
+        self._busy[task.key] = (slot, slot.perform.options(num_returns="streaming").remote(task))
+
+    def poll(self, timeout: float) -> list[tuple[str, Event]]:
+        """Return what has arrived."""
+        streams = {stream: key for key, (_, stream) in self._busy.items()}
+        if not streams:
+            return []
+        ready, _ = ray.wait(list(streams), num_returns=1, timeout=timeout, fetch_local=True)
+        if ready and len(streams) > 1:
+            ready, _ = ray.wait(list(streams), num_returns=len(streams), timeout=0, fetch_local=True)
+        return [(streams[stream], event) for stream in ready for event in self._next(streams[stream], stream)]
+
+    def answer(self, key: str, prune: bool) -> None:
+        """Answer a task that waits for the pruner's verdict."""
+        if key in self._busy:
+            self._busy[key][0].answer.remote(prune)
+
+    def kill(self, key: str, outcome: Outcome) -> None:
+        """Stop a task."""
+        if key in self._busy:
+            self._busy[key][0].kill.remote(outcome)
+
+    def close(self, interrupted: bool = False) -> None:
+        """End the slots, which ends their tasks' processes. Ray itself is ended only if this process started it.
+
+        A Ray of our own stays up for the next group of this process; an interrupt ends it too.
+        """
+        slots = [*self._free, *(slot for slot, _ in self._busy.values())]
+        for slot, _ in self._busy.values():
+            slot.kill.remote(Outcome(Status.KILLED))
+        for stream in [stream for _, stream in self._busy.values()]:
+            ray.wait([stream], timeout=3)
+        for slot in slots:
+            ray.kill(slot)
+        self._free, self._busy = [], {}
+        if interrupted:
+            shutdown()
+
+    def _new_slot(self) -> Any:
+        return ray.remote(Slot).options(**self._options).remote()
+
+    def _next(self, key: str, stream: Any) -> list[Event]:
+        try:
+            events: list[Event] = ray.get(next(stream))
+        except (RayActorError, StopIteration):
+            self._busy.pop(key)
+            self._free.append(self._new_slot())
+            return [Done(Outcome(Status.FAILED, Failure("TaskDiedError", "its slot on Ray was lost")))]
+        except RayError as error:
+            self._free.append(self._busy.pop(key)[0])
+            return [Done(Outcome(Status.FAILED, Failure("ExecutorError", str(error))))]
+        if any(isinstance(event, Done) for event in events):
+            self._free.append(self._busy.pop(key)[0])
+        return events
+
+
+def shutdown() -> None:
+    """End the Ray that this process started; one that it only connected to is left alone."""
+    global _ours
+    if _ours and ray.is_initialized():
+        ray.shutdown()
+    _ours = False
+
+
+def _connect(plan: Plan) -> None:
+    """Make sure that this process is connected to a Ray that suits the plan."""
+    global _ours
+    config = plan.spec.ray_config or RayConfig()
+    options = dict(config.model_extra or {})
+    address = config.address or os.environ.get("RAY_ADDRESS")
+    cpus = config.num_cpus or (plan.slots or 1) * plan.spec.resources_per_worker.cpu
+    if ray.is_initialized() and _ours and ray.cluster_resources().get("CPU", 0) < cpus:
+        shutdown()
+    if ray.is_initialized():
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    options = {"log_to_driver": False, "logging_level": logging.ERROR, "include_dashboard": False} | options
+    if address:
+        options.pop("include_dashboard")
+        _probe(address)
+    else:
+        options |= {"num_cpus": max(1, round(cpus)), "num_gpus": config.num_gpus}
+    try:
+        ray.init(address=address or "local", **options)
+    except (ConnectionError, RuntimeError, ValueError, TypeError, RayError) as error:
+        raise ExecutorError(f"Ray can't be {'reached at ' + address if address else 'started'}: {error}") from error
+    _ours = not address
+
+
+def _probe(address: str) -> None:
+    """Fail at once where Ray would try for minutes: nobody listens at the address."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except OSError as error:
+        raise ExecutorError(
+            f"no Ray answers at {address} ({error}); start one with `ray start --head`, or leave the address out"
+        ) from error
+
+
+def _fitting_slots(plan: Plan) -> int:
+    """Return how many slots the cluster has room for, at most as many as the plan wants."""
+    needs, has = plan.spec.resources_per_worker, ray.cluster_resources()
+    asked = {"CPU": needs.cpu, "GPU": needs.gpu}
+    room = min((int(has.get(name, 0) / amount) for name, amount in asked.items() if amount), default=plan.slots or 1)
+    if room < 1:
+        raise ExecutorError(
+            f"resources_per_worker asks for cpu {needs.cpu:g} and gpu {needs.gpu:g}, "
+            f"Ray has CPU {has.get('CPU', 0):g} and GPU {has.get('GPU', 0):g}; lower it, or set ray_config"
+        )
+    return min(room, plan.slots or room)

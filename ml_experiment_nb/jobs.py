@@ -1,0 +1,279 @@
+"""``@job``: a function whose calls are experiments."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import functools
+import inspect
+import sys
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any, Generic, ParamSpec, TypeVar, overload
+
+from ml_experiment_nb import reports
+from ml_experiment_nb.errors import ParameterError, SpecError
+from ml_experiment_nb.records import Records
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Job(Generic[P, T]):
+    """A function whose calls are tracked; made by `job`."""
+
+    def __init__(
+        self,
+        function: Callable[P, T],
+        name: str | None = None,
+        description: str = "",
+        tags: Mapping[str, str] = {},
+    ) -> None:
+        if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+            raise SpecError(f"{function.__name__} is async: a job is a plain function or a generator")
+        functools.update_wrapper(self, function)
+        self.function: Callable[..., T] = function
+        self.name = name or getattr(function, "__name__", "job")
+        self.description = description
+        self.tags = dict(tags)
+
+    def __repr__(self) -> str:
+        return f"<job {self.name}{inspect.signature(self.function)}>"
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call the function as a tracked experiment and return its own value.
+
+        Within a run that is open already, it is a plain call. In a script under ``ml-experiment run`` the call
+        belongs to that run and takes its parameters from the spec; in a script run by hand, ``main()`` takes
+        them from the command line. What the call itself says wins.
+
+        Raises:
+            Exception: What the function raises, after its run is closed as failed.
+        """
+        if reports.assigned is not None:
+            return self._call_in_script(args, kwargs)
+        if reports.in_local_run():
+            return self.function(*args, **kwargs)
+        if self._is_run_by_hand() and not args and not kwargs:
+            return self._call_tracked((), parse_arguments(self.function, sys.argv[1:]))
+        return self._call_tracked(args, kwargs)
+
+    def group(
+        self,
+        param_space: Mapping[str, Any],
+        *,
+        metric: str | None = None,
+        direction: str = "minimize",
+        num_trials: int | None = None,
+        params: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> Records:
+        """Search a space of parameters in parallel; every trial is a tracked call in a process of its own.
+
+        Args:
+            param_space: Distributions by parameter: ``{"C": "loguniform(0.01, 1000)"}``, or `loguniform` itself.
+            metric: The metric to optimise, one that the function returns, yields or reports.
+            direction: ``minimize`` or ``maximize``.
+            num_trials: How many points to try; 10 by default.
+            params: Parameters that stay fixed.
+            **options: Any other key of a group's spec: ``sampler``, ``pruner``, ``seed``, ``slots``,
+                ``timeout_per_trial``, ``ray_config``, ``executor``, ``storage``, …
+
+        Returns:
+            The trials' records in the order in which they ended; ``.best`` and ``.parent`` beside them.
+
+        Raises:
+            SpecError: A key or a distribution is wrong.
+            ParameterError: The function has no such parameter.
+        """
+        from ml_experiment_nb import runs
+        from ml_experiment_nb.plans import make_plan
+        from ml_experiment_nb.specs import Function, spec_from_mapping
+
+        asked = {
+            "kind": "group", "name": self.name, "description": self.description, "tags": self.tags,
+            "param_space": dict(param_space), "params": dict(params or {}), "run": [Function(function=self.function)],
+            **({"metric": {"name": metric, "direction": direction}} if metric else {}),
+            **({"num_trials": num_trials} if num_trials is not None else {}), **options,
+        }  # fmt: skip
+        plan = make_plan(
+            spec_from_mapping(asked), values={"function": self.function}, path=tuple(p for p in sys.path if p)
+        )
+        return runs.collect(plan, runs.run(plan))
+
+    def _call_in_script(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> T:
+        sink = reports.active_sink()
+        given, reports.assigned = reports.assigned or {}, None  # a job that it calls in turn is a plain call
+        try:
+            with reports.local_sink(sink) if sink else nullcontext():
+                explicit = inspect.signature(self.function).bind_partial(*args, **kwargs).arguments
+                known = inspect.signature(self.function).parameters
+                anything = any(p.kind is p.VAR_KEYWORD for p in known.values())
+                chosen = {n: v for n, v in given.items() if anything or n in known}
+                bound = self._bind((), {**chosen, **_flat(known, explicit)})
+                value: T = reports.call(self.function, bound, sink) if sink else self.function(**bound)
+                return value
+        finally:
+            reports.assigned = given
+
+    def _call_tracked(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> T:
+        from ml_experiment_nb import runs
+        from ml_experiment_nb.specs import Experiment, Function
+
+        arguments = self._bind(args, kwargs)
+        spec = Experiment(
+            name=self.name,
+            run=(Function(function=self.function),),
+            description=self.description,
+            tags=self.tags,
+        )
+        with runs.here(spec, arguments) as live:
+            value: T = reports.call(self.function, arguments, live)
+        print(live.record, file=sys.stderr)
+        return value
+
+    def _bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the call's arguments by name, defaults included; Python's own TypeError if they don't fit."""
+        signature = inspect.signature(self.function)
+        try:
+            bound = signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{self.name}() {error}") from None
+        bound.apply_defaults()
+        return _flat(signature.parameters, bound.arguments)
+
+    def _is_run_by_hand(self) -> bool:
+        main = sys.modules.get("__main__")
+        in_shell = hasattr(sys, "ps1") or ("IPython" in sys.modules and _in_ipython())
+        return self.function.__module__ == "__main__" and hasattr(main, "__file__") and not in_shell
+
+
+@overload
+def job(function: Callable[P, T], /) -> Job[P, T]: ...
+@overload
+def job(
+    *, name: str | None = None, description: str = "", tags: Mapping[str, str] = {}
+) -> Callable[[Callable[P, T]], Job[P, T]]: ...
+def job(
+    function: Callable[P, T] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    description: str = "",
+    tags: Mapping[str, str] = {},
+) -> Job[P, T] | Callable[[Callable[P, T]], Job[P, T]]:
+    """Make a function's calls tracked experiments, and give it ``.group(…)``.
+
+    The function returns its metrics as a dict of numbers, or ``(metrics, artifacts)``; a generator yields metrics,
+    one step each. Any other value is its own business.
+
+    Args:
+        function: The function, when used as ``@job``.
+        name: The experiment's name; by default the function's.
+        description: Kept with each run.
+        tags: Kept with each run.
+
+    Example:
+        >>> @job
+        ... def train(C, kernel="rbf"):
+        ...     return {"val_accuracy": SVC(C=C, kernel=kernel).fit(X, y).score(X_val, y_val)}
+        >>> train(C=0.5)
+        {'val_accuracy': 0.98}
+    """
+    if function is not None:
+        return Job(function)
+    return lambda found: Job(found, name, description, tags)
+
+
+def parse_arguments(function: Callable[..., Any], words: Sequence[str]) -> dict[str, Any]:
+    """Read a function's arguments from a command line: ``--C 0.5 --kernel rbf``.
+
+    A value's type is the annotation's, else the default's, else what it looks like. ``--help`` lists them.
+    """
+    hints = typing.get_type_hints(function) if getattr(function, "__annotations__", None) else {}
+    parser = argparse.ArgumentParser(
+        prog=sys.argv[0],
+        description=inspect.getdoc(function),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+            continue
+        _add_argument(parser, parameter, hints.get(parameter.name))
+    return {name: value for name, value in vars(parser.parse_args(words)).items() if value is not argparse.SUPPRESS}
+
+
+def _add_argument(parser: argparse.ArgumentParser, parameter: inspect.Parameter, hint: Any) -> None:
+    required = parameter.default is parameter.empty
+    kind = hint if hint is not None else None if required or parameter.default is None else type(parameter.default)
+    options = list(typing.get_args(kind)) if typing.get_origin(kind) is typing.Literal else None
+    text = f"{getattr(kind, '__name__', str(kind or 'value'))}" + ("" if required else f", {parameter.default!r}")
+    parser.add_argument(
+        f"--{parameter.name}",
+        required=required,
+        default=argparse.SUPPRESS,
+        type=functools.partial(_convert, kind),
+        choices=options,
+        help=text.replace("%", "%%"),
+        metavar=parameter.name.upper() if options is None else None,
+    )
+
+
+def _convert(kind: Any, word: str) -> Any:
+    """Turn a word of the command line into a value of a type."""
+    if kind is str:
+        return word
+    if kind is bool:
+        if word.lower() in ("true", "yes", "1", "on"):
+            return True
+        if word.lower() in ("false", "no", "0", "off"):
+            return False
+        raise argparse.ArgumentTypeError(f"{word!r} is neither true nor false")
+    if kind in (int, float):
+        return kind(word)
+    return read_value(word)
+
+
+def read_value(word: str) -> Any:
+    """Return a word as the Python literal that it looks like, as true, false or null, else as it is.
+
+    >>> [read_value(word) for word in ("0.5", "1e-5", "true", "[1, 2]", "rbf")]
+    [0.5, 1e-05, True, [1, 2], 'rbf']
+    """
+    named = {"true": True, "false": False, "null": None, "nan": float("nan"), "inf": float("inf")}
+    if word.lower() in named:
+        return named[word.lower()]
+    try:
+        return ast.literal_eval(word)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return word
+
+
+def read_assignments(words: Iterable[str]) -> dict[str, Any]:
+    """Read ``C=0.5`` words.
+
+    Raises:
+        ParameterError: One has no ``=``, or its name is no Python name.
+    """
+    found = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not name.strip().isidentifier():
+            raise ParameterError(f"{word!r} is not NAME=VALUE, such as C=0.5")
+        found[name.strip()] = read_value(value.strip())
+    return found
+
+
+def _flat(parameters: Mapping[str, inspect.Parameter], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return bound arguments with those of ``**kwargs`` beside the named ones."""
+    found: dict[str, Any] = {}
+    for name, value in arguments.items():
+        found |= value if parameters[name].kind is inspect.Parameter.VAR_KEYWORD else {name: value}
+    return found
+
+
+def _in_ipython() -> bool:
+    from IPython import get_ipython
+
+    return get_ipython() is not None

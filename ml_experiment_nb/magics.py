@@ -1,0 +1,244 @@
+"""``%%experiment`` and ``%%group``: parse the line and the cell, call one verb, show.
+
+Loading this module costs next to nothing: what a magic needs is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from argparse import Namespace
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.error import UsageError
+from IPython.core.magic import Magics, cell_magic, magics_class
+from IPython.core.magic_arguments import argument, magic_arguments
+
+from ml_experiment_nb.errors import ExperimentError
+
+if TYPE_CHECKING:
+    from ml_experiment_nb.cells import CellSource
+    from ml_experiment_nb.plans import Spec
+
+_HIDDEN = frozenset({"In", "Out", "get_ipython", "exit", "quit", "open", "display"})
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a magic's line and cell ask for."""
+
+    spec: Spec
+    cell: CellSource
+    into: str | None
+    plan: bool
+
+
+@magics_class
+class ExperimentMagics(Magics):
+    """The cell magics of ml-experiment-nb."""
+
+    @magic_arguments()
+    @argument("name", nargs="?", help="The experiment's name; by default the notebook's.")
+    @argument("-p", "--param", action="append", metavar="NAME=VALUE", help="Override a parameter; may be repeated.")
+    @argument("--into", metavar="VARIABLE", help="Bind the run's record to this variable.")
+    @argument("--tag", action="append", metavar="NAME=VALUE", help="Tag the run; may be repeated.")
+    @argument("--plan", action="store_true", help="Show what would be done, and do nothing.")
+    @cell_magic
+    def experiment(self, line: str, cell: str) -> None:
+        """Run the cell as a tracked experiment.
+
+        Leading assignments of literals are its parameters; the last expression gives its metrics, as a dict of
+        numbers or ``(metrics, artifacts)``; ``report(step=…, loss=…)`` records a curve. The cell runs here, in the
+        notebook: its variables stay.
+
+            %%experiment "SVM"
+            C = 0.5
+            model = SVC(C=C).fit(X_train, y_train)
+            {"val_accuracy": model.score(X_val, y_val)}
+        """
+        self._guard(self._experiment, line, cell, self.experiment)
+
+    @magic_arguments()
+    @argument("name", nargs="?", help="The group's name; by default the notebook's.")
+    @argument("--trials", type=int, help="How many points to try (10; a grid tries all of its points).")
+    @argument("--sampler", help="tpe (the default), cma-es, grid, random, gp, qmc, nsga-ii, nsga-iii, brute-force.")
+    @argument("--pruner", help="median, percentile, hyperband, sha, patient, threshold, wilcoxon; none by default.")
+    @argument("--maximize", metavar="METRIC", help="The metric that should be high.")
+    @argument("--minimize", metavar="METRIC", help="The metric that should be low.")
+    @argument("--slots", "--cpus", type=int, help="How many trials run at once (the number of CPUs).")
+    @argument("--seed", type=int, help="Seed of the sampler.")
+    @argument("--timeout-per-trial", type=float, metavar="SECONDS", help="Stop a trial that takes longer.")
+    @argument("--storage", help="An Optuna storage URL; by default a file in the project's .ml-experiment folder.")
+    @argument("--executor", choices=["auto", "inline", "ray"], help="Where trials run: Ray, or plain processes.")
+    @argument("-p", "--param", action="append", metavar="NAME=VALUE", help="Override a parameter or a distribution.")
+    @argument("--into", metavar="VARIABLE", help="Bind the records to this variable.")
+    @argument("--tag", action="append", metavar="NAME=VALUE", help="Tag the group and its trials; may be repeated.")
+    @argument("--plan", action="store_true", help="Show what would be done, and do nothing.")
+    @cell_magic
+    def group(self, line: str, cell: str) -> None:
+        """Run the cell once for each point of a parameter space, in parallel, each trial a tracked run.
+
+        Leading assignments of distributions are the space, those of literals stay fixed; the distributions are
+        ``uniform``, ``loguniform``, ``randint``, ``range`` and ``choice``. Trials run in processes of their own
+        with copies of what the cell reads: they can't change the notebook's variables.
+
+            %%group "SVM" --trials 12 --sampler tpe --maximize val_accuracy
+            C = loguniform(0.01, 1000)
+            gamma = choice(["scale", "auto"])
+            {"val_accuracy": SVC(C=C, gamma=gamma).fit(X_train, y_train).score(X_val, y_val)}
+        """
+        self._guard(self._group, line, cell, self.group)
+
+    def _guard(self, verb: Any, line: str, cell: str, magic: Any) -> None:
+        """Show our own errors in one line, as IPython does with a mistyped magic."""
+        try:
+            verb(magic.parser.parse_args(_words(line)), cell)
+        except ExperimentError as error:
+            raise UsageError(str(error)) from None
+
+    def _experiment(self, options: Namespace, cell: str) -> None:
+        from ml_experiment_nb import runs
+        from ml_experiment_nb.cells import with_values
+        from ml_experiment_nb.plans import make_plan
+        from ml_experiment_nb.reports import Params, send_result
+        from ml_experiment_nb.work.perform import user_frames
+        from ml_experiment_nb.work.shell import render_in_notebook, run_source
+
+        asked = parse_cell(options, cell, kind="experiment")
+        if asked.plan:
+            print(make_plan(asked.spec))
+            return
+        source = with_values(asked.cell, asked.spec.params)
+        live = None
+        try:
+            with runs.here(asked.spec, asked.spec.params) as live:
+                live.add(Params(asked.spec.params))
+                send_result(run_source(self.shell, source), live)
+        except ExperimentError:
+            raise
+        except BaseException as error:
+            if live is not None and live.record is not None:
+                self._bind(asked.into, live.record)
+            render_in_notebook(self.shell, error, user_frames(error.__traceback__))
+            raise
+        self._bind(asked.into, live.record)
+        self._show(live.record)
+
+    def _group(self, options: Namespace, cell: str) -> None:
+        from ml_experiment_nb import runs
+        from ml_experiment_nb.plans import make_plan
+        from ml_experiment_nb.progress import show_progress
+
+        asked = parse_cell(options, cell, kind="group")
+        values = captured(asked.cell, self._namespace)
+        plan = make_plan(asked.spec, values=values, path=tuple(p for p in sys.path if p))
+        if asked.plan:
+            print(plan)
+            return
+        records = runs.collect(plan, list(show_progress(plan, runs.follow(plan))))
+        self._bind(asked.into, records)
+        self._show(records)
+        if records.parent is not None and not records.parent.ok:
+            raise UsageError(str(records.parent.failure))
+
+    @property
+    def _namespace(self) -> dict[str, Any]:
+        assert self.shell is not None
+        namespace: dict[str, Any] = self.shell.user_ns
+        return namespace
+
+    def _bind(self, name: str | None, value: Any) -> None:
+        if name is not None:
+            self._namespace[name] = value
+
+    def _show(self, value: Any) -> None:
+        from IPython.display import display
+
+        display(value)
+
+
+def parse_cell(options: Namespace, source: str, *, kind: str) -> Asked:
+    """Turn a magic's options and cell into a spec; it needs no IPython and starts nothing.
+
+    Raises:
+        SpecError: The cell is no Python, or an option is wrong.
+        ParameterError: ``-p`` names no parameter of the cell.
+    """
+    from ml_experiment_nb.cells import read_cell
+    from ml_experiment_nb.errors import SpecError
+    from ml_experiment_nb.jobs import read_assignments
+    from ml_experiment_nb.plans import make_plan, with_params
+    from ml_experiment_nb.specs import Cell, spec_from_mapping
+
+    if options.into is not None and not options.into.isidentifier():
+        raise SpecError(f"--into {options.into}: not a variable's name")
+    cell = read_cell(source)
+    given = read_assignments(options.param or [])
+    unset = [name for name in cell.space if name not in given]
+    if kind == "experiment" and unset:
+        raise SpecError(f"{unset[0]} is a distribution: search it with %%group, or fix it with -p {unset[0]}=VALUE")
+    asked: dict[str, Any] = {
+        "kind": kind,
+        "name": options.name or _notebook_name(),
+        "run": [Cell(source=source, parameters=(*cell.params, *cell.space))],
+        "params": cell.params,
+        "tags": {name: str(value) for name, value in read_assignments(options.tag or []).items()},
+    }
+    if kind == "group":
+        asked |= _group_keys(options, cell)
+    spec = with_params(spec_from_mapping(asked), given)
+    make_plan(spec)  # checks the parameters
+    return Asked(spec, cell, options.into, options.plan)
+
+
+def captured(cell: CellSource, namespace: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a cell reads from a notebook's namespace."""
+    return {
+        name: namespace[name]
+        for name in sorted(cell.reads)
+        if name in namespace and name not in _HIDDEN and not name.startswith("__")
+    }
+
+
+def _group_keys(options: Namespace, cell: CellSource) -> dict[str, Any]:
+    from ml_experiment_nb.errors import SpecError
+
+    if not cell.space:
+        raise SpecError("the cell has no distribution to search: begin it with one, such as C = loguniform(0.01, 1000)")
+    if options.maximize and options.minimize:
+        raise SpecError("give --maximize or --minimize, not both")
+    keys = {
+        "param_space": cell.space,
+        "num_trials": options.trials,
+        "sampler": options.sampler,
+        "pruner": options.pruner,
+        "slots": options.slots,
+        "seed": options.seed,
+        "timeout_per_trial": options.timeout_per_trial,
+        "storage": options.storage,
+        "executor": options.executor,
+    }
+    if metric := options.maximize or options.minimize:
+        keys["metric"] = {"name": metric, "direction": "maximize" if options.maximize else "minimize"}
+    return {name: value for name, value in keys.items() if value is not None}
+
+
+def _words(line: str) -> list[str]:
+    try:
+        return shlex.split(line)
+    except ValueError as error:
+        raise UsageError(f"{line!r}: {error}") from None
+
+
+def _notebook_name() -> str:
+    """Return the notebook's name where the server tells it, and ``cell`` where it doesn't."""
+    return Path(os.environ.get("JPY_SESSION_NAME") or "cell").stem
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """Register the magics, and put the names that cells use where cells can see them."""
+    shell.register_magics(ExperimentMagics)

@@ -1,0 +1,149 @@
+"""How far a plan is, for people: a bar in a terminal, a line under a cell, nothing where nobody looks."""
+
+from __future__ import annotations
+
+import html
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from ml_experiment_nb.plans import Plan
+from ml_experiment_nb.records import Record, Status, duration, number
+from ml_experiment_nb.reports import Cell
+from ml_experiment_nb.runs import Happened, Started, Update
+from ml_experiment_nb.specs import Group
+from ml_experiment_nb.work.shell import current_shell
+
+EVERY = 0.25  # seconds between two pictures
+
+
+@dataclass
+class Progress:
+    """What a picture of a running plan shows."""
+
+    total: int | None
+    metric: str | None = None
+    maximize: bool = False
+    running: dict[str, str] = field(default_factory=dict)
+    ended: dict[Status, int] = field(default_factory=dict)
+    best: float | None = None
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def done(self) -> int:
+        """How many tasks have ended."""
+        return sum(self.ended.values())
+
+    def take(self, update: Update) -> None:
+        """Take what has happened into account."""
+        match update:
+            case Started(key=key, parent=False):
+                self.running[key] = ""
+            case Happened(key=key, event=Cell(index, count)):
+                self.running[key] = f"cell {index}/{count}"
+            case Record(kind="group"):
+                pass
+            case Record() as record:
+                self.running.pop(str(record.number if record.number is not None else ""), None)
+                self.ended[record.status] = self.ended.get(record.status, 0) + 1
+                self._compare(record)
+
+    def _compare(self, record: Record) -> None:
+        value = record.metrics.get(self.metric or "")
+        if record.ok and value is not None and value == value:
+            pick = max if self.maximize else min
+            self.best = value if self.best is None else pick(value, self.best)
+
+    def __str__(self) -> str:
+        parts = [f"{self.done}/{self.total}" if self.total else str(self.done)]
+        parts += [f"{len(self.running)} running"] if self.running else []
+        parts += [f"{n} {status}" for status, n in self.ended.items() if status is not Status.FINISHED]
+        parts += [f"best {self.metric} {number(self.best)}"] if self.best is not None else []
+        if self.total and 0 < self.done < self.total:
+            left = (time.monotonic() - self.began) / self.done * (self.total - self.done)
+            parts.append(f"about {duration(left)} left")
+        return ", ".join(parts)
+
+
+def show_progress(plan: Plan, updates: Iterable[Update]) -> Iterator[Record]:
+    """Show how far a plan is while its updates come, and hand its records on."""
+    metric = plan.spec.metric if isinstance(plan.spec, Group) else None
+    total = plan.spec.num_trials if isinstance(plan.spec, Group) else len(plan.spec.run)
+    state = Progress(total, metric.name if metric else None, bool(metric and metric.direction == "maximize"))
+    picture = _picture(plan, state)
+    drawn = 0.0
+    try:
+        for update in updates:
+            state.take(update)
+            if time.monotonic() - drawn > EVERY:
+                picture.draw()
+                drawn = time.monotonic()
+            if isinstance(update, Record):
+                yield update
+    finally:
+        picture.close()
+
+
+class _Nothing:
+    """Nobody looks."""
+
+    def draw(self) -> None:
+        """Draw nothing."""
+
+    def close(self) -> None:
+        """Close nothing."""
+
+
+class _Terminal:
+    """One line, rewritten."""
+
+    def __init__(self, plan: Plan, state: Progress) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import Progress as Bar
+
+        self._state = state
+        self._bar = Bar(
+            SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"),
+            TimeElapsedColumn(), console=Console(stderr=True), transient=True,
+        )  # fmt: skip
+        self._task = self._bar.add_task(plan.spec.name, total=state.total, text="")
+        self._bar.start()
+
+    def draw(self) -> None:
+        self._bar.update(self._task, completed=self._state.done, total=self._state.total, text=str(self._state))
+
+    def close(self) -> None:
+        self._bar.stop()
+
+
+class _Notebook:
+    """A line under the cell, rewritten; its last state stays."""
+
+    def __init__(self, plan: Plan, state: Progress) -> None:
+        from IPython.display import display
+
+        self._plan = plan
+        self._state = state
+        self._handle: Any = display(self._bundle(), raw=True, display_id=True)
+
+    def draw(self) -> None:
+        self._handle.update(self._bundle(), raw=True)
+
+    def close(self) -> None:
+        self._handle.update(self._bundle(), raw=True)
+
+    def _bundle(self) -> dict[str, str]:
+        text = f"{self._plan.spec.name}: {self._state}"
+        total = f" max={self._state.total}" if self._state.total else ""
+        bar = f"<progress value={self._state.done}{total}></progress> {html.escape(text)}"
+        return {"text/plain": text, "text/html": bar}
+
+
+def _picture(plan: Plan, state: Progress) -> _Nothing | _Terminal | _Notebook:
+    shell = current_shell()
+    if shell is not None and hasattr(shell, "kernel"):
+        return _Notebook(plan, state)
+    return _Terminal(plan, state) if sys.stderr.isatty() else _Nothing()

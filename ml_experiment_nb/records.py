@@ -1,0 +1,245 @@
+"""DID: what came of a task, and what is kept of a run."""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, overload
+
+
+class Status(StrEnum):
+    """How a run stands. Every run that was opened ends as one of the last four."""
+
+    RUNNING = "running"
+    FINISHED = "finished"
+    FAILED = "failed"
+    PRUNED = "pruned"
+    KILLED = "killed"
+
+    @property
+    def ended(self) -> bool:
+        """Whether this is a final state."""
+        return self is not Status.RUNNING
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a task did not finish: the exception's type name, its message and its traceback as text."""
+
+    type: str
+    message: str
+    traceback: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.type}: {self.message}" if self.message else self.type
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one task."""
+
+    status: Status
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is kept of a run.
+
+    Attributes:
+        run_id: MLflow's id; None for a job, which isn't tracked.
+        name: The run's name.
+        experiment: The name of the MLflow experiment that it belongs to.
+        kind: ``job``, ``experiment``, ``group`` or ``trial``.
+        status: How it ended, or ``running``.
+        params: The parameters; as written when the run is this process's own, as text when read from a store.
+        metrics: The last value of each metric.
+        started: When it began (UTC).
+        seconds: How long it took, or has taken so far.
+        failure: Why it did not finish.
+        number: The trial's number in its group, counted from 0.
+        parent_id: The group's run id.
+        artifact_uri: Where its files are.
+        tags: All tags, ours under ``mlexp.``.
+        notes: What the recording has to say, such as what could not be recorded.
+    """
+
+    run_id: str | None
+    name: str
+    experiment: str
+    kind: str
+    status: Status
+    params: Mapping[str, Any]
+    metrics: Mapping[str, float]
+    started: datetime
+    seconds: float
+    failure: Failure | None = None
+    number: int | None = None
+    parent_id: str | None = None
+    artifact_uri: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict, repr=False)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether it finished."""
+        return self.status is Status.FINISHED
+
+    def to_json(self) -> str:
+        """Return the record as one line of JSON; `from_json` reads it back."""
+        data = asdict(self) | {"status": self.status.value, "started": self.started.isoformat()}
+        return json.dumps(data, default=str)
+
+    @classmethod
+    def from_json(cls, text: str) -> Record:
+        """Read what `to_json` wrote."""
+        data = json.loads(text)
+        return cls(
+            **data
+            | {
+                "status": Status(data["status"]),
+                "started": datetime.fromisoformat(data["started"]),
+                "failure": Failure(**data["failure"]) if data["failure"] else None,
+                "notes": tuple(data["notes"]),
+            }
+        )
+
+    def __str__(self) -> str:
+        lines = [f"{self.name}  {self.status}  {duration(self.seconds)}  {self.run_id or '(not tracked)'}"]
+        if self.params:
+            lines.append("  params   " + pairs(self.params))
+        if self.metrics:
+            lines.append("  metrics  " + pairs(self.metrics))
+        if self.failure:
+            lines.append(f"  {self.failure}")
+        return "\n".join(lines + [f"  note: {note}" for note in self.notes])
+
+    def _repr_html_(self) -> str:
+        rows = [("params", pairs(self.params)), ("metrics", pairs(self.metrics))]
+        rows += [("error", str(self.failure))] if self.failure else []
+        rows += [("note", note) for note in self.notes]
+        cells = "".join(
+            f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
+            f"<td style='text-align:left'>{html.escape(text)}</td></tr>"
+            for name, text in rows
+            if text
+        )
+        head = f"<b>{html.escape(self.name)}</b> {self.status} in {duration(self.seconds)}"
+        run = f" <code>{self.run_id}</code>" if self.run_id else ""
+        return f"<div>{head}{run}<table>{cells}</table></div>"
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(repr(self) if cycle else str(self))
+
+
+class Records(Sequence[Record]):
+    """Records in the order in which they came, with the group's own record beside them.
+
+    Args:
+        records: The experiments or trials.
+        parent: The group's record, when they belong to one.
+        metric: The metric that the group optimised.
+        maximize: Whether more of it is better.
+    """
+
+    def __init__(
+        self,
+        records: Iterable[Record],
+        parent: Record | None = None,
+        metric: str | None = None,
+        maximize: bool = False,
+    ) -> None:
+        self._records = tuple(records)
+        self.parent = parent
+        self.metric = metric
+        self.maximize = maximize
+
+    @property
+    def best(self) -> Record | None:
+        """The finished record with the best value of the metric; None when there is none."""
+        if self.metric is None:
+            return None
+        scored = [r for r in self if r.ok and not math.isnan(r.metrics.get(self.metric, math.nan))]
+        pick = max if self.maximize else min
+        return pick(scored, key=lambda record: record.metrics[self.metric or ""], default=None)
+
+    @overload
+    def __getitem__(self, index: int) -> Record: ...
+    @overload
+    def __getitem__(self, index: slice) -> Records: ...
+    def __getitem__(self, index: int | slice) -> Record | Records:
+        """Return one record, or some of them."""
+        if isinstance(index, slice):
+            return Records(self._records[index], self.parent, self.metric, self.maximize)
+        return self._records[index]
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self._records)
+
+    def __repr__(self) -> str:
+        name = f" of {self.parent.name!r}" if self.parent else ""
+        return f"<{len(self)} records{name}>"
+
+    def to_pandas(self) -> Any:
+        """Return a DataFrame with a row per record: its id, status, duration, parameters and metrics."""
+        import pandas as pd
+
+        return pd.DataFrame([row(record) for record in self])
+
+    def _repr_html_(self) -> str:
+        rows = [row(record) for record in self]
+        columns = list(dict.fromkeys(name for one in rows for name in one))
+        head = "".join(f"<th>{html.escape(name)}</th>" for name in columns)
+        body = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(number(one.get(name, '')))}</td>" for name in columns) + "</tr>"
+            for one in rows
+        )
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def row(record: Record) -> dict[str, Any]:
+    """Return a record as a flat row: ``params.*`` and ``metrics.*`` beside what names it."""
+    first: dict[str, Any] = {"run_id": (record.run_id or "")[:8], "name": record.name}
+    if record.number is not None:
+        first["trial"] = record.number
+    return (
+        first
+        | {"status": record.status.value, "seconds": round(record.seconds, 2)}
+        | {f"params.{name}": value for name, value in record.params.items()}
+        | {f"metrics.{name}": value for name, value in record.metrics.items()}
+    )
+
+
+def now() -> datetime:
+    """Return the present, in UTC."""
+    return datetime.now(UTC)
+
+
+def number(value: Any) -> str:
+    """Return a value as people read it: floats with four significant digits, the rest as it is."""
+    if isinstance(value, float):
+        return f"{value:.4g}" if value == 0 or 1e-4 <= abs(value) < 1e6 else f"{value:.3e}"
+    return str(value)
+
+
+def pairs(values: Mapping[str, Any]) -> str:
+    """Return ``a=1, b=2``."""
+    return ", ".join(f"{name}={number(value)}" for name, value in values.items())
+
+
+def duration(seconds: float) -> str:
+    """Return a duration as people read it: ``0.52 s``, ``1 min 05 s``, ``2 h 03 min``."""
+    if seconds < 60:
+        return f"{seconds:.2f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"

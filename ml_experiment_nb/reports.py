@@ -1,0 +1,411 @@
+"""What user code says to its run, and how it gets there: the writer and the reader of one stream.
+
+User code calls `report` and `artifact`. Where it runs in a process of its own, events go as JSON lines over a
+Unix socket whose path stands in the environment, so that a script, the kernel of a notebook and any process they
+start all reach the same run. Where it runs in the user's own process (an inline cell, a called job), the events
+are handed over directly. `Inbox` is the reading end.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import shutil
+import socket
+import tempfile
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from itertools import count
+from numbers import Real
+from pathlib import Path
+from typing import Any, Protocol
+
+from ml_experiment_nb.capture.artifacts import as_artifacts, save_artifact
+from ml_experiment_nb.errors import CaptureError, MetricError
+from ml_experiment_nb.records import Failure, Outcome, Status
+
+SOCKET = "ML_EXPERIMENT_SOCKET"
+ARTIFACTS = "ML_EXPERIMENT_ARTIFACTS"
+PRUNING = "ML_EXPERIMENT_PRUNING"
+
+
+@dataclass(frozen=True)
+class Log:
+    """Text that the task printed."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Values of metrics at a moment (`time` in seconds since the epoch). `ask`: the sender waits for a verdict."""
+
+    values: dict[str, float]
+    step: int | None = None
+    time: float = field(default_factory=time.time)
+    ask: bool = False
+
+
+@dataclass(frozen=True)
+class Params:
+    """Parameters as the code got them, defaults included."""
+
+    values: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A notebook is at its code cell `index` of `count`, counted from 1."""
+
+    index: int
+    count: int
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something the record should say."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Done:
+    """The last event of every task."""
+
+    outcome: Outcome
+
+
+Event = Log | Metrics | Params | Cell | Note | Done
+_KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Log, Metrics, Params, Cell, Note, Done)}
+
+
+class Pruned(BaseException):
+    """Raised by `report` in a trial that is not worth finishing. Let it pass: the run closes as pruned.
+
+    It is no `Exception`, so that a training loop's ``except Exception`` doesn't swallow it.
+    """
+
+
+class Sink(Protocol):
+    """Where a process's events go."""
+
+    artifacts: Path
+
+    def send(self, event: Event) -> None:
+        """Hand one event over."""
+
+    def ask(self, event: Metrics) -> bool:
+        """Hand metrics over and return whether the trial should stop."""
+
+
+def report(metrics: Mapping[str, Any] | None = None, /, *, step: int | None = None, **values: Any) -> None:
+    """Record metrics of the run that this code is part of, now.
+
+    Args:
+        metrics: Names and numbers, for names that aren't identifiers.
+        step: The epoch, round or batch that they belong to. Without it, each call is one step further.
+        **values: Names and numbers.
+
+    Raises:
+        MetricError: A value is not a number.
+        Pruned: The group's pruner gave this trial up. Let it pass.
+
+    Example:
+        >>> for epoch in range(10):
+        ...     report(step=epoch, val_accuracy=evaluate(model))
+    """
+    given = {**(metrics or {}), **values}
+    numbers = {name: as_number(value) for name, value in given.items()}
+    if wrong := [name for name, value in numbers.items() if value is None]:
+        kind = type(given[wrong[0]]).__name__
+        raise MetricError(f"report({wrong[0]}=…): a metric is a number, this is a {kind}; see artifact() for the rest")
+    sink = active_sink()
+    if sink is None:
+        warnings.warn("report() was called outside of a run: nothing was recorded", stacklevel=2)
+        return
+    clean = {name: value for name, value in numbers.items() if value is not None}
+    event = Metrics(clean, step if step is not None else _next_step(clean), ask=bool(os.environ.get(PRUNING)))
+    if not event.ask:
+        sink.send(event)
+    elif sink.ask(event):
+        raise Pruned(f"pruned at step {event.step}")
+
+
+def artifact(name: str, value: Any) -> None:
+    """Keep a value with the run that this code is part of, as the file that suits it best.
+
+    Args:
+        name: The file's name; its suffix chooses the format where there is a choice (``curve.svg``).
+        value: A path, a figure, a DataFrame, an array, JSON data, text, bytes, or any object (pickled).
+
+    Raises:
+        CaptureError: The value can't be saved.
+    """
+    sink = active_sink()
+    if sink is None:
+        warnings.warn("artifact() was called outside of a run: nothing was recorded", stacklevel=2)
+        return
+    save_artifact(value, name, sink.artifacts)
+
+
+def send_result(value: Any, sink: Sink) -> None:
+    """Record what a job returned, or a cell's last expression: metrics, or ``(metrics, artifacts)``.
+
+    Anything else is the user's own business and is left alone.
+    """
+    metrics, artifacts = _split(value)
+    numbers = {str(name): as_number(one) for name, one in metrics.items()}
+    clean = {name: one for name, one in numbers.items() if one is not None}
+    if clean:
+        sink.send(Metrics(clean))
+    for name in numbers.keys() - clean.keys():
+        kind = type(metrics[name]).__name__
+        sink.send(Note(f"returned {name!r} is a {kind}, not a number: it was not recorded as a metric"))
+    if isinstance(value, Real) and not isinstance(value, bool):
+        sink.send(Note('a bare number was returned: name it, as in {"val_accuracy": 0.9}, to record it'))
+    for name, one in artifacts.items():
+        try:
+            save_artifact(one, name, sink.artifacts)
+        except CaptureError as error:
+            sink.send(Note(str(error)))
+
+
+def call(function: Callable[..., Any], arguments: Mapping[str, Any], sink: Sink) -> Any:
+    """Call a job's function for a run: record its arguments, what it yields, and what it returns.
+
+    A generator's values are metrics of one step each, and its own return value, if it has one, the result.
+
+    Returns:
+        The function's own value; for a generator without a return value, the last value that it yielded.
+    """
+    sink.send(Params(dict(arguments)))
+    value = function(**arguments)
+    if not inspect.isgenerator(value):
+        send_result(value, sink)
+        return value
+    last = None
+    with closing(value) as steps:
+        for step in count():
+            try:
+                last = next(steps)
+            except StopIteration as stop:
+                if stop.value is not None:
+                    send_result(stop.value, sink)
+                return last if stop.value is None else stop.value
+            if not isinstance(last, Mapping):
+                raise MetricError(f"a job yields metrics such as {{'loss': 0.1}}, this yielded a {type(last).__name__}")
+            report(last, step=step)
+    raise AssertionError("unreachable")
+
+
+def send_last() -> None:
+    """Record the value of the cell that this kernel ran last, as `send_result` does; called in a notebook's kernel."""
+    from IPython import get_ipython
+
+    shell, sink = get_ipython(), active_sink()
+    if shell is not None and sink is not None:
+        send_result(shell.user_ns.get("Out", {}).get(shell.execution_count - 1), sink)
+
+
+def as_number(value: Any) -> float | None:
+    """Return a number, a NumPy or a tensor scalar as a float; None for anything else."""
+    if isinstance(value, Real):
+        return float(value)
+    item = getattr(value, "item", None)
+    if (callable(item) and getattr(value, "size", 1) == 1) or hasattr(value, "numel"):
+        try:
+            inner = value.item()
+        except (TypeError, ValueError, RuntimeError):
+            return None
+        return float(inner) if isinstance(inner, Real) else None
+    return None
+
+
+def _split(value: Any) -> tuple[Mapping[Any, Any], dict[str, Any]]:
+    if isinstance(value, Mapping):
+        return value, {}
+    if isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], Mapping):
+        return value[0], as_artifacts(value[1])
+    return {}, {}
+
+
+_steps: dict[str, int] = {}
+
+
+def _next_step(values: Mapping[str, float]) -> int:
+    step = max((_steps.get(name, -1) for name in values), default=-1) + 1
+    _steps.update(dict.fromkeys(values, step))
+    return step
+
+
+# ---------------------------------------------------------------------------------------------- the writing end
+
+assigned: Mapping[str, Any] | None = None
+"""The parameters that this process was started with: a `@job` function called without arguments takes them."""
+
+_local: Sink | None = None
+_remote: SocketSink | None = None
+
+
+def active_sink() -> Sink | None:
+    """Return where this process's events go; None outside of a run."""
+    global _remote
+    if _local is not None:
+        return _local
+    path = os.environ.get(SOCKET)
+    if path is None:
+        return None
+    if _remote is None or _remote.address != (path, os.getpid()):
+        _remote = SocketSink(path)
+    return _remote
+
+
+def in_local_run() -> bool:
+    """Whether code of this very process is being recorded: an inline cell, a called job, a trial."""
+    return _local is not None
+
+
+@contextmanager
+def local_sink(sink: Sink) -> Iterator[None]:
+    """Send what this process reports to `sink` while the block runs."""
+    global _local
+    before, _local = _local, sink
+    _steps.clear()
+    try:
+        yield
+    finally:
+        _local = before
+
+
+class SocketSink:
+    """The writing end of the stream: a connection of this process's own to the inbox at `path`."""
+
+    def __init__(self, path: str) -> None:
+        self.address = (path, os.getpid())
+        self.artifacts = Path(os.environ[ARTIFACTS])
+        self._lock = threading.Lock()
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.connect(path)
+        self._lines = self._socket.makefile("r", encoding="utf-8")
+
+    def send(self, event: Event) -> None:
+        """Write one line. A reader that is gone is no fault of the user's code."""
+        with self._lock:
+            self._write(event)
+
+    def ask(self, event: Metrics) -> bool:
+        """Write one line and wait for the answer."""
+        with self._lock:
+            self._write(event)
+            return self._lines.readline().strip() == "prune"
+
+    def _write(self, event: Event) -> None:
+        try:
+            self._socket.sendall(encode(event))
+        except BrokenPipeError:
+            os._exit(1)  # nobody is left to work for
+
+
+# ---------------------------------------------------------------------------------------------- the reading end
+
+
+class Inbox:
+    """The reading end: a Unix socket in a private folder, with as many writers as the task has processes."""
+
+    def __init__(self) -> None:
+        # A socket's path has at most 107 bytes, and a user's TMPDIR may be longer.
+        self._folder = tempfile.mkdtemp(prefix="mlexp-", dir="/tmp" if os.path.isdir("/tmp") else None)
+        self.path = os.path.join(self._folder, "s")
+        self._server = socket.socket(socket.AF_UNIX)
+        self._server.bind(self.path)
+        self._server.listen(64)
+        self._server.setblocking(False)
+        self._rests: dict[socket.socket, bytes] = {}
+        self._asking: list[socket.socket] = []
+
+    def sockets(self) -> list[socket.socket]:
+        """Return what to wait on for reading."""
+        return [self._server, *self._rests]
+
+    def read(self) -> list[Event]:
+        """Return what has arrived, without waiting."""
+        events: list[Event] = []
+        while (connection := self._accept()) is not None:
+            self._rests[connection] = b""
+        for connection in list(self._rests):
+            events += self._read_one(connection)
+        return events
+
+    def answer(self, prune: bool) -> None:
+        """Answer the writer that has waited longest for a verdict."""
+        if self._asking:
+            with suppress(OSError):  # the writer may be gone by now
+                self._asking.pop(0).sendall(b"prune\n" if prune else b"go\n")
+
+    def close(self) -> None:
+        """Close every connection and remove the folder."""
+        for one in self.sockets():
+            one.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _accept(self) -> socket.socket | None:
+        try:
+            connection, _ = self._server.accept()
+        except BlockingIOError:
+            return None
+        return connection
+
+    def _read_one(self, connection: socket.socket) -> list[Event]:
+        data = self._rests[connection]
+        while True:
+            try:
+                more = connection.recv(1 << 16, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                break
+            except OSError:
+                more = b""
+            if not more:
+                del self._rests[connection]
+                connection.close()
+                return _decode_lines(data)
+            data += more
+        whole, _, rest = data.rpartition(b"\n")
+        self._rests[connection] = rest
+        events = _decode_lines(whole)
+        self._asking += [connection] * sum(isinstance(e, Metrics) and e.ask for e in events)
+        return events
+
+
+def encode(event: Event) -> bytes:
+    """Return an event as a line of JSON. What JSON has no form for is written as its repr."""
+    return json.dumps({"event": type(event).__name__} | asdict(event), default=_plain).encode() + b"\n"
+
+
+def decode(line: bytes) -> Event:
+    """Read what `encode` wrote."""
+    data = json.loads(line)
+    kind = _KINDS[data.pop("event")]
+    if kind is not Done:
+        event: Event = kind(**data)
+        return event
+    outcome = data["outcome"]
+    failure = Failure(**outcome["failure"]) if outcome["failure"] else None
+    return Done(Outcome(Status(outcome["status"]), failure))
+
+
+def _decode_lines(data: bytes) -> list[Event]:
+    events = []
+    for line in data.split(b"\n"):
+        with suppress(ValueError):  # a writer that was killed leaves half a line
+            events += [decode(line)] if line else []
+    return events
+
+
+def _plain(value: Any) -> Any:
+    number = as_number(value)
+    return repr(value) if number is None else value.item() if hasattr(value, "item") else number

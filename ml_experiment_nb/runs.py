@@ -1,0 +1,363 @@
+"""The one loop: ask for a task, submit it, follow its events, tell the sampler, close its run, yield its record."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ml_experiment_nb import reports
+from ml_experiment_nb.capture import Snapshot, snapshot
+from ml_experiment_nb.capture.console import Tee
+from ml_experiment_nb.capture.sources import sources
+from ml_experiment_nb.errors import MetricError
+from ml_experiment_nb.executors import Executor, open_executor
+from ml_experiment_nb.files import spec_text
+from ml_experiment_nb.plans import Plan, Spec, Task, prepared, space_text
+from ml_experiment_nb.projects import find_root
+from ml_experiment_nb.records import Failure, Outcome, Record, Records, Status, number
+from ml_experiment_nb.reports import Done, Event, Metrics
+from ml_experiment_nb.specs import Group, Target
+from ml_experiment_nb.tracking import OpenRun, Store, untracked
+from ml_experiment_nb.work.payload import write_payload
+from ml_experiment_nb.work.perform import failure_of
+
+RUN_ID = "ML_EXPERIMENT_RUN"
+STOPPED = Outcome(Status.KILLED, Failure("KeyboardInterrupt", "the run was stopped"))
+
+
+@dataclass(frozen=True)
+class Started:
+    """A task has been given a slot. `parent`: this is the run that the tasks will belong to."""
+
+    key: str
+    name: str
+    run_id: str | None
+    parent: bool = False
+
+
+@dataclass(frozen=True)
+class Happened:
+    """A running task sent an event."""
+
+    key: str
+    event: Event
+
+
+Update = Started | Happened | Record
+
+
+def run(plan: Plan) -> Iterator[Record]:
+    """Do what a plan says and yield the records as the runs end; a group's own record comes last.
+
+    Stopping the iteration stops the tasks: their runs are closed as killed and the study is told.
+
+    Raises:
+        StoreError: The tracking store can't be reached.
+        ExecutorError: The slots can't be had.
+        CaptureError: A value that the tasks need can't be sent to them.
+        SpecError: The sampler or pruner doesn't take an option.
+    """
+    return (update for update in follow(plan) if isinstance(update, Record))
+
+
+def collect(plan: Plan, records: Iterator[Record] | list[Record]) -> Records:
+    """Return a plan's records as one value, the group's own record apart."""
+    found = list(records)
+    parent = found.pop() if plan.nested and found else None
+    metric = plan.spec.metric if isinstance(plan.spec, Group) else None
+    maximize = metric is not None and metric.direction == "maximize"
+    return Records(found, parent, metric.name if metric else None, maximize)
+
+
+def follow(plan: Plan) -> Iterator[Update]:
+    """Do what a plan says and yield all that happens; see `run`."""
+    with ExitStack() as stack:
+        driver = _Driver(plan, stack)
+        try:
+            yield from driver.drive()
+        except BaseException:
+            with _uninterrupted():
+                driver.stop()
+            raise
+
+
+@contextmanager
+def here(spec: Spec, params: Mapping[str, Any]) -> Iterator[OpenRun]:
+    """Open a run around code of this very process, such as an inline cell; it closes with the block.
+
+    What the code prints is recorded and still shown. An exception closes the run as failed and goes on.
+
+    Args:
+        spec: The experiment; its targets' source is recorded.
+        params: Its parameters.
+
+    Yields:
+        The open run; give it what the code reports. After the block its `record` stands in it.
+    """
+    store = Store(find_root())
+    live = _open(store, spec, name=spec.name, kind=spec.kind, params=params, taken=snapshot(Path.cwd()))
+    _keep_sources(live, spec, spec.run)
+    try:
+        with Tee(live.log_path, notes=live.notes), reports.local_sink(live):
+            yield live
+    except BaseException as error:
+        with _uninterrupted():
+            live.close(_outcome_of(error))
+        raise
+    live.close(Outcome(Status.FINISHED))
+
+
+class _Driver:
+    """What a plan holds while it runs."""
+
+    def __init__(self, plan: Plan, stack: ExitStack) -> None:
+        self.plan = plan
+        self.root = find_root()
+        self.store = Store(self.root) if plan.tracked else None
+        self.snapshot = snapshot(Path(plan.cwd)) if plan.tracked else None
+        self.open: dict[str, OpenRun] = {}
+        self.payload = self._write_payload(stack)
+        self.parent = self._open_parent()
+        self.tasks = _Trials(self) if isinstance(plan.spec, Group) else _Listed(plan)
+        self.executor: Executor | None = None
+        self.done: list[Record] = []
+
+    def drive(self) -> Iterator[Update]:
+        if self.parent is not None:
+            yield Started("", self.parent.first.name, self.parent.run_id, parent=True)
+        self.executor = open_executor(self.plan)
+        while True:
+            while len(self.open) < self.executor.slots and (task := self.tasks.next()) is not None:
+                yield self._start(task)
+            if not self.open:
+                break
+            for key, event in self.executor.poll(timeout=0.2):
+                yield self._take(key, event)
+        self.executor.close()
+        if self.parent is not None:
+            yield self._close_parent(self.tasks.outcome(self.done))
+
+    def stop(self) -> None:
+        """Stop what runs and close every run, whatever else fails."""
+        with ExitStack() as stack:  # each of these is done even if the one before raises
+            if self.parent is not None:
+                stack.callback(self._close_parent, STOPPED)
+            for key in list(self.open):
+                stack.callback(self._close, key, STOPPED)
+            if self.executor is not None:
+                stack.callback(self.executor.close, interrupted=True)
+
+    def _start(self, task: Task) -> Started:
+        live = self._open_run(task)
+        self.open[task.key] = live
+        env = _environment(self.store, live, self.root)
+        assert self.executor is not None
+        self.executor.submit(prepared(task, folder=str(live.folder), payload=self.payload, env=env))
+        return Started(task.key, task.name, live.run_id)
+
+    def _take(self, key: str, event: Event) -> Update:
+        if isinstance(event, Done):
+            return self._close(key, event.outcome)
+        self.open[key].add(event)
+        if isinstance(event, Metrics) and event.ask:
+            assert self.executor is not None
+            self.executor.answer(key, self.tasks.prune(key, event))
+        return Happened(key, event)
+
+    def _close(self, key: str, outcome: Outcome) -> Record:
+        live = self.open.pop(key)
+        outcome = self.tasks.tell(key, outcome, live.metrics)
+        record = live.close(outcome)
+        self.done.append(record)
+        return record
+
+    def _open_run(self, task: Task) -> OpenRun:
+        spec = self.plan.spec
+        if self.store is None or self.snapshot is None:
+            return untracked(task.name, spec.kind, task.params, task.number)
+        live = _open(
+            self.store,
+            spec,
+            name=task.name,
+            kind="trial" if isinstance(spec, Group) else spec.kind,
+            params=task.params,
+            taken=self.snapshot,
+            parent_id=self.parent.run_id if self.parent else None,
+            number=task.number,
+        )
+        for name, text in sources(step.target for step in task.steps).items():
+            live.save(f"source/{name}", text)
+        return live
+
+    def _open_parent(self) -> OpenRun | None:
+        spec = self.plan.spec
+        if not self.plan.nested or self.store is None or self.snapshot is None:
+            return None
+        space = {n: space_text(v) for n, v in spec.param_space.items()} if isinstance(spec, Group) else {}
+        live = _open(
+            self.store,
+            spec,
+            name=spec.name,
+            kind=spec.kind,
+            params={**spec.params, **space},
+            taken=self.snapshot,
+        )
+        _keep_sources(live, spec, self.plan.targets)
+        live.save("plan.txt", str(self.plan) + "\n")
+        for note in self.plan.notes:
+            live.add(reports.Note(note))
+        return live
+
+    def _close_parent(self, outcome: Outcome) -> Record:
+        assert self.parent is not None
+        metrics, tags = self.tasks.summary(self.done)
+        self.parent.add(Metrics(metrics))
+        return self.parent.close(outcome, tags)
+
+    def _write_payload(self, stack: ExitStack) -> str | None:
+        if not self.plan.values:
+            return None
+        folder = tempfile.mkdtemp(prefix="mlexp-values-")
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        return str(write_payload(self.plan.values, Path(folder)))
+
+
+class _Listed:
+    """The tasks of a job or an experiment: in order, failing fast."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._waiting = plan.tasks()
+        self._failed = False
+
+    def next(self) -> Task | None:
+        return self._waiting.pop(0) if self._waiting and not self._failed else None
+
+    def prune(self, key: str, event: Metrics) -> bool:
+        return False
+
+    def tell(self, key: str, outcome: Outcome, metrics: Mapping[str, float]) -> Outcome:
+        self._failed = outcome.status is not Status.FINISHED
+        return outcome
+
+    def outcome(self, done: list[Record]) -> Outcome:
+        last = done[-1]
+        return Outcome(last.status, last.failure)
+
+    def summary(self, done: list[Record]) -> tuple[dict[str, float], dict[str, str]]:
+        return {name: value for record in done for name, value in record.metrics.items()}, {}
+
+
+class _Trials:
+    """The tasks of a group: drawn one by one from its study."""
+
+    def __init__(self, driver: _Driver) -> None:
+        from ml_experiment_nb.search import Search
+
+        self._plan = driver.plan
+        self._metric = driver.plan.group.metric
+        parent = driver.parent
+        unique = parent.run_id[:8] if parent and parent.run_id else os.urandom(4).hex()
+        name = "".join(c if c.isalnum() else "-" for c in driver.plan.spec.name)
+        self._search = Search(driver.plan.group, driver.root, f"{name}-{unique}")
+        if parent is not None:
+            parent.tag({"mlexp.study": self._search.name, "mlexp.storage": self._search.storage})
+
+    def next(self) -> Task | None:
+        draw = self._search.ask()
+        return None if draw is None else self._plan.trial(draw.number, draw.params)
+
+    def prune(self, key: str, event: Metrics) -> bool:
+        if self._metric is None or self._metric.name not in event.values or event.step is None:
+            return False
+        return self._search.report(int(key), event.values[self._metric.name], event.step)
+
+    def tell(self, key: str, outcome: Outcome, metrics: Mapping[str, float]) -> Outcome:
+        try:
+            self._search.tell(int(key), outcome, metrics)
+        except MetricError as error:
+            return Outcome(Status.FAILED, Failure("MetricError", str(error)))
+        return outcome
+
+    def outcome(self, done: list[Record]) -> Outcome:
+        if any(record.ok for record in done):
+            return Outcome(Status.FINISHED)
+        why = next((str(record.failure) for record in done if record.failure), "no trial was run")
+        return Outcome(Status.FAILED, Failure("TaskError", f"no trial finished; the first: {why}"))
+
+    def summary(self, done: list[Record]) -> tuple[dict[str, float], dict[str, str]]:
+        counts = {f"mlexp.trials.{s}": str(sum(r.status is s for r in done)) for s in Status if s.ended}
+        best = collect(self._plan, [*done, *done[:1]]).best
+        if best is None or self._metric is None:
+            return {}, counts
+        drawn = {f"mlexp.best.{n}": number(best.params[n]) for n in self._plan.group.param_space}
+        metrics = {self._metric.name: best.metrics[self._metric.name]}
+        return metrics, {**counts, "mlexp.best_run": best.run_id or "", **drawn}
+
+
+def _open(
+    store: Store, spec: Spec, *, name: str, kind: str, params: Mapping[str, Any], taken: Snapshot,
+    parent_id: str | None = None, number: int | None = None,
+) -> OpenRun:  # fmt: skip
+    tags = {
+        "mlflow.source.name": ", ".join(target.name for target in spec.run),
+        "mlflow.source.type": "LOCAL",
+    }
+    tags |= {"mlflow.note.content": spec.description} if spec.description else {}
+    return store.open_run(
+        name=name,
+        experiment=spec.name,
+        kind=kind,
+        params=params,
+        tags={**tags, **spec.tags},
+        snapshot=taken,
+        parent_id=parent_id or os.environ.get(RUN_ID),
+        number=number,
+    )
+
+
+def _keep_sources(live: OpenRun, spec: Spec, targets: Iterable[Target]) -> None:
+    for name, text in sources(targets).items():
+        live.save(f"source/{name}", text)
+    live.save("spec.yaml", spec_text(spec))
+
+
+def _environment(store: Store | None, live: OpenRun, root: Path) -> dict[str, str]:
+    """Return what a task's processes are told: MLflow's own variables, so that its fluent API meets the same run."""
+    if store is None or live.run_id is None:
+        return {"ML_EXPERIMENT_ROOT": str(root)}
+    return {
+        "ML_EXPERIMENT_ROOT": str(root),
+        RUN_ID: live.run_id,
+        "MLFLOW_TRACKING_URI": store.uri,
+        "MLFLOW_RUN_ID": live.run_id,
+        "MLFLOW_EXPERIMENT_ID": store.experiment_id(live.first.experiment),
+    }
+
+
+def _outcome_of(error: BaseException) -> Outcome:
+    if isinstance(error, KeyboardInterrupt | GeneratorExit):
+        return STOPPED
+    if isinstance(error, SystemExit) and error.code in (None, 0):
+        return Outcome(Status.FINISHED)
+    return Outcome(Status.FAILED, failure_of(error))
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Hold Ctrl-C off while runs are being closed; it takes seconds at most."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,188 @@
+"""The Optuna study of a group: asked and told by the driver alone."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.exceptions import ExperimentalWarning
+from optuna.storages import BaseStorage, JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from ml_experiment_nb import spaces
+from ml_experiment_nb.errors import MetricError, SpecError, StoreError, nearest
+from ml_experiment_nb.projects import home
+from ml_experiment_nb.records import Outcome, Status
+from ml_experiment_nb.specs import Group
+
+_STATES = {Status.FINISHED: TrialState.COMPLETE, Status.PRUNED: TrialState.PRUNED}
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One trial's number and the parameters drawn for it."""
+
+    number: int
+    params: Mapping[str, Any]
+
+
+class Search:
+    """A study while its group runs.
+
+    Args:
+        group: The group's spec.
+        root: The project's root; the study is kept in its ``.ml-experiment/studies`` unless the spec names a storage.
+        name: The study's name, unique in its storage.
+
+    Raises:
+        SpecError: The sampler or the pruner doesn't take an option.
+        StoreError: The storage can't be reached.
+    """
+
+    def __init__(self, group: Group, root: Path, name: str) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self.name = name
+        self.storage = group.storage or str(home(root) / "studies" / f"{name}.log")
+        self._group = group
+        self._space: dict[str, BaseDistribution] = spaces.to_optuna(group.param_space)
+        self._asked: dict[int, optuna.Trial] = {}
+        self._grid_size = _grid_size(group)
+        metric = group.metric
+        self._study = optuna.create_study(
+            study_name=name,
+            storage=_storage(self.storage),
+            sampler=_sampler(group),
+            pruner=_pruner(group),
+            direction=metric.direction if metric else "minimize",
+        )
+
+    def ask(self) -> Draw | None:
+        """Return the next point to try; None when there are no more."""
+        limit = min(n for n in (self._group.num_trials, self._grid_size, math.inf) if n is not None)
+        if len(self._asked) >= limit:
+            return None
+        trial = self._study.ask(fixed_distributions=self._space)
+        self._asked[trial.number] = trial
+        return Draw(trial.number, spaces.from_optuna(self._group.param_space, trial.params))
+
+    def report(self, number: int, value: float, step: int) -> bool:
+        """Note an intermediate value, and return whether the pruner gives the trial up."""
+        trial = self._asked[number]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # a step reported twice: the first value stands
+            trial.report(value, step)
+        return trial.should_prune()
+
+    def tell(self, number: int, outcome: Outcome, metrics: Mapping[str, float]) -> None:
+        """Close a trial.
+
+        Raises:
+            MetricError: It finished, but never reported the metric that the group optimises.
+        """
+        state = _STATES.get(outcome.status, TrialState.FAIL)
+        value, error = None, None
+        if state is TrialState.COMPLETE and self._group.metric:
+            try:
+                value = self._value(metrics)
+            except MetricError as raised:
+                state, error = TrialState.FAIL, raised
+        elif state is TrialState.COMPLETE:
+            value = 0.0  # a group without a metric only tries its points
+        try:
+            self._study.tell(number, value if state is TrialState.COMPLETE else None, state)
+        except RuntimeError as raised:
+            # A grid's last tell tries to stop an optimize() that isn't there; the trial is stored by then.
+            if "optimize" not in str(raised):
+                raise
+        if error is not None:
+            raise error
+
+    def close(self) -> None:
+        """Close every trial that was asked for and never told, so that none stays running."""
+        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if trial.number in self._asked:
+                self._study.tell(trial.number, state=TrialState.FAIL)
+
+    def _value(self, metrics: Mapping[str, float]) -> float:
+        metric = self._group.metric
+        assert metric is not None
+        if metric.name not in metrics:
+            came = ", ".join(metrics) or "no metrics at all"
+            raise MetricError(
+                f"{metric.name!r} was never reported (it reported {came}){nearest(metric.name, metrics)}; "
+                f'return {{"{metric.name}": value}}, or call report({metric.name}=value)'
+            )
+        value = metrics[metric.name]
+        if math.isnan(value):
+            raise MetricError(f"{metric.name} is nan: the trial counts as failed")
+        return value
+
+
+def better(direction: str, value: float, than: float | None) -> bool:
+    """Return whether a value beats another in a direction."""
+    return than is None or (value > than if direction == "maximize" else value < than)
+
+
+def _storage(url: str) -> BaseStorage:
+    path = Path(url)
+    try:
+        if "://" in url:
+            return optuna.storages.get_storage(url)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return JournalStorage(JournalFileBackend(str(path)))
+    except Exception as error:
+        raise StoreError(f"the study's storage {url} can't be opened: {error}") from error
+
+
+def _sampler(group: Group) -> optuna.samplers.BaseSampler:
+    asked = group.sampler
+    options = dict(asked.options)
+    cls = getattr(optuna.samplers, f"{asked.name}Sampler")
+    if asked.name == "Grid":
+        options["search_space"] = spaces.grid(group.param_space)
+    if asked.name == "BruteForce":
+        spaces.grid(group.param_space)  # says which parameter is not finite
+    if group.seed is not None:
+        options.setdefault("seed", group.seed)
+    sampler: optuna.samplers.BaseSampler = _make(cls, options, "sampler")
+    return sampler
+
+
+def _pruner(group: Group) -> optuna.pruners.BasePruner:
+    if group.pruner is None:
+        return optuna.pruners.NopPruner()
+    options = dict(group.pruner.options)
+    if group.pruner.name == "Percentile":
+        options.setdefault("percentile", 25.0)
+    if group.pruner.name == "Patient":
+        options = {"wrapped_pruner": None, "patience": 3} | options
+    pruner: optuna.pruners.BasePruner = _make(getattr(optuna.pruners, f"{group.pruner.name}Pruner"), options, "pruner")
+    return pruner
+
+
+def _make(cls: type[Any], options: Mapping[str, Any], what: str) -> Any:
+    known = [name for name in inspect.signature(cls).parameters if name != "self"]
+    for name in options:
+        if name not in known:
+            hint = nearest(name, known) or f"; it takes {', '.join(known)}"
+            raise SpecError(f"{cls.__name__} has no such option{hint}", key=f"{what}.{name}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            return cls(**options)
+    except (TypeError, ValueError, ImportError) as error:
+        raise SpecError(str(error), key=what) from error
+
+
+def _grid_size(group: Group) -> int | None:
+    if group.sampler.name not in ("Grid", "BruteForce"):
+        return None
+    return math.prod(len(values) for values in spaces.grid(group.param_space).values())

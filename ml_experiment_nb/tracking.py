@@ -1,0 +1,487 @@
+"""Records <-> MLflow, both ways.
+
+A run is opened, fed events and closed by the process that drives it, through `MlflowClient` with explicit ids; no
+global active run is touched. What is ours stands in tags under ``mlexp.`` and in artifacts under ``record/``; the
+user's own artifacts stand at the run's root.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlparse
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, Run, RunTag, ViewType
+from mlflow.exceptions import MlflowException
+
+from ml_experiment_nb import reports
+from ml_experiment_nb.capture import Snapshot
+from ml_experiment_nb.capture.console import Collapser
+from ml_experiment_nb.capture.packages import as_requirements
+from ml_experiment_nb.errors import RunNotFoundError, StoreError
+from ml_experiment_nb.projects import home
+from ml_experiment_nb.records import Failure, Outcome, Record, Status, now
+
+FLUSH_SECONDS = 1.0
+LOG = "record/log.txt"
+_PARAM_LENGTH = 6000
+_TAG_LENGTH = 5000
+_TO_MLFLOW = {
+    Status.FINISHED: "FINISHED",
+    Status.FAILED: "FAILED",
+    Status.PRUNED: "KILLED",
+    Status.KILLED: "KILLED",
+    Status.RUNNING: "RUNNING",
+}
+_FROM_MLFLOW = {
+    "FINISHED": Status.FINISHED,
+    "FAILED": Status.FAILED,
+    "KILLED": Status.KILLED,
+    "RUNNING": Status.RUNNING,
+    "SCHEDULED": Status.RUNNING,
+}
+
+
+def default_uri(root: Path) -> str:
+    """Return the address of a project's own store, a SQLite file in its ``.ml-experiment`` folder."""
+    return f"sqlite:///{home(root) / 'mlflow.db'}"
+
+
+class Store:
+    """The tracking store in use: ``MLFLOW_TRACKING_URI``, or the project's own.
+
+    Args:
+        root: The project's root.
+
+    Raises:
+        StoreError: It can't be reached, or its schema is another MLflow's.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.uri = os.environ.get("MLFLOW_TRACKING_URI") or default_uri(root)
+        self._artifacts = home(root) / "artifacts" if self.uri == default_uri(root) else None
+        self._experiments: dict[str, str] = {}
+        for name in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        _probe(self.uri)
+        with _translated(self.uri), _only_one(home(root) / "mlflow.lock"):
+            self.client = MlflowClient(self.uri)
+            self.client.search_experiments(max_results=1)  # creates the tables of a new database
+
+    def open_run(
+        self,
+        *,
+        name: str,
+        experiment: str,
+        kind: str,
+        params: Mapping[str, Any],
+        tags: Mapping[str, str],
+        snapshot: Snapshot,
+        parent_id: str | None = None,
+        number: int | None = None,
+    ) -> OpenRun:
+        """Open a run and record what is known at its start.
+
+        Raises:
+            StoreError: The store can't be written.
+        """
+        experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME") or experiment
+        started = now()
+        everything = {
+            "mlexp.kind": kind,
+            **_snapshot_tags(snapshot),
+            **({"mlflow.parentRunId": parent_id} if parent_id else {}),
+            **({"mlexp.trial": str(number)} if number is not None else {}),
+            **tags,
+        }
+        with _translated(self.uri):
+            run = self.client.create_run(
+                self.experiment_id(experiment),
+                start_time=int(started.timestamp() * 1000),
+                tags={key: value[:_TAG_LENGTH] for key, value in everything.items()},
+                run_name=name,
+            )
+        folder = home(self.root) / "runs" / run.info.run_id
+        first = Record(
+            run.info.run_id, name, experiment, kind, Status.RUNNING, {}, {}, started, 0.0,
+            number=number, parent_id=parent_id, artifact_uri=run.info.artifact_uri, tags=everything,
+        )  # fmt: skip
+        live = OpenRun(first, folder, self)
+        live.add(reports.Params(dict(params)))
+        live.save("requirements.txt", as_requirements(snapshot.packages))
+        if snapshot.git is not None and snapshot.git.diff:
+            live.save("git.diff", snapshot.git.diff)
+        for note in snapshot.notes:
+            live.add(reports.Note(note))
+        live.flush()
+        return live
+
+    def experiment_id(self, name: str) -> str:
+        """Return the id of the MLflow experiment of that name, which is made, or brought back, if need be."""
+        if name not in self._experiments:
+            found = self.client.get_experiment_by_name(name)
+            if found is None:
+                self._experiments[name] = self._create_experiment(name)
+            else:
+                if found.lifecycle_stage == "deleted":
+                    self.client.restore_experiment(found.experiment_id)
+                self._experiments[name] = found.experiment_id
+        return self._experiments[name]
+
+    def records(
+        self, *, experiment: str | None = None, parent_id: str | None = None, status: str | None = None,
+        limit: int = 50,
+    ) -> list[Record]:  # fmt: skip
+        """Return the newest runs first.
+
+        Args:
+            experiment: Only those of this MLflow experiment.
+            parent_id: Only the children of this run.
+            status: Only those that ended so.
+            limit: At most so many.
+        """
+        with _translated(self.uri):
+            known = self.client.search_experiments(view_type=ViewType.ACTIVE_ONLY)
+            names = {one.experiment_id: one.name for one in known if experiment in (None, one.name)}
+            if experiment is not None and not names:
+                raise RunNotFoundError(f"no experiment is called {experiment!r} in {self.uri}")
+            found: list[Run] = []
+            token = None
+            while len(found) < limit:
+                page = self.client.search_runs(
+                    list(names),
+                    filter_string=f"tags.`mlflow.parentRunId` = '{parent_id}'" if parent_id else "",
+                    max_results=min(1000, limit) if status is None else 1000,
+                    order_by=["attributes.start_time DESC"],
+                    page_token=token,
+                )
+                found += [run for run in page if status is None or _status(run) == status]
+                if not (token := page.token):
+                    break
+        return [_record(run, names[run.info.experiment_id]) for run in found[:limit]]
+
+    def record(self, run_id: str) -> Record:
+        """Return the record of a run, by its id or the beginning of it.
+
+        Raises:
+            RunNotFoundError: None, or more than one, has it.
+        """
+        with _translated(self.uri):
+            run = self._run(run_id)
+            name = self.client.get_experiment(run.info.experiment_id).name
+        return _record(run, name)
+
+    def log_text(self, record: Record) -> str:
+        """Return what a run has printed so far."""
+        live = home(self.root) / "runs" / str(record.run_id) / LOG
+        if live.exists():
+            return live.read_text(errors="replace")
+        with _translated(self.uri), tempfile.TemporaryDirectory() as folder:
+            try:
+                path = self.client.download_artifacts(str(record.run_id), LOG, folder)
+            except (MlflowException, OSError):
+                return ""
+            return Path(path).read_text(errors="replace")
+
+    def artifacts(self, record: Record) -> list[str]:
+        """Return the paths of a run's artifacts."""
+        with _translated(self.uri):
+            return sorted(self._walk(str(record.run_id), None))
+
+    def _walk(self, run_id: str, path: str | None) -> Iterator[str]:
+        for one in self.client.list_artifacts(run_id, path):
+            if one.is_dir:
+                yield from self._walk(run_id, one.path)
+            else:
+                yield one.path
+
+    def _run(self, run_id: str) -> Run:
+        if len(run_id) == 32:
+            with suppress(MlflowException):
+                return self.client.get_run(run_id)
+        elif run_id.isalnum() and len(run_id) >= 4:
+            ids = [one.experiment_id for one in self.client.search_experiments()]
+            like = self.client.search_runs(ids, f"attributes.run_id LIKE '{run_id}%'", max_results=3)
+            if len(like) == 1:
+                return like[0]
+            if like:
+                raise RunNotFoundError(
+                    f"{run_id!r} is the beginning of {len(like)} runs: {', '.join(r.info.run_id for r in like)}"
+                )
+        raise RunNotFoundError(f"no run {run_id!r} in {self.uri}; `ml-experiment ls` lists them")
+
+    def _create_experiment(self, name: str) -> str:
+        where = None
+        if self._artifacts is not None:
+            where = (self._artifacts / quote(name, safe=" ")).as_uri()
+        try:
+            made: str = self.client.create_experiment(name, artifact_location=where)
+        except MlflowException:
+            found = self.client.get_experiment_by_name(name)  # another process was quicker
+            if found is None:
+                raise
+            return str(found.experiment_id)
+        return made
+
+
+class OpenRun:
+    """A run while it goes on, as its driver sees it. It is also the sink of code that runs in the driver itself.
+
+    Args:
+        first: What is known at the start.
+        folder: Where its files are gathered; it is removed in the end.
+        store: Where it is recorded; None for a job, which isn't.
+    """
+
+    def __init__(self, first: Record, folder: Path, store: Store | None) -> None:
+        self.first = first
+        self.folder = folder
+        self.artifacts = folder / "artifacts"
+        self.params: dict[str, Any] = {}
+        self.metrics: dict[str, float] = {}
+        self.notes: list[str] = []
+        self._store = store
+        self._id = first.run_id or ""
+        self._pending: list[Metric] = []
+        self._new_params: dict[str, Any] = {}
+        self._steps: dict[str, int] = {}
+        self._flushed = time.monotonic()
+        self._collapser = Collapser()
+        (folder / "record").mkdir(parents=True, exist_ok=True)
+        self.artifacts.mkdir(exist_ok=True)
+        self.log_path = folder / LOG
+        self.record: Record | None = None
+
+    @property
+    def run_id(self) -> str | None:
+        """MLflow's id of the run; None when it isn't tracked."""
+        return self.first.run_id
+
+    def send(self, event: reports.Event) -> None:
+        """Take an event of code in this process."""
+        self.add(event)
+
+    def ask(self, event: reports.Metrics) -> bool:
+        """Take metrics; code in the driver's own process is never pruned."""
+        self.add(event)
+        return False
+
+    def add(self, event: reports.Event) -> None:
+        """Take an event."""
+        match event:
+            case reports.Log(text):
+                self._append(self._collapser.feed(text))
+            case reports.Metrics():
+                self._add_metrics(event)
+            case reports.Params(values):
+                new = {name: value for name, value in values.items() if name not in self.params}
+                self.params |= new
+                self._new_params |= new
+            case reports.Note(text) if text not in self.notes:
+                self.notes.append(text)
+        if time.monotonic() - self._flushed > FLUSH_SECONDS:
+            self.flush()
+
+    def save(self, name: str, text: str) -> None:
+        """Keep a file of the record itself, such as its source."""
+        path = self.folder / "record" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+    def tag(self, tags: Mapping[str, str]) -> None:
+        """Set tags."""
+        if self._store is not None:
+            with _translated(self._store.uri):
+                self._store.client.log_batch(self._id, tags=_run_tags(tags))
+
+    def flush(self) -> None:
+        """Write what has gathered."""
+        self._flushed = time.monotonic()
+        metrics, self._pending = self._pending, []
+        params, self._new_params = self._new_params, {}
+        if self._store is None or not (metrics or params):
+            return
+        texts = {name: str(value) for name, value in params.items()}
+        long = [name for name, text in texts.items() if len(text) > _PARAM_LENGTH]
+        for name in long:
+            self.save(f"params/{name}.txt", texts[name])
+            self.notes.append(f"parameter {name!r} is cut at {_PARAM_LENGTH} characters; record/params/ has it whole")
+        written = [Param(name, text[:_PARAM_LENGTH]) for name, text in texts.items()]
+        with _translated(self._store.uri):
+            client = self._store.client
+            for k in range(0, max(len(metrics), 1), 1000):
+                client.log_batch(self._id, metrics=metrics[k : k + 1000], params=written[:100] if k == 0 else ())
+            for k in range(100, len(written), 100):
+                client.log_batch(self._id, params=written[k : k + 100])
+
+    def close(self, outcome: Outcome, tags: Mapping[str, str] | None = None) -> Record:
+        """End the run and return its record. It is closed in the store even if its files can't be written.
+
+        Raises:
+            StoreError: The store can't be written; what was recorded stays in `folder`.
+        """
+        ended = now()
+        self._append(self._collapser.flush())
+        if outcome.failure is not None and outcome.failure.traceback:
+            self.save("error.txt", outcome.failure.traceback)
+        final = {"mlexp.status": outcome.status.value, **(tags or {})}
+        if outcome.failure is not None:
+            final["mlexp.error"] = str(outcome.failure)
+        if self._store is not None:
+            self._write(outcome, final, ended)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.record = Record(
+            **{name: getattr(self.first, name) for name in _KEPT},
+            status=outcome.status,
+            params=dict(self.params),
+            metrics=dict(self.metrics),
+            seconds=(ended - self.first.started).total_seconds(),
+            failure=outcome.failure,
+            tags={**self.first.tags, **final},
+            notes=tuple(self.notes),
+        )
+        return self.record
+
+    def _append(self, text: str) -> None:
+        with self.log_path.open("a", encoding="utf-8", newline="") as file:
+            file.write(text)
+
+    def _write(self, outcome: Outcome, tags: Mapping[str, str], ended: datetime) -> None:
+        assert self._store is not None
+        client = self._store.client
+        with _translated(self._store.uri):
+            self.flush()
+            try:
+                for part in (self.artifacts, self.folder / "record"):
+                    below = None if part == self.artifacts else "record"
+                    client.log_artifacts(self._id, str(part), artifact_path=below)
+            except (MlflowException, OSError) as error:
+                self.notes.append(f"artifacts could not be kept: {error}")
+            if self.notes:
+                tags = {**tags, "mlexp.notes": json.dumps(self.notes)}
+            client.log_batch(self._id, tags=_run_tags(tags))
+            client.set_terminated(self._id, _TO_MLFLOW[outcome.status], int(ended.timestamp() * 1000))
+
+    def _add_metrics(self, event: reports.Metrics) -> None:
+        for name, value in event.values.items():
+            # MLflow's latest value is that of the highest step: a value without a step belongs to the last one.
+            step = self._steps.get(name, 0) if event.step is None else event.step
+            self._steps[name] = max(step, self._steps.get(name, 0))
+            self.metrics[name] = value
+            self._pending.append(Metric(_metric_name(name), value, int(event.time * 1000), step))
+
+
+_KEPT = ("run_id", "name", "experiment", "kind", "started", "number", "parent_id", "artifact_uri")
+
+
+def untracked(name: str, kind: str, params: Mapping[str, Any], number: int | None = None) -> OpenRun:
+    """Return the run of a job: it gathers like any other and is recorded nowhere."""
+    first = Record(None, name, name, kind, Status.RUNNING, {}, {}, now(), 0.0, number=number)
+    live = OpenRun(first, Path(tempfile.mkdtemp(prefix="mlexp-job-")), None)
+    live.add(reports.Params(dict(params)))
+    return live
+
+
+def _record(run: Run, experiment: str) -> Record:
+    tags = dict(run.data.tags)
+    started = datetime.fromtimestamp(run.info.start_time / 1000, UTC)
+    ended = run.info.end_time / 1000 if run.info.end_time else time.time()
+    error = tags.get("mlexp.error")
+    number = tags.get("mlexp.trial")
+    return Record(
+        run_id=run.info.run_id,
+        name=run.info.run_name or run.info.run_id[:8],
+        experiment=experiment,
+        kind=tags.get("mlexp.kind", "experiment"),
+        status=_status(run),
+        params=dict(run.data.params),
+        metrics=dict(run.data.metrics),
+        started=started,
+        seconds=max(0.0, ended - started.timestamp()),
+        failure=Failure(*error.split(": ", 1)) if error and ": " in error else Failure(error, "") if error else None,
+        number=int(number) if number else None,
+        parent_id=tags.get("mlflow.parentRunId"),
+        artifact_uri=run.info.artifact_uri,
+        tags=tags,
+        notes=tuple(json.loads(tags.get("mlexp.notes", "[]"))),
+    )
+
+
+def _status(run: Run) -> Status:
+    told = run.data.tags.get("mlexp.status")
+    return Status(told) if told else _FROM_MLFLOW[run.info.status]
+
+
+def _snapshot_tags(snapshot: Snapshot) -> dict[str, str]:
+    tags = snapshot.system.as_tags()
+    git = snapshot.git
+    if git is not None:
+        tags |= {
+            "mlflow.source.git.commit": git.commit or "",
+            "mlflow.source.git.branch": git.branch or "",
+            "mlflow.source.git.repoURL": git.remote or "",
+            "mlexp.git.dirty": str(git.dirty).lower(),
+        }
+    return {"mlflow.user": snapshot.system.user} | {key: value for key, value in tags.items() if value}
+
+
+def _run_tags(tags: Mapping[str, str]) -> Sequence[RunTag]:
+    return [RunTag(key, value[:_TAG_LENGTH]) for key, value in tags.items()]
+
+
+def _metric_name(name: str) -> str:
+    """Return a name as MLflow takes it: letters, digits, and ``_ - . : / space``."""
+    return "".join(c if c.isalnum() or c in "_-. :/" else "_" for c in name)[:250]
+
+
+@contextmanager
+def _translated(uri: str) -> Iterator[None]:
+    """Turn the store's own errors into ours, in this one place."""
+    try:
+        yield
+    except MlflowException as error:
+        if "out-of-date database schema" in str(error) or "Can't locate revision" in str(error):
+            raise StoreError(
+                f"{uri} was made by another MLflow version; run `mlflow db upgrade {uri}` (back it up first)"
+            ) from error
+        raise StoreError(f"{uri}: {error}") from error
+    except OSError as error:
+        raise StoreError(f"{uri}: {error}") from error
+
+
+def _probe(uri: str) -> None:
+    """Fail at once where MLflow would try for minutes: nobody listens at the address."""
+    address = urlparse(uri)
+    if address.scheme not in ("http", "https") or address.hostname is None:
+        return
+    port = address.port or (443 if address.scheme == "https" else 80)
+    try:
+        socket.create_connection((address.hostname, port), timeout=5).close()
+    except OSError as error:
+        raise StoreError(
+            f"no tracking server answers at {uri} ({error}); start it, or unset MLFLOW_TRACKING_URI "
+            "to use the project's own store"
+        ) from error
+
+
+@contextmanager
+def _only_one(lock: Path) -> Iterator[None]:
+    """Let one process at a time create or open the database: two that create it at once break it for good."""
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

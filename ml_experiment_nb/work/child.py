@@ -1,0 +1,38 @@
+"""The process that performs one step of a task: ``python -m ml_experiment_nb.work.child REQUEST``."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import threading
+from pathlib import Path
+
+from ml_experiment_nb import reports
+from ml_experiment_nb.work.perform import Request, perform
+from ml_experiment_nb.work.tree import MARK, end_tree
+
+
+def main() -> None:
+    """Perform what the request says and send `Done` as the last word."""
+    sink = reports.active_sink()
+    if sink is None:
+        sys.exit("this module is started by a slot, not by hand")
+    threading.Thread(target=_die_with_owner, name="owner", daemon=True).start()
+    outcome = perform(Request.read(Path(sys.argv[1])), sink)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    sink.send(reports.Done(outcome))
+
+
+def _die_with_owner() -> None:
+    """End this process and what it started when the slot that owns it is gone, however it went."""
+    with socket.socket(socket.AF_UNIX) as line:
+        line.connect(os.environ[reports.SOCKET])
+        line.recv(1)
+    end_tree(os.getpid(), os.environ[MARK], spare=True)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

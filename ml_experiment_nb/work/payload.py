@@ -1,0 +1,82 @@
+"""Values that travel to tasks: pickled once, mapped by each reader copy-on-write.
+
+The file holds a pickle and, behind it, the large buffers (NumPy arrays, data frames) that pickle protocol 5 hands
+out of band. A reader maps the file privately: arrays point into the mapping, so a gigabyte costs no copy, and
+writing to one changes neither the file nor what another reader sees.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import os
+import pickle
+import struct
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+
+from ml_experiment_nb.errors import CaptureError
+
+_ALIGN = 64
+_HEAD = struct.Struct("<QQ")  # length of the pickle, number of buffers
+
+
+def write_payload(values: Mapping[str, Any], folder: Path) -> Path:
+    """Pickle named values into one file in `folder`, named by its content.
+
+    Raises:
+        CaptureError: A value can't be pickled; it names the value, its type, its size and the reason.
+    """
+    buffers: list[pickle.PickleBuffer] = []
+    try:
+        data = cloudpickle.dumps(dict(values), protocol=5, buffer_callback=buffers.append)
+    except Exception as error:
+        raise _explain(values, error) from error
+    raws = [buffer.raw() for buffer in buffers]
+    digest = hashlib.blake2b(data, digest_size=12)
+    for raw in raws:
+        digest.update(raw)
+    path = folder / f"payload-{digest.hexdigest()}"
+    partial = path.with_suffix(f".{os.getpid()}")
+    with partial.open("wb") as file:
+        file.write(_HEAD.pack(len(data), len(raws)))
+        file.write(b"".join(struct.pack("<Q", raw.nbytes) for raw in raws))
+        for piece in (data, *raws):
+            file.write(b"\0" * (-file.tell() % _ALIGN))
+            file.write(piece)
+    partial.rename(path)
+    return path
+
+
+def read_payload(path: Path) -> dict[str, Any]:
+    """Return the values of a payload, their buffers mapped copy-on-write."""
+    with path.open("rb") as file:
+        view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
+    length, count = _HEAD.unpack_from(view)
+    sizes = struct.unpack_from(f"<{count}Q", view, _HEAD.size)
+    pieces, at = [], _HEAD.size + 8 * count
+    for size in (length, *sizes):
+        at += -at % _ALIGN
+        pieces.append(view[at : at + size])
+        at += size
+    values: dict[str, Any] = pickle.loads(pieces[0], buffers=pieces[1:])
+    return values
+
+
+def _explain(values: Mapping[str, Any], error: Exception) -> CaptureError:
+    faults = []
+    for name, value in values.items():
+        try:
+            cloudpickle.dumps(value, protocol=5, buffer_callback=lambda buffer: None)
+        except Exception as reason:
+            size = getattr(value, "nbytes", None) or sys.getsizeof(value)
+            faults.append(f"{name!r} ({type(value).__name__}, {size:,} bytes): {reason}")
+    named = "; ".join(faults) or str(error)
+    return CaptureError(
+        f"can't be sent to a trial: {named}. Make it inside the cell or function, "
+        "or keep what the trials need of it in a value of its own"
+    )

@@ -1,0 +1,163 @@
+"""What a child does: one function for each kind of target, and one place where its end becomes an `Outcome`."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import pickle
+import shlex
+import subprocess
+import sys
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import singledispatch
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import Any
+
+from ml_experiment_nb import reports
+from ml_experiment_nb.errors import CellFailedError, SpecError, TaskDiedError
+from ml_experiment_nb.plans import Step
+from ml_experiment_nb.records import Failure, Outcome, Status
+from ml_experiment_nb.specs import Cell, Command, Function, Notebook, Script
+from ml_experiment_nb.work.payload import read_payload
+
+PACKAGE = str(Path(__file__).parents[1]) + os.sep
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a child is asked to perform; it lies pickled in the task's folder."""
+
+    step: Step
+    payload: str | None
+    output: str | None
+
+    @classmethod
+    def read(cls, path: Path) -> Request:
+        """Read what the slot has written."""
+        request: Request = pickle.loads(path.read_bytes())
+        return request
+
+
+def perform(request: Request, sink: reports.Sink) -> Outcome:
+    """Do what is asked, in this process, and say what came of it. Never raises."""
+    sys.path[:0] = [os.getcwd()] if os.getcwd() not in sys.path else []
+    try:
+        _perform(request.step.target, request, sink)
+    except reports.Pruned:
+        return Outcome(Status.PRUNED)
+    except KeyboardInterrupt:
+        return Outcome(Status.KILLED, Failure("KeyboardInterrupt", "interrupted"))
+    except SystemExit as error:
+        if error.code in (None, 0):
+            return Outcome(Status.FINISHED)
+        return Outcome(Status.FAILED, Failure("SystemExit", str(error.code)))
+    except BaseException as error:
+        return failed(error)
+    return Outcome(Status.FINISHED)
+
+
+def failed(error: BaseException) -> Outcome:
+    """Return the outcome of user code that raised `error`, and print its traceback where the user looks."""
+    if type(error).__name__ == "TrialPruned" and type(error).__module__.startswith("optuna"):
+        return Outcome(Status.PRUNED)
+    failure = failure_of(error)
+    print(failure.traceback, file=sys.stderr)
+    return Outcome(Status.FAILED, failure)
+
+
+def failure_of(error: BaseException) -> Failure:
+    """Return an exception as data, its traceback beginning at the first frame that is not ours."""
+    if isinstance(error, CellFailedError):
+        return Failure(error.name, error.message, error.traceback)
+    text = "".join(traceback.format_exception(error.with_traceback(user_frames(error.__traceback__))))
+    return Failure(type(error).__name__, str(error), text)
+
+
+def user_frames(trace: TracebackType | None) -> TracebackType | None:
+    """Return a traceback without this package's frames at its beginning."""
+    first = trace
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith((PACKAGE, "<frozen")):
+        trace = trace.tb_next
+    return trace or first
+
+
+@singledispatch
+def _perform(target: Any, request: Request, sink: reports.Sink) -> None:
+    raise SpecError(f"don't know how to run a {type(target).__name__}")
+
+
+@_perform.register
+def _script(target: Script, request: Request, sink: reports.Sink) -> None:
+    path = Path(target.path).absolute()
+    params = request.step.params
+    reports.assigned = params
+    _answer_to_the_papers_name()
+    sys.argv = [str(path), *command_line(params)]
+    sys.path[0:0] = [str(path.parent)]
+    main = ModuleType("__main__")
+    main.__dict__.update(__file__=str(path), __builtins__=__builtins__)
+    sys.modules["__main__"] = main
+    exec(compile(path.read_bytes(), str(path), "exec"), main.__dict__)
+
+
+@_perform.register
+def _command(target: Command, request: Request, sink: reports.Sink) -> None:
+    params = request.step.params
+    sink.send(reports.Params(dict(params)))
+    words = {name: shlex.quote(_word(value)) for name, value in params.items()}
+    command = target.command
+    for name, word in words.items():
+        command = command.replace("{" + name + "}", word)
+    ended = subprocess.run(
+        ["/bin/sh", "-c", command], env=os.environ | {"ML_EXPERIMENT_PARAMS": json.dumps(params, default=str)}
+    )
+    if ended.returncode:
+        raise TaskDiedError(f"the command ended with exit code {ended.returncode}")
+
+
+@_perform.register
+def _function(target: Function, request: Request, sink: reports.Sink) -> None:
+    function = read_payload(Path(request.payload))["function"] if request.payload else target.function
+    with reports.local_sink(sink):
+        reports.call(function, request.step.params, sink)
+
+
+@_perform.register
+def _cell(target: Cell, request: Request, sink: reports.Sink) -> None:
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from ml_experiment_nb.work.shell import run_source
+
+    values = read_payload(Path(request.payload)) if request.payload else {}
+    shell = InteractiveShell.instance(user_module=sys.modules["__main__"])
+    shell.user_ns.update(values)
+    with reports.local_sink(sink):
+        reports.send_result(run_source(shell, target.source), sink)
+
+
+@_perform.register
+def _notebook(target: Notebook, request: Request, sink: reports.Sink) -> None:
+    from ml_experiment_nb.work.notebook import run_notebook
+
+    run_notebook(Path(target.path), request.step.params, sink, output=request.output)
+
+
+def command_line(params: Mapping[str, Any]) -> list[str]:
+    """Return parameters as a script's arguments: ``--C 0.5 --layers '[1, 2]'``."""
+    return [word for name, value in params.items() for word in (f"--{name}", _word(value))]
+
+
+def _word(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _answer_to_the_papers_name() -> None:
+    """Let ``from ml_experiment import job`` mean this package, unless something of that name is installed."""
+    if importlib.util.find_spec("ml_experiment") is None:
+        import ml_experiment_nb
+
+        sys.modules["ml_experiment"] = ml_experiment_nb

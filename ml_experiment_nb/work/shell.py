@@ -1,0 +1,53 @@
+"""A cell's source, run in an IPython shell: the same in the user's notebook and in a trial."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from types import TracebackType
+from typing import Any
+
+from ml_experiment_nb.errors import SpecError
+
+
+def run_source(shell: Any, source: str) -> Any:
+    """Run a cell in a shell's namespace and return the value of its last expression (None without one).
+
+    Unlike ``shell.run_cell`` it shows neither the value nor a traceback: exceptions are the caller's.
+
+    Args:
+        shell: An IPython ``InteractiveShell``.
+        source: The cell; magics and ``!`` commands are understood, top-level ``await`` is not.
+
+    Raises:
+        SpecError: The cell is no Python.
+    """
+    code = shell.transform_cell(source)
+    name = shell.compile.cache(code, shell.execution_count, raw_code=source)
+    try:
+        tree = shell.transform_ast(ast.parse(code, filename=name))
+    except SyntaxError as error:
+        raise SpecError(f"{error.msg}: {(error.text or '').strip()}", "the cell", error.lineno) from None
+    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+    namespace = shell.user_ns
+    exec(compile(tree, name, "exec"), shell.user_global_ns, namespace)
+    if not isinstance(last, ast.Expr):
+        return None
+    expression = ast.fix_missing_locations(ast.Expression(last.value))
+    return eval(compile(expression, name, "eval"), shell.user_global_ns, namespace)
+
+
+def render_in_notebook(shell: Any, error: BaseException, trace: TracebackType | None) -> None:
+    """Make an exception show the user's own frames alone when IPython prints it.
+
+    IPython asks an exception for ``_render_traceback_`` before it formats one itself.
+    """
+    lines = shell.InteractiveTB.structured_traceback(type(error), error, trace, tb_offset=0)
+    error._render_traceback_ = lambda: lines  # type: ignore[attr-defined]
+    error.__traceback__ = trace
+
+
+def current_shell() -> Any:
+    """Return the IPython shell of this process; None outside of IPython, which is not imported for it."""
+    ipython = sys.modules.get("IPython")
+    return ipython.get_ipython() if ipython else None
