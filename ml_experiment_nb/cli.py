@@ -244,7 +244,7 @@ def _print_result(plan: Plan, records: list[Record], output: str | None) -> None
     result = runs.collect(plan, records)
     if plan.nested:
         _print_table(result)
-    for failed in [record for record in result if record.failure][:3]:
+    for failed in [record for record in result if record.failure][: 3 if plan.nested else 0]:
         click.echo(f"{failed.name}: {failed.failure}", err=True)
     last = records[-1]
     click.echo(str(last))

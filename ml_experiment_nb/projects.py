@@ -13,6 +13,8 @@ from pathlib import Path
 from ml_experiment_nb.errors import StoreError
 
 FOLDER = ".ml-experiment"
+SOCKETS = "/tmp" if os.path.isdir("/tmp") else None
+"""Where sockets' folders are made: a socket's path has at most 107 bytes, and a user's TMPDIR may be longer."""
 _MARKS = (FOLDER, ".git", "pyproject.toml")
 
 

@@ -188,6 +188,16 @@ class Records(Sequence[Record]):
         name = f" of {self.parent.name!r}" if self.parent else ""
         return f"<{len(self)} records{name}>"
 
+    def __str__(self) -> str:
+        rows = [row(record) for record in self]
+        columns = list(dict.fromkeys(name for one in rows for name in one))
+        lines = [columns, *([number(one.get(name, "")) for name in columns] for one in rows)]
+        widths = [max(len(line[k]) for line in lines) for k in range(len(columns))]
+        return "\n".join("  ".join(text.ljust(w) for text, w in zip(line, widths, strict=True)) for line in lines)
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(repr(self) if cycle else str(self))
+
     def to_pandas(self) -> Any:
         """Return a DataFrame with a row per record: its id, status, duration, parameters and metrics."""
         import pandas as pd

@@ -27,6 +27,7 @@ from typing import Any, Protocol
 
 from ml_experiment_nb.capture.artifacts import as_artifacts, save_artifact
 from ml_experiment_nb.errors import CaptureError, MetricError
+from ml_experiment_nb.projects import SOCKETS
 from ml_experiment_nb.records import Failure, Outcome, Status
 
 SOCKET = "ML_EXPERIMENT_SOCKET"
@@ -318,8 +319,7 @@ class Inbox:
     """The reading end: a Unix socket in a private folder, with as many writers as the task has processes."""
 
     def __init__(self) -> None:
-        # A socket's path has at most 107 bytes, and a user's TMPDIR may be longer.
-        self._folder = tempfile.mkdtemp(prefix="mlexp-", dir="/tmp" if os.path.isdir("/tmp") else None)
+        self._folder = tempfile.mkdtemp(prefix="mlexp-", dir=SOCKETS)
         self.path = os.path.join(self._folder, "s")
         self._server = socket.socket(socket.AF_UNIX)
         self._server.bind(self.path)

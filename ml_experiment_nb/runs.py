@@ -24,7 +24,7 @@ from ml_experiment_nb.plans import Plan, Spec, Task, prepared, space_text
 from ml_experiment_nb.projects import find_root
 from ml_experiment_nb.records import Failure, Outcome, Record, Records, Status, number
 from ml_experiment_nb.reports import Done, Event, Metrics
-from ml_experiment_nb.specs import Group, Target
+from ml_experiment_nb.specs import Group, Notebook, Script, Target
 from ml_experiment_nb.tracking import OpenRun, Store, untracked
 from ml_experiment_nb.work.payload import write_payload
 from ml_experiment_nb.work.perform import failure_of
@@ -193,8 +193,7 @@ class _Driver:
             parent_id=self.parent.run_id if self.parent else None,
             number=task.number,
         )
-        for name, text in sources(step.target for step in task.steps).items():
-            live.save(f"source/{name}", text)
+        _keep_sources(live, spec, [step.target for step in task.steps])
         return live
 
     def _open_parent(self) -> OpenRun | None:
@@ -306,8 +305,9 @@ def _open(
     store: Store, spec: Spec, *, name: str, kind: str, params: Mapping[str, Any], taken: Snapshot,
     parent_id: str | None = None, number: int | None = None,
 ) -> OpenRun:  # fmt: skip
+    names = [target.path if isinstance(target, Script | Notebook) else target.name for target in spec.run]
     tags = {
-        "mlflow.source.name": ", ".join(target.name for target in spec.run),
+        "mlflow.source.name": ", ".join(names),
         "mlflow.source.type": "LOCAL",
     }
     tags |= {"mlflow.note.content": spec.description} if spec.description else {}

@@ -1,6 +1,5 @@
-from ml_experiment import job
-
 import numpy as np
+from ml_experiment import job
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from sklearn.svm import SVC
