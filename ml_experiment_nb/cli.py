@@ -76,6 +76,7 @@ def commands() -> None:
 @click.option("--storage", metavar="URL", help="An Optuna storage for a group's study.")
 @click.option("--cwd", type=click.Path(file_okay=False, exists=True), help="The working directory of the code.")
 @click.option("--allow-unknown-params", is_flag=True, help="Pass on parameters that the target doesn't name.")
+@click.option("--cold", is_flag=True, help="Start a fresh process for every trial, in place of forking a warm one.")
 @click.option("--plan", "plan_only", is_flag=True, help="Show what would be done, and do nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print each record as a line of JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="Show no progress and none of the code's output.")
@@ -90,7 +91,9 @@ def run(
     from ml_experiment_nb.plans import make_plan, with_params
 
     spec = with_params(_with_options(_read_target(target), options), read_assignments(params))
-    plan = make_plan(spec, cwd=_working_directory(target, options["cwd"]), output=_output(output, spec))
+    plan = make_plan(
+        spec, cwd=_working_directory(target, options["cwd"]), output=_output(output, spec), cold=options["cold"]
+    )
     if plan_only:
         click.echo(str(plan))
         return

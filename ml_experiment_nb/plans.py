@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -43,6 +44,7 @@ class Task:
         payload: The file that holds captured values; known when the plan is run.
         folder: Where it leaves its artifacts; known when the plan is run.
         env: Environment variables for its processes; known when the plan is run.
+        warm: Whether its processes are forked from one that has imported what they import.
     """
 
     key: str
@@ -58,6 +60,7 @@ class Task:
     payload: str | None = None
     folder: str = ""
     env: Mapping[str, str] = field(default_factory=dict)
+    warm: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,7 @@ class Plan:
         path: Folders for the front of the tasks' import path.
         output: Where the executed notebook is wanted.
         notes: What is done otherwise than asked.
+        cold: Whether every task starts a fresh process even where it could be forked.
     """
 
     spec: Spec
@@ -85,6 +89,7 @@ class Plan:
     path: tuple[str, ...] = ()
     output: str | None = None
     notes: tuple[str, ...] = ()
+    cold: bool = False
 
     @property
     def kind(self) -> str:
@@ -131,6 +136,7 @@ class Plan:
             path=self.path,
             number=number,
             timeout=group.timeout_per_trial or group.timeout,
+            warm=not self.cold and sys.platform == "linux",
             pruning=group.pruner is not None and group.pruner.name != "Nop",
         )
 
@@ -181,6 +187,7 @@ def make_plan(
     path: tuple[str, ...] = (),
     cwd: str | None = None,
     output: str | None = None,
+    cold: bool = False,
 ) -> Plan:
     """Turn a spec into a plan, checking all that can be known before anything runs.
 
@@ -190,6 +197,7 @@ def make_plan(
         path: Folders for the front of the tasks' import path.
         cwd: The working directory; by default the spec's root, or the present one.
         output: Where the executed notebook is wanted.
+        cold: Start a fresh process for every task, even where it could be forked.
 
     Raises:
         SpecError: A target can't be read, or the plan makes no sense.
@@ -203,7 +211,7 @@ def make_plan(
     notes: tuple[str, ...] = ()
     if spec.docker_config is not None:
         notes = ("docker_config was read but not used: the tasks run in this environment, not in a container",)
-    return Plan(spec, targets, cwd or str(root.absolute()), slots, executor, values or {}, path, output, notes)
+    return Plan(spec, targets, cwd or str(root.absolute()), slots, executor, values or {}, path, output, notes, cold)
 
 
 def with_params(spec: Spec, given: Mapping[str, Any]) -> Spec:

@@ -17,7 +17,9 @@ from ml_experiment_nb.plans import Plan, Task
 from ml_experiment_nb.records import Failure, Outcome, Status
 from ml_experiment_nb.reports import Done, Event
 from ml_experiment_nb.specs import RayConfig
+from ml_experiment_nb.work.forkserver import ForkServer
 from ml_experiment_nb.work.process import Running
+from ml_experiment_nb.work.setups import setup_of
 
 START_TIMEOUT = 60.0  # seconds that slots may take to come up
 _ours = False  # whether this process started the Ray that it is connected to
@@ -28,6 +30,7 @@ class Slot:
 
     def __init__(self) -> None:
         self._running: Running | None = None
+        self._server: ForkServer | None = None
 
     def ready(self) -> bool:
         """Answer, once the actor is up."""
@@ -35,7 +38,9 @@ class Slot:
 
     def perform(self, task: Task) -> Iterator[list[Event]]:
         """Perform a task and yield its events."""
-        self._running = Running(task)
+        if task.warm and self._server is None:
+            self._server = ForkServer(setup_of(task))
+        self._running = Running(task, self._server if task.warm else None)
         yield from self._running.batches()
 
     def answer(self, prune: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import importlib.util
 import json
 import os
@@ -24,6 +25,9 @@ from ml_experiment_nb.records import Failure, Outcome, Status
 from ml_experiment_nb.specs import Cell, Command, Function, Notebook, Script
 from ml_experiment_nb.work.payload import read_payload
 
+held: dict[str, dict[str, Any]] = {}
+"""Payloads that this process's fork server had read before it forked, by path."""
+
 PACKAGE = str(Path(__file__).parents[1]) + os.sep
 
 
@@ -44,6 +48,8 @@ class Request:
 
 def perform(request: Request, sink: reports.Sink) -> Outcome:
     """Do what is asked, in this process, and say what came of it. Never raises."""
+    sys.modules["__main__"] = main = ModuleType("__main__")
+    main.__dict__["__builtins__"] = builtins
     sys.path[:0] = [os.getcwd()] if os.getcwd() not in sys.path else []
     try:
         _perform(request.step.target, request, sink)
@@ -98,9 +104,8 @@ def _script(target: Script, request: Request, sink: reports.Sink) -> None:
     _answer_to_the_papers_name()
     sys.argv = [str(path), *command_line(params)]
     sys.path[0:0] = [str(path.parent)]
-    main = ModuleType("__main__")
-    main.__dict__.update(__file__=str(path), __builtins__=__builtins__)
-    sys.modules["__main__"] = main
+    main = sys.modules["__main__"]
+    main.__file__ = str(path)
     exec(compile(path.read_bytes(), str(path), "exec"), main.__dict__)
 
 
@@ -121,7 +126,7 @@ def _command(target: Command, request: Request, sink: reports.Sink) -> None:
 
 @_perform.register
 def _function(target: Function, request: Request, sink: reports.Sink) -> None:
-    function = read_payload(Path(request.payload))["function"] if request.payload else target.function
+    function = _values(request)["function"] if request.payload else target.function
     with reports.local_sink(sink):
         reports.call(function, request.step.params, sink)
 
@@ -132,9 +137,8 @@ def _cell(target: Cell, request: Request, sink: reports.Sink) -> None:
 
     from ml_experiment_nb.work.shell import run_source
 
-    values = read_payload(Path(request.payload)) if request.payload else {}
     shell = InteractiveShell.instance(user_module=sys.modules["__main__"])
-    shell.user_ns.update(values)
+    shell.user_ns.update(_values(request))
     with reports.local_sink(sink):
         reports.send_result(run_source(shell, target.source), sink)
 
@@ -144,6 +148,12 @@ def _notebook(target: Notebook, request: Request, sink: reports.Sink) -> None:
     from ml_experiment_nb.work.notebook import run_notebook
 
     run_notebook(Path(target.path), request.step.params, sink, output=request.output)
+
+
+def _values(request: Request) -> dict[str, Any]:
+    if request.payload is None:
+        return {}
+    return held[request.payload] if request.payload in held else read_payload(Path(request.payload))
 
 
 def command_line(params: Mapping[str, Any]) -> list[str]:

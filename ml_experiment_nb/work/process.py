@@ -1,4 +1,4 @@
-"""A task in a fresh process: started, listened to, stopped.
+"""A task in processes of its own: started, listened to, stopped.
 
 This is the side of the slot. The side of the child is `ml_experiment_nb.work.child`.
 """
@@ -9,8 +9,6 @@ import codecs
 import os
 import selectors
 import signal
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Generator, Iterator
@@ -20,27 +18,33 @@ from pathlib import Path
 import cloudpickle
 
 from ml_experiment_nb import reports
+from ml_experiment_nb.errors import ExecutorError
 from ml_experiment_nb.plans import Step, Task
 from ml_experiment_nb.records import Failure, Outcome, Status, duration
+from ml_experiment_nb.work.children import Child, Fresh
+from ml_experiment_nb.work.forkserver import ForkServer
 from ml_experiment_nb.work.perform import Request
-from ml_experiment_nb.work.tree import MARK, end_tree
+from ml_experiment_nb.work.tree import MARK
 
 GATHER = 0.05  # seconds that events are gathered for, so that a talkative task costs its reader little
 GRACE = 2.0  # seconds that a stopped task has to write what it has
 
 
 class Running:
-    """One task while it runs: a fresh process for each of its steps, in order, failing fast.
+    """One task while it runs: a process for each of its steps, in order, failing fast.
 
     Args:
         task: The task. Its folder exists.
+        server: Forks the processes where it safely can; without one, or where it can't, they are fresh.
     """
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, server: ForkServer | None = None) -> None:
         self.task = task
+        self._server = server
         self._inbox = reports.Inbox()
         self._mark = uuid.uuid4().hex
-        self._child: subprocess.Popen[bytes] | None = None
+        self._child: Child | None = None
+        self._note: reports.Note | None = None
         self._stopped: Outcome | None = None
         self._deadline = time.monotonic() + task.timeout if task.timeout else None
 
@@ -59,7 +63,9 @@ class Running:
                     break
             yield [reports.Done(self._stopped or outcome)]
         finally:
-            self._end_processes()
+            if self._child is not None:
+                self._child.end()
+                self._child.close()
             self._inbox.close()
 
     def answer(self, prune: bool) -> None:
@@ -76,70 +82,66 @@ class Running:
 
     def _perform(self, step: Step) -> Generator[list[reports.Event], None, Outcome]:
         self._child = child = self._start(step)
-        output = child.stdout
-        assert output is not None
-        os.set_blocking(output.fileno(), False)
-        decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        if self._note is not None:
+            yield [self._note]
+        output = _Output(child.output)
         told: Outcome | None = None
         killed_at: float | None = None
         while True:
-            ended = self._wait(child)
-            events = self._inbox.read() if ended is None else []
-            text = decode(_read(output.fileno()), final=ended is not None)
+            ended = self._wait(child, output)
             if ended is not None:
-                self._end_processes()
-                text += decode(_read(output.fileno()), final=True)
-                events += self._inbox.read()
+                child.end()  # nothing can be written any more: what follows is all there is
+            events = self._inbox.read()
+            text = output.read(final=ended is not None)
             told = next((e.outcome for e in events if isinstance(e, reports.Done)), told)
             batch: list[reports.Event] = [reports.Log(text)] if text else []
             batch += [e for e in events if not isinstance(e, reports.Done)]
             if batch:
                 yield batch
             if ended is not None:
-                output.close()
+                self._child = None
+                child.close()
                 return told or _died(ended)
             killed_at = self._check_limits(child, killed_at)
 
-    def _start(self, step: Step) -> subprocess.Popen[bytes]:
+    def _start(self, step: Step) -> Child:
         folder = Path(self.task.folder)
         (folder / "artifacts").mkdir(parents=True, exist_ok=True)
         request = folder / "request.pkl"
         request.write_bytes(cloudpickle.dumps(Request(step, self.task.payload, self.task.output)))
-        return subprocess.Popen(
-            [sys.executable, "-u", "-m", "ml_experiment_nb.work.child", str(request)],
-            cwd=self.task.cwd,
-            env=self._environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # a Ctrl-C in the terminal is the driver's to handle
-        )
+        env = self._environment()
+        if self._server is not None:
+            try:
+                self._server.wait()
+                why = self._server.unsafe
+                if why is None:
+                    return self._server.fork([str(request)], env=env, cwd=self.task.cwd)
+            except ExecutorError as error:
+                why = str(error)
+            self._note = reports.Note(f"it was run in a fresh process, not in a fork: {why}")
+        return Fresh(str(request), env={**os.environ, **env}, cwd=self.task.cwd)
 
     def _environment(self) -> dict[str, str]:
-        own = {
+        return {
+            **self.task.env,
             MARK: self._mark,
             reports.SOCKET: self._inbox.path,
             reports.ARTIFACTS: str(Path(self.task.folder) / "artifacts"),
             reports.PRUNING: "1" if self.task.pruning else "",
             "PYTHONPATH": os.pathsep.join(self.task.path + tuple(filter(None, [os.environ.get("PYTHONPATH")]))),
         }
-        return {**os.environ, **self.task.env, **own}
 
-    def _wait(self, child: subprocess.Popen[bytes]) -> int | None:
+    def _wait(self, child: Child, output: _Output) -> int | None:
         """Wait until there is something to read, and a little longer for more. Return how the child ended, if so."""
         with selectors.DefaultSelector() as selector:
             for one in self._inbox.sockets():
                 selector.register(one, selectors.EVENT_READ)
-            if child.stdout is not None:
-                selector.register(child.stdout, selectors.EVENT_READ)
+            for descriptor in (*output.waitable(), *([] if child.life is None else [child.life])):
+                selector.register(descriptor, selectors.EVENT_READ)
             selector.select(timeout=0.25)
-        ended = child.poll()
-        if ended is None and not self.task.pruning:
-            with suppress(subprocess.TimeoutExpired):
-                ended = child.wait(GATHER)
-        return ended
+        return child.wait(GATHER) if not self.task.pruning else child.poll()
 
-    def _check_limits(self, child: subprocess.Popen[bytes], killed_at: float | None) -> float | None:
+    def _check_limits(self, child: Child, killed_at: float | None) -> float | None:
         now = time.monotonic()
         if self._stopped is None and self._deadline is not None and now > self._deadline:
             limit = duration(self.task.timeout or 0)
@@ -147,25 +149,32 @@ class Running:
         if self._stopped is not None:
             killed_at = killed_at or now
             if now - killed_at > GRACE:
-                end_tree(child.pid, self._mark)
+                child.end()
         return killed_at
 
-    def _end_processes(self) -> None:
-        child = self._child
-        if child is None:
-            return
-        end_tree(child.pid, self._mark)
-        with suppress(subprocess.TimeoutExpired):
-            child.wait(5)
-        self._child = None
 
+class _Output:
+    """What a child prints, read as text without waiting."""
 
-def _read(descriptor: int) -> bytes:
-    pieces = []
-    with suppress(BlockingIOError):
-        while piece := os.read(descriptor, 1 << 16):
-            pieces.append(piece)
-    return b"".join(pieces)
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        self._open = True
+        os.set_blocking(descriptor, False)
+
+    def waitable(self) -> list[int]:
+        """Return what to wait on: nothing, once the child has closed its end."""
+        return [self._descriptor] if self._open else []
+
+    def read(self, final: bool) -> str:
+        """Return what has come; `final`: nothing will come after it."""
+        pieces = []
+        with suppress(BlockingIOError):
+            while self._open:
+                piece = os.read(self._descriptor, 1 << 16)
+                self._open = bool(piece)
+                pieces.append(piece)
+        return self._decode(b"".join(pieces), final=final)
 
 
 def _died(code: int) -> Outcome:

@@ -1,0 +1,93 @@
+"""The process that performs a step, as its slot sees it, whichever way it was made."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Protocol
+
+from ml_experiment_nb.work.tree import MARK, end_tree
+
+
+class Child(Protocol):
+    """A process with an output to read and an end to wait for."""
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+
+    @property
+    def output(self) -> int:
+        """The descriptor on which its output is read."""
+
+    @property
+    def life(self) -> int | None:
+        """A descriptor that becomes readable when it has ended, where the system has one."""
+
+    def poll(self) -> int | None:
+        """Return how it ended: an exit code, or a signal's number below zero; None while it lives."""
+
+    def wait(self, timeout: float) -> int | None:
+        """Wait until it has ended, or for `timeout` seconds, and return as `poll` does."""
+
+    def end(self) -> None:
+        """End it with all that it started, and wait for that."""
+
+    def close(self) -> None:
+        """Close the descriptors."""
+
+
+class Fresh:
+    """A `Child` that is a new Python process.
+
+    Args:
+        request: The file that says what it is asked to perform.
+        env: Its environment, which holds the task's mark.
+        cwd: Its working directory.
+    """
+
+    def __init__(self, request: str, *, env: Mapping[str, str], cwd: str) -> None:
+        self._mark = env[MARK]
+        self._process = subprocess.Popen(
+            [sys.executable, "-u", "-m", "ml_experiment_nb.work.child", request],
+            cwd=cwd,
+            env=dict(env),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # a Ctrl-C in the terminal is the driver's to handle
+        )
+        assert self._process.stdout is not None
+        self.pid = self._process.pid
+        self.output = self._process.stdout.fileno()
+        self.life = os.pidfd_open(self.pid) if hasattr(os, "pidfd_open") else None
+
+    def poll(self) -> int | None:
+        """Return how it ended."""
+        return self._process.poll()
+
+    def wait(self, timeout: float) -> int | None:
+        """Wait until it has ended."""
+        if self.life is not None:
+            select.select([self.life], [], [], timeout)
+        else:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout)
+        return self._process.poll()
+
+    def end(self) -> None:
+        """End it with all that it started: what descends from it, and what carries the task's mark."""
+        end_tree(self.pid if self._process.poll() is None else None, self._mark)
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(5)
+
+    def close(self) -> None:
+        """Close the descriptors."""
+        if self.life is not None:
+            os.close(self.life)
+        if self._process.stdout is not None:
+            self._process.stdout.close()

@@ -1,0 +1,349 @@
+"""The fork server: a small process that has imported what the work imports, and forks a child for each task.
+
+The owner's side is `ForkServer`; the process is ``python -m ml_experiment_nb.work.forkserver FD``. They speak over
+one socket pair that nobody else can reach. A request carries two descriptors: where the child's output goes, and
+a pipe (`life`) on which the server says the child's pid and, when it has ended with all that it started, how.
+
+The server and each child are sub-reapers: whatever a task leaves behind comes back to the server as a child that it
+doesn't know, and is killed. When the owner is gone, its end of the socket closes and the server ends with its
+children.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import gc
+import importlib
+import json
+import os
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ml_experiment_nb.errors import ExecutorError
+from ml_experiment_nb.work import seeds
+
+LARGEST = 1 << 17  # bytes of a request
+_WORD = struct.Struct("<i")
+_PR_SET_CHILD_SUBREAPER = 36
+START_TIMEOUT = 60.0  # seconds that the imports of the setup may take
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a fork server does before it forks.
+
+    Attributes:
+        cwd: Its working directory.
+        path: Folders for the front of the import path.
+        modules: Modules to import; one that can't be imported is left to the task, which will say so.
+        payload: A file of values to hold ready for every child.
+    """
+
+    cwd: str
+    path: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
+    payload: str | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+# ------------------------------------------------------------------------------------------------ the owner's side
+
+
+class Fork:
+    """A `Child` that was forked."""
+
+    def __init__(self, pid: int, output: int, life: int) -> None:
+        self.pid = pid
+        self.output = output
+        self.life = life
+        self._code: int | None = None
+
+    def poll(self) -> int | None:
+        """Return how it ended: an exit code, or a signal's number below zero; None while it lives."""
+        if self._code is None and select.select([self.life], [], [], 0)[0]:
+            word = os.read(self.life, _WORD.size)
+            self._code = os.waitstatus_to_exitcode(_WORD.unpack(word)[0]) if word else -signal.SIGKILL
+        return self._code
+
+    def wait(self, timeout: float) -> int | None:
+        """Wait until it has ended, or for `timeout` seconds, and return as `poll` does."""
+        if self._code is None:
+            select.select([self.life], [], [], timeout)
+        return self.poll()
+
+    def end(self) -> None:
+        """End it; the server ends what it has started before it says that it is gone."""
+        with suppress(ProcessLookupError):
+            if self.poll() is None:
+                os.kill(self.pid, signal.SIGKILL)
+        self.wait(5)
+
+    def close(self) -> None:
+        """Close the descriptors."""
+        os.close(self.output)
+        os.close(self.life)
+
+
+class ForkServer:
+    """A running fork server.
+
+    Args:
+        setup: What it does first; it goes on in the background, and the first `fork` waits for it.
+
+    Attributes:
+        unsafe: After the setup: why it can't be forked safely; None when it can.
+    """
+
+    def __init__(self, setup: Setup) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._socket = ours
+        self._lock = threading.Lock()
+        self._ready, write = os.pipe()
+        self.unsafe: str | None = None
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-u", "-m", "ml_experiment_nb.work.forkserver", str(theirs.fileno()), str(write)],
+                pass_fds=[theirs.fileno(), write],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                cwd=setup.cwd,
+                env={**os.environ, **setup.env},
+                start_new_session=True,
+            )
+        os.close(write)
+        ours.send(json.dumps(asdict(setup)).encode())
+
+    def wait(self, timeout: float = START_TIMEOUT) -> None:
+        """Wait until the setup is done.
+
+        Raises:
+            ExecutorError: It ended, or took too long.
+        """
+        with self._lock:
+            if self._ready == -1:
+                return
+            if not select.select([self._ready], [], [], timeout)[0]:
+                raise ExecutorError(f"the fork server's setup took more than {timeout:g} s")
+            answer = os.read(self._ready, LARGEST)
+            os.close(self._ready)
+            self._ready = -1
+        if not answer:
+            raise ExecutorError("the fork server ended in its setup")
+        self.unsafe = json.loads(answer)["unsafe"]
+
+    def fork(self, arguments: list[str], *, env: Mapping[str, str], cwd: str) -> Fork:
+        """Fork a child that performs the request file in `arguments`.
+
+        Raises:
+            ExecutorError: The server is gone.
+        """
+        self.wait()
+        output, their_output = os.pipe()
+        life, their_life = os.pipe()
+        message = json.dumps({"arguments": arguments, "env": dict(env), "cwd": cwd}).encode()
+        with suppress(OSError), self._lock:
+            socket.send_fds(self._socket, [message], [their_output, their_life])
+        os.close(their_output)
+        os.close(their_life)
+        word = os.read(life, _WORD.size)  # at its end at once, if nobody holds the other one
+        if not word:
+            os.close(output)
+            os.close(life)
+            raise ExecutorError("the fork server is gone")
+        return Fork(_WORD.unpack(word)[0], output, life)
+
+    def close(self) -> None:
+        """End the server and every child that still runs."""
+        self._socket.close()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(5)
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+        if self._ready != -1:
+            os.close(self._ready)
+            self._ready = -1
+
+
+# ------------------------------------------------------------------------------------------------ the server's side
+
+
+class _Server:
+    """The loop: a packet in, a child out; a child's end in, a status out."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self._lives: dict[int, int] = {}
+        self._wake, wakeup = os.pipe()
+        os.set_blocking(self._wake, False)
+        os.set_blocking(wakeup, False)
+        self._descriptors = (self._wake, wakeup)
+        signal.set_wakeup_fd(wakeup)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+
+    def serve(self) -> None:
+        while True:
+            readable, _, _ = select.select([self._control.fileno(), self._wake], [], [])
+            if self._wake in readable:
+                with suppress(BlockingIOError):
+                    os.read(self._wake, 4096)
+                self._reap()
+            if self._control.fileno() in readable:
+                message, fds, _, _ = socket.recv_fds(self._control, LARGEST, 2)
+                if not message:
+                    self._end()
+                    return
+                self._fork(json.loads(message), *fds)
+
+    def _fork(self, message: dict[str, Any], output: int, life: int) -> None:
+        pid = os.fork()
+        if pid == 0:
+            signal.set_wakeup_fd(-1)
+            for one in (*self._descriptors, *self._lives.values(), life):
+                os.close(one)
+            self._control.close()
+            _become_child(message, output)
+        os.close(output)
+        self._lives[pid] = life
+        _say(life, pid)
+
+    def _reap(self) -> None:
+        """Note who has ended, and kill what an ended task has left to us."""
+        ended = {}
+        while (found := _wait_for_any()) is not None:
+            ended[found[0]] = found[1]
+        while left := [pid for pid in _children() if pid not in self._lives]:
+            for pid in left:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                with suppress(ChildProcessError):
+                    os.waitpid(pid, 0)
+        for pid, status in ended.items():
+            if (life := self._lives.pop(pid, None)) is not None:
+                _say(life, status)
+                os.close(life)
+
+    def _end(self) -> None:
+        """The owner is gone: so are we, with every child."""
+        self._lives.clear()
+        while pids := _children():
+            for pid in pids:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                with suppress(ChildProcessError):
+                    os.waitpid(pid, 0)
+
+
+def _become_child(message: dict[str, Any], output: int) -> None:
+    """Turn this fork into a task's process; it never returns."""
+    code = 1
+    try:
+        os.setsid()
+        _adopt_orphans()
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        with suppress(OSError):  # in need of memory, the task goes before its server
+            Path("/proc/self/oom_score_adj").write_text("500")
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        os.close(output)
+        atexit._clear()
+        os.environ.update(message["env"])
+        os.chdir(message["cwd"])
+        seeds.renew()
+        from ml_experiment_nb.work import child
+
+        sys.argv[1:] = message["arguments"]
+        child.main()
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        code = 0
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        os._exit(code)
+
+
+def _prepare(setup: Setup) -> str | None:
+    """Do the setup, and return why forking is unsafe after it."""
+    from ml_experiment_nb.work import payload, perform
+
+    sys.path[:0] = [one for one in (*setup.path, setup.cwd) if one not in sys.path]
+    seeds.watch(setup.modules)
+    for name in setup.modules:
+        with suppress(Exception):  # the task's own import will raise it where the user sees it
+            importlib.import_module(name)
+    if setup.payload is not None:
+        with suppress(Exception):
+            perform.held[setup.payload] = payload.read_payload(Path(setup.payload))
+    seeds.hold()
+    return unsafe_to_fork()
+
+
+def unsafe_to_fork() -> str | None:
+    """Return why a fork of this process might hang or crash; None when nothing speaks against it."""
+    others = [one.name for one in threading.enumerate() if one is not threading.main_thread()]
+    if others:
+        return f"a thread is running ({', '.join(others)})"
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(OSError):
+            if os.readlink(f"/proc/self/fd/{name}").startswith("/dev/nvidia"):
+                return "a GPU is in use (CUDA does not survive a fork)"
+    return None
+
+
+def _children() -> list[int]:
+    found: list[int] = []
+    for task in os.listdir("/proc/self/task"):
+        with suppress(OSError):
+            found += map(int, Path(f"/proc/self/task/{task}/children").read_text().split())
+    return found
+
+
+def _wait_for_any() -> tuple[int, int] | None:
+    try:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+    except ChildProcessError:
+        return None
+    return (pid, status) if pid else None
+
+
+def _say(life: int, word: int) -> None:
+    with suppress(OSError):  # the slot may have lost interest
+        os.write(life, _WORD.pack(word))
+
+
+def _adopt_orphans() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def main() -> None:
+    """Set up, say so, and serve until the owner is gone."""
+    control = socket.socket(fileno=int(sys.argv[1]))
+    ready = int(sys.argv[2])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _adopt_orphans()
+    data = json.loads(control.recv(LARGEST))
+    unsafe = _prepare(Setup(**data | {"path": tuple(data["path"]), "modules": tuple(data["modules"])}))
+    gc.collect()
+    gc.freeze()  # so that a child's collector does not touch, and so copy, every page
+    os.write(ready, json.dumps({"unsafe": unsafe}).encode())
+    os.close(ready)
+    _Server(control).serve()
+
+
+if __name__ == "__main__":
+    main()
