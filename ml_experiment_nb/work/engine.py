@@ -5,6 +5,7 @@ It stands in a module of its own because papermill loads it while papermill itse
 
 from __future__ import annotations
 
+import os
 import tempfile
 from contextlib import suppress
 from typing import Any
@@ -15,6 +16,8 @@ from papermill.engines import NBClientEngine
 
 from ml_experiment_nb import reports
 from ml_experiment_nb.projects import SOCKETS
+from ml_experiment_nb.work.forkserver import FORKS
+from ml_experiment_nb.work.kernels import PROVISIONER
 
 _SEND_LAST = "__import__('ml_experiment_nb.reports', fromlist=['send_last']).send_last()"
 
@@ -58,4 +61,6 @@ class Engine(NBClientEngine):
             client.create_kernel_manager()
             client.km.transport = "ipc"
             client.km.ip = f"{folder}/k"
+            if FORKS in os.environ:
+                client.km.kernel_spec.metadata["kernel_provisioner"] = {"provisioner_name": PROVISIONER}
             return client.execute()

@@ -1,7 +1,8 @@
 """The fork server: a small process that has imported what the work imports, and forks a child for each task.
 
 The owner's side is `ForkServer`; the process is ``python -m ml_experiment_nb.work.forkserver FD``. They speak over
-one socket pair that nobody else can reach. A request carries two descriptors: where the child's output goes, and
+one socket pair that nobody else can reach; on request the server also listens in a private folder, so that a child
+can have a sibling forked. A request carries two descriptors: where the child's output goes, and
 a pipe (`life`) on which the server says the child's pid and, when it has ended with all that it started, how.
 
 The server and each child are sub-reapers: whatever a task leaves behind comes back to the server as a child that it
@@ -33,6 +34,7 @@ from typing import Any
 from ml_experiment_nb.errors import ExecutorError
 from ml_experiment_nb.work import seeds
 
+FORKS = "ML_EXPERIMENT_FORKS"  # in a task's environment: where its fork server listens
 LARGEST = 1 << 17  # bytes of a request
 _WORD = struct.Struct("<i")
 _PR_SET_CHILD_SUBREAPER = 36
@@ -48,6 +50,8 @@ class Setup:
         path: Folders for the front of the import path.
         modules: Modules to import; one that can't be imported is left to the task, which will say so.
         payload: A file of values to hold ready for every child.
+        env: Its environment, beside its owner's.
+        listen: A socket's path to take requests on besides the owner's.
     """
 
     cwd: str
@@ -55,6 +59,7 @@ class Setup:
     modules: tuple[str, ...] = ()
     payload: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
+    listen: str | None = None
 
 
 # ------------------------------------------------------------------------------------------------ the owner's side
@@ -100,20 +105,22 @@ class ForkServer:
 
     Args:
         setup: What it does first; it goes on in the background, and the first `fork` waits for it.
+        python: The interpreter; this package can be imported there.
 
     Attributes:
         unsafe: After the setup: why it can't be forked safely; None when it can.
     """
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: Setup, python: str = sys.executable) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.setup = setup
         self._socket = ours
         self._lock = threading.Lock()
         self._ready, write = os.pipe()
         self.unsafe: str | None = None
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-u", "-m", "ml_experiment_nb.work.forkserver", str(theirs.fileno()), str(write)],
+                [python, "-u", "-m", "ml_experiment_nb.work.forkserver", str(theirs.fileno()), str(write)],
                 pass_fds=[theirs.fileno(), write],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -143,26 +150,21 @@ class ForkServer:
             raise ExecutorError("the fork server ended in its setup")
         self.unsafe = json.loads(answer)["unsafe"]
 
-    def fork(self, arguments: list[str], *, env: Mapping[str, str], cwd: str) -> Fork:
-        """Fork a child that performs the request file in `arguments`.
+    def fork(self, arguments: list[str], *, env: Mapping[str, str], cwd: str, output: int | None = None) -> Fork:
+        """Fork a child.
+
+        Args:
+            arguments: ``task`` and its request file, or ``kernel`` and its arguments.
+            env: What to add to its environment.
+            cwd: Its working directory.
+            output: Where its output goes; by default into a pipe, whose other end the `Fork` has.
 
         Raises:
             ExecutorError: The server is gone.
         """
         self.wait()
-        output, their_output = os.pipe()
-        life, their_life = os.pipe()
-        message = json.dumps({"arguments": arguments, "env": dict(env), "cwd": cwd}).encode()
-        with suppress(OSError), self._lock:
-            socket.send_fds(self._socket, [message], [their_output, their_life])
-        os.close(their_output)
-        os.close(their_life)
-        word = os.read(life, _WORD.size)  # at its end at once, if nobody holds the other one
-        if not word:
-            os.close(output)
-            os.close(life)
-            raise ExecutorError("the fork server is gone")
-        return Fork(_WORD.unpack(word)[0], output, life)
+        with self._lock:
+            return _fork_over(self._socket, arguments, env, cwd, output)
 
     def close(self) -> None:
         """End the server and every child that still runs."""
@@ -177,14 +179,47 @@ class ForkServer:
             self._ready = -1
 
 
+def fork_at(path: str, arguments: list[str], *, env: Mapping[str, str], cwd: str, output: int) -> Fork:
+    """Have a child forked by the server that listens at `path`; see `ForkServer.fork`.
+
+    Raises:
+        ExecutorError: Nobody listens there.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
+        try:
+            connection.connect(path)
+        except OSError as error:
+            raise ExecutorError("the fork server is gone") from error
+        return _fork_over(connection, arguments, env, cwd, output)
+
+
+def _fork_over(
+    connection: socket.socket, arguments: list[str], env: Mapping[str, str], cwd: str, output: int | None
+) -> Fork:
+    message = json.dumps({"arguments": arguments, "env": dict(env), "cwd": cwd}).encode()
+    ours, theirs = os.pipe() if output is None else (os.open(os.devnull, os.O_RDONLY), os.dup(output))
+    life, their_life = os.pipe()
+    with suppress(OSError):
+        socket.send_fds(connection, [message], [theirs, their_life])
+    os.close(theirs)
+    os.close(their_life)
+    word = os.read(life, _WORD.size)  # at its end at once, if nobody holds the other one
+    if not word:
+        os.close(ours)
+        os.close(life)
+        raise ExecutorError("the fork server is gone")
+    return Fork(_WORD.unpack(word)[0], ours, life)
+
+
 # ------------------------------------------------------------------------------------------------ the server's side
 
 
 class _Server:
     """The loop: a packet in, a child out; a child's end in, a status out."""
 
-    def __init__(self, control: socket.socket) -> None:
+    def __init__(self, control: socket.socket, listener: socket.socket | None) -> None:
         self._control = control
+        self._listener = listener
         self._lives: dict[int, int] = {}
         self._wake, wakeup = os.pipe()
         os.set_blocking(self._wake, False)
@@ -194,18 +229,26 @@ class _Server:
         signal.signal(signal.SIGCHLD, lambda *_: None)
 
     def serve(self) -> None:
+        waitable = [self._control.fileno(), self._wake] + ([self._listener.fileno()] if self._listener else [])
         while True:
-            readable, _, _ = select.select([self._control.fileno(), self._wake], [], [])
+            readable, _, _ = select.select(waitable, [], [])
             if self._wake in readable:
                 with suppress(BlockingIOError):
                     os.read(self._wake, 4096)
                 self._reap()
-            if self._control.fileno() in readable:
-                message, fds, _, _ = socket.recv_fds(self._control, LARGEST, 2)
-                if not message:
-                    self._end()
-                    return
-                self._fork(json.loads(message), *fds)
+            if self._listener is not None and self._listener.fileno() in readable:
+                with self._listener.accept()[0] as guest:
+                    self._take(guest)
+            if self._control.fileno() in readable and not self._take(self._control):
+                self._end()
+                return
+
+    def _take(self, connection: socket.socket) -> bool:
+        """Take one request, and return whether there was one."""
+        message, fds, _, _ = socket.recv_fds(connection, LARGEST, 2)
+        if message:
+            self._fork(json.loads(message), *fds)
+        return bool(message)
 
     def _fork(self, message: dict[str, Any], output: int, life: int) -> None:
         pid = os.fork()
@@ -214,6 +257,8 @@ class _Server:
             for one in (*self._descriptors, *self._lives.values(), life):
                 os.close(one)
             self._control.close()
+            if self._listener is not None:
+                self._listener.close()
             _become_child(message, output)
         os.close(output)
         self._lives[pid] = life
@@ -262,10 +307,7 @@ def _become_child(message: dict[str, Any], output: int) -> None:
         os.environ.update(message["env"])
         os.chdir(message["cwd"])
         seeds.renew()
-        from ml_experiment_nb.work import child
-
-        sys.argv[1:] = message["arguments"]
-        child.main()
+        _work(*message["arguments"])
         threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
         sys.stdout.flush()
@@ -277,11 +319,29 @@ def _become_child(message: dict[str, Any], output: int) -> None:
         os._exit(code)
 
 
+def _work(kind: str, *arguments: str) -> None:
+    if kind == "kernel":
+        from ml_experiment_nb.work import kernels
+
+        sys.path[:] = [one for one in sys.path if one not in _added]
+        kernels.main(list(arguments))
+    else:
+        from ml_experiment_nb.work import child
+
+        sys.argv[1:] = arguments
+        child.main()
+
+
+_added: list[str] = []
+"""What the setup has put on the import path; a kernel has a path of its own."""
+
+
 def _prepare(setup: Setup) -> str | None:
     """Do the setup, and return why forking is unsafe after it."""
     from ml_experiment_nb.work import payload, perform
 
-    sys.path[:0] = [one for one in (*setup.path, setup.cwd) if one not in sys.path]
+    _added[:] = [one for one in (*setup.path, setup.cwd) if one not in sys.path]
+    sys.path[:0] = _added
     seeds.watch(setup.modules)
     for name in setup.modules:
         with suppress(Exception):  # the task's own import will raise it where the user sees it
@@ -336,13 +396,20 @@ def main() -> None:
     ready = int(sys.argv[2])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _adopt_orphans()
+    sys.path.remove(os.getcwd())  # which -m has put there
     data = json.loads(control.recv(LARGEST))
-    unsafe = _prepare(Setup(**data | {"path": tuple(data["path"]), "modules": tuple(data["modules"])}))
+    setup = Setup(**data | {"path": tuple(data["path"]), "modules": tuple(data["modules"])})
+    unsafe = _prepare(setup)
+    listener = None
+    if setup.listen is not None:
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        listener.bind(setup.listen)
+        listener.listen(16)
     gc.collect()
     gc.freeze()  # so that a child's collector does not touch, and so copy, every page
     os.write(ready, json.dumps({"unsafe": unsafe}).encode())
     os.close(ready)
-    _Server(control).serve()
+    _Server(control, listener).serve()
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from ml_experiment_nb.errors import ExecutorError
 from ml_experiment_nb.plans import Step, Task
 from ml_experiment_nb.records import Failure, Outcome, Status, duration
 from ml_experiment_nb.work.children import Child, Fresh
-from ml_experiment_nb.work.forkserver import ForkServer
+from ml_experiment_nb.work.forkserver import FORKS, ForkServer
 from ml_experiment_nb.work.perform import Request
 from ml_experiment_nb.work.tree import MARK
 
@@ -115,15 +115,17 @@ class Running:
                 self._server.wait()
                 why = self._server.unsafe
                 if why is None:
-                    return self._server.fork([str(request)], env=env, cwd=self.task.cwd)
+                    return self._server.fork(["task", str(request)], env=env, cwd=self.task.cwd)
             except ExecutorError as error:
                 why = str(error)
             self._note = reports.Note(f"it was run in a fresh process, not in a fork: {why}")
         return Fresh(str(request), env={**os.environ, **env}, cwd=self.task.cwd)
 
     def _environment(self) -> dict[str, str]:
+        listen = self._server.setup.listen if self._server is not None else None
         return {
             **self.task.env,
+            **({FORKS: listen} if listen else {}),
             MARK: self._mark,
             reports.SOCKET: self._inbox.path,
             reports.ARTIFACTS: str(Path(self.task.folder) / "artifacts"),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import os
 import sysconfig
+import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +14,7 @@ from pathlib import Path
 from ml_experiment_nb import cells
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.plans import Task
+from ml_experiment_nb.projects import SOCKETS
 from ml_experiment_nb.specs import Cell, Notebook, Script, Target
 from ml_experiment_nb.work.forkserver import Setup
 
@@ -27,7 +30,10 @@ def setup_of(task: Task) -> Setup:
     modules: dict[str, None] = {}
     for step in task.steps:
         modules |= dict.fromkeys(_modules(step.target, Path(task.cwd)))
-    return Setup(cwd=task.cwd, path=task.path, modules=tuple(modules), payload=task.payload, env=task.env)
+    listen = None
+    if any(isinstance(step.target, Notebook) for step in task.steps):
+        listen = os.path.join(tempfile.mkdtemp(prefix="mlexp-", dir=SOCKETS), "forks")
+    return Setup(task.cwd, task.path, tuple(modules), task.payload, task.env, listen)
 
 
 def _modules(target: Target, cwd: Path) -> Iterator[str]:
@@ -40,7 +46,14 @@ def _modules(target: Target, cwd: Path) -> Iterator[str]:
             with suppress(SpecError):
                 yield from _installed(_imports(cells.parse(target.source)), set(), [cwd])
         case Notebook():
+            from ml_experiment_nb import notebooks
+            from ml_experiment_nb.work.kernels import MODULES
+
             yield "ml_experiment_nb.work.notebook"
+            yield from MODULES
+            with suppress(SpecError):
+                for _, cell in notebooks.code_cells(notebooks.read_notebook(Path(target.path))):
+                    yield from _installed(_imports(cells.parse(cell.source)), set(), [cwd])
         case _:
             return
 

@@ -1,0 +1,128 @@
+"""Kernels that are forked in place of started: a provisioner for jupyter_client, and the kernel's own beginning.
+
+The kernel is a real ipykernel; only its birth differs. A slot's own fork server is used where a task tells of one,
+else one that the kernel's manager keeps for as long as it lives.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import sys
+from typing import Any
+
+from jupyter_client.provisioning.local_provisioner import LocalProvisioner
+from traitlets import List, Unicode
+
+from ml_experiment_nb.errors import ExecutorError
+from ml_experiment_nb.work.forkserver import FORKS, Fork, ForkServer, Setup, fork_at
+
+PROVISIONER = "ml-experiment-fork"
+LAUNCHER = "ipykernel_launcher"
+MODULES = (
+    "ipykernel.ipkernel",
+    "ipykernel.kernelapp",
+    "ipykernel.zmqshell",
+    "ipykernel.debugger",
+    "IPython.core.completer",
+    "IPython.core.completerlib",
+    "IPython.extensions.storemagic",
+    "pdb",
+    "sqlite3",
+)
+"""What a kernel imports while it starts."""
+
+
+class ForkedKernel:
+    """A forked kernel with the part of `subprocess.Popen` that `LocalProvisioner` uses."""
+
+    stdin = stdout = stderr = None
+
+    def __init__(self, fork: Fork) -> None:
+        self._fork = fork
+        self.pid = fork.pid
+
+    def poll(self) -> int | None:
+        """Return its exit code, or a signal's number below zero; None while it lives."""
+        return self._fork.poll()
+
+    def wait(self) -> int:
+        """Wait until it has ended."""
+        while (code := self._fork.wait(timeout=1.0)) is None:
+            pass
+        self._fork.close()
+        return code
+
+    def send_signal(self, signum: int) -> None:
+        """Send a signal, if it still lives."""
+        if self.poll() is None:
+            os.kill(self.pid, signum)
+
+    def kill(self) -> None:
+        """Kill it."""
+        self.send_signal(signal.SIGKILL)
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+        self.send_signal(signal.SIGTERM)
+
+
+class ForkProvisioner(LocalProvisioner):
+    """Forks a kernel from a process that has imported what a kernel, and `preload`, import.
+
+    A kernel command other than ipykernel's own is started as usual, and so is one whose server can't be forked.
+    """
+
+    preload: List[str] = List(Unicode(), help="Modules that every kernel of this kind has imported already.").tag(
+        config=True
+    )
+
+    async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> Any:
+        """Fork the kernel that `cmd` would start."""
+        fork = self._fork(cmd, **kwargs)
+        if fork is None:
+            return await super().launch_kernel(cmd, **kwargs)
+        self.process = ForkedKernel(fork)  # type: ignore[assignment]  # it has what the base class uses
+        self.pid = self.pgid = fork.pid
+        self.cwd = kwargs.get("cwd") or os.getcwd()
+        return self.connection_info
+
+    def _fork(self, cmd: list[str], **kwargs: Any) -> Fork | None:
+        if LAUNCHER not in cmd or sys.platform != "linux":
+            return None
+        arguments = ["kernel", *cmd[cmd.index(LAUNCHER) + 1 :]]
+        env, cwd = kwargs.get("env") or dict(os.environ), kwargs.get("cwd") or os.getcwd()
+        try:
+            if (path := os.environ.get(FORKS)) is not None and cmd[0] == sys.executable:
+                return fork_at(path, arguments, env=env, cwd=cwd, output=1)
+            server = _server(cmd[0], tuple(self.preload))
+            server.wait()
+            if server.unsafe is None:
+                return server.fork(arguments, env=env, cwd=cwd, output=1)
+            self.log.warning("the kernel is started, not forked: %s", server.unsafe)
+        except ExecutorError as error:
+            self.log.warning("the kernel is started, not forked: %s", error)
+        return None
+
+
+_servers: dict[tuple[str, tuple[str, ...]], ForkServer] = {}
+
+
+def _server(python: str, preload: tuple[str, ...]) -> ForkServer:
+    """Return this process's server for kernels of a kind; it ends with this process."""
+    key = (python, preload)
+    if key not in _servers:
+        _servers[key] = ForkServer(Setup(cwd=os.getcwd(), modules=(*MODULES, *preload)), python)
+        atexit.register(_servers[key].close)
+    return _servers[key]
+
+
+def main(arguments: list[str]) -> None:
+    """Be a kernel: what ``python -m ipykernel_launcher`` does, in a forked child."""
+    from ipykernel.kernelapp import IPKernelApp
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    app = IPKernelApp.instance()
+    app.initialize(arguments)  # type: ignore[no-untyped-call]
+    app.start()  # type: ignore[no-untyped-call]
