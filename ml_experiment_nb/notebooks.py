@@ -6,6 +6,7 @@ papermill puts below it.
 
 from __future__ import annotations
 
+import ast
 import json
 from collections.abc import Iterable, Iterator
 from itertools import count
@@ -25,6 +26,9 @@ HOW_TO_TAG: Final = (
     "tag the cell of the default values: in JupyterLab select it, open the property inspector (the gears at "
     "the top right) and add `parameters` under Cell Tags"
 )
+
+
+_SHELL_MAGICS = ("%load_ext ", "%matplotlib ", "%config ", "%autoreload ")
 
 
 def read_notebook(path: str | Path) -> NotebookNode:
@@ -112,19 +116,25 @@ def check_notebook_params(nb: NotebookNode, given: Iterable[str], *, where: str)
 
 
 def setup_prefix(nb: NotebookNode) -> int:
-    """Return how many leading cells stand above the parameters cell and read no parameter.
+    """Return how many leading cells stand above the parameters cell and may run once for a group of trials.
 
-    They give the same whatever the parameters are, so that a group of trials may run them once. The first
-    cell that reads a parameter's name, or that can't be read, ends them.
+    They give the same whatever the parameters are. The prefix ends before the first code cell that reads a
+    parameter's name, that can't be read, that is expected to raise, that speaks to its run (`report`, `artifact`),
+    or that uses a magic whose effect on the shell can't be had again by its line (see `shell_lines`).
     """
     index = parameters_cell(nb)
     params = notebook_params(nb)
     if index is None or params is None:
         return 0
     for position, cell in enumerate(nb.cells[:index]):
-        if cell.cell_type == "code" and _may_read(cell.source, params):
+        if cell.cell_type == "code" and not _is_setup(cell, params):
             return position
     return index
+
+
+def shell_lines(source: str) -> list[str]:
+    """Return a cell's lines that set up the shell it runs in: ``%load_ext``, ``%matplotlib``, ``%config``."""
+    return [line for line in source.splitlines() if line.startswith(_SHELL_MAGICS)]
 
 
 def code_cells(nb: NotebookNode) -> list[tuple[int, NotebookNode]]:
@@ -180,7 +190,7 @@ def _converted(data: dict[str, Any]) -> NotebookNode:
     minor = data.get("nbformat_minor", 0)
     notebook: NotebookNode = nbformat.versions[version].to_notebook_json(data, minor=minor)
     if version != 4:
-        notebook = nbformat.convert(notebook, 4)  # type: ignore[no-untyped-call]
+        notebook = nbformat.convert(notebook, 4)
         for cell in notebook.cells:
             cell.pop("id", None)
     notebook.nbformat_minor = max(5, notebook.get("nbformat_minor", 0))
@@ -215,11 +225,16 @@ def _is_python(nb: NotebookNode) -> bool:
     return language(nb) in ("python", "python2", "python3", "ipython")
 
 
-def _may_read(source: str, params: Iterable[str]) -> bool:
+def _is_setup(cell: NotebookNode, params: Iterable[str]) -> bool:
+    if "raises-exception" in tags(cell):
+        return False
+    plain = "\n".join("" if line.startswith(_SHELL_MAGICS) else line for line in cell.source.splitlines())
     try:
-        return not read_cell(source).reads.isdisjoint(params)
-    except SpecError:
-        return True
+        names = {node.id for node in ast.walk(ast.parse(plain)) if isinstance(node, ast.Name)}
+        reads = read_cell(plain).reads
+    except (SpecError, SyntaxError, ValueError):
+        return False
+    return reads.isdisjoint(params) and names.isdisjoint(("report", "artifact", "get_ipython"))
 
 
 def _percent_line(cell: NotebookNode) -> str:

@@ -8,9 +8,8 @@ import threading
 from ml_experiment_nb.plans import Task
 from ml_experiment_nb.records import Failure, Outcome, Status
 from ml_experiment_nb.reports import Done, Event
-from ml_experiment_nb.work.forkserver import ForkServer
 from ml_experiment_nb.work.process import Running
-from ml_experiment_nb.work.setups import setup_of
+from ml_experiment_nb.work.setups import Warm
 
 
 class InlineExecutor:
@@ -23,14 +22,14 @@ class InlineExecutor:
     def __init__(self, slots: int = 1) -> None:
         self.slots = slots
         self._events: queue.Queue[tuple[str, list[Event]]] = queue.Queue()
-        self._server: ForkServer | None = None
+        self._warm: Warm | None = None
         self._running: dict[str, tuple[Running, threading.Thread]] = {}
 
     def submit(self, task: Task) -> None:
         """Start a task in a process of its own."""
-        if task.warm and self._server is None:
-            self._server = ForkServer(setup_of(task))
-        running = Running(task, self._server if task.warm else None)
+        if task.warm and self._warm is None:
+            self._warm = Warm(task)
+        running = Running(task, self._warm if task.warm else None)
         thread = threading.Thread(target=self._listen, args=(task.key, running), daemon=True)
         self._running[task.key] = (running, thread)
         thread.start()
@@ -66,8 +65,8 @@ class InlineExecutor:
             running.kill(Outcome(Status.KILLED, Failure("KeyboardInterrupt", "the run was stopped")))
         for _, thread in self._running.values():
             thread.join()
-        if self._server is not None:
-            self._server.close()
+        if self._warm is not None:
+            self._warm.close()
 
     def _listen(self, key: str, running: Running) -> None:
         try:

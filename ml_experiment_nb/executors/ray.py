@@ -17,9 +17,8 @@ from ml_experiment_nb.plans import Plan, Task
 from ml_experiment_nb.records import Failure, Outcome, Status
 from ml_experiment_nb.reports import Done, Event
 from ml_experiment_nb.specs import RayConfig
-from ml_experiment_nb.work.forkserver import ForkServer
 from ml_experiment_nb.work.process import Running
-from ml_experiment_nb.work.setups import setup_of
+from ml_experiment_nb.work.setups import Warm
 
 START_TIMEOUT = 60.0  # seconds that slots may take to come up
 _ours = False  # whether this process started the Ray that it is connected to
@@ -30,7 +29,7 @@ class Slot:
 
     def __init__(self) -> None:
         self._running: Running | None = None
-        self._server: ForkServer | None = None
+        self._warm: Warm | None = None
 
     def ready(self) -> bool:
         """Answer, once the actor is up."""
@@ -38,9 +37,9 @@ class Slot:
 
     def perform(self, task: Task) -> Iterator[list[Event]]:
         """Perform a task and yield its events."""
-        if task.warm and self._server is None:
-            self._server = ForkServer(setup_of(task))
-        self._running = Running(task, self._server if task.warm else None)
+        if task.warm and self._warm is None:
+            self._warm = Warm(task)
+        self._running = Running(task, self._warm if task.warm else None)
         yield from self._running.batches()
 
     def answer(self, prune: bool) -> None:

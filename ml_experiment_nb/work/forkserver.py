@@ -19,6 +19,7 @@ import importlib
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import struct
@@ -35,10 +36,10 @@ from ml_experiment_nb.errors import ExecutorError
 from ml_experiment_nb.work import seeds
 
 FORKS = "ML_EXPERIMENT_FORKS"  # in a task's environment: where its fork server listens
+PREFIX_FILE = "prefix.json"  # beside that socket: what the setup cells have shown
 LARGEST = 1 << 17  # bytes of a request
 _WORD = struct.Struct("<i")
 _PR_SET_CHILD_SUBREAPER = 36
-START_TIMEOUT = 60.0  # seconds that the imports of the setup may take
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ class Setup:
         payload: A file of values to hold ready for every child.
         env: Its environment, beside its owner's.
         listen: A socket's path to take requests on besides the owner's.
+        notebook: A notebook whose first `cells` cells are run in the server; its kernels begin after them.
+        cells: How many cells that are.
     """
 
     cwd: str
@@ -60,6 +63,8 @@ class Setup:
     payload: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     listen: str | None = None
+    notebook: str | None = None
+    cells: int = 0
 
 
 # ------------------------------------------------------------------------------------------------ the owner's side
@@ -132,23 +137,24 @@ class ForkServer:
         os.close(write)
         ours.send(json.dumps(asdict(setup)).encode())
 
-    def wait(self, timeout: float = START_TIMEOUT) -> None:
-        """Wait until the setup is done.
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the setup is done, or for `timeout` seconds; return whether it is.
 
         Raises:
-            ExecutorError: It ended, or took too long.
+            ExecutorError: The server ended in its setup.
         """
         with self._lock:
             if self._ready == -1:
-                return
+                return True
             if not select.select([self._ready], [], [], timeout)[0]:
-                raise ExecutorError(f"the fork server's setup took more than {timeout:g} s")
+                return False
             answer = os.read(self._ready, LARGEST)
             os.close(self._ready)
             self._ready = -1
         if not answer:
             raise ExecutorError("the fork server ended in its setup")
         self.unsafe = json.loads(answer)["unsafe"]
+        return True
 
     def fork(self, arguments: list[str], *, env: Mapping[str, str], cwd: str, output: int | None = None) -> Fork:
         """Fork a child.
@@ -169,6 +175,8 @@ class ForkServer:
     def close(self) -> None:
         """End the server and every child that still runs."""
         self._socket.close()
+        if self.setup.listen is not None:
+            shutil.rmtree(os.path.dirname(self.setup.listen), ignore_errors=True)
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(5)
         if self._process.poll() is None:
@@ -323,7 +331,7 @@ def _work(kind: str, *arguments: str) -> None:
     if kind == "kernel":
         from ml_experiment_nb.work import kernels
 
-        sys.path[:] = [one for one in sys.path if one not in _added]
+        sys.path[:] = ["", *(one for one in sys.path if one not in (*_added, ""))]
         kernels.main(list(arguments))
     else:
         from ml_experiment_nb.work import child
@@ -342,6 +350,8 @@ def _prepare(setup: Setup) -> str | None:
 
     _added[:] = [one for one in (*setup.path, setup.cwd) if one not in sys.path]
     sys.path[:0] = _added
+    if setup.listen is not None:
+        os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")  # as a kernel does
     seeds.watch(setup.modules)
     for name in setup.modules:
         with suppress(Exception):  # the task's own import will raise it where the user sees it
@@ -349,6 +359,14 @@ def _prepare(setup: Setup) -> str | None:
     if setup.payload is not None:
         with suppress(Exception):
             perform.held[setup.payload] = payload.read_payload(Path(setup.payload))
+    if setup.notebook is not None and setup.listen is not None:
+        from ml_experiment_nb.work import prefix
+
+        threads = len(os.listdir("/proc/self/task"))
+        if (failed := prefix.run(Path(setup.notebook), setup.cells, Path(setup.listen).parent)) is not None:
+            return failed
+        if len(os.listdir("/proc/self/task")) > threads:
+            return "the setup cells have started threads, such as OpenMP's"
     seeds.hold()
     return unsafe_to_fork()
 

@@ -123,6 +123,9 @@ def main(arguments: list[str]) -> None:
     from ipykernel.kernelapp import IPKernelApp
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    app = IPKernelApp.instance()
-    app.initialize(arguments)  # type: ignore[no-untyped-call]
-    app.start()  # type: ignore[no-untyped-call]
+    prefix = sys.modules.get("ml_experiment_nb.work.prefix")
+    app = IPKernelApp.instance(parent_handle=os.getppid(), user_ns=prefix.namespace() if prefix else None)
+    app.initialize(arguments)
+    if prefix is not None:
+        prefix.carry_over(app.shell)
+    app.start()

@@ -21,9 +21,11 @@ from ml_experiment_nb import reports
 from ml_experiment_nb.errors import ExecutorError
 from ml_experiment_nb.plans import Step, Task
 from ml_experiment_nb.records import Failure, Outcome, Status, duration
+from ml_experiment_nb.specs import Notebook
 from ml_experiment_nb.work.children import Child, Fresh
 from ml_experiment_nb.work.forkserver import FORKS, ForkServer
 from ml_experiment_nb.work.perform import Request
+from ml_experiment_nb.work.setups import Warm
 from ml_experiment_nb.work.tree import MARK
 
 GATHER = 0.05  # seconds that events are gathered for, so that a talkative task costs its reader little
@@ -35,18 +37,18 @@ class Running:
 
     Args:
         task: The task. Its folder exists.
-        server: Forks the processes where it safely can; without one, or where it can't, they are fresh.
+        warm: What the processes are forked from where that is safe; without it, or where it isn't, they are fresh.
     """
 
-    def __init__(self, task: Task, server: ForkServer | None = None) -> None:
+    def __init__(self, task: Task, warm: Warm | None = None) -> None:
         self.task = task
-        self._server = server
+        self._warm = warm
         self._inbox = reports.Inbox()
         self._mark = uuid.uuid4().hex
         self._child: Child | None = None
-        self._note: reports.Note | None = None
+        self._notes: list[reports.Event] = []
         self._stopped: Outcome | None = None
-        self._deadline = time.monotonic() + task.timeout if task.timeout else None
+        self._deadline: float | None = None
 
     def batches(self) -> Iterator[list[reports.Event]]:
         """Perform the task and yield its events as they come, in small lists; the very last one is `Done`.
@@ -82,8 +84,11 @@ class Running:
 
     def _perform(self, step: Step) -> Generator[list[reports.Event], None, Outcome]:
         self._child = child = self._start(step)
-        if self._note is not None:
-            yield [self._note]
+        if self._deadline is None and self.task.timeout is not None:
+            self._deadline = time.monotonic() + self.task.timeout
+        if self._notes:
+            yield self._notes
+            self._notes = []
         output = _Output(child.output)
         told: Outcome | None = None
         killed_at: float | None = None
@@ -110,22 +115,31 @@ class Running:
         request = folder / "request.pkl"
         request.write_bytes(cloudpickle.dumps(Request(step, self.task.payload, self.task.output)))
         env = self._environment()
-        if self._server is not None:
-            try:
-                self._server.wait()
-                why = self._server.unsafe
-                if why is None:
-                    return self._server.fork(["task", str(request)], env=env, cwd=self.task.cwd)
-            except ExecutorError as error:
-                why = str(error)
-            self._note = reports.Note(f"it was run in a fresh process, not in a fork: {why}")
+        if self._warm is not None and isinstance(step.target, Notebook):
+            kernels = self._warm.kernels[step.target.path]
+            if self._can_fork(kernels, "its kernel was started, not forked, and ran all cells"):
+                env[FORKS] = kernels.setup.listen or ""
+        if self._warm is not None and self._can_fork(self._warm.work, "it was run in a fresh process, not in a fork"):
+            with suppress(ExecutorError):
+                return self._warm.work.fork(["task", str(request)], env=env, cwd=self.task.cwd)
         return Fresh(str(request), env={**os.environ, **env}, cwd=self.task.cwd)
 
+    def _can_fork(self, server: ForkServer, otherwise: str) -> bool:
+        """Wait for a server's setup, as long as nobody stops the task; note what is done otherwise."""
+        try:
+            while not server.wait(0.25):
+                if self._stopped is not None:
+                    return False
+            why = server.unsafe
+        except ExecutorError as error:
+            why = str(error)
+        if why is not None:
+            self._notes.append(reports.Note(f"{otherwise}: {why}"))
+        return why is None
+
     def _environment(self) -> dict[str, str]:
-        listen = self._server.setup.listen if self._server is not None else None
         return {
             **self.task.env,
-            **({FORKS: listen} if listen else {}),
             MARK: self._mark,
             reports.SOCKET: self._inbox.path,
             reports.ARTIFACTS: str(Path(self.task.folder) / "artifacts"),

@@ -16,13 +16,34 @@ from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.plans import Task
 from ml_experiment_nb.projects import SOCKETS
 from ml_experiment_nb.specs import Cell, Notebook, Script, Target
-from ml_experiment_nb.work.forkserver import Setup
+from ml_experiment_nb.work.forkserver import ForkServer, Setup
 
 _INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 
 
-def setup_of(task: Task) -> Setup:
-    """Return the setup that a task, and any other task of its plan, can be forked from.
+class Warm:
+    """The fork servers that the tasks of one plan are forked from: one for the work, one for each notebook.
+
+    Args:
+        task: Any task of the plan: they differ in their parameters alone.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self.work = ForkServer(work_setup(task))
+        self.kernels = {
+            step.target.path: ForkServer(kernel_setup(task, Path(step.target.path)))
+            for step in task.steps
+            if isinstance(step.target, Notebook)
+        }
+
+    def close(self) -> None:
+        """End the servers with every child that still runs."""
+        for server in (self.work, *self.kernels.values()):
+            server.close()
+
+
+def work_setup(task: Task) -> Setup:
+    """Return the setup that a task's own process can be forked from.
 
     Installed modules are imported. The user's own modules are not: they may look at what differs between tasks;
     they are read for what they import in turn.
@@ -30,10 +51,24 @@ def setup_of(task: Task) -> Setup:
     modules: dict[str, None] = {}
     for step in task.steps:
         modules |= dict.fromkeys(_modules(step.target, Path(task.cwd)))
-    listen = None
-    if any(isinstance(step.target, Notebook) for step in task.steps):
-        listen = os.path.join(tempfile.mkdtemp(prefix="mlexp-", dir=SOCKETS), "forks")
-    return Setup(task.cwd, task.path, tuple(modules), task.payload, task.env, listen)
+    return Setup(task.cwd, task.path, tuple(modules), task.payload, task.env)
+
+
+def kernel_setup(task: Task, notebook: Path) -> Setup:
+    """Return the setup that a notebook's kernels are forked from: its imports, and the cells above its parameters."""
+    from ml_experiment_nb import notebooks
+    from ml_experiment_nb.work.kernels import MODULES
+
+    modules = dict.fromkeys(MODULES)
+    count = 0
+    with suppress(SpecError):
+        nb = notebooks.read_notebook(notebook)
+        count = notebooks.setup_prefix(nb)
+        for _, cell in notebooks.code_cells(nb):
+            with suppress(SpecError):
+                modules |= dict.fromkeys(_installed(_imports(cells.parse(cell.source)), set(), [Path(task.cwd)]))
+    listen = os.path.join(tempfile.mkdtemp(prefix="mlexp-", dir=SOCKETS), "forks")
+    return Setup(task.cwd, task.path, tuple(modules), env=task.env, listen=listen, notebook=str(notebook), cells=count)
 
 
 def _modules(target: Target, cwd: Path) -> Iterator[str]:
@@ -46,14 +81,7 @@ def _modules(target: Target, cwd: Path) -> Iterator[str]:
             with suppress(SpecError):
                 yield from _installed(_imports(cells.parse(target.source)), set(), [cwd])
         case Notebook():
-            from ml_experiment_nb import notebooks
-            from ml_experiment_nb.work.kernels import MODULES
-
             yield "ml_experiment_nb.work.notebook"
-            yield from MODULES
-            with suppress(SpecError):
-                for _, cell in notebooks.code_cells(notebooks.read_notebook(Path(target.path))):
-                    yield from _installed(_imports(cells.parse(cell.source)), set(), [cwd])
         case _:
             return
 
