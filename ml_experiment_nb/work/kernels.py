@@ -7,11 +7,16 @@ else one that the kernel's manager keeps for as long as it lives.
 from __future__ import annotations
 
 import atexit
+import json
 import os
 import signal
 import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 from traitlets import List, Unicode
 
@@ -116,6 +121,46 @@ def _server(python: str, preload: tuple[str, ...]) -> ForkServer:
         _servers[key] = ForkServer(Setup(cwd=os.getcwd(), modules=(*MODULES, *preload)), python)
         atexit.register(_servers[key].close)
     return _servers[key]
+
+
+def kernel_spec(display_name: str, preload: Sequence[str]) -> dict[str, Any]:
+    """Return what a kernelspec of forked kernels says: ``kernel.json`` as data."""
+    return {
+        "argv": [sys.executable, "-m", LAUNCHER, "-f", "{connection_file}"],
+        "display_name": display_name,
+        "language": "python",
+        "interrupt_mode": "signal",
+        "metadata": {
+            "debugger": True,
+            "kernel_provisioner": {"provisioner_name": PROVISIONER, "config": {"preload": list(preload)}},
+        },
+    }
+
+
+def install_kernel(
+    name: str, *, display_name: str, preload: Sequence[str] = (), prefix: str | None = None, user: bool = False
+) -> str:
+    """Install a kernelspec whose kernels are forked, and return its folder.
+
+    Args:
+        name: The kernelspec's name.
+        display_name: What JupyterLab's launcher calls it.
+        preload: Modules that its kernels have imported before they begin.
+        prefix: An environment to install into; by default this interpreter's.
+        user: Install for the user, in place of an environment.
+
+    Raises:
+        ExecutorError: The folder can't be written.
+    """
+    manager = KernelSpecManager()
+    with tempfile.TemporaryDirectory() as folder:
+        spec = kernel_spec(display_name, preload)
+        Path(folder, "kernel.json").write_text(json.dumps(spec, indent=1))
+        where = None if user else prefix or sys.prefix
+        try:
+            return str(manager.install_kernel_spec(folder, name, user=user, prefix=where))
+        except (OSError, ValueError) as error:
+            raise ExecutorError(f"the kernel {name!r} can't be installed: {error}") from error
 
 
 def main(arguments: list[str]) -> None:

@@ -73,7 +73,8 @@ def carry_over(shell: Any) -> None:
     if "matplotlib_inline.backend_inline" in sys.modules:
         from matplotlib_inline import backend_inline
 
-        backend_inline.configure_inline_support.current_backend = "another shell's"
+        # It remembers on itself which shell it has configured.
+        vars(backend_inline.configure_inline_support)["current_backend"] = "another shell's"
         backend_inline._enable_matplotlib_integration()
     for line in _lines:
         name, _, rest = line.removeprefix("%").partition(" ")
