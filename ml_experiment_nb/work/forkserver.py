@@ -78,6 +78,7 @@ class Fork:
         self.output = output
         self.life = life
         self._code: int | None = None
+        self._open = True
 
     def poll(self) -> int | None:
         """Return how it ended: an exit code, or a signal's number below zero; None while it lives."""
@@ -101,8 +102,10 @@ class Fork:
 
     def close(self) -> None:
         """Close the descriptors."""
-        os.close(self.output)
-        os.close(self.life)
+        if self._open:
+            os.close(self.output)
+            os.close(self.life)
+        self._open = False
 
 
 class ForkServer:
@@ -331,7 +334,6 @@ def _work(kind: str, *arguments: str) -> None:
     if kind == "kernel":
         from ml_experiment_nb.work import kernels
 
-        sys.path[:] = ["", *(one for one in sys.path if one not in (*_added, ""))]
         kernels.main(list(arguments))
     else:
         from ml_experiment_nb.work import child
@@ -340,16 +342,11 @@ def _work(kind: str, *arguments: str) -> None:
         child.main()
 
 
-_added: list[str] = []
-"""What the setup has put on the import path; a kernel has a path of its own."""
-
-
 def _prepare(setup: Setup) -> str | None:
     """Do the setup, and return why forking is unsafe after it."""
     from ml_experiment_nb.work import payload, perform
 
-    _added[:] = [one for one in (*setup.path, setup.cwd) if one not in sys.path]
-    sys.path[:0] = _added
+    sys.path[:0] = [one for one in setup.path if one not in sys.path]
     if setup.listen is not None:
         os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")  # as a kernel does
     seeds.watch(setup.modules)

@@ -32,7 +32,9 @@ _lines: list[str] = []
 def run(path: Path, count: int, folder: Path) -> str | None:
     """Run a notebook's first cells and write their outputs to `folder`; return what went wrong, if anything did."""
     global _shell
-    sys.path.insert(0, "")
+    # The working directory is importable where IPython puts it in a kernel: before what is installed.
+    installed = (k for k, one in enumerate(sys.path) if one.endswith(("site-packages", "dist-packages")))
+    sys.path.insert(next(installed, 0), "")
     config = Config({"HistoryManager": {"enabled": False}, "InteractiveShell": {"colors": "nocolor"}})
     _shell = shell = PrefixShell.instance(config=config)
     kept: list[dict[str, Any] | None] = []

@@ -120,8 +120,10 @@ class Running:
             if self._can_fork(kernels, "its kernel was started, not forked, and ran all cells"):
                 env[FORKS] = kernels.setup.listen or ""
         if self._warm is not None and self._can_fork(self._warm.work, "it was run in a fresh process, not in a fork"):
-            with suppress(ExecutorError):
+            try:
                 return self._warm.work.fork(["task", str(request)], env=env, cwd=self.task.cwd)
+            except ExecutorError as error:
+                self._notes.append(reports.Note(f"it was run in a fresh process, not in a fork: {error}"))
         return Fresh(str(request), env={**os.environ, **env}, cwd=self.task.cwd)
 
     def _can_fork(self, server: ForkServer, otherwise: str) -> bool:

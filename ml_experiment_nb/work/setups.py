@@ -51,7 +51,7 @@ def work_setup(task: Task) -> Setup:
     modules: dict[str, None] = {}
     for step in task.steps:
         modules |= dict.fromkeys(_modules(step.target, Path(task.cwd)))
-    return Setup(task.cwd, task.path, tuple(modules), task.payload, task.env)
+    return Setup(task.cwd, (*task.path, task.cwd), tuple(modules), task.payload, task.env)
 
 
 def kernel_setup(task: Task, notebook: Path) -> Setup:

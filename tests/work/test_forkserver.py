@@ -1,0 +1,280 @@
+"""Tasks in forks: what a fork server gives, what it keeps apart, and what it refuses."""
+
+import os
+import signal
+import sys
+import textwrap
+import threading
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from ml_experiment_nb.plans import Step, Task, travels_in_payload
+from ml_experiment_nb.records import Outcome, Status
+from ml_experiment_nb.reports import Done, Log, Metrics, Note
+from ml_experiment_nb.specs import Function, Script
+from ml_experiment_nb.work.payload import write_payload
+from ml_experiment_nb.work.process import Running
+from ml_experiment_nb.work.setups import Warm, work_setup
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks are Linux's")
+
+
+@pytest.fixture
+def perform(tmp_path):
+    """Perform a function in forks of one server, and return each call's events."""
+    servers = []
+
+    def call(function, *params, timeout=None, **captured):
+        payload = str(write_payload({"function": function, **captured}, tmp_path))
+        tasks = [
+            Task(
+                key=str(k),
+                name="t",
+                steps=(Step(Function(function=travels_in_payload), one),),
+                params=one,
+                cwd=str(tmp_path),
+                payload=payload,
+                folder=str(tmp_path / f"run-{k}"),
+                timeout=timeout,
+                warm=True,
+            )
+            for k, one in enumerate(params or [{}])
+        ]
+        servers.append(Warm(tasks[0]))
+        return [[event for batch in Running(task, servers[-1]).batches() for event in batch] for task in tasks]
+
+    yield call
+    for server in servers:
+        server.close()
+
+
+def metrics(events):
+    return {name: value for e in events if isinstance(e, Metrics) for name, value in e.values.items()}
+
+
+def printed(events):
+    return "".join(e.text for e in events if isinstance(e, Log))
+
+
+def outcome(events):
+    assert isinstance(events[-1], Done)
+    return events[-1].outcome
+
+
+def test_forks_of_one_server_have_one_parent_and_processes_of_their_own(perform):
+    def who():
+        return {"pid": os.getpid(), "parent": os.getppid()}
+
+    first, second = (metrics(events) for events in perform(who, {}, {}))
+    assert first["parent"] == second["parent"]
+    assert len({first["pid"], second["pid"], os.getpid()}) == 3
+
+
+def test_a_captured_array_is_neither_copied_nor_read_only_nor_changed_for_the_next(perform):
+    array = np.zeros(30_000_000)  # 240 MB
+
+    def mutate():
+        from ml_experiment_nb.work import perform
+
+        (held,) = perform.held.values()
+        before = held["array"][:3].sum()
+        held["array"][0] = 7
+        private = sum(
+            int(line.split()[1])
+            for line in open("/proc/self/smaps_rollup")
+            if line.startswith(("Private_Dirty", "Private_Clean"))
+        )
+        return {"before": before, "after": held["array"][0], "private_mb": private / 1024}
+
+    results = [metrics(events) for events in perform(mutate, {}, {}, array=array)]
+    assert [(r["before"], r["after"]) for r in results] == [(0, 7), (0, 7)]
+    assert all(r["private_mb"] < 60 for r in results)
+
+
+def test_what_a_task_does_to_its_process_stays_there(perform):
+    def spoil(first):
+        import json
+
+        state = {"cwd": os.getcwd() == "/", "env": "SPOILED" in os.environ}
+        if first:
+            os.chdir("/")
+            os.environ["SPOILED"] = "1"
+            json.spoiled = True
+        return {**state, "patched": hasattr(json, "spoiled") and not first}
+
+    _, second = perform(spoil, {"first": True}, {"first": False})
+    assert metrics(second) == {"cwd": 0, "env": 0, "patched": 0}
+
+
+@pytest.mark.parametrize(
+    ("end", "status", "says"),
+    [
+        ("sys.exit(0)", Status.FINISHED, None),
+        ("sys.exit(3)", Status.FAILED, "SystemExit: 3"),
+        ("1 / 0", Status.FAILED, "ZeroDivisionError: division by zero"),
+        ("os._exit(7)", Status.FAILED, "TaskDiedError: the process ended with exit code 7 before its work was done"),
+        ("os.kill(os.getpid(), 11)", Status.FAILED, "TaskDiedError: the process was ended by SIGSEGV"),
+    ],
+)
+def test_ends(perform, end, status, says):
+    namespace = {"os": os, "sys": sys}
+    exec(f"def job():\n    import os, sys\n    {end}", namespace)
+    died, survivor = perform(namespace["job"], {}, {})
+    for events in (died, survivor):  # the server survives what its child did
+        assert outcome(events).status is status
+        assert (str(outcome(events).failure) if outcome(events).failure else None) == says
+
+
+def test_a_task_takes_all_that_it_started_with_it(perform, tmp_path):
+    pids = tmp_path / "pids"
+
+    def leave(where):
+        import subprocess
+        import time
+
+        subprocess.Popen(["sleep", "600"])
+        subprocess.Popen(["setsid", "sleep", "600"], start_new_session=True)
+        if os.fork() == 0:  # a daemon, as the book has it: no exec, no environment to be known by
+            os.setsid()
+            if os.fork() == 0:
+                with open(where, "w") as file:
+                    file.write(str(os.getpid()))
+                time.sleep(600)
+            os._exit(0)
+        while not os.path.exists(where) or not open(where).read():
+            time.sleep(0.01)
+        return {"children": 1}
+
+    before = {p.pid for p in psutil.process_iter() if p.name() == "sleep"}
+    (events,) = perform(leave, {"where": str(pids)})
+    assert outcome(events).status is Status.FINISHED
+    assert not psutil.pid_exists(int(pids.read_text()))
+    assert {p.pid for p in psutil.process_iter() if p.name() == "sleep"} <= before
+
+
+def test_a_task_that_hangs_is_stopped_at_its_limit(perform):
+    def hang():
+        import signal
+        import time
+
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        print("hanging", flush=True)
+        time.sleep(600)
+
+    (events,) = perform(hang, {}, timeout=0.5)
+    assert printed(events) == "hanging\n"
+    assert str(outcome(events).failure) == "TaskTimeoutError: stopped at its limit of 0.50 s"
+
+
+def test_a_server_that_is_gone_is_no_reason_to_fail(tmp_path):
+    payload = str(write_payload({"function": lambda: {"a": 1}}, tmp_path))
+    step = Step(Function(function=travels_in_payload), {})
+    task = Task("0", "t", (step,), {}, str(tmp_path), payload=payload, folder=str(tmp_path / "run"), warm=True)
+    warm = Warm(task)
+    try:
+        warm.work.wait()
+        os.kill(warm.work._process.pid, signal.SIGKILL)
+        warm.work._process.wait()
+        events = [event for batch in Running(task, warm).batches() for event in batch]
+    finally:
+        warm.close()
+    assert metrics(events) == {"a": 1}
+    assert any(isinstance(e, Note) and "fresh process" in e.text for e in events)
+
+
+def test_the_server_ends_with_its_owner_and_takes_its_children_along(tmp_path):
+    script = tmp_path / "owner.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            import os, sys
+            from ml_experiment_nb.work.forkserver import ForkServer, Setup
+            server = ForkServer(Setup(cwd=os.getcwd()))
+            server.wait()
+            print(server._process.pid, flush=True)
+            sys.stdin.readline()
+            """
+        )
+    )
+    import subprocess
+
+    owner = subprocess.Popen([sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    server = psutil.Process(int(owner.stdout.readline()))
+    owner.kill()
+    owner.wait()
+    owner.stdin.close()
+    owner.stdout.close()
+    server.wait(timeout=10)
+
+
+def test_an_unsafe_server_is_not_forked_and_the_record_says_why(tmp_path):
+    class Starts:
+        """Unpickling it starts a thread, as importing some libraries does."""
+
+        def __reduce__(self):
+            return (start, ())
+
+    def start():
+        threading.Thread(target=threading.Event().wait, name="poller", daemon=True).start()
+
+    payload = str(write_payload({"function": lambda: {"a": 1}, "thread": Starts()}, tmp_path))
+    step = Step(Function(function=travels_in_payload), {})
+    task = Task("0", "t", (step,), {}, str(tmp_path), payload=payload, folder=str(tmp_path / "run"), warm=True)
+    warm = Warm(task)
+    try:
+        events = [event for batch in Running(task, warm).batches() for event in batch]
+    finally:
+        warm.close()
+    assert metrics(events) == {"a": 1}
+    assert [e.text for e in events if isinstance(e, Note)] == [
+        "it was run in a fresh process, not in a fork: a thread is running (poller)"
+    ]
+
+
+def test_unseeded_forks_draw_apart_and_seeded_ones_alike(perform):
+    def draw(seed):
+        import random
+
+        if seed:
+            random.seed(1)
+            np.random.seed(1)
+        return {"python": random.random(), "numpy": float(np.random.rand())}
+
+    a, b, c, d = (metrics(e) for e in perform(draw, {"seed": 0}, {"seed": 0}, {"seed": 1}, {"seed": 1}))
+    assert a["python"] != b["python"]
+    assert a["numpy"] != b["numpy"]
+    assert c == d
+
+
+def test_the_setup_imports_what_is_installed_and_reads_what_is_the_users(tmp_path):
+    (tmp_path / "own.py").write_text("import colorsys\nraise RuntimeError('never imported')\n")
+    (tmp_path / "main.py").write_text(
+        "import json, own\nfrom email import message\nimport not_there_at_all\ndef f():\n    import wave\n"
+    )
+    step = Step(Script(path=str(tmp_path / "main.py")), {})
+    setup = work_setup(Task("0", "t", (step,), {}, str(tmp_path)))
+    assert setup.modules == ("json", "colorsys", "email")
+
+
+def test_kill_from_another_thread(tmp_path):
+    script = tmp_path / "wait.py"
+    script.write_text("import time\nprint('up', flush=True)\ntime.sleep(600)\n")
+    task = Task(
+        "0", "t", (Step(Script(path=str(script)), {}),), {}, str(tmp_path), folder=str(tmp_path / "r"), warm=True
+    )
+    warm = Warm(task)
+    running = Running(task, warm)
+    stopped = Outcome(Status.KILLED)
+    try:
+        events = []
+        for batch in running.batches():
+            events += batch
+            if printed(events) == "up\n":
+                threading.Thread(target=running.kill, args=(stopped,)).start()
+    finally:
+        warm.close()
+    assert outcome(events) == stopped
+    assert not Path(f"/proc/{warm.work._process.pid}").exists()

@@ -1,0 +1,217 @@
+"""Forked kernels: real ipykernels, started and driven as any other, and the cells above the parameters run once."""
+
+import json
+import os
+import sys
+import urllib.parse
+
+import jupyter_kernel_test
+import nbformat
+import pytest
+from jupyter_client.manager import KernelManager, start_new_kernel
+from nbclient import NotebookClient
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from ml_experiment_nb import make_plan, run
+from ml_experiment_nb.specs import spec_from_mapping
+from ml_experiment_nb.work.kernels import install_kernel
+
+pytestmark = [
+    pytest.mark.kernel,
+    pytest.mark.skipif(sys.platform != "linux", reason="forks are Linux's"),
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forked_kernel(tmp_path_factory):
+    """Install the kernel where this module alone finds it."""
+    where = tmp_path_factory.mktemp("env")
+    before = os.environ.get("JUPYTER_PATH")
+    os.environ["JUPYTER_PATH"] = str(where / "share" / "jupyter")
+    install_kernel("forked", display_name="Forked", preload=["colorsys"], prefix=str(where))
+    yield "forked"
+    os.environ.pop("JUPYTER_PATH")
+    if before is not None:
+        os.environ["JUPYTER_PATH"] = before
+
+
+class TestTheKernelSuite(jupyter_kernel_test.KernelTests):
+    kernel_name = "forked"
+    language_name = "python"
+    file_extension = ".py"
+    code_hello_world = "print('hello, world')"
+    code_stderr = "import sys; print('test', file=sys.stderr)"
+    completion_samples = [{"text": "zi", "matches": {"zip"}}]
+    complete_code_samples = ["1", "print('hello, world')", "def f(x):\n  return x*2\n\n\n"]
+    incomplete_code_samples = ["print('''hello", "def f(x):\n  x*2"]
+    invalid_code_samples = ["import = 7q"]
+    code_page_something = "zip?"
+    code_generate_error = "raise"
+    code_execute_result = [{"code": "1+2+3", "result": "6"}]
+    code_display_data = [
+        {"code": "from IPython.display import HTML, display; display(HTML('<b>test</b>'))", "mime": "text/html"}
+    ]
+    code_inspect_sample = "zip"
+    code_clear_output = "from IPython.display import clear_output; clear_output()"
+    # ipykernel's answer to a history request of one session differs from what the suite expects, forked or not.
+    supported_history_operations = ("tail", "search")
+    code_history_pattern = "1?2*"
+
+
+def test_interrupt_restart_and_shutdown():
+    manager, client = start_new_kernel(kernel_name="forked")
+    try:
+        said = []
+        client.execute_interactive(
+            "import os, sys; print(os.getpid(), 'colorsys' in sys.modules)",
+            output_hook=lambda m: said.append(m["content"].get("text", "")),
+        )
+        pid, preloaded = "".join(said).split()
+        assert preloaded == "True"
+        client.execute("print('up'); import time; time.sleep(600)")
+        while client.get_iopub_msg(timeout=10)["content"].get("text") != "up\n":
+            pass
+        manager.interrupt_kernel()
+        assert client.get_shell_msg(timeout=10)["content"]["ename"] == "KeyboardInterrupt"
+        manager.restart_kernel(now=True)
+        client.wait_for_ready(timeout=30)
+        assert not os.path.exists(f"/proc/{pid}")
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel()
+    assert not manager.is_alive()
+
+
+def test_a_kernel_that_dies_is_seen_to_be_dead():
+    manager, client = start_new_kernel(kernel_name="forked")
+    try:
+        client.execute("import os; os._exit(3)")
+        assert manager.provisioner.process.wait() == 3
+        assert not manager.is_alive()
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+
+
+def test_a_kernel_of_another_kind_is_started_as_usual(tmp_path, monkeypatch):
+    where = install_kernel("other", display_name="Other", prefix=str(tmp_path))
+    spec = json.loads(open(f"{where}/kernel.json").read())
+    spec["argv"] = [sys.executable, "-m", "ipykernel", "-f", "{connection_file}"]
+    with open(f"{where}/kernel.json", "w") as file:
+        json.dump(spec, file)
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "share" / "jupyter"))
+    manager = KernelManager(kernel_name="other")
+    manager.start_kernel()
+    client = manager.client()
+    try:
+        client.start_channels()
+        client.wait_for_ready(timeout=60)
+        assert client.execute_interactive("1 + 1")["content"]["status"] == "ok"
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+
+
+def test_nbclient_gets_the_same_outputs_as_from_a_cold_kernel():
+    def execute(kernel):
+        nb = new_notebook(cells=[new_code_cell(source) for source in SOURCES])
+        NotebookClient(nb, kernel_name=kernel, timeout=60).execute()
+        return [(cell.execution_count, cell.outputs) for cell in nb.cells]
+
+    assert execute("forked") == execute("python3")
+
+
+SOURCES = [
+    "import sys\nprint('out'); print('err', file=sys.stderr)\n1",
+    "class A:\n    def __repr__(self): return 'A()'\nimport pickle\npickle.loads(pickle.dumps(A()))",
+    "from IPython.display import display, HTML\ndisplay(HTML('<b>x</b>'))\nOut[1], In[1][:10], __name__",
+    "!echo shell",
+    "sys.path[0], __import__('os').getcwd() in sys.path",
+]
+
+NOTEBOOK = [
+    new_markdown_cell("# The story"),
+    new_code_cell(
+        "import random, sys, os\nimport numpy as np\nfrom IPython.display import display, HTML\n"
+        "print('out')\nprint('err', file=sys.stderr)\nopen('ran', 'a').write('x')\nrandom.seed(1)\nnp.random.seed(2)"
+    ),
+    new_code_cell(
+        "counter = 0\nclass A:\n    def __repr__(self): return 'A()'\na = A()\n"
+        "def inc():\n    global counter\n    counter += 1\n    return counter * scale\n"
+        "h = display(HTML('<b>x</b>'), display_id='d')\nh.update(HTML('<b>y</b>'))\na"
+    ),
+    new_code_cell("scale = 1\nC = 1.0", metadata={"tags": ["parameters"]}),
+    new_code_cell(
+        "import pickle\nprint(inc(), inc(), counter, pickle.loads(pickle.dumps(a)))\n"
+        "print(random.random(), np.random.rand())\nOut.keys(), In[1][:6], __name__"
+    ),
+    new_code_cell("{'score': C * scale}"),
+]
+
+
+def group_of(path, **options):
+    return make_plan(
+        spec_from_mapping(
+            {
+                "name": "warm",
+                "run": str(path),
+                "param_space": {"C": "range(1, 3)", "scale": "choice([2, 3])"},
+                "sampler": "grid",
+                "metric": {"name": "score", "direction": "maximize"},
+                "executor": "inline",
+                "slots": 1,
+            }
+        ),
+        **options,
+    )
+
+
+def executed(record):
+    folder = urllib.parse.urlparse(record.artifact_uri).path
+    nb = nbformat.read(f"{folder}/nb.ipynb", 4)
+    return [(cell.source, cell.get("execution_count"), cell.get("outputs")) for cell in nb.cells]
+
+
+def write(path, cells):
+    kernel = {"name": "python3", "language": "python", "display_name": "Python 3"}
+    nbformat.write(new_notebook(cells=cells, metadata={"kernelspec": kernel}), path)
+
+
+def test_warm_trials_of_a_notebook_give_what_cold_ones_give_and_run_the_setup_once(project):
+    write(project / "nb.ipynb", NOTEBOOK)
+    warm = [r for r in run(group_of(project / "nb.ipynb")) if r.kind == "trial"]
+    assert (project / "ran").read_text() == "x"
+    cold = [r for r in run(group_of(project / "nb.ipynb", cold=True)) if r.kind == "trial"]
+    assert (project / "ran").read_text() == "x" * 5
+    by_params = {str(r.params): r for r in cold}
+    assert len(warm) == 4
+    for record in warm:
+        other = by_params[str(record.params)]
+        assert record.notes == ()
+        assert record.metrics == other.metrics
+        assert executed(record) == executed(other)
+
+
+@pytest.mark.parametrize(
+    ("setup", "why"),
+    [
+        ("import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()", "threads"),
+        (
+            "from sklearn.ensemble import HistGradientBoostingClassifier as H\nimport numpy as np\n"
+            "model = H(max_iter=2).fit(np.random.rand(500, 4), np.arange(500) % 2)",
+            "OpenMP",
+        ),
+        ("raise ValueError('no data')", "a setup cell raised ValueError: no data"),
+    ],
+)
+def test_a_setup_that_can_not_be_forked_is_run_again_by_every_trial(project, setup, why):
+    cells = [
+        new_code_cell(setup, metadata={"tags": []}),
+        new_code_cell("C = 1\nscale = 1", metadata={"tags": ["parameters"]}),
+        new_code_cell("{'score': float(model.predict([[0, 0, 0, 0]])[0]) if 'model' in globals() else C}"),
+    ]
+    write(project / "nb.ipynb", cells)
+    plan = group_of(project / "nb.ipynb")
+    record = next(run(plan))
+    assert any(why in note for note in record.notes), record.notes
+    assert record.ok is ("raise" not in setup)
