@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import socket
+import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import ray
@@ -24,12 +27,13 @@ START_TIMEOUT = 60.0  # seconds that slots may take to come up
 _ours = False  # whether this process started the Ray that it is connected to
 
 
-class Slot:
-    """One place where tasks run, one after the other; it becomes a Ray actor."""
+class Node:
+    """The slots of one node: an actor, which performs several tasks at once and forks them from one set of servers."""
 
     def __init__(self) -> None:
-        self._running: Running | None = None
+        self._running: dict[str, Running] = {}
         self._warm: Warm | None = None
+        self._lock = threading.Lock()
 
     def ready(self) -> bool:
         """Answer, once the actor is up."""
@@ -37,20 +41,24 @@ class Slot:
 
     def perform(self, task: Task) -> Iterator[list[Event]]:
         """Perform a task and yield its events."""
-        if task.warm and self._warm is None:
-            self._warm = Warm(task)
-        self._running = Running(task, self._warm if task.warm else None)
-        yield from self._running.batches()
+        with self._lock:
+            if task.warm and self._warm is None:
+                self._warm = Warm(task)
+        running = self._running[task.key] = Running(task, self._warm if task.warm else None)
+        try:
+            yield from running.batches()
+        finally:
+            del self._running[task.key]
 
-    def answer(self, prune: bool) -> None:
-        """Answer the task, which waits for the pruner's verdict."""
-        if self._running is not None:
-            self._running.answer(prune)
+    def answer(self, key: str, prune: bool) -> None:
+        """Answer a task, which waits for the pruner's verdict."""
+        if (running := self._running.get(key)) is not None:
+            running.answer(prune)
 
-    def kill(self, outcome: Outcome) -> None:
-        """Stop the task."""
-        if self._running is not None:
-            self._running.kill(outcome)
+    def kill(self, key: str, outcome: Outcome) -> None:
+        """Stop a task."""
+        if (running := self._running.get(key)) is not None:
+            running.kill(outcome)
 
 
 class RayExecutor:
@@ -62,16 +70,21 @@ class RayExecutor:
 
     def __init__(self, plan: Plan) -> None:
         _connect(plan)
-        needs = plan.spec.resources_per_worker
         self.slots = _fitting_slots(plan)
-        self._options: dict[str, Any] = {"num_cpus": needs.cpu, "num_gpus": needs.gpu, "max_concurrency": 4}
-        # Tasks read this machine's files, so their slots stay on it.
-        node = ray.get_runtime_context().get_node_id()
-        self._options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node, soft=False)
-        self._free = [self._new_slot() for _ in range(self.slots)]
+        needs = plan.spec.resources_per_worker
+        # Ray tells the actor of as many threads as all slots together have CPUs.
+        self._env = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(max(1, int(needs.cpu)))}
+        self._options: dict[str, Any] = {
+            "num_cpus": _whole(needs.cpu * self.slots),
+            "num_gpus": _whole(needs.gpu * self.slots),
+            "max_concurrency": 2 * self.slots + 2,
+            # Tasks read this machine's files, so their slots stay on it.
+            "scheduling_strategy": NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False),
+        }
+        self._node = self._new_node()
         self._busy: dict[str, tuple[Any, Any]] = {}
         try:
-            ray.get([slot.ready.remote() for slot in self._free], timeout=START_TIMEOUT)
+            ray.get(self._node.ready.remote(), timeout=START_TIMEOUT)
         except RayError as error:
             self.close(interrupted=True)
             raise ExecutorError(f"Ray did not bring up {self.slots} slots: {error}") from error
@@ -80,9 +93,9 @@ class RayExecutor:
             raise
 
     def submit(self, task: Task) -> None:
-        """Start a task on a free slot."""
-        slot = self._free.pop()
-        self._busy[task.key] = (slot, slot.perform.options(num_returns="streaming").remote(task))
+        """Start a task."""
+        task = replace(task, env={**task.env, **self._env})
+        self._busy[task.key] = (self._node, self._node.perform.options(num_returns="streaming").remote(task))
 
     def poll(self, timeout: float) -> list[tuple[str, Event]]:
         """Return what has arrived."""
@@ -97,44 +110,42 @@ class RayExecutor:
     def answer(self, key: str, prune: bool) -> None:
         """Answer a task that waits for the pruner's verdict."""
         if key in self._busy:
-            self._busy[key][0].answer.remote(prune)
+            self._busy[key][0].answer.remote(key, prune)
 
     def kill(self, key: str, outcome: Outcome) -> None:
         """Stop a task."""
         if key in self._busy:
-            self._busy[key][0].kill.remote(outcome)
+            self._busy[key][0].kill.remote(key, outcome)
 
     def close(self, interrupted: bool = False) -> None:
         """End the slots, which ends their tasks' processes. Ray itself is ended only if this process started it.
 
         A Ray of our own stays up for the next group of this process; an interrupt ends it too.
         """
-        slots = [*self._free, *(slot for slot, _ in self._busy.values())]
-        for slot, _ in self._busy.values():
-            slot.kill.remote(Outcome(Status.KILLED))
-        for stream in [stream for _, stream in self._busy.values()]:
-            ray.wait([stream], timeout=3)
-        for slot in slots:
-            ray.kill(slot)
-        self._free, self._busy = [], {}
+        for key in self._busy:
+            self.kill(key, Outcome(Status.KILLED))
+        if self._busy:
+            ray.wait([stream for _, stream in self._busy.values()], num_returns=len(self._busy), timeout=3)
+        ray.kill(self._node)
+        self._busy = {}
         if interrupted:
             shutdown()
 
-    def _new_slot(self) -> Any:
-        return ray.remote(Slot).options(**self._options).remote()
+    def _new_node(self) -> Any:
+        return ray.remote(Node).options(**self._options).remote()
 
     def _next(self, key: str, stream: Any) -> list[Event]:
         try:
             events: list[Event] = ray.get(next(stream))
         except (RayActorError, StopIteration):
-            self._busy.pop(key)
-            self._free.append(self._new_slot())
+            if self._busy.pop(key)[0] is self._node:  # the first of those that were lost with it
+                self._node = self._new_node()
             return [Done(Outcome(Status.FAILED, Failure("TaskDiedError", "its slot on Ray was lost")))]
         except RayError as error:
-            self._free.append(self._busy.pop(key)[0])
+            del self._busy[key]
             return [Done(Outcome(Status.FAILED, Failure("ExecutorError", str(error))))]
         if any(isinstance(event, Done) for event in events):
-            self._free.append(self._busy.pop(key)[0])
+            del self._busy[key]
         return events
 
 
@@ -166,7 +177,7 @@ def _connect(plan: Plan) -> None:
         options |= {"num_cpus": max(1, round(cpus)), "num_gpus": config.num_gpus}
     try:
         ray.init(address=address or "local", **options)
-    except (ConnectionError, RuntimeError, ValueError, TypeError, RayError) as error:
+    except Exception as error:  # Ray raises its own, Python's and bare ones
         raise ExecutorError(f"Ray can't be {'reached at ' + address if address else 'started'}: {error}") from error
     _ours = not address
 
@@ -185,8 +196,9 @@ def _probe(address: str) -> None:
 
 
 def _fitting_slots(plan: Plan) -> int:
-    """Return how many slots the cluster has room for, at most as many as the plan wants."""
-    needs, has = plan.spec.resources_per_worker, ray.cluster_resources()
+    """Return how many slots this node has room for, at most as many as the plan wants."""
+    needs, here = plan.spec.resources_per_worker, ray.get_runtime_context().get_node_id()
+    has: dict[str, float] = next((node["Resources"] for node in ray.nodes() if node["NodeID"] == here), {})
     asked = {"CPU": needs.cpu, "GPU": needs.gpu}
     room = min((int(has.get(name, 0) / amount) for name, amount in asked.items() if amount), default=plan.slots or 1)
     if room < 1:
@@ -195,3 +207,8 @@ def _fitting_slots(plan: Plan) -> int:
             f"Ray has CPU {has.get('CPU', 0):g} and GPU {has.get('GPU', 0):g}; lower it, or set ray_config"
         )
     return min(room, plan.slots or room)
+
+
+def _whole(amount: float) -> float:
+    """Return a sum of resources as Ray takes it: above one, a whole number."""
+    return math.ceil(amount - 1e-9) if amount > 1 else amount
