@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,7 +22,8 @@ from ml_experiment_nb.specs import RayConfig
 from ml_experiment_nb.work.process import Running
 
 START_TIMEOUT = 60.0  # seconds that slots may take to come up
-_ours = False  # whether this process started the Ray that it is connected to
+CLOSE_TIMEOUT = 5.0  # seconds that tasks may take to end
+_ours: str | None = None  # the node of the Ray that this process started
 
 
 class Slot:
@@ -28,6 +31,8 @@ class Slot:
 
     def __init__(self) -> None:
         self._running: Running | None = None
+        self._kills: dict[str, Outcome] = {}
+        self._lock = threading.Lock()
 
     def ready(self) -> bool:
         """Answer, once the actor is up."""
@@ -35,18 +40,25 @@ class Slot:
 
     def perform(self, task: Task) -> Iterator[list[Event]]:
         """Perform a task and yield its events."""
-        self._running = Running(task)
-        yield from self._running.batches()
+        running = Running(task)
+        with self._lock:
+            self._running = running
+            if task.key in self._kills:
+                running.kill(self._kills.pop(task.key))
+        yield from running.batches()
 
     def answer(self, prune: bool) -> None:
         """Answer the task, which waits for the pruner's verdict."""
         if self._running is not None:
             self._running.answer(prune)
 
-    def kill(self, outcome: Outcome) -> None:
-        """Stop the task."""
-        if self._running is not None:
-            self._running.kill(outcome)
+    def kill(self, key: str, outcome: Outcome) -> None:
+        """Stop the task; it may have been submitted and not have begun."""
+        with self._lock:
+            if self._running is not None and self._running.task.key == key:
+                self._running.kill(outcome)
+            else:
+                self._kills[key] = outcome
 
 
 class RayExecutor:
@@ -98,20 +110,21 @@ class RayExecutor:
     def kill(self, key: str, outcome: Outcome) -> None:
         """Stop a task."""
         if key in self._busy:
-            self._busy[key][0].kill.remote(outcome)
+            self._busy[key][0].kill.remote(key, outcome)
 
     def close(self, interrupted: bool = False) -> None:
         """End the slots, which ends their tasks' processes. Ray itself is ended only if this process started it.
 
         A Ray of our own stays up for the next group of this process; an interrupt ends it too.
         """
-        slots = [*self._free, *(slot for slot, _ in self._busy.values())]
-        for slot, _ in self._busy.values():
-            slot.kill.remote(Outcome(Status.KILLED))
-        for stream in [stream for _, stream in self._busy.values()]:
-            ray.wait([stream], timeout=3)
-        for slot in slots:
-            ray.kill(slot)
+        if ray.is_initialized():
+            for key in self._busy:
+                self.kill(key, Outcome(Status.KILLED))
+            until = time.monotonic() + CLOSE_TIMEOUT
+            while self._busy and time.monotonic() < until:
+                self.poll(timeout=0.2)
+            for slot in (*self._free, *(slot for slot, _ in self._busy.values())):
+                ray.kill(slot)
         self._free, self._busy = [], {}
         if interrupted:
             shutdown()
@@ -137,9 +150,13 @@ class RayExecutor:
 def shutdown() -> None:
     """End the Ray that this process started; one that it only connected to is left alone."""
     global _ours
-    if _ours and ray.is_initialized():
+    if _is_ours():
         ray.shutdown()
-    _ours = False
+    _ours = None
+
+
+def _is_ours() -> bool:
+    return ray.is_initialized() and _ours == ray.get_runtime_context().get_node_id()
 
 
 def _connect(plan: Plan) -> None:
@@ -149,7 +166,7 @@ def _connect(plan: Plan) -> None:
     options = dict(config.model_extra or {})
     address = config.address or os.environ.get("RAY_ADDRESS")
     cpus = config.num_cpus or (plan.slots or 1) * plan.spec.resources_per_worker.cpu
-    if ray.is_initialized() and _ours and ray.cluster_resources().get("CPU", 0) < cpus:
+    if _is_ours() and ray.cluster_resources().get("CPU", 0) < cpus:
         shutdown()
     if ray.is_initialized():
         return
@@ -162,9 +179,9 @@ def _connect(plan: Plan) -> None:
         options |= {"num_cpus": max(1, round(cpus)), "num_gpus": config.num_gpus}
     try:
         ray.init(address=address or "local", **options)
-    except (ConnectionError, RuntimeError, ValueError, TypeError, RayError) as error:
+    except Exception as error:  # Ray raises whatever it likes, a bare Exception too
         raise ExecutorError(f"Ray can't be {'reached at ' + address if address else 'started'}: {error}") from error
-    _ours = not address
+    _ours = None if address else ray.get_runtime_context().get_node_id()
 
 
 def _probe(address: str) -> None:

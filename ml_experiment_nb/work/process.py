@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Generator, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 import cloudpickle
 
@@ -26,6 +27,8 @@ from ml_experiment_nb.work.perform import Request
 from ml_experiment_nb.work.tree import MARK, end_tree
 
 GATHER = 0.05  # seconds that events are gathered for, so that a talkative task costs its reader little
+PATIENCE = 0.25  # seconds to wait for something before looking after the limits
+MUCH = 1 << 20  # bytes of output that are handed on without gathering any longer
 GRACE = 2.0  # seconds that a stopped task has to write what it has
 
 
@@ -41,6 +44,7 @@ class Running:
         self._inbox = reports.Inbox()
         self._mark = uuid.uuid4().hex
         self._child: subprocess.Popen[bytes] | None = None
+        self._output: IO[bytes] | None = None
         self._stopped: Outcome | None = None
         self._deadline = time.monotonic() + task.timeout if task.timeout else None
 
@@ -71,34 +75,33 @@ class Running:
         self._stopped = self._stopped or outcome
         child = self._child
         if child is not None:
-            with suppress(ProcessLookupError):
-                os.kill(child.pid, signal.SIGTERM)
+            child.terminate()
 
     def _perform(self, step: Step) -> Generator[list[reports.Event], None, Outcome]:
         self._child = child = self._start(step)
-        output = child.stdout
-        assert output is not None
-        os.set_blocking(output.fileno(), False)
+        assert child.stdout is not None
+        os.set_blocking(child.stdout.fileno(), False)
         decode = codecs.getincrementaldecoder("utf-8")("replace").decode
         told: Outcome | None = None
         killed_at: float | None = None
-        while True:
-            ended = self._wait(child)
-            events = self._inbox.read() if ended is None else []
-            text = decode(_read(output.fileno()), final=ended is not None)
-            if ended is not None:
-                self._end_processes()
-                text += decode(_read(output.fileno()), final=True)
-                events += self._inbox.read()
-            told = next((e.outcome for e in events if isinstance(e, reports.Done)), told)
-            batch: list[reports.Event] = [reports.Log(text)] if text else []
-            batch += [e for e in events if not isinstance(e, reports.Done)]
-            if batch:
-                yield batch
-            if ended is not None:
-                output.close()
-                return told or _died(ended)
-            killed_at = self._check_limits(child, killed_at)
+        ended: int | None = None
+        with child.stdout as self._output:
+            while True:
+                piece, events = self._gather(child)
+                if ended is None and (ended := child.poll()) is not None:
+                    self._end_processes()
+                    give_up_at = time.monotonic() + GRACE
+                last = ended is not None and (not self._wait(0) or time.monotonic() > give_up_at)
+                text = decode(piece, final=last)
+                told = next((e.outcome for e in events if isinstance(e, reports.Done)), told)
+                batch: list[reports.Event] = [reports.Log(text)] if text else []
+                batch += [e for e in events if not isinstance(e, reports.Done)]
+                if batch:
+                    yield batch
+                if last and ended is not None:
+                    return told or _died(ended)
+                if ended is None:
+                    killed_at = self._check_limits(child, killed_at)
 
     def _start(self, step: Step) -> subprocess.Popen[bytes]:
         folder = Path(self.task.folder)
@@ -106,7 +109,7 @@ class Running:
         request = folder / "request.pkl"
         request.write_bytes(cloudpickle.dumps(Request(step, self.task.payload, self.task.output)))
         return subprocess.Popen(
-            [sys.executable, "-u", "-m", "ml_experiment_nb.work.child", str(request)],
+            [sys.executable, "-u", "-P", "-m", "ml_experiment_nb.work.child", str(request)],
             cwd=self.task.cwd,
             env=self._environment(),
             stdin=subprocess.DEVNULL,
@@ -125,19 +128,40 @@ class Running:
         }
         return {**os.environ, **self.task.env, **own}
 
-    def _wait(self, child: subprocess.Popen[bytes]) -> int | None:
-        """Wait until there is something to read, and a little longer for more. Return how the child ended, if so."""
+    def _gather(self, child: subprocess.Popen[bytes]) -> tuple[bytes, list[reports.Event]]:
+        """Wait until something has come, and a little longer for more; return what was printed and what was sent."""
+        printed, events = b"", self._inbox.read()
+        until = time.monotonic() + PATIENCE
+        while child.poll() is None and self._wait(until - time.monotonic()):
+            until = min(until, time.monotonic() + GATHER) if not (printed or events) else until
+            printed += self._read_output()
+            events += self._inbox.read()
+            if len(printed) > MUCH or any(isinstance(e, reports.Metrics) and e.ask for e in events):
+                return printed, events
+            if self._output is None:  # most likely it is just ending
+                with suppress(subprocess.TimeoutExpired):
+                    child.wait(GATHER)
+                break
+        return printed + self._read_output(), events + self._inbox.read()
+
+    def _wait(self, timeout: float) -> bool:
+        """Return whether there is something to read, after a while at most."""
         with selectors.DefaultSelector() as selector:
             for one in self._inbox.sockets():
                 selector.register(one, selectors.EVENT_READ)
-            if child.stdout is not None:
-                selector.register(child.stdout, selectors.EVENT_READ)
-            selector.select(timeout=0.25)
-        ended = child.poll()
-        if ended is None and not self.task.pruning:
-            with suppress(subprocess.TimeoutExpired):
-                ended = child.wait(GATHER)
-        return ended
+            if self._output is not None:
+                selector.register(self._output, selectors.EVENT_READ)
+            return timeout >= 0 and bool(selector.select(timeout))
+
+    def _read_output(self) -> bytes:
+        """Return what the task has printed; of one that never pauses, a part of it."""
+        pieces: list[bytes] = []
+        with suppress(BlockingIOError):
+            while self._output is not None and sum(map(len, pieces)) < MUCH:
+                pieces.append(os.read(self._output.fileno(), 1 << 16))
+                if not pieces[-1]:
+                    self._output = None
+        return b"".join(pieces)
 
     def _check_limits(self, child: subprocess.Popen[bytes], killed_at: float | None) -> float | None:
         now = time.monotonic()
@@ -154,18 +178,10 @@ class Running:
         child = self._child
         if child is None:
             return
-        end_tree(child.pid, self._mark)
+        end_tree(child.pid, self._mark, spare=child.returncode is not None)
         with suppress(subprocess.TimeoutExpired):
             child.wait(5)
         self._child = None
-
-
-def _read(descriptor: int) -> bytes:
-    pieces = []
-    with suppress(BlockingIOError):
-        while piece := os.read(descriptor, 1 << 16):
-            pieces.append(piece)
-    return b"".join(pieces)
 
 
 def _died(code: int) -> Outcome:

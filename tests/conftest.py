@@ -1,0 +1,112 @@
+"""What several test modules share."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import textwrap
+import time
+from contextlib import suppress
+
+import psutil
+import pytest
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """An empty project: the working directory, with nothing of the caller's MLflow or Ray in the environment."""
+    for name in list(os.environ):
+        if name.startswith(("MLFLOW_", "ML_EXPERIMENT_")) or name in ("RAY_ADDRESS", "JPY_SESSION_NAME"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    monkeypatch.setenv("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    monkeypatch.setenv("ML_EXPERIMENT_ROOT", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def database(tmp_path_factory):
+    """A store's database with nothing in it: making one takes seconds, copying it none."""
+    from ml_experiment_nb.projects import home
+    from ml_experiment_nb.tracking import Store
+
+    folder = tmp_path_factory.mktemp("database")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        Store(folder)
+    return home(folder) / "mlflow.db"
+
+
+@pytest.fixture
+def stored(project, database):
+    """A project whose store is there already."""
+    from ml_experiment_nb.projects import home
+
+    shutil.copy(database, home(project) / "mlflow.db")
+    return project
+
+
+@pytest.fixture
+def make_task(project):
+    """Make tasks whose steps are the given targets; their folders are below the project."""
+    from ml_experiment_nb.plans import Step, Task
+
+    def make(*targets, key="0", params=None, **options):
+        params = params or {}
+        steps = tuple(Step(target, params) for target in targets)
+        folder = str(project / ".tasks" / key)
+        return Task(key=key, name=f"task {key}", steps=steps, params=params, cwd=str(project), folder=folder, **options)
+
+    return make
+
+
+@pytest.fixture
+def script(project):
+    """Write a script into the project."""
+    from ml_experiment_nb.specs import Script
+
+    def write(source, name="script.py"):
+        path = project / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(source if isinstance(source, bytes) else textwrap.dedent(source).encode())
+        return Script(path=str(path))
+
+    return write
+
+
+@pytest.fixture
+def has_ended():
+    """Wait until a process is gone; say whether it went."""
+
+    def wait(pid, timeout=10.0):
+        until = time.monotonic() + timeout
+        with suppress(psutil.NoSuchProcess):
+            while psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:  # a zombie only waits for being fetched
+                if time.monotonic() >= until:
+                    return False
+                time.sleep(0.02)
+        return True
+
+    return wait
+
+
+GRANDCHILD = """
+import os, time
+def leave_a_daemon():
+    read, write = os.pipe()
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            os.write(write, str(os.getpid()).encode())
+            time.sleep(600)
+        os._exit(0)
+    os.wait()
+    return os.read(read, 20).decode()
+"""
+
+
+@pytest.fixture
+def daemons(project):
+    """Put a module into the project whose `leave_a_daemon` starts a process that leaves the tree, and gives its id."""
+    (project / "daemons.py").write_text(GRANDCHILD)
