@@ -1,7 +1,8 @@
 """The command ``ml-experiment``: parse, call one verb, show.
 
-Exit codes: 0 done; 1 the user's code failed (a group: no trial finished); 2 what was asked is wrong; 3 the store or
-Ray can't be had; 4 a process or kernel died without a word; 5 it took longer than its time limit; 130 interrupted.
+Exit codes: 0 done; 1 the user's code failed (a group: no trial finished), or nobody reads the output any more;
+2 what was asked is wrong; 3 the store or Ray can't be had; 4 a process or kernel died without a word; 5 it took longer
+than its time limit; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ml_experiment_nb.errors import ExecutorError, ExperimentError, StoreError
+from ml_experiment_nb.errors import ExecutorError, ExperimentError, RunNotFoundError, StoreError
 
 if TYPE_CHECKING:
     from ml_experiment_nb.plans import Plan, Spec
@@ -41,10 +42,8 @@ def main() -> None:
         sys.exit(130)
     except ExperimentError as error:
         click.echo(f"error: {error}", err=True)
-        sys.exit(3 if isinstance(error, StoreError | ExecutorError) else 2)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+        unreachable = isinstance(error, StoreError | ExecutorError) and not isinstance(error, RunNotFoundError)
+        sys.exit(3 if unreachable else 2)
 
 
 def _interrupt() -> None:
@@ -123,7 +122,8 @@ def list_runs(experiment: str | None, group: str | None, status: str | None, lim
     elif records:
         _print_table(records)
     else:
-        click.echo("no runs yet: `ml-experiment run` makes one", err=True)
+        asked = experiment or group or status
+        click.echo("no such runs" if asked else "no runs yet: `ml-experiment run` makes one", err=True)
 
 
 @commands.command()
@@ -212,7 +212,7 @@ def _with_options(spec: Spec, options: dict[str, Any]) -> Spec:
     if options["allow_unknown_params"]:
         changes["allow_unknown_params"] = True
     if wrong := [option for option in ("trials", "storage") if options[option] is not None and not is_group]:
-        raise SpecError(f"--{wrong[0]} is for a group; this is a {spec.kind}")
+        raise SpecError(f"--{wrong[0]} is for a group, and this is kind: {spec.kind}")
     if options["kind"] is None or options["kind"] == spec.kind:
         return spec.model_copy(update=changes)
     if is_group:
@@ -243,7 +243,7 @@ def _output(output: str | None, spec: Spec) -> str | None:
 
 def _shown(plan: Plan, updates: Iterable[Update], *, as_json: bool, quiet: bool) -> Iterator[Record]:
     """Hand the records on, showing meanwhile a group's progress, or the output of the code itself."""
-    from ml_experiment_nb.progress import show_progress
+    from ml_experiment_nb.progress import show_progress, stopping
     from ml_experiment_nb.records import Record
     from ml_experiment_nb.reports import Log
     from ml_experiment_nb.runs import Happened
@@ -251,13 +251,14 @@ def _shown(plan: Plan, updates: Iterable[Update], *, as_json: bool, quiet: bool)
     if plan.kind == "group" and not quiet and not as_json:
         yield from show_progress(plan, updates)
         return
-    for update in updates:
-        if isinstance(update, Record):
-            if as_json:
-                _print_json([update])
-            yield update
-        elif isinstance(update, Happened) and isinstance(update.event, Log) and not quiet:
-            click.echo(update.event.text, nl=False, err=as_json)
+    with stopping(updates):  # a reader that goes away stops the plan
+        for update in updates:
+            if isinstance(update, Record):
+                if as_json:
+                    _print_json([update])
+                yield update
+            elif isinstance(update, Happened) and isinstance(update.event, Log) and not quiet:
+                click.echo(update.event.text, nl=False, err=as_json)
 
 
 def _print_result(plan: Plan, records: list[Record], output: str | None) -> None:
@@ -327,7 +328,7 @@ def _print_table(records: Iterable[Record]) -> None:
         table.add_column(name.removeprefix("params.").removeprefix("metrics."), overflow="fold")
     for one in rows:
         table.add_row(*(number(one.get(name, "")) for name in columns))
-    Console(width=None if sys.stdout.isatty() else 10_000).print(table)
+    Console(width=None if sys.stdout.isatty() else 10_000, markup=False, emoji=False).print(table)
 
 
 def _print_json(records: Iterable[Record]) -> None:
@@ -352,7 +353,8 @@ def _join_parameters(words: list[str]) -> list[str]:
             found[-1] = "-p"
             name = next(rest, None)
             if name is not None:
-                found.append(name if re.match(r"\w+\s*=", name) else f"{name}={next(rest, '')}")
+                value = None if re.match(r"\w+\s*=", name) else next(rest, None)
+                found.append(name if value is None else f"{name}={value}")
     return found
 
 

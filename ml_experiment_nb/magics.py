@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+import traceback
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,11 +19,12 @@ from IPython.core.error import UsageError
 from IPython.core.magic import Magics, cell_magic, magics_class
 from IPython.core.magic_arguments import argument, magic_arguments
 
-from ml_experiment_nb.errors import ExperimentError
+from ml_experiment_nb.errors import ExperimentError, SpecError, TaskError
 
 if TYPE_CHECKING:
     from ml_experiment_nb.cells import CellSource
-    from ml_experiment_nb.plans import Spec
+    from ml_experiment_nb.plans import Plan, Spec
+    from ml_experiment_nb.records import Record, Records
 
 _HIDDEN = frozenset({"In", "Out", "get_ipython", "exit", "quit", "open", "display"})
 
@@ -52,8 +54,8 @@ class ExperimentMagics(Magics):
         """Run the cell as a tracked experiment.
 
         Leading assignments of literals are its parameters; the last expression gives its metrics, as a dict of
-        numbers or ``(metrics, artifacts)``; ``report(step=…, loss=…)`` records a curve. The cell runs here, in the
-        notebook: its variables stay.
+        numbers or ``(metrics, artifacts)``; `report`, imported from ml_experiment_nb, records a curve. The cell
+        runs here, in the notebook: its variables stay.
 
             %%experiment "SVM"
             C = 0.5
@@ -94,11 +96,16 @@ class ExperimentMagics(Magics):
         self._guard(self._group, line, cell, self.group)
 
     def _guard(self, verb: Any, line: str, cell: str, magic: Any) -> None:
-        """Show our own errors in one line, as IPython does with a mistyped magic."""
+        """Show our own errors in one line.
+
+        IPython would do so with a `UsageError`, but it sends a kernel's clients none: papermill would go on.
+        """
         try:
             verb(magic.parser.parse_args(_words(line)), cell)
+        except UsageError as error:
+            raise _in_one_line(SpecError(str(error))) from None
         except ExperimentError as error:
-            raise UsageError(str(error)) from None
+            raise error if hasattr(error, "_render_traceback_") else _in_one_line(error) from None
 
     def _experiment(self, options: Namespace, cell: str) -> None:
         from ml_experiment_nb import runs
@@ -118,12 +125,11 @@ class ExperimentMagics(Magics):
             with runs.here(asked.spec, asked.spec.params) as live:
                 live.add(Params(asked.spec.params))
                 send_result(run_source(self.shell, source), live)
-        except ExperimentError:
-            raise
         except BaseException as error:
             if live is not None and live.record is not None:
                 self._bind(asked.into, live.record)
-            render_in_notebook(self.shell, error, user_frames(error.__traceback__))
+            if not isinstance(error, ExperimentError) or self._is_of_the_cell(error):
+                render_in_notebook(self.shell, error, user_frames(error.__traceback__))
             raise
         self._bind(asked.into, live.record)
         self._show(live.record)
@@ -139,11 +145,23 @@ class ExperimentMagics(Magics):
         if asked.plan:
             print(plan)
             return
-        records = runs.collect(plan, list(show_progress(plan, runs.follow(plan))))
+        done: list[Record] = []
+        try:
+            for record in show_progress(plan, runs.follow(plan)):
+                done.append(record)
+        except KeyboardInterrupt:
+            self._bind(asked.into, _unfinished(plan, done))
+            raise _in_one_line(KeyboardInterrupt("the group was stopped and its runs are closed")) from None
+        records = runs.collect(plan, done)
         self._bind(asked.into, records)
         self._show(records)
         if records.parent is not None and not records.parent.ok:
-            raise UsageError(str(records.parent.failure))
+            raise TaskError(records.parent.failure.message if records.parent.failure else "the group failed")
+
+    def _is_of_the_cell(self, error: BaseException) -> bool:
+        """Whether an error was raised by what the cell calls, such as `report`, and not on the way to it."""
+        frames = traceback.walk_tb(error.__traceback__)
+        return any(frame.f_globals is self._namespace for frame, _ in frames)
 
     @property
     def _namespace(self) -> dict[str, Any]:
@@ -169,7 +187,6 @@ def parse_cell(options: Namespace, source: str, *, kind: str) -> Asked:
         ParameterError: ``-p`` names no parameter of the cell.
     """
     from ml_experiment_nb.cells import read_cell
-    from ml_experiment_nb.errors import SpecError
     from ml_experiment_nb.jobs import read_assignments
     from ml_experiment_nb.plans import make_plan, with_params
     from ml_experiment_nb.specs import Cell, spec_from_mapping
@@ -186,7 +203,7 @@ def parse_cell(options: Namespace, source: str, *, kind: str) -> Asked:
         "name": options.name or _notebook_name(),
         "run": [Cell(source=source, parameters=(*cell.params, *cell.space))],
         "params": cell.params,
-        "tags": {name: str(value) for name, value in read_assignments(options.tag or []).items()},
+        "tags": _tags(options.tag or []),
     }
     if kind == "group":
         asked |= _group_keys(options, cell)
@@ -205,8 +222,6 @@ def captured(cell: CellSource, namespace: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _group_keys(options: Namespace, cell: CellSource) -> dict[str, Any]:
-    from ml_experiment_nb.errors import SpecError
-
     if not cell.space:
         raise SpecError("the cell has no distribution to search: begin it with one, such as C = loguniform(0.01, 1000)")
     if options.maximize and options.minimize:
@@ -227,11 +242,35 @@ def _group_keys(options: Namespace, cell: CellSource) -> dict[str, Any]:
     return {name: value for name, value in keys.items() if value is not None}
 
 
+def _unfinished(plan: Plan, done: list[Record]) -> Records:
+    """Return what a stopped group has so far; its own record did not come."""
+    from ml_experiment_nb.records import Records
+
+    metric = plan.group.metric
+    return Records(done, None, metric.name if metric else None, metric is not None and metric.direction == "maximize")
+
+
+def _tags(words: Sequence[str]) -> dict[str, str]:
+    tags = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not name:
+            raise SpecError(f"--tag {word}: write it as NAME=VALUE, such as team=vision")
+        tags[name] = value
+    return tags
+
+
 def _words(line: str) -> list[str]:
     try:
         return shlex.split(line)
     except ValueError as error:
-        raise UsageError(f"{line!r}: {error}") from None
+        raise UsageError(f"{line.strip()!r} can't be read: {error}") from None
+
+
+def _in_one_line(error: BaseException) -> BaseException:
+    """Make an error show itself without a traceback."""
+    error._render_traceback_ = lambda: [f"{type(error).__name__}: {error}"]  # type: ignore[attr-defined]
+    return error.with_traceback(None)
 
 
 def _notebook_name() -> str:
@@ -240,5 +279,5 @@ def _notebook_name() -> str:
 
 
 def load_ipython_extension(shell: Any) -> None:
-    """Register the magics, and put the names that cells use where cells can see them."""
+    """Register the magics."""
     shell.register_magics(ExperimentMagics)

@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from ml_experiment_nb import cells, scripts
-from ml_experiment_nb.errors import ParameterError, nearest
+from ml_experiment_nb.errors import ParameterError, SpecError, nearest
 from ml_experiment_nb.records import duration
 from ml_experiment_nb.specs import Cell, Experiment, Function, Group, Job, Notebook, Script, Target
 
@@ -226,6 +226,8 @@ def with_params(spec: Spec, given: Mapping[str, Any]) -> Spec:
     fixed = {n: v for n, v in given.items() if n not in drawn}
     space = {n: v for n, v in spec.param_space.items() if n not in fixed} | drawn
     params = {n: v for n, v in spec.params.items() if n not in drawn} | fixed
+    if not space:
+        raise SpecError(f"{', '.join(fixed)}: with that fixed there is nothing left to search", key="param_space")
     return spec.model_copy(update={"params": params, "param_space": space})
 
 
@@ -316,7 +318,7 @@ def _slots(spec: Spec) -> tuple[int | None, str]:
         slots = None
     else:
         cpus = (ray and ray.num_cpus) or os.cpu_count() or 1
-        slots = max(1, int(cpus / spec.resources_per_worker.cpu))
+        slots = max(1, int(cpus / (spec.resources_per_worker.cpu or 1)))
     if slots is not None and spec.num_trials is not None:
         slots = min(slots, spec.num_trials)
     executor = spec.executor

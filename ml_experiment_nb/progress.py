@@ -5,7 +5,8 @@ from __future__ import annotations
 import html
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,16 +75,24 @@ def show_progress(plan: Plan, updates: Iterable[Update]) -> Iterator[Record]:
     state = Progress(total, metric.name if metric else None, bool(metric and metric.direction == "maximize"))
     picture = _picture(plan, state)
     drawn = 0.0
-    try:
+    with stopping(updates), closing(picture):
         for update in updates:
             state.take(update)
-            if time.monotonic() - drawn > EVERY:
+            if isinstance(update, Started) or time.monotonic() - drawn > EVERY:
                 picture.draw()
                 drawn = time.monotonic()
             if isinstance(update, Record):
                 yield update
+
+
+@contextmanager
+def stopping(updates: Iterable[Update]) -> Iterator[None]:
+    """Stop a running plan when the block is left before its end: now, and not when the generator is collected."""
+    try:
+        yield
     finally:
-        picture.close()
+        if isinstance(updates, Generator):
+            updates.close()
 
 
 class _Nothing:
@@ -106,8 +115,9 @@ class _Terminal:
 
         self._state = state
         self._bar = Bar(
-            SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"),
-            TimeElapsedColumn(), console=Console(stderr=True), transient=True,
+            SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(),
+            TextColumn("{task.fields[text]}", markup=False), TimeElapsedColumn(),
+            console=Console(stderr=True), transient=True,
         )  # fmt: skip
         self._task = self._bar.add_task(plan.spec.name, total=state.total, text="")
         self._bar.start()

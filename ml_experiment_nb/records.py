@@ -6,10 +6,12 @@ import html
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, overload
+
+_WIDTH = 80  # characters of a value that people are shown
 
 
 class Status(StrEnum):
@@ -91,9 +93,15 @@ class Record:
         return self.status is Status.FINISHED
 
     def to_json(self) -> str:
-        """Return the record as one line of JSON; `from_json` reads it back."""
-        data = asdict(self) | {"status": self.status.value, "started": self.started.isoformat()}
-        return json.dumps(data, default=str)
+        """Return the record as one line of JSON; `from_json` reads it back.
+
+        A parameter that JSON has no form for is written as text, and a metric that is no finite number as
+        ``"NaN"``, ``"Infinity"`` or ``"-Infinity"``, as MLflow's REST API does.
+        """
+        data = {one.name: getattr(self, one.name) for one in fields(self)}
+        data |= {"status": self.status.value, "started": self.started.isoformat()}
+        data["failure"] = asdict(self.failure) if self.failure else None
+        return json.dumps(_as_json(data), allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> Record:
@@ -104,6 +112,7 @@ class Record:
             | {
                 "status": Status(data["status"]),
                 "started": datetime.fromisoformat(data["started"]),
+                "metrics": {name: float(value) for name, value in data["metrics"].items()},
                 "failure": Failure(**data["failure"]) if data["failure"] else None,
                 "notes": tuple(data["notes"]),
             }
@@ -189,6 +198,8 @@ class Records(Sequence[Record]):
         return f"<{len(self)} records{name}>"
 
     def __str__(self) -> str:
+        if not self:
+            return "no records"
         rows = [row(record) for record in self]
         columns = list(dict.fromkeys(name for one in rows for name in one))
         lines = [columns, *([number(one.get(name, "")) for name in columns] for one in rows)]
@@ -234,10 +245,11 @@ def now() -> datetime:
 
 
 def number(value: Any) -> str:
-    """Return a value as people read it: floats with four significant digits, the rest as it is."""
+    """Return a value as people read it: floats with four significant digits, the rest as a line of text."""
     if isinstance(value, float):
         return f"{value:.4g}" if value == 0 or 1e-4 <= abs(value) < 1e6 else f"{value:.3e}"
-    return str(value)
+    text = " ".join(str(value).split())
+    return text if len(text) <= _WIDTH else text[: _WIDTH - 1] + "…"
 
 
 def pairs(values: Mapping[str, Any]) -> str:
@@ -247,9 +259,25 @@ def pairs(values: Mapping[str, Any]) -> str:
 
 def duration(seconds: float) -> str:
     """Return a duration as people read it: ``0.52 s``, ``1 min 05 s``, ``2 h 03 min``."""
-    if seconds < 60:
+    if round(seconds, 2) < 60:
         return f"{seconds:.2f} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
     return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _as_json(value: Any) -> Any:
+    """Return a value made of what JSON has a form for."""
+    match value:
+        case bool() | int() | str() | None:
+            return value
+        case float():
+            named = "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+            return value if math.isfinite(value) else named
+        case Mapping():
+            return {str(name): _as_json(one) for name, one in value.items()}
+        case list() | tuple():
+            return [_as_json(one) for one in value]
+        case _:
+            return str(value)

@@ -33,6 +33,7 @@ from ml_experiment_nb.records import Failure, Outcome, Status
 SOCKET = "ML_EXPERIMENT_SOCKET"
 ARTIFACTS = "ML_EXPERIMENT_ARTIFACTS"
 PRUNING = "ML_EXPERIMENT_PRUNING"
+READ_AT_ONCE = 1 << 20  # bytes after which a writer's reader turns to what else there is to do
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def report(metrics: Mapping[str, Any] | None = None, /, *, step: int | None = No
         >>> for epoch in range(10):
         ...     report(step=epoch, val_accuracy=evaluate(model))
     """
-    given = {**(metrics or {}), **values}
+    given = {str(name): value for name, value in {**(metrics or {}), **values}.items()}
     numbers = {name: as_number(value) for name, value in given.items()}
     if wrong := [name for name, value in numbers.items() if value is None]:
         kind = type(given[wrong[0]]).__name__
@@ -130,7 +131,7 @@ def report(metrics: Mapping[str, Any] | None = None, /, *, step: int | None = No
         warnings.warn("report() was called outside of a run: nothing was recorded", stacklevel=2)
         return
     clean = {name: value for name, value in numbers.items() if value is not None}
-    event = Metrics(clean, step if step is not None else _next_step(clean), ask=bool(os.environ.get(PRUNING)))
+    event = Metrics(clean, _step(clean, step), ask=bool(os.environ.get(PRUNING)))
     if not event.ask:
         sink.send(event)
     elif sink.ask(event):
@@ -164,9 +165,10 @@ def send_result(value: Any, sink: Sink) -> None:
     clean = {name: one for name, one in numbers.items() if one is not None}
     if clean:
         sink.send(Metrics(clean))
-    for name in numbers.keys() - clean.keys():
-        kind = type(metrics[name]).__name__
-        sink.send(Note(f"returned {name!r} is a {kind}, not a number: it was not recorded as a metric"))
+    for name, one in metrics.items():
+        if str(name) not in clean:
+            kind = type(one).__name__
+            sink.send(Note(f"returned {str(name)!r} is a {kind}, not a number: it was not recorded as a metric"))
     if isinstance(value, Real) and not isinstance(value, bool):
         sink.send(Note('a bare number was returned: name it, as in {"val_accuracy": 0.9}, to record it'))
     for name, one in artifacts.items():
@@ -215,16 +217,12 @@ def send_last() -> None:
 
 def as_number(value: Any) -> float | None:
     """Return a number, a NumPy or a tensor scalar as a float; None for anything else."""
-    if isinstance(value, Real):
-        return float(value)
-    item = getattr(value, "item", None)
-    if (callable(item) and getattr(value, "size", 1) == 1) or hasattr(value, "numel"):
-        try:
-            inner = value.item()
-        except (TypeError, ValueError, RuntimeError):
-            return None
-        return float(inner) if isinstance(inner, Real) else None
-    return None
+    try:
+        if not isinstance(value, Real) and callable(getattr(value, "item", None)):
+            value = value.item()  # fails for more than one element
+        return float(value) if isinstance(value, Real) else None
+    except Exception:  # another library's object may raise what it likes; an int may be too large for a float
+        return None
 
 
 def _split(value: Any) -> tuple[Mapping[Any, Any], dict[str, Any]]:
@@ -238,8 +236,9 @@ def _split(value: Any) -> tuple[Mapping[Any, Any], dict[str, Any]]:
 _steps: dict[str, int] = {}
 
 
-def _next_step(values: Mapping[str, float]) -> int:
-    step = max((_steps.get(name, -1) for name in values), default=-1) + 1
+def _step(values: Mapping[str, float], given: int | None) -> int:
+    last = max((_steps.get(name, -1) for name in values), default=-1)
+    step = last + 1 if given is None else int(given)
     _steps.update(dict.fromkeys(values, step))
     return step
 
@@ -261,7 +260,7 @@ def active_sink() -> Sink | None:
     path = os.environ.get(SOCKET)
     if path is None:
         return None
-    if _remote is None or _remote.address != (path, os.getpid()):
+    if _remote is None or _remote.path != path:
         _remote = SocketSink(path)
     return _remote
 
@@ -284,31 +283,41 @@ def local_sink(sink: Sink) -> Iterator[None]:
 
 
 class SocketSink:
-    """The writing end of the stream: a connection of this process's own to the inbox at `path`."""
+    """The writing end of the stream: a connection to the inbox at `path`, in a forked process one of its own."""
 
     def __init__(self, path: str) -> None:
-        self.address = (path, os.getpid())
+        self.path = path
         self.artifacts = Path(os.environ[ARTIFACTS])
-        self._lock = threading.Lock()
-        self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.connect(path)
-        self._lines = self._socket.makefile("r", encoding="utf-8")
+        self._connect()
 
     def send(self, event: Event) -> None:
         """Write one line. A reader that is gone is no fault of the user's code."""
-        with self._lock:
+        with self._own_lock():
             self._write(event)
 
     def ask(self, event: Metrics) -> bool:
         """Write one line and wait for the answer."""
-        with self._lock:
+        with self._own_lock():
             self._write(event)
             return self._lines.readline().strip() == "prune"
 
+    def _connect(self) -> None:
+        self._process = os.getpid()
+        self._lock = threading.Lock()
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.connect(self.path)
+        self._lines = self._socket.makefile("r", encoding="utf-8")
+
+    def _own_lock(self) -> threading.Lock:
+        if self._process != os.getpid():  # forked: the parent's lines and answers must not mix with ours
+            self._connect()
+        return self._lock
+
     def _write(self, event: Event) -> None:
+        line = encode(event)
         try:
-            self._socket.sendall(encode(event))
-        except BrokenPipeError:
+            self._socket.sendall(line)
+        except ConnectionError:
             os._exit(1)  # nobody is left to work for
 
 
@@ -325,7 +334,7 @@ class Inbox:
         self._server.bind(self.path)
         self._server.listen(64)
         self._server.setblocking(False)
-        self._rests: dict[socket.socket, bytes] = {}
+        self._rests: dict[socket.socket, bytearray] = {}
         self._asking: list[socket.socket] = []
 
     def sockets(self) -> list[socket.socket]:
@@ -333,10 +342,10 @@ class Inbox:
         return [self._server, *self._rests]
 
     def read(self) -> list[Event]:
-        """Return what has arrived, without waiting."""
+        """Return what has arrived, without waiting; of a writer that never pauses, a part of it."""
         events: list[Event] = []
         while (connection := self._accept()) is not None:
-            self._rests[connection] = b""
+            self._rests[connection] = bytearray()
         for connection in list(self._rests):
             events += self._read_one(connection)
         return events
@@ -362,7 +371,8 @@ class Inbox:
 
     def _read_one(self, connection: socket.socket) -> list[Event]:
         data = self._rests[connection]
-        while True:
+        seen = len(data)
+        while len(data) - seen < READ_AT_ONCE:
             try:
                 more = connection.recv(1 << 16, socket.MSG_DONTWAIT)
             except BlockingIOError:
@@ -372,21 +382,28 @@ class Inbox:
             if not more:
                 del self._rests[connection]
                 connection.close()
-                return _decode_lines(data)
+                break
             data += more
-        whole, _, rest = data.rpartition(b"\n")
-        self._rests[connection] = rest
-        events = _decode_lines(whole)
+        end = data.rfind(b"\n", seen) + 1
+        events = _decode_lines(data[:end])
+        del data[:end]  # what a writer that was killed leaves behind its last newline is never read
         self._asking += [connection] * sum(isinstance(e, Metrics) and e.ask for e in events)
         return events
 
 
 def encode(event: Event) -> bytes:
     """Return an event as a line of JSON. What JSON has no form for is written as its repr."""
-    return json.dumps({"event": type(event).__name__} | asdict(event), default=_plain).encode() + b"\n"
+    data = asdict(event) if isinstance(event, Done) else vars(event)  # asdict copies, which not every value allows
+    named = {"event": type(event).__name__} | data
+    try:
+        text = json.dumps(named, default=_plain)
+    except (TypeError, ValueError, RecursionError):  # keys that are no text, or a value that holds itself
+        values = {str(name): _text(value) for name, value in named.pop("values").items()}
+        text = json.dumps(named | {"values": values})
+    return text.encode() + b"\n"
 
 
-def decode(line: bytes) -> Event:
+def decode(line: bytes | bytearray) -> Event:
     """Read what `encode` wrote."""
     data = json.loads(line)
     kind = _KINDS[data.pop("event")]
@@ -398,14 +415,17 @@ def decode(line: bytes) -> Event:
     return Done(Outcome(Status(outcome["status"]), failure))
 
 
-def _decode_lines(data: bytes) -> list[Event]:
-    events = []
-    for line in data.split(b"\n"):
-        with suppress(ValueError):  # a writer that was killed leaves half a line
-            events += [decode(line)] if line else []
-    return events
+def _decode_lines(data: bytes | bytearray) -> list[Event]:
+    return [decode(line) for line in data.splitlines()]
 
 
 def _plain(value: Any) -> Any:
     number = as_number(value)
-    return repr(value) if number is None else value.item() if hasattr(value, "item") else number
+    return _text(value) if number is None else value.item() if hasattr(value, "item") else number
+
+
+def _text(value: Any) -> str:
+    try:
+        return repr(value)
+    except Exception:  # the user's own class, and its own mistake
+        return object.__repr__(value)

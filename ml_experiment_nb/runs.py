@@ -30,6 +30,7 @@ from ml_experiment_nb.work.payload import write_payload
 from ml_experiment_nb.work.perform import failure_of
 
 RUN_ID = "ML_EXPERIMENT_RUN"
+_INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 STOPPED = Outcome(Status.KILLED, Failure("KeyboardInterrupt", "the run was stopped"))
 
 
@@ -83,9 +84,9 @@ def follow(plan: Plan) -> Iterator[Update]:
         driver = _Driver(plan, stack)
         try:
             yield from driver.drive()
-        except BaseException:
+        except BaseException as error:
             with _uninterrupted():
-                driver.stop()
+                driver.stop(_outcome_of(error))
             raise
 
 
@@ -104,8 +105,8 @@ def here(spec: Spec, params: Mapping[str, Any]) -> Iterator[OpenRun]:
     """
     store = Store(find_root())
     live = _open(store, spec, name=spec.name, kind=spec.kind, params=params, taken=snapshot(Path.cwd()))
-    _keep_sources(live, spec, spec.run)
     try:
+        _keep_sources(live, spec, spec.run)
         with Tee(live.log_path, notes=live.notes), reports.local_sink(live):
             yield live
     except BaseException as error:
@@ -125,12 +126,16 @@ class _Driver:
         self.snapshot = snapshot(Path(plan.cwd)) if plan.tracked else None
         self.open: dict[str, OpenRun] = {}
         self.payload = self._write_payload(stack)
-        self.parent = self._open_parent()
-        self.tasks = _Trials(self) if isinstance(plan.spec, Group) else _Listed(plan)
+        self.parent: OpenRun | None = None
+        self.tasks: _Listed | _Trials = _Listed(plan)
         self.executor: Executor | None = None
         self.done: list[Record] = []
 
     def drive(self) -> Iterator[Update]:
+        with _uninterrupted():
+            self._open_parent()
+        if isinstance(self.plan.spec, Group):
+            self.tasks = _Trials(self)
         if self.parent is not None:
             yield Started("", self.parent.first.name, self.parent.run_id, parent=True)
         self.executor = open_executor(self.plan)
@@ -143,21 +148,26 @@ class _Driver:
                 yield self._take(key, event)
         self.executor.close()
         if self.parent is not None:
-            yield self._close_parent(self.tasks.outcome(self.done))
+            with _uninterrupted():
+                record = self._close_parent(self.tasks.outcome(self.done))
+            yield record
 
-    def stop(self) -> None:
-        """Stop what runs and close every run, whatever else fails."""
+    def stop(self, outcome: Outcome) -> None:
+        """Stop what runs and close every run, the group's own with `outcome`, whatever else fails."""
         with ExitStack() as stack:  # each of these is done even if the one before raises
-            if self.parent is not None:
-                stack.callback(self._close_parent, STOPPED)
+            if self.parent is not None and self.parent.record is None:
+                stack.callback(self._close_parent, outcome)
+            stack.callback(self.tasks.close)
             for key in list(self.open):
                 stack.callback(self._close, key, STOPPED)
             if self.executor is not None:
                 stack.callback(self.executor.close, interrupted=True)
 
     def _start(self, task: Task) -> Started:
-        live = self._open_run(task)
-        self.open[task.key] = live
+        with _uninterrupted():
+            self.open[task.key] = live = self._open_run(task)
+        if self.store is not None:
+            _keep_sources(live, self.plan.spec, [step.target for step in task.steps])
         env = _environment(self.store, live, self.root)
         assert self.executor is not None
         self.executor.submit(prepared(task, folder=str(live.folder), payload=self.payload, env=env))
@@ -173,17 +183,20 @@ class _Driver:
         return Happened(key, event)
 
     def _close(self, key: str, outcome: Outcome) -> Record:
-        live = self.open.pop(key)
-        outcome = self.tasks.tell(key, outcome, live.metrics)
-        record = live.close(outcome)
-        self.done.append(record)
+        with _uninterrupted():
+            live = self.open.pop(key)
+            try:
+                outcome = self.tasks.tell(key, outcome, live.metrics)
+            finally:
+                record = live.close(outcome)
+            self.done.append(record)
         return record
 
     def _open_run(self, task: Task) -> OpenRun:
         spec = self.plan.spec
         if self.store is None or self.snapshot is None:
             return untracked(task.name, spec.kind, task.params, task.number)
-        live = _open(
+        return _open(
             self.store,
             spec,
             name=task.name,
@@ -193,15 +206,13 @@ class _Driver:
             parent_id=self.parent.run_id if self.parent else None,
             number=task.number,
         )
-        _keep_sources(live, spec, [step.target for step in task.steps])
-        return live
 
-    def _open_parent(self) -> OpenRun | None:
+    def _open_parent(self) -> None:
         spec = self.plan.spec
         if not self.plan.nested or self.store is None or self.snapshot is None:
-            return None
+            return
         space = {n: space_text(v) for n, v in spec.param_space.items()} if isinstance(spec, Group) else {}
-        live = _open(
+        self.parent = live = _open(
             self.store,
             spec,
             name=spec.name,
@@ -213,7 +224,6 @@ class _Driver:
         live.save("plan.txt", str(self.plan) + "\n")
         for note in self.plan.notes:
             live.add(reports.Note(note))
-        return live
 
     def _close_parent(self, outcome: Outcome) -> Record:
         assert self.parent is not None
@@ -245,6 +255,9 @@ class _Listed:
     def tell(self, key: str, outcome: Outcome, metrics: Mapping[str, float]) -> Outcome:
         self._failed = outcome.status is not Status.FINISHED
         return outcome
+
+    def close(self) -> None:
+        pass
 
     def outcome(self, done: list[Record]) -> Outcome:
         last = done[-1]
@@ -284,6 +297,9 @@ class _Trials:
         except MetricError as error:
             return Outcome(Status.FAILED, Failure("MetricError", str(error)))
         return outcome
+
+    def close(self) -> None:
+        self._search.close()
 
     def outcome(self, done: list[Record]) -> Outcome:
         if any(record.ok for record in done):
@@ -352,12 +368,16 @@ def _outcome_of(error: BaseException) -> Outcome:
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Hold Ctrl-C off while runs are being closed; it takes seconds at most."""
+    """Hold Ctrl-C and a plea to end off while a run is being opened or closed; they are heard afterwards."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    arrived: list[int] = []
+    before = {one: signal.signal(one, lambda number, _: arrived.append(number)) for one in _INTERRUPTS}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for one, handler in before.items():
+            signal.signal(one, handler)
+        for number in dict.fromkeys(arrived):
+            signal.raise_signal(number)

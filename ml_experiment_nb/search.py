@@ -12,7 +12,7 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.exceptions import ExperimentalWarning
+from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
@@ -56,26 +56,37 @@ class Search:
         self._asked: dict[int, optuna.Trial] = {}
         self._grid_size = _grid_size(group)
         metric = group.metric
-        self._study = optuna.create_study(
-            study_name=name,
-            storage=_storage(self.storage),
-            sampler=_sampler(group),
-            pruner=_pruner(group),
-            direction=metric.direction if metric else "minimize",
-        )
+        try:
+            self._study = optuna.create_study(
+                study_name=name,
+                storage=_storage(self.storage),
+                sampler=_sampler(group),
+                pruner=_pruner(group),
+                direction=metric.direction if metric else "minimize",
+            )
+        except DuplicatedStudyError as error:
+            raise StoreError(f"{self.storage} has a study {name!r} already") from error
 
     def ask(self) -> Draw | None:
         """Return the next point to try; None when there are no more."""
         limit = min(n for n in (self._group.num_trials, self._grid_size, math.inf) if n is not None)
         if len(self._asked) >= limit:
             return None
-        trial = self._study.ask(fixed_distributions=self._space)
+        sampler = self._group.sampler.name
+        try:
+            trial = self._study.ask(fixed_distributions=self._space)
+        except ImportError as error:
+            raise SpecError(f"the sampler {sampler} needs a package that isn't here: {error}", key="sampler") from error
+        except (TypeError, ValueError) as error:  # options are checked by their use only
+            raise SpecError(f"the sampler {sampler} can't draw: {error}", key="sampler") from error
         self._asked[trial.number] = trial
         return Draw(trial.number, spaces.from_optuna(self._group.param_space, trial.params))
 
     def report(self, number: int, value: float, step: int) -> bool:
-        """Note an intermediate value, and return whether the pruner gives the trial up."""
+        """Note an intermediate value, and return whether the pruner gives the trial up; steps count from 0."""
         trial = self._asked[number]
+        if step < 0:
+            return False
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # a step reported twice: the first value stands
             trial.report(value, step)
@@ -96,20 +107,22 @@ class Search:
                 state, error = TrialState.FAIL, raised
         elif state is TrialState.COMPLETE:
             value = 0.0  # a group without a metric only tries its points
-        try:
-            self._study.tell(number, value if state is TrialState.COMPLETE else None, state)
-        except RuntimeError as raised:
-            # A grid's last tell tries to stop an optimize() that isn't there; the trial is stored by then.
-            if "optimize" not in str(raised):
-                raise
+        self._tell(number, state, value)
         if error is not None:
             raise error
 
     def close(self) -> None:
         """Close every trial that was asked for and never told, so that none stays running."""
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if trial.number in self._asked:
-                self._study.tell(trial.number, state=TrialState.FAIL)
+            self._tell(trial.number, TrialState.FAIL)
+
+    def _tell(self, number: int, state: TrialState, value: float | None = None) -> None:
+        try:
+            self._study.tell(number, value if state is TrialState.COMPLETE else None, state)
+        except RuntimeError:
+            # A grid's last tell tries to stop an optimize() that isn't there; the trial is stored by then.
+            if not self._study.get_trials(deepcopy=False)[number].state.is_finished():
+                raise
 
     def _value(self, metrics: Mapping[str, float]) -> float:
         metric = self._group.metric
@@ -124,11 +137,6 @@ class Search:
         if math.isnan(value):
             raise MetricError(f"{metric.name} is nan: the trial counts as failed")
         return value
-
-
-def better(direction: str, value: float, than: float | None) -> bool:
-    """Return whether a value beats another in a direction."""
-    return than is None or (value > than if direction == "maximize" else value < than)
 
 
 def _storage(url: str) -> BaseStorage:
@@ -147,6 +155,8 @@ def _sampler(group: Group) -> optuna.samplers.BaseSampler:
     options = dict(asked.options)
     cls = getattr(optuna.samplers, f"{asked.name}Sampler")
     if asked.name == "Grid":
+        if "search_space" in options:
+            raise SpecError("is what param_space says: leave it out", key="sampler.search_space")
         options["search_space"] = spaces.grid(group.param_space)
     if asked.name == "BruteForce":
         spaces.grid(group.param_space)  # says which parameter is not finite

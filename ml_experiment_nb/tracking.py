@@ -11,23 +11,27 @@ import fcntl
 import json
 import logging
 import os
+import re
 import shutil
 import socket
+import sqlite3
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlparse
+from urllib.parse import urlparse
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, Run, RunTag, ViewType
+from mlflow.entities import Experiment, Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
 
 from ml_experiment_nb import reports
 from ml_experiment_nb.capture import Snapshot
@@ -59,7 +63,8 @@ _FROM_MLFLOW = {
 
 def default_uri(root: Path) -> str:
     """Return the address of a project's own store, a SQLite file in its ``.ml-experiment`` folder."""
-    return f"sqlite:///{home(root) / 'mlflow.db'}"
+    path = str(home(root) / "mlflow.db").replace("%", "%25").replace("?", "%3F")  # they mean something in an address
+    return f"sqlite:///{path}"
 
 
 class Store:
@@ -74,13 +79,13 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.uri = os.environ.get("MLFLOW_TRACKING_URI") or default_uri(root)
+        self.uri = _absolute(os.environ.get("MLFLOW_TRACKING_URI") or default_uri(root))
         self._artifacts = home(root) / "artifacts" if self.uri == default_uri(root) else None
         self._experiments: dict[str, str] = {}
         for name in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent"):
             logging.getLogger(name).setLevel(logging.WARNING)
-        _probe(self.uri)
         with _translated(self.uri), _only_one(home(root) / "mlflow.lock"):
+            _probe(self.uri)
             self.client = MlflowClient(self.uri)
             self.client.search_experiments(max_results=1)  # creates the tables of a new database
 
@@ -114,7 +119,7 @@ class Store:
             run = self.client.create_run(
                 self.experiment_id(experiment),
                 start_time=int(started.timestamp() * 1000),
-                tags={key: value[:_TAG_LENGTH] for key, value in everything.items()},
+                tags={_key(name): value[:_TAG_LENGTH] for name, value in everything.items()},
                 run_name=name,
             )
         folder = home(self.root) / "runs" / run.info.run_id
@@ -157,10 +162,11 @@ class Store:
             limit: At most so many.
         """
         with _translated(self.uri):
-            known = self.client.search_experiments(view_type=ViewType.ACTIVE_ONLY)
-            names = {one.experiment_id: one.name for one in known if experiment in (None, one.name)}
+            names = {
+                one.experiment_id: one.name for one in self._active_experiments() if experiment in (None, one.name)
+            }
             if experiment is not None and not names:
-                raise RunNotFoundError(f"no experiment is called {experiment!r} in {self.uri}")
+                raise RunNotFoundError(f"no experiment is called {experiment!r} in {_without_password(self.uri)}")
             found: list[Run] = []
             token = None
             while len(found) < limit:
@@ -213,23 +219,35 @@ class Store:
 
     def _run(self, run_id: str) -> Run:
         if len(run_id) == 32:
-            with suppress(MlflowException):
+            try:
                 return self.client.get_run(run_id)
-        elif run_id.isalnum() and len(run_id) >= 4:
-            ids = [one.experiment_id for one in self.client.search_experiments()]
-            like = self.client.search_runs(ids, f"attributes.run_id LIKE '{run_id}%'", max_results=3)
+            except MlflowException as error:
+                if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                    raise
+        elif run_id.isalnum():
+            ids = [one.experiment_id for one in self._active_experiments()]
+            like = self.client.search_runs(ids, f"attributes.run_id LIKE '{run_id}%'", max_results=4)
             if len(like) == 1:
                 return like[0]
             if like:
-                raise RunNotFoundError(
-                    f"{run_id!r} is the beginning of {len(like)} runs: {', '.join(r.info.run_id for r in like)}"
-                )
-        raise RunNotFoundError(f"no run {run_id!r} in {self.uri}; `ml-experiment ls` lists them")
+                some = ", ".join(run.info.run_id for run in like[:3]) + (", …" if len(like) > 3 else "")
+                raise RunNotFoundError(f"more than one run begins with {run_id!r}: {some}")
+        raise RunNotFoundError(f"no run {run_id!r} in {_without_password(self.uri)}; `ml-experiment ls` lists them")
+
+    def _active_experiments(self) -> Iterator[Experiment]:
+        token = None
+        while True:
+            page = self.client.search_experiments(view_type=ViewType.ACTIVE_ONLY, page_token=token)
+            yield from page
+            if not (token := page.token):
+                return
 
     def _create_experiment(self, name: str) -> str:
         where = None
         if self._artifacts is not None:
-            where = (self._artifacts / quote(name, safe=" ")).as_uri()
+            # Two names may share a folder: each run has one of its own in it.
+            folder = re.sub(r"[^\w .-]", "_", name)[:60].strip(" .") or "experiment"
+            where = (self._artifacts / folder).as_uri()
         try:
             made: str = self.client.create_experiment(name, artifact_location=where)
         except MlflowException:
@@ -260,7 +278,7 @@ class OpenRun:
         self._id = first.run_id or ""
         self._pending: list[Metric] = []
         self._new_params: dict[str, Any] = {}
-        self._steps: dict[str, int] = {}
+        self._last: dict[str, tuple[int, int]] = {}
         self._flushed = time.monotonic()
         self._collapser = Collapser()
         (folder / "record").mkdir(parents=True, exist_ok=True)
@@ -290,19 +308,18 @@ class OpenRun:
             case reports.Metrics():
                 self._add_metrics(event)
             case reports.Params(values):
-                new = {name: value for name, value in values.items() if name not in self.params}
-                self.params |= new
-                self._new_params |= new
-            case reports.Note(text) if text not in self.notes:
-                self.notes.append(text)
+                self._add_params(values)
+            case reports.Note(text):
+                self._note(text)
         if time.monotonic() - self._flushed > FLUSH_SECONDS:
-            self.flush()
+            with suppress(StoreError):  # what can't be written now is tried again, and for the last time by `close`
+                self.flush()
 
     def save(self, name: str, text: str) -> None:
         """Keep a file of the record itself, such as its source."""
         path = self.folder / "record" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        path.write_text(text, encoding="utf-8", errors="backslashreplace")
 
     def tag(self, tags: Mapping[str, str]) -> None:
         """Set tags."""
@@ -311,24 +328,23 @@ class OpenRun:
                 self._store.client.log_batch(self._id, tags=_run_tags(tags))
 
     def flush(self) -> None:
-        """Write what has gathered."""
+        """Write what has gathered.
+
+        Raises:
+            StoreError: It can't be written; it is kept for the next time.
+        """
         self._flushed = time.monotonic()
-        metrics, self._pending = self._pending, []
-        params, self._new_params = self._new_params, {}
-        if self._store is None or not (metrics or params):
+        if self._store is None or not (self._pending or self._new_params):
             return
-        texts = {name: str(value) for name, value in params.items()}
-        long = [name for name, text in texts.items() if len(text) > _PARAM_LENGTH]
-        for name in long:
-            self.save(f"params/{name}.txt", texts[name])
-            self.notes.append(f"parameter {name!r} is cut at {_PARAM_LENGTH} characters; record/params/ has it whole")
-        written = [Param(name, text[:_PARAM_LENGTH]) for name, text in texts.items()]
+        params = list(self._new_params.items())
         with _translated(self._store.uri):
-            client = self._store.client
-            for k in range(0, max(len(metrics), 1), 1000):
-                client.log_batch(self._id, metrics=metrics[k : k + 1000], params=written[:100] if k == 0 else ())
-            for k in range(100, len(written), 100):
-                client.log_batch(self._id, params=written[k : k + 100])
+            _probe(self._store.uri)
+            while self._pending:
+                self._store.client.log_batch(self._id, metrics=self._pending[:1000])
+                del self._pending[:1000]
+            for k in range(0, len(params), 100):
+                self._store.client.log_batch(self._id, params=[self._param(*one) for one in params[k : k + 100]])
+        self._new_params = {}
 
     def close(self, outcome: Outcome, tags: Mapping[str, str] | None = None) -> Record:
         """End the run and return its record. It is closed in the store even if its files can't be written.
@@ -344,7 +360,7 @@ class OpenRun:
         if outcome.failure is not None:
             final["mlexp.error"] = str(outcome.failure)
         if self._store is not None:
-            self._write(outcome, final, ended)
+            final |= self._write(outcome, final, ended)
         shutil.rmtree(self.folder, ignore_errors=True)
         self.record = Record(
             **{name: getattr(self.first, name) for name in _KEPT},
@@ -359,32 +375,63 @@ class OpenRun:
         return self.record
 
     def _append(self, text: str) -> None:
-        with self.log_path.open("a", encoding="utf-8", newline="") as file:
+        with self.log_path.open("a", encoding="utf-8", errors="backslashreplace", newline="") as file:
             file.write(text)
 
-    def _write(self, outcome: Outcome, tags: Mapping[str, str], ended: datetime) -> None:
+    def _write(self, outcome: Outcome, tags: Mapping[str, str], ended: datetime) -> dict[str, str]:
+        """Write the rest, end the run, and return the tags that came of it."""
         assert self._store is not None
         client = self._store.client
-        with _translated(self._store.uri):
-            self.flush()
+        with _translated(self._store.uri, f"; what was recorded stays in {self.folder}"):
+            _probe(self._store.uri)
+            try:
+                self.flush()
+            except StoreError as error:
+                self._note(f"not all parameters and metrics could be recorded: {error}")
             try:
                 for part in (self.artifacts, self.folder / "record"):
                     below = None if part == self.artifacts else "record"
                     client.log_artifacts(self._id, str(part), artifact_path=below)
             except (MlflowException, OSError) as error:
-                self.notes.append(f"artifacts could not be kept: {error}")
-            if self.notes:
-                tags = {**tags, "mlexp.notes": json.dumps(self.notes)}
-            client.log_batch(self._id, tags=_run_tags(tags))
+                self._note(f"artifacts could not be kept: {error}")
+            noted = {"mlexp.notes": _notes_text(self.notes)} if self.notes else {}
+            client.log_batch(self._id, tags=_run_tags({**tags, **noted}))
             client.set_terminated(self._id, _TO_MLFLOW[outcome.status], int(ended.timestamp() * 1000))
+        return noted
+
+    def _add_params(self, values: Mapping[str, Any]) -> None:
+        for name, value in values.items():
+            if name not in self.params:
+                self.params[name] = self._new_params[name] = value
+            elif _is_plain(value) and _is_plain(self.params[name]) and value != self.params[name]:
+                self._note(f"parameter {name!r} was given as {self.params[name]!r}; the code ran with {value!r}")
+
+    def _param(self, name: str, value: Any) -> Param:
+        key, text = _key(name), _text(value)
+        if len(text) > _PARAM_LENGTH:
+            self.save(f"params/{key}.txt", text)
+            self._note(f"parameter {name!r} is cut at {_PARAM_LENGTH} characters; record/params/ has it whole")
+        return Param(key, text[:_PARAM_LENGTH])
 
     def _add_metrics(self, event: reports.Metrics) -> None:
         for name, value in event.values.items():
-            # MLflow's latest value is that of the highest step: a value without a step belongs to the last one.
-            step = self._steps.get(name, 0) if event.step is None else event.step
-            self._steps[name] = max(step, self._steps.get(name, 0))
+            key, moment = _key(name), int(event.time * 1000)
+            if key != name:
+                self._note(f"metric {name!r} is called {key!r} in MLflow, which doesn't take some of its characters")
+            # MLflow's latest value is that of the highest step, then of the latest time: a value without a step
+            # belongs to the last step, and comes after what was reported there.
+            last_step, last_moment = self._last.get(name, (0, 0))
+            step = last_step if event.step is None else event.step
+            if step == last_step:
+                moment = max(moment, last_moment + 1)
+            if step >= last_step:
+                self._last[name] = step, moment
             self.metrics[name] = value
-            self._pending.append(Metric(_metric_name(name), value, int(event.time * 1000), step))
+            self._pending.append(Metric(key, value, moment, step))
+
+    def _note(self, text: str) -> None:
+        if text not in self.notes:
+            self.notes.append(text)
 
 
 _KEPT = ("run_id", "name", "experiment", "kind", "started", "number", "parent_id", "artifact_uri")
@@ -442,16 +489,36 @@ def _snapshot_tags(snapshot: Snapshot) -> dict[str, str]:
 
 
 def _run_tags(tags: Mapping[str, str]) -> Sequence[RunTag]:
-    return [RunTag(key, value[:_TAG_LENGTH]) for key, value in tags.items()]
+    return [RunTag(_key(name), value[:_TAG_LENGTH]) for name, value in tags.items()]
 
 
-def _metric_name(name: str) -> str:
-    """Return a name as MLflow takes it: letters, digits, and ``_ - . : / space``."""
-    return "".join(c if c.isalnum() or c in "_-. :/" else "_" for c in name)[:250]
+def _notes_text(notes: Sequence[str]) -> str:
+    """Return notes as JSON that fits into a tag; the first ones stay."""
+    kept = list(notes)
+    while len(text := json.dumps(kept)) > _TAG_LENGTH:
+        kept = [*kept[:-2], "…"] if len(kept) > 1 else [kept[0][: len(kept[0]) // 2]]
+    return text
+
+
+def _key(name: str) -> str:
+    """Return a name as MLflow takes it: letters, digits, and ``_ - . : / space``, in the form of a relative path."""
+    text = re.sub(r"[^/\w.\- :]", "_", name)[:250]
+    return "/".join(part for part in text.split("/") if part not in ("", ".", "..")) or "_"
+
+
+def _text(value: Any) -> str:
+    try:
+        return str(value)
+    except Exception as error:
+        return f"<{type(value).__name__}, which can't be shown: {type(error).__name__}>"
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or (isinstance(value, str | int | float | bool) and value == value)
 
 
 @contextmanager
-def _translated(uri: str) -> Iterator[None]:
+def _translated(uri: str, hint: str = "") -> Iterator[None]:
     """Turn the store's own errors into ours, in this one place."""
     try:
         yield
@@ -460,24 +527,72 @@ def _translated(uri: str) -> Iterator[None]:
             raise StoreError(
                 f"{uri} was made by another MLflow version; run `mlflow db upgrade {uri}` (back it up first)"
             ) from error
-        raise StoreError(f"{uri}: {error}") from error
-    except OSError as error:
-        raise StoreError(f"{uri}: {error}") from error
+        raise StoreError(f"{_without_password(uri)}: {error}{hint}") from error
+    except ImportError as error:
+        raise StoreError(f"{uri} needs a driver that is not installed: {error}") from error
+    except (OSError, SQLAlchemyError) as error:
+        raise StoreError(f"{_without_password(uri)}: {str(error).splitlines()[0]}{hint}") from error
+    except StoreError as error:
+        raise (StoreError(f"{error}{hint}") if hint else error) from error.__cause__
+
+
+_PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
+
+
+def _absolute(uri: str) -> str:
+    """Return a SQLite file's address with its whole path: tasks run in other folders."""
+    scheme, _, path = uri.partition(":///")
+    if scheme.partition("+")[0] != "sqlite" or not path or path.startswith(("/", ":memory:", "file:")):
+        return uri
+    return f"{scheme}:///{Path.cwd() / path}"
 
 
 def _probe(uri: str) -> None:
-    """Fail at once where MLflow would try for minutes: nobody listens at the address."""
-    address = urlparse(uri)
-    if address.scheme not in ("http", "https") or address.hostname is None:
-        return
-    port = address.port or (443 if address.scheme == "https" else 80)
+    """Fail at once where MLflow would try for minutes: nobody listens, or the file can't be opened.
+
+    Raises:
+        StoreError: It says what to do.
+    """
+    scheme = uri.partition(":")[0].partition("+")[0]
+    if scheme == "sqlite":
+        _probe_file(uri)
+    elif scheme in _PORTS:
+        _probe_server(uri, _PORTS[scheme])
+
+
+def _probe_file(uri: str) -> None:
+    path = make_url(uri).database
+    if not path or path == ":memory:":
+        raise StoreError(
+            f"{uri} is a store in memory, which ends with this process; name a file: sqlite:////path/to.db"
+        )
     try:
-        socket.create_connection((address.hostname, port), timeout=5).close()
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(path)) as database:
+            database.execute("PRAGMA schema_version")
+    except (OSError, sqlite3.Error) as error:
+        raise StoreError(f"{path} can't be opened as a SQLite store: {error}") from error
+
+
+def _probe_server(uri: str, usual_port: int) -> None:
+    address = urlparse(uri)
+    try:
+        host, port = address.hostname, address.port or usual_port
+    except ValueError as error:
+        raise StoreError(f"{uri} is no address: {error}") from None
+    if host is None:
+        return
+    try:
+        socket.create_connection((host, port), timeout=5).close()
     except OSError as error:
         raise StoreError(
-            f"no tracking server answers at {uri} ({error}); start it, or unset MLFLOW_TRACKING_URI "
-            "to use the project's own store"
+            f"no tracking server answers at {_without_password(uri)} ({error}); start it, or unset "
+            "MLFLOW_TRACKING_URI to use the project's own store"
         ) from error
+
+
+def _without_password(uri: str) -> str:
+    return re.sub(r"://([^:/@]*):[^@]*@", r"://\1:***@", uri)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import math
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -24,7 +25,8 @@ from ml_experiment_nb.work.process import Running
 from ml_experiment_nb.work.setups import Warm
 
 START_TIMEOUT = 60.0  # seconds that slots may take to come up
-_ours = False  # whether this process started the Ray that it is connected to
+CLOSE_TIMEOUT = 5.0  # seconds that tasks may take to end
+_ours: str | None = None  # the node of the Ray that this process started
 
 
 class Node:
@@ -32,6 +34,7 @@ class Node:
 
     def __init__(self) -> None:
         self._running: dict[str, Running] = {}
+        self._kills: dict[str, Outcome] = {}
         self._warm: Warm | None = None
         self._lock = threading.Lock()
 
@@ -44,7 +47,9 @@ class Node:
         with self._lock:
             if task.warm and self._warm is None:
                 self._warm = Warm(task)
-        running = self._running[task.key] = Running(task, self._warm if task.warm else None)
+            running = self._running[task.key] = Running(task, self._warm if task.warm else None)
+            if task.key in self._kills:
+                running.kill(self._kills.pop(task.key))
         try:
             yield from running.batches()
         finally:
@@ -56,9 +61,12 @@ class Node:
             running.answer(prune)
 
     def kill(self, key: str, outcome: Outcome) -> None:
-        """Stop a task."""
-        if (running := self._running.get(key)) is not None:
-            running.kill(outcome)
+        """Stop a task; it may have been submitted and not have begun."""
+        with self._lock:
+            if (running := self._running.get(key)) is not None:
+                running.kill(outcome)
+            else:
+                self._kills[key] = outcome
 
 
 class RayExecutor:
@@ -122,11 +130,13 @@ class RayExecutor:
 
         A Ray of our own stays up for the next group of this process; an interrupt ends it too.
         """
-        for key in self._busy:
-            self.kill(key, Outcome(Status.KILLED))
-        if self._busy:
-            ray.wait([stream for _, stream in self._busy.values()], num_returns=len(self._busy), timeout=3)
-        ray.kill(self._node)
+        if ray.is_initialized():
+            for key in self._busy:
+                self.kill(key, Outcome(Status.KILLED))
+            until = time.monotonic() + CLOSE_TIMEOUT
+            while self._busy and time.monotonic() < until:
+                self.poll(timeout=0.2)
+            ray.kill(self._node)
         self._busy = {}
         if interrupted:
             shutdown()
@@ -152,9 +162,13 @@ class RayExecutor:
 def shutdown() -> None:
     """End the Ray that this process started; one that it only connected to is left alone."""
     global _ours
-    if _ours and ray.is_initialized():
+    if _is_ours():
         ray.shutdown()
-    _ours = False
+    _ours = None
+
+
+def _is_ours() -> bool:
+    return ray.is_initialized() and _ours == ray.get_runtime_context().get_node_id()
 
 
 def _connect(plan: Plan) -> None:
@@ -164,7 +178,7 @@ def _connect(plan: Plan) -> None:
     options = dict(config.model_extra or {})
     address = config.address or os.environ.get("RAY_ADDRESS")
     cpus = config.num_cpus or (plan.slots or 1) * plan.spec.resources_per_worker.cpu
-    if ray.is_initialized() and _ours and ray.cluster_resources().get("CPU", 0) < cpus:
+    if _is_ours() and ray.cluster_resources().get("CPU", 0) < cpus:
         shutdown()
     if ray.is_initialized():
         return
@@ -179,7 +193,7 @@ def _connect(plan: Plan) -> None:
         ray.init(address=address or "local", **options)
     except Exception as error:  # Ray raises its own, Python's and bare ones
         raise ExecutorError(f"Ray can't be {'reached at ' + address if address else 'started'}: {error}") from error
-    _ours = not address
+    _ours = None if address else ray.get_runtime_context().get_node_id()
 
 
 def _probe(address: str) -> None:

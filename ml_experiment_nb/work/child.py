@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 from ml_experiment_nb import reports
@@ -19,18 +20,22 @@ def main() -> None:
     if sink is None:
         sys.exit("this module is started by a slot, not by hand")
     threading.Thread(target=_die_with_owner, name="owner", daemon=True).start()
+    process = os.getpid()
     outcome = perform(Request.read(Path(sys.argv[1])), sink)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    sink.send(reports.Done(outcome))
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):  # the task may have closed it, or put anything in its place
+            stream.flush()
+    if os.getpid() == process:  # a process that the task forked may come along here too
+        sink.send(reports.Done(outcome))
 
 
 def _die_with_owner() -> None:
     """End this process and what it started when the slot that owns it is gone, however it went."""
-    with socket.socket(socket.AF_UNIX) as line:
-        line.connect(os.environ[reports.SOCKET])
+    path, mark = os.environ[reports.SOCKET], os.environ[MARK]
+    with suppress(OSError), socket.socket(socket.AF_UNIX) as line:
+        line.connect(path)
         line.recv(1)
-    end_tree(os.getpid(), os.environ[MARK], spare=True)
+    end_tree(os.getpid(), mark, spare=True)
     os._exit(1)
 
 

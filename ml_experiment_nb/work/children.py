@@ -34,6 +34,9 @@ class Child(Protocol):
     def wait(self, timeout: float) -> int | None:
         """Wait until it has ended, or for `timeout` seconds, and return as `poll` does."""
 
+    def terminate(self) -> None:
+        """Ask it to end."""
+
     def end(self) -> None:
         """End it with all that it started, and wait for that."""
 
@@ -53,7 +56,7 @@ class Fresh:
     def __init__(self, request: str, *, env: Mapping[str, str], cwd: str) -> None:
         self._mark = env[MARK]
         self._process = subprocess.Popen(
-            [sys.executable, "-u", "-m", "ml_experiment_nb.work.child", request],
+            [sys.executable, "-u", "-P", "-m", "ml_experiment_nb.work.child", request],
             cwd=cwd,
             env=dict(env),
             stdin=subprocess.DEVNULL,
@@ -79,9 +82,13 @@ class Fresh:
                 self._process.wait(timeout)
         return self._process.poll()
 
+    def terminate(self) -> None:
+        """Ask it to end."""
+        self._process.terminate()
+
     def end(self) -> None:
         """End it with all that it started: what descends from it, and what carries the task's mark."""
-        end_tree(self.pid if self._process.poll() is None else None, self._mark)
+        end_tree(self.pid, self._mark, spare=self._process.poll() is not None)
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(5)
 

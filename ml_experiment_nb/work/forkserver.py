@@ -93,6 +93,12 @@ class Fork:
             select.select([self.life], [], [], timeout)
         return self.poll()
 
+    def terminate(self) -> None:
+        """Ask it to end."""
+        with suppress(ProcessLookupError):
+            if self.poll() is None:
+                os.kill(self.pid, signal.SIGTERM)
+
     def end(self) -> None:
         """End it; the server ends what it has started before it says that it is gone."""
         with suppress(ProcessLookupError):
@@ -128,7 +134,7 @@ class ForkServer:
         self.unsafe: str | None = None
         with theirs:
             self._process = subprocess.Popen(
-                [python, "-u", "-m", "ml_experiment_nb.work.forkserver", str(theirs.fileno()), str(write)],
+                [python, "-u", "-P", "-m", "ml_experiment_nb.work.forkserver", str(theirs.fileno()), str(write)],
                 pass_fds=[theirs.fileno(), write],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -411,7 +417,6 @@ def main() -> None:
     ready = int(sys.argv[2])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _adopt_orphans()
-    sys.path.remove(os.getcwd())  # which -m has put there
     data = json.loads(control.recv(LARGEST))
     setup = Setup(**data | {"path": tuple(data["path"]), "modules": tuple(data["modules"])})
     unsafe = _prepare(setup)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import builtins
+import functools
 import importlib.util
 import json
 import os
@@ -12,6 +12,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import singledispatch
 from pathlib import Path
@@ -19,7 +20,7 @@ from types import ModuleType, TracebackType
 from typing import Any
 
 from ml_experiment_nb import reports
-from ml_experiment_nb.errors import CellFailedError, SpecError, TaskDiedError
+from ml_experiment_nb.errors import CellFailedError, ExperimentError, SpecError, TaskDiedError
 from ml_experiment_nb.plans import Step
 from ml_experiment_nb.records import Failure, Outcome, Status
 from ml_experiment_nb.specs import Cell, Command, Function, Notebook, Script
@@ -28,7 +29,8 @@ from ml_experiment_nb.work.payload import read_payload
 held: dict[str, dict[str, Any]] = {}
 """Payloads that this process's fork server had read before it forked, by path."""
 
-PACKAGE = str(Path(__file__).parents[1]) + os.sep
+OURS = (str(Path(__file__).parents[1]) + os.sep, functools.__file__, "<frozen")
+_WRITES_NOTHING = {"HistoryManager": {"enabled": False}}
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,6 @@ class Request:
 
 def perform(request: Request, sink: reports.Sink) -> Outcome:
     """Do what is asked, in this process, and say what came of it. Never raises."""
-    sys.modules["__main__"] = main = ModuleType("__main__")
-    main.__dict__["__builtins__"] = builtins
     sys.path[:0] = [os.getcwd()] if os.getcwd() not in sys.path else []
     try:
         _perform(request.step.target, request, sink)
@@ -60,6 +60,8 @@ def perform(request: Request, sink: reports.Sink) -> Outcome:
     except SystemExit as error:
         if error.code in (None, 0):
             return Outcome(Status.FINISHED)
+        if not isinstance(error.code, int):
+            _print_error(str(error.code))
         return Outcome(Status.FAILED, Failure("SystemExit", str(error.code)))
     except BaseException as error:
         return failed(error)
@@ -71,7 +73,7 @@ def failed(error: BaseException) -> Outcome:
     if type(error).__name__ == "TrialPruned" and type(error).__module__.startswith("optuna"):
         return Outcome(Status.PRUNED)
     failure = failure_of(error)
-    print(failure.traceback, file=sys.stderr)
+    _print_error(failure.traceback)
     return Outcome(Status.FAILED, failure)
 
 
@@ -79,16 +81,31 @@ def failure_of(error: BaseException) -> Failure:
     """Return an exception as data, its traceback beginning at the first frame that is not ours."""
     if isinstance(error, CellFailedError):
         return Failure(error.name, error.message, error.traceback)
-    text = "".join(traceback.format_exception(error.with_traceback(user_frames(error.__traceback__))))
-    return Failure(type(error).__name__, str(error), text)
+    first = user_frames(error.__traceback__)
+    if isinstance(error, ExperimentError) and first is not None and _is_ours(first):
+        first = None  # raised by this package on purpose: its frames say nothing
+    text = "".join(traceback.format_exception(type(error), error, first))
+    try:
+        return Failure(type(error).__name__, str(error), text)
+    except Exception as other:  # the user's own class, and its own mistake
+        return Failure(type(error).__name__, f"(its message can't be had: {other!r})", text)
 
 
 def user_frames(trace: TracebackType | None) -> TracebackType | None:
     """Return a traceback without this package's frames at its beginning."""
     first = trace
-    while trace is not None and trace.tb_frame.f_code.co_filename.startswith((PACKAGE, "<frozen")):
+    while trace is not None and _is_ours(trace):
         trace = trace.tb_next
     return trace or first
+
+
+def _is_ours(trace: TracebackType) -> bool:
+    return trace.tb_frame.f_code.co_filename.startswith(OURS)
+
+
+def _print_error(text: str) -> None:
+    with suppress(Exception):  # the task may have closed it, or put anything in its place
+        print(text, file=sys.stderr)
 
 
 @singledispatch
@@ -104,8 +121,8 @@ def _script(target: Script, request: Request, sink: reports.Sink) -> None:
     _answer_to_the_papers_name()
     sys.argv = [str(path), *command_line(params)]
     sys.path[0:0] = [str(path.parent)]
-    main = sys.modules["__main__"]
-    main.__file__ = str(path)
+    main = _fresh_main()
+    main.__dict__.update(__file__=str(path), __builtins__=__builtins__)
     exec(compile(path.read_bytes(), str(path), "exec"), main.__dict__)
 
 
@@ -134,10 +151,11 @@ def _function(target: Function, request: Request, sink: reports.Sink) -> None:
 @_perform.register
 def _cell(target: Cell, request: Request, sink: reports.Sink) -> None:
     from IPython.core.interactiveshell import InteractiveShell
+    from traitlets.config import Config
 
     from ml_experiment_nb.work.shell import run_source
 
-    shell = InteractiveShell.instance(user_module=sys.modules["__main__"])
+    shell = InteractiveShell.instance(config=Config(_WRITES_NOTHING), user_module=_fresh_main())
     shell.user_ns.update(_values(request))
     with reports.local_sink(sink):
         reports.send_result(run_source(shell, target.source), sink)
@@ -156,6 +174,12 @@ def _values(request: Request) -> dict[str, Any]:
     return held[request.payload] if request.payload in held else read_payload(Path(request.payload))
 
 
+def _fresh_main() -> ModuleType:
+    """Give the user's code a ``__main__`` of its own, without the names of this process's."""
+    main = sys.modules["__main__"] = ModuleType("__main__")
+    return main
+
+
 def command_line(params: Mapping[str, Any]) -> list[str]:
     """Return parameters as a script's arguments: ``--C 0.5 --layers '[1, 2]'``."""
     return [word for name, value in params.items() for word in (f"--{name}", _word(value))]
@@ -168,6 +192,4 @@ def _word(value: Any) -> str:
 def _answer_to_the_papers_name() -> None:
     """Let ``from ml_experiment import job`` mean this package, unless something of that name is installed."""
     if importlib.util.find_spec("ml_experiment") is None:
-        import ml_experiment_nb
-
-        sys.modules["ml_experiment"] = ml_experiment_nb
+        sys.modules["ml_experiment"] = sys.modules["ml_experiment_nb"]

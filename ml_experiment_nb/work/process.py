@@ -29,6 +29,8 @@ from ml_experiment_nb.work.setups import Warm
 from ml_experiment_nb.work.tree import MARK
 
 GATHER = 0.05  # seconds that events are gathered for, so that a talkative task costs its reader little
+PATIENCE = 0.25  # seconds to wait for something before looking after the limits
+MUCH = 1 << 20  # bytes of output that are handed on without gathering any longer
 GRACE = 2.0  # seconds that a stopped task has to write what it has
 
 
@@ -79,8 +81,7 @@ class Running:
         self._stopped = self._stopped or outcome
         child = self._child
         if child is not None:
-            with suppress(ProcessLookupError):
-                os.kill(child.pid, signal.SIGTERM)
+            child.terminate()
 
     def _perform(self, step: Step) -> Generator[list[reports.Event], None, Outcome]:
         self._child = child = self._start(step)
@@ -92,22 +93,25 @@ class Running:
         output = _Output(child.output)
         told: Outcome | None = None
         killed_at: float | None = None
+        ended: int | None = None
         while True:
-            ended = self._wait(child, output)
-            if ended is not None:
-                child.end()  # nothing can be written any more: what follows is all there is
-            events = self._inbox.read()
-            text = output.read(final=ended is not None)
+            text, events = self._gather(child, output)
+            if ended is None and (ended := child.poll()) is not None:
+                child.end()  # nothing is written any more: what can be read now is all there is
+                give_up_at = time.monotonic() + GRACE
+            last = ended is not None and (not self._wait(output, 0) or time.monotonic() > give_up_at)
+            text += output.rest() if last else ""
             told = next((e.outcome for e in events if isinstance(e, reports.Done)), told)
             batch: list[reports.Event] = [reports.Log(text)] if text else []
             batch += [e for e in events if not isinstance(e, reports.Done)]
             if batch:
                 yield batch
-            if ended is not None:
+            if last and ended is not None:
                 self._child = None
                 child.close()
                 return told or _died(ended)
-            killed_at = self._check_limits(child, killed_at)
+            if ended is None:
+                killed_at = self._check_limits(child, killed_at)
 
     def _start(self, step: Step) -> Child:
         folder = Path(self.task.folder)
@@ -149,15 +153,29 @@ class Running:
             "PYTHONPATH": os.pathsep.join(self.task.path + tuple(filter(None, [os.environ.get("PYTHONPATH")]))),
         }
 
-    def _wait(self, child: Child, output: _Output) -> int | None:
-        """Wait until there is something to read, and a little longer for more. Return how the child ended, if so."""
+    def _gather(self, child: Child, output: _Output) -> tuple[str, list[reports.Event]]:
+        """Wait until something has come, and a little longer for more; return what was printed and what was sent."""
+        text, events = "", self._inbox.read()
+        until = time.monotonic() + PATIENCE
+        while child.poll() is None and self._wait(output, until - time.monotonic(), child.life):
+            until = min(until, time.monotonic() + GATHER) if not (text or events) else until
+            text += output.read()
+            events += self._inbox.read()
+            if len(text) > MUCH or any(isinstance(e, reports.Metrics) and e.ask for e in events):
+                return text, events
+            if not output.waitable():  # most likely it is just ending
+                child.wait(GATHER)
+                break
+        return text + output.read(), events + self._inbox.read()
+
+    def _wait(self, output: _Output, timeout: float, life: int | None = None) -> bool:
+        """Return whether there is something to read, or the child has ended, after a while at most."""
         with selectors.DefaultSelector() as selector:
             for one in self._inbox.sockets():
                 selector.register(one, selectors.EVENT_READ)
-            for descriptor in (*output.waitable(), *([] if child.life is None else [child.life])):
+            for descriptor in (*output.waitable(), *([] if life is None else [life])):
                 selector.register(descriptor, selectors.EVENT_READ)
-            selector.select(timeout=0.25)
-        return child.wait(GATHER) if not self.task.pruning else child.poll()
+            return timeout >= 0 and bool(selector.select(timeout))
 
     def _check_limits(self, child: Child, killed_at: float | None) -> float | None:
         now = time.monotonic()
@@ -184,15 +202,18 @@ class _Output:
         """Return what to wait on: nothing, once the child has closed its end."""
         return [self._descriptor] if self._open else []
 
-    def read(self, final: bool) -> str:
-        """Return what has come; `final`: nothing will come after it."""
-        pieces = []
+    def read(self) -> str:
+        """Return what has come; of a child that never pauses, a part of it."""
+        pieces: list[bytes] = []
         with suppress(BlockingIOError):
-            while self._open:
-                piece = os.read(self._descriptor, 1 << 16)
-                self._open = bool(piece)
-                pieces.append(piece)
-        return self._decode(b"".join(pieces), final=final)
+            while self._open and sum(map(len, pieces)) < MUCH:
+                pieces.append(os.read(self._descriptor, 1 << 16))
+                self._open = bool(pieces[-1])
+        return self._decode(b"".join(pieces))
+
+    def rest(self) -> str:
+        """Return what half a character at the very end is shown as."""
+        return self._decode(b"", final=True)
 
 
 def _died(code: int) -> Outcome:

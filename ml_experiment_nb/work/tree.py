@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from contextlib import suppress
 
 import psutil
@@ -10,16 +11,16 @@ import psutil
 MARK = "ML_EXPERIMENT_TASK"
 
 
-def end_tree(pid: int | None, mark: str, spare: bool = False) -> None:
-    """Kill a task's processes: `pid`, what descends from it, and what carries its mark in the environment.
+def end_tree(pid: int, mark: str, spare: bool = False) -> None:
+    """Kill a task's processes: `pid`, its descendants, its session, and what carries its mark in the environment.
 
     A process that has left the tree (a daemon, or a kernel in a session of its own whose parent died) is still
-    found by its mark.
+    found by its mark, one that was started with an empty environment by its session.
 
     Args:
-        pid: The task's first process; None when it has ended.
+        pid: The task's first process, the leader of its session.
         mark: The value of ``ML_EXPERIMENT_TASK`` in the task's environment.
-        spare: Leave `pid` itself alive.
+        spare: Leave `pid` itself alone: it goes on, or has ended, and its number may be another's.
     """
     for _ in range(5):  # a process may start another while we look
         found = _members(pid, mark)
@@ -28,28 +29,26 @@ def end_tree(pid: int | None, mark: str, spare: bool = False) -> None:
         if not found:
             return
         for process in found:
-            with suppress(psutil.NoSuchProcess):
+            with suppress(psutil.Error):  # gone, or run as another user
                 process.kill()
-        psutil.wait_procs([one for one in found if one.pid != pid], timeout=0.5)
+        until = time.monotonic() + 0.5
+        while any(map(_alive, found)) and time.monotonic() < until:
+            time.sleep(0.002)
 
 
-def marked(mark: str) -> list[psutil.Process]:
-    """Return the processes of this user that carry a task's mark in their environment."""
-    found = []
-    for one in psutil.process_iter():
-        with suppress(psutil.Error, OSError):
-            if one.environ().get(MARK) == mark and one.pid != os.getpid():
-                found.append(one)
-    return found
-
-
-def _members(pid: int | None, mark: str) -> list[psutil.Process]:
-    found = {one.pid: one for one in marked(mark)}
-    if pid is not None:
-        with suppress(psutil.NoSuchProcess):
-            first = psutil.Process(pid)
-            found |= {one.pid: one for one in (first, *first.children(recursive=True))}
+def _members(pid: int, mark: str) -> list[psutil.Process]:
+    found = {one.pid: one for one in psutil.process_iter() if _belongs(one, pid, mark)}
+    with suppress(psutil.NoSuchProcess):
+        first = psutil.Process(pid)
+        found |= {one.pid: one for one in (first, *first.children(recursive=True))}
     return [one for one in found.values() if _alive(one)]
+
+
+def _belongs(process: psutil.Process, session: int, mark: str) -> bool:
+    try:
+        return os.getsid(process.pid) == session or process.environ().get(MARK) == mark
+    except (psutil.Error, OSError):  # it has just ended, or is another user's
+        return False
 
 
 def _alive(process: psutil.Process) -> bool:

@@ -1,0 +1,59 @@
+# `make demo` shows what it does; `make test` checks that it does. Each sets up what it needs in .venv.
+
+PYTHON ?= python3
+VENV := $(CURDIR)/.venv
+export PATH := $(VENV)/bin:$(PATH)
+unexport PYTHONDONTWRITEBYTECODE PYTHONHOME PYTHONPATH VIRTUAL_ENV
+unexport MLFLOW_TRACKING_URI MLFLOW_EXPERIMENT_NAME ML_EXPERIMENT_ROOT
+
+.NOTPARALLEL:
+.PHONY: help demo test lint test-quick test-real bench clean
+
+help:  ## Say what can be made.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/for-demo  ## Install the project, search the paper's example, run a notebook headless.
+	ml-experiment run examples/paper/svm_group.yaml
+	@mkdir -p build
+	ml-experiment run -q examples/notebooks/01_first_experiment.ipynb build/01_first_experiment.ipynb -p C 5
+	@echo
+	@echo "The runs:      .venv/bin/ml-experiment ls"
+	@echo "Their page:    .venv/bin/ml-experiment ui"
+	@echo "The notebook:  build/01_first_experiment.ipynb, executed with C = 5"
+
+test: lint test-quick test-real  ## Install what the tests need, check the code, and run every test.
+
+lint: $(VENV)/for-tests  ## Check the code's form, types and imports.
+	ruff check .
+	ruff format --check .
+	mypy
+	lint-imports --no-logo
+
+test-quick: $(VENV)/for-tests  ## Run the tests that need neither kernels nor Ray.
+	pytest -q -n 2 -m "not ray and not kernel and not slow"
+
+test-real: $(VENV)/for-tests  ## Run the tests with real kernels, Ray and notebooks, one after the other.
+	pytest -q -m "ray or kernel or slow"
+
+bench: $(VENV)/for-tests  ## Measure how long the extension and the command take to start.
+	python benchmarks/start_time.py
+
+clean:  ## Remove the environment and all that was built; recorded runs stay.
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp is newer than pyproject.toml when what it stands for is installed.
+
+$(VENV)/bin/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	python -m pip install --quiet uv
+
+$(VENV)/for-demo: $(VENV)/bin/uv pyproject.toml
+	uv pip install --quiet --compile-bytecode --python $(VENV) --editable '.[examples]'
+	@touch $@
+
+$(VENV)/for-tests: $(VENV)/bin/uv pyproject.toml
+	uv pip install --quiet --compile-bytecode --python $(VENV) --editable '.[test,lab]'
+	@touch $@ $(VENV)/for-demo

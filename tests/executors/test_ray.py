@@ -1,0 +1,158 @@
+import os
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+import ray
+from contract import FINISHED, ExecutorContract, Listener, square, wait_for_good
+
+from ml_experiment_nb.errors import ExecutorError
+from ml_experiment_nb.executors import ray as on_ray
+from ml_experiment_nb.executors.ray import RayExecutor
+from ml_experiment_nb.plans import make_plan
+from ml_experiment_nb.records import Status
+from ml_experiment_nb.specs import spec_from_mapping
+
+pytestmark = pytest.mark.ray
+
+
+def plan(script, **keys):
+    """Return the plan of a group on Ray."""
+    asked = {"run": script("").path, "param_space": {"x": "range(0, 9)"}, "allow_unknown_params": True, **keys}
+    return make_plan(spec_from_mapping(asked))
+
+
+@pytest.fixture(scope="module")
+def local_ray():
+    """A Ray that our own code starts, once for this module."""
+    before = os.environ.pop("RAY_ADDRESS", None)
+    ray.shutdown()
+    yield
+    on_ray.shutdown()
+    assert not ray.is_initialized()
+    if before is not None:
+        os.environ["RAY_ADDRESS"] = before
+
+
+@pytest.fixture(scope="module")
+def shared():
+    """The executor of the test before: starting two slots takes seconds."""
+    return []
+
+
+@pytest.fixture
+def executor(local_ray, shared, project, script):
+    if not shared or len(shared[0]._free) != 2 or not ray.is_initialized():
+        shared[:] = [RayExecutor(plan(script, slots=2, ray_config={"num_cpus": 2}))]
+    yield shared[0]
+    if shared[0]._busy:
+        shared.pop().close()
+
+
+class TestRay(ExecutorContract):
+    @pytest.fixture
+    def executor(self, executor):
+        return executor
+
+    def test_a_slot_that_is_lost_fails_its_task_and_is_replaced(self, listener, executor, task, has_ended):
+        executor.submit(task(wait_for_good, "0"))
+        pids = listener.pids("0")
+        slot, _ = executor._busy["0"]
+        ray.kill(slot)
+        listener.until(lambda: listener.ended("0"))
+        outcome = listener.outcome("0")
+        assert (outcome.status, outcome.failure.type) == (Status.FAILED, "TaskDiedError")
+        assert [has_ended(pid) for pid in pids] == [True, True]
+        for key in ("1", "2"):
+            executor.submit(task(square, key))
+        listener.until(lambda: listener.ended("1", "2"))
+        assert listener.outcome("1") == listener.outcome("2") == FINISHED
+
+    def test_resources_that_can_not_be_met(self, executor, script):
+        with pytest.raises(ExecutorError, match=r"cpu 1000.*Ray has CPU 2"):
+            RayExecutor(plan(script, slots=1, ray_config={"num_cpus": 2}, resources_per_worker={"cpu": 1000}))
+        with pytest.raises(ExecutorError, match="gpu 1 "):
+            RayExecutor(plan(script, slots=1, ray_config={"num_cpus": 2}, resources_per_worker={"gpu": 1}))
+
+    def test_as_many_slots_as_there_is_room_for(self, executor, script):
+        executor.close()
+        other = RayExecutor(plan(script, slots=8, ray_config={"num_cpus": 2}, resources_per_worker={"cpu": 1}))
+        assert other.slots == 2
+        other.close()
+
+    def test_the_ray_that_it_started_stays_for_the_next_group_and_ends_with_an_interrupt(self, executor):
+        executor.close()
+        assert ray.is_initialized()
+        executor.close(interrupted=True)
+        assert not ray.is_initialized()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:{port}", "ray://127.0.0.1:{port}"])
+def test_an_address_where_nobody_answers_fails_soon(local_ray, project, script, address):
+    ray.shutdown()
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    began = time.monotonic()
+    with pytest.raises(ExecutorError, match=r"no Ray answers.*ray start --head"):
+        RayExecutor(plan(script, slots=1, ray_config={"address": address.format(port=port)}))
+    assert time.monotonic() - began < 10
+
+
+def test_an_option_that_ray_does_not_know(local_ray, project, script):
+    ray.shutdown()
+    with pytest.raises(ExecutorError, match="num_cpu"):
+        RayExecutor(plan(script, slots=1, ray_config={"num_cpu": 2}))
+
+
+def test_a_ray_that_was_there_is_never_ended(local_ray, project, script, make_task):
+    ray.shutdown()
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    try:
+        found = RayExecutor(plan(script, slots=1, ray_config={"num_cpus": 2}))
+        listener = Listener(found)
+        found.submit(make_task(script("print('here')")))
+        listener.until(lambda: listener.ended("0"))
+        assert listener.outcome("0") == FINISHED
+        found.close(interrupted=True)
+        assert ray.is_initialized()
+        assert ray.get(ray.remote(lambda: 7).remote()) == 7
+    finally:
+        ray.shutdown()
+
+
+def test_the_tasks_see_the_environment_of_their_own_plan(executor, make_task, script):
+    listener = Listener(executor)
+    executor.submit(make_task(script("import os; print(os.environ['OF_THE_PLAN'])"), env={"OF_THE_PLAN": "yes"}))
+    listener.until(lambda: listener.ended("0"))
+    assert listener.printed("0") == "yes\n"
+
+
+def test_tasks_end_when_their_driver_is_killed(project, script, has_ended):
+    """A driver killed with -9 takes its own Ray and its tasks along."""
+    source = f"""
+import sys
+sys.path.insert(0, {os.path.dirname(__file__)!r})
+from contract import Listener, wait_for_good
+from ml_experiment_nb.executors.ray import RayExecutor
+from ml_experiment_nb.plans import Step, Task, make_plan
+from ml_experiment_nb.specs import Function, spec_from_mapping
+from ml_experiment_nb.work.payload import write_payload
+from pathlib import Path
+asked = {{"run": {{"command": "true"}}, "param_space": {{"x": "range(0, 9)"}}, "slots": 1}}
+executor = RayExecutor(make_plan(spec_from_mapping(asked)))
+payload = str(write_payload({{"function": wait_for_good}}, Path(".")).absolute())
+step = Step(Function(function=print), {{}})
+executor.submit(Task("0", "t", (step,), {{}}, ".", payload=payload, folder=str(Path("folder").absolute())))
+print(*Listener(executor).pids("0"), flush=True)
+sys.stdin.read()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", source], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as one:
+        pids = [int(word) for word in one.stdout.readline().split()]
+        assert len(pids) == 2
+        one.kill()
+    assert [has_ended(pid, timeout=30) for pid in pids] == [True, True]

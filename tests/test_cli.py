@@ -1,0 +1,338 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import psutil
+import pytest
+
+from ml_experiment_nb import cli
+from ml_experiment_nb.records import Record, Status
+
+TRAIN = """\
+import os, signal, threading
+from ml_experiment_nb import artifact, job, report
+
+@job
+def main(C, kernel="rbf", fail="no"):
+    print("training with", C)
+    if fail == "raise":
+        raise ValueError("that failed")
+    if fail == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if fail == "wait":
+        if os.path.exists("started"):
+            open("started", "w").close()
+        threading.Event().wait()
+    report(step=0, loss=1.0)
+    artifact("notes", "text")
+    return {"accuracy": C / 2}
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+@pytest.fixture
+def folder(project):
+    """A project with something to run in it."""
+    (project / "train.py").write_text(TRAIN)
+    (project / "plain.py").write_text("print('plain')\n")
+    cells = [nbformat.v4.new_code_cell(text) for text in ("C = 1", "print('C is', C)\nif C > 5:\n    1 / 0\n{'a': C}")]
+    cells[0].metadata["tags"] = ["parameters"]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), project / "book.ipynb")
+    write(project, "svm.yaml", name="SVM", run=["train.py"], params={"C": 0.5, "kernel": "rbf"})
+    write(
+        project, "group.json", kind="group", name="search", run="train.py", num_trials=2, executor="inline", slots=2,
+        param_space={"C": "uniform(0, 1)"}, metric={"name": "accuracy", "direction": "maximize"}, seed=1,
+    )  # fmt: skip
+    return project
+
+
+def write(folder, file, /, **keys):
+    lines = [f"{key}: {json.dumps(value)}" for key, value in keys.items()]
+    (folder / file).write_text(json.dumps(keys) if file.endswith(".json") else "\n".join(lines) + "\n")
+
+
+@pytest.fixture
+def command(project, monkeypatch, capsys):
+    """Run the command in this process; return its exit code and what it wrote."""
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["ml-experiment", *words])
+        before = signal.getsignal(signal.SIGTERM)
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as left:
+            code = left.code or 0
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture
+def store(stored):
+    from ml_experiment_nb.tracking import Store
+
+    return Store(stored)
+
+
+# --- run ---
+
+
+@pytest.mark.parametrize("words", [["-p", "C=0.25"], ["-p", "C", "0.25"], ["--param", "C=0.25"], ["-pC=0.25"]])
+def test_parameters_are_given_in_both_ways(folder, command, words):
+    code, out, _ = command("run", "svm.yaml", "--plan", *words)
+    assert code == 0
+    assert "params     C=0.25, kernel='rbf'" in out
+
+
+def test_several_parameters(folder, command):
+    words = ["-p", "C", "-1e-5", "-p", "kernel=linear", "-p", "fail", "a=b"]
+    assert "params     C=-1e-05, kernel='linear', fail='a=b'" in command("run", "svm.yaml", "--plan", *words)[1]
+
+
+@pytest.mark.parametrize(
+    "words", [["svm.yaml"], ["group.json"], ["train.py", "-p", "C=1"], ["book.ipynb"], ["book.ipynb", "out.ipynb"]]
+)
+def test_plan_touches_nothing(folder, command, words):
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    code, out, err = command("run", "--plan", *words)
+    assert (code, err) == (0, "")
+    assert out.startswith("Plan '")
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def test_an_experiment(folder, command, store):
+    code, out, err = command("run", "svm.yaml", "-p", "C=0.25")
+    assert code == 0
+    [record] = store.records()
+    assert out.splitlines() == [
+        "training with 0.25",
+        out.splitlines()[1],
+        "  params   C=0.25, kernel=rbf, fail=no",
+        "  metrics  loss=1, accuracy=0.125",
+        f"  look     ml-experiment show {record.run_id[:8]}, or ml-experiment ui",
+    ]
+    assert out.splitlines()[1].startswith("SVM  finished  ")
+    assert err == ""
+    assert (record.name, record.experiment, record.kind) == ("SVM", "SVM", "experiment")
+    assert record.params == {"C": "0.25", "kernel": "rbf", "fail": "no"}
+    assert record.metrics == {"loss": 1.0, "accuracy": 0.125}
+    assert {"notes.txt", "record/source/train.py", "record/spec.yaml"} <= set(store.artifacts(record))
+
+
+def test_a_group_as_json_and_what_shows_it(folder, command, store):
+    code, out, err = command("run", "group.json", "--json", "-q")
+    assert (code, err) == (0, "")
+    records = [Record.from_json(line) for line in out.splitlines()]
+    assert [Record.from_json(record.to_json()) for record in records] == records
+    *trials, parent = records
+    assert (parent.kind, parent.status, len(trials)) == ("group", Status.FINISHED, 2)
+    assert {trial.parent_id for trial in trials} == {parent.run_id}
+
+    code, out, _ = command("ls", "-g", parent.run_id[:10])
+    assert code == 0
+    lines = out.splitlines()
+    assert lines[0].split()[:5] == ["run_id", "name", "trial", "status", "seconds"]
+    assert sorted(line.split()[0] for line in lines[1:]) == sorted(trial.run_id[:8] for trial in trials)
+
+    code, out, _ = command("ls", "--json", "-n", "1")
+    assert [Record.from_json(line).run_id for line in out.splitlines()]
+    assert len(out.splitlines()) == 1
+    assert len(command("ls", "--json", "-e", "search")[1].splitlines()) == 3
+    assert command("ls", "-s", "failed") == (0, "", "no such runs\n")
+
+    code, out, _ = command("show", parent.run_id[:10])
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()[:4]] == ["run", "name", "experiment", "kind"]
+    for trial in trials:
+        assert trial.run_id[:8] in out
+    assert "record/plan.txt" in out
+    assert Record.from_json(command("show", "--json", parent.run_id)[1]).run_id == parent.run_id
+
+    assert command("logs", trials[0].run_id[:12])[:2] == (0, f"training with {trials[0].params['C']}\n")
+
+
+def test_a_group_prints_a_table_and_the_best(folder, command, store):
+    code, out, err = command("run", "group.json", "--trials", "1", "--name", "other [name]")
+    assert (code, err) == (0, "")  # no bar: nobody looks
+    assert "other [name] #0" in out
+    [best] = [line for line in out.splitlines() if line.startswith("  best")]
+    assert best.startswith("  best     other [name] #0: C=")
+    assert len(store.records()) == 2
+
+
+def test_a_notebook(folder, command, store):
+    code, out, _ = command("run", "book.ipynb", "out.ipynb", "-p", "C", "2")
+    assert code == 0, out
+    assert "C is 2" in out
+    [record] = store.records()
+    assert (record.name, record.metrics, record.params) == ("book", {"a": 2.0}, {"C": "2"})
+    executed = nbformat.read("out.ipynb", as_version=4)
+    assert executed.cells[-1].outputs[0].text == "C is 2\n"
+    assert "out.ipynb" in store.artifacts(record)
+
+
+def test_a_job_leaves_no_store(folder, command):
+    code, out, _ = command("run", "train.py", "--kind", "job", "-p", "C=1")
+    assert code == 0
+    assert "(not tracked)" in out
+    assert "metrics  loss=1, accuracy=0.5" in out
+    assert not (folder / ".ml-experiment" / "mlflow.db").exists()
+
+
+def test_json_keeps_standard_output_clean(folder, command, store):
+    code, out, err = command("run", "plain.py", "--json")
+    assert code == 0
+    [line] = out.splitlines()
+    assert Record.from_json(line).name == "plain"
+    assert err == "plain\n"
+
+
+# --- exit codes ---
+
+
+@pytest.mark.parametrize(
+    ("fail", "code", "failure"),
+    [("raise", 1, "ValueError: that failed"), ("die", 4, "TaskDiedError"), ("wait", 5, "TaskTimeoutError")],
+)
+def test_exit_codes_of_runs_that_fail(folder, command, store, fail, code, failure):
+    params = {"C": 1, "fail": fail}
+    write(folder, "f.yaml", name="f", run="train.py", params=params, **({"timeout": 3.0} if fail == "wait" else {}))
+    left, out, _ = command("run", "f.yaml")
+    assert left == code
+    assert failure in out
+    [record] = store.records()
+    assert record.status is Status.FAILED
+    assert failure in str(record.failure)
+
+
+def test_a_group_of_which_no_trial_finishes(folder, command, store):
+    code, out, err = command("run", "group.json", "-p", "fail=raise", "--trials", "1")
+    assert code == 1
+    assert "no trial finished; the first: ValueError: that failed" in out
+    assert "search #0: ValueError: that failed" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["run", "missing.yaml"], "error: missing.yaml: there is no such file"),
+        (["run", "svn.yaml"], "did you mean 'svm.yaml'"),
+        (["run", "missing.py"], "error: missing.py: there is no such file"),
+        (["run", "data.csv"], "error: data.csv: is neither a spec (.yaml, .json), a script (.py) nor a notebook"),
+        (["run", "wrong.yaml"], "error: wrong.yaml:3: parms: is no key; did you mean 'params'?"),
+        (["run", "svm.yaml", "-p", "kernal=rbf"], "error: kernal: train has no such parameter; did you mean 'kernel'?"),
+        (["run", "train.py"], "error: C: train: main() needs it; give it in params, or with -p C=…"),
+        (["run", "svm.yaml", "-p", "C"], "'C' is not NAME=VALUE, such as C=0.5"),
+        (["run", "svm.yaml", "-p"], "requires an argument"),
+        (["run", "svm.yaml", "--trials", "3"], "error: --trials is for a group, and this is kind: experiment"),
+        (["run", "svm.yaml", "--storage", "x"], "error: --storage is for a group"),
+        (["run", "group.json", "--kind", "job"], "a group stays a group"),
+        (["run", "group.json", "--trials", "0"], "0 is not in the range"),
+        (["run", "group.json", "-p", "C=1"], "nothing left to search"),
+        (["run", "svm.yaml", "out.ipynb"], "OUTPUT is for a single notebook"),
+        (["run", "book.ipynb", "nowhere/out.ipynb"], "error: nowhere/out.ipynb: its folder does not exist"),
+        (["run", "svm.yaml", "--cwd", "nowhere"], "'nowhere' does not exist"),
+        (["run", "book.ipynb", "-p", "D=1"], "D"),
+        (["rum", "svm.yaml"], "No such command 'rum'"),
+        (["run"], "Missing argument 'TARGET'"),
+        (["run", "svm.yaml", "--colour"], "No such option"),
+    ],
+)
+def test_what_is_asked_wrongly(folder, command, words, says):
+    write(folder, "wrong.yaml", name="w", run="train.py", parms={"C": 1})
+    code, out, err = command(*words)
+    assert (code, out) == (2, "")
+    assert says in " ".join(err.split())
+    assert "Traceback" not in err
+    assert not (folder / ".ml-experiment").exists()
+
+
+def test_a_store_that_can_not_be_had(folder, command, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////dev/null/x.db")
+    for words in (["run", "svm.yaml"], ["ls"], ["show", "abcd"]):
+        code, out, err = command(*words)
+        assert (code, out) == (3, "")
+        assert err.startswith("error: /dev/null/x.db can't be opened as a SQLite store")
+        assert len(err.splitlines()) == 1
+
+
+def test_unknown_runs(command, store):
+    for words in (["show", "abcd"], ["logs", "abcd"], ["ls", "-g", "abcd"]):
+        code, _, err = command(*words)
+        assert code == 2
+        assert "no run 'abcd' in sqlite:///" in err
+    assert command("ls", "-e", "nope")[0] == 2
+    assert command("ls") == (0, "", "no runs yet: `ml-experiment run` makes one\n")
+
+
+def test_values_in_brackets_are_no_markup(command, store):
+    run = store.client.create_run("0", run_name="[bold]x :smile:")
+    store.client.log_param(run.info.run_id, "layers", "[relu, tanh]")
+    for words in (["ls"], ["show", run.info.run_id]):
+        out = command(*words)[1]
+        assert "[bold]x :smile:" in out
+        assert "[relu, tanh]" in out
+
+
+def test_version_and_help(command):
+    from ml_experiment_nb import __version__
+
+    assert command("--version") == (0, f"{__version__}\n", "")
+    for words in (["-h"], ["run", "--help"], ["ls", "-h"]):
+        code, out, err = command(*words)
+        assert (code, err) == (0, "")
+        assert out.startswith("Usage: ")
+
+
+# --- as a process ---
+
+
+def start(*words, **options):
+    command = [sys.executable, "-m", "ml_experiment_nb.cli", *words]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "how"), [("svm.yaml", signal.SIGINT), ("group.json", signal.SIGTERM)])
+def test_an_interrupt(folder, store, kind, how):
+    os.mkfifo(folder / "started")
+    with start("run", kind, "-p", "fail=wait") as process:
+        (folder / "started").read_text()  # until the code has opened it
+        process.send_signal(how)
+        out, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    assert err.lstrip() == "interrupted: what ran was stopped and its runs are closed\n"
+    assert "Traceback" not in out
+    assert {record.status for record in store.records()} == {Status.KILLED}
+    assert [one for one in psutil.process_iter(["cmdline"]) if str(folder) in " ".join(one.info["cmdline"] or [])] == []
+
+
+@pytest.mark.slow
+def test_a_reader_that_goes_away(folder, store):
+    for _ in range(20):
+        run = store.client.create_run("0", run_name="x" * 1000)
+        store.client.log_param(run.info.run_id, "long", "y" * 6000)
+    with start("ls", "--json") as process:
+        process.stdout.readline()
+        process.stdout.close()
+        err = process.stderr.read()
+    assert err == ""
+    assert process.returncode == 1
+
+
+@pytest.mark.slow
+def test_the_command_is_installed(folder):
+    command = Path(sys.executable).with_name("ml-experiment")
+    ran = subprocess.run([command, "run", "svm.yaml", "--plan"], capture_output=True, text=True, timeout=60)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout.startswith("Plan 'SVM'")

@@ -1,0 +1,107 @@
+"""The documentation names all there is: each command, option, key and public name."""
+
+import json
+import re
+from pathlib import Path
+
+import click
+import pytest
+
+import ml_experiment_nb
+from ml_experiment_nb import cli, magics
+from ml_experiment_nb.files import read_spec
+from ml_experiment_nb.specs import Group, Pruner, Sampler, spec_from_mapping
+
+ROOT = Path(__file__).parents[1]
+DOCS = {path.name: path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
+SPECS = DOCS["specs.md"]
+
+
+def section(heading):
+    """Return the text of commands.md from a heading that begins so to the next one."""
+    found = re.search(rf"^## `{re.escape(heading)}\b.*?(?=^## |\Z)", DOCS["commands.md"], re.M | re.S)
+    assert found, f"commands.md has no section for {heading}"
+    return found[0]
+
+
+@pytest.mark.parametrize("name", sorted(cli.commands.commands))
+def test_every_command_and_option_is_documented(name):
+    text = section(f"ml-experiment {name}")
+    options = [p for p in cli.commands.commands[name].params if isinstance(p, click.Option)]
+    missing = [word for option in options for word in option.opts if not re.search(rf"`{word}\b", text)]
+    assert not missing
+
+
+@pytest.mark.parametrize("name", ["experiment", "group"])
+def test_every_magic_and_option_is_documented(name):
+    text = section(f"%%{name}")
+    options = vars(magics.ExperimentMagics)[name].parser._actions
+    missing = [word for option in options for word in option.option_strings if not re.search(rf"`{word}\b", text)]
+    assert not missing
+
+
+def test_the_documented_options_exist():
+    known = {word for command in cli.commands.commands.values() for p in command.params for word in p.opts}
+    for name in ("experiment", "group"):
+        known |= {
+            w for a in vars(magics.ExperimentMagics)[name].parser._actions for w in a.option_strings
+        }  # fmt: skip
+    named = {word for text in DOCS.values() for word in re.findall(r"`(--[a-z-]+)", text)}
+    assert named <= known | {"--version", "--help"}
+
+
+@pytest.mark.parametrize("name", sorted(ml_experiment_nb.__all__))
+def test_every_public_name_is_documented(name):
+    assert f"`{name}`" in DOCS["python.md"]
+
+
+@pytest.mark.parametrize("key", [*sorted(Group.model_fields), "kind", "samples"])
+def test_every_key_of_a_spec_is_documented(key):
+    assert re.search(rf"^\| .*`{key}`.* \|", SPECS, re.M)
+
+
+def test_the_examples_of_the_keys_are_read():
+    rows = re.findall(r"^\| `.*\| `([^`]+)` \|$", SPECS, re.M)
+    assert len(rows) > 20
+    for row in rows:
+        example = _yaml(row)
+        whole = {"kind": "group", "run": "train.py", "param_space": {"lr": "uniform(0, 1)"}, **example}
+        spec_from_mapping(whole)
+
+
+@pytest.mark.parametrize("name", [*Sampler.NAMES, *Pruner.NAMES])
+def test_every_sampler_and_pruner_is_documented(name):
+    assert f"`{name}`" in SPECS
+
+
+def test_every_module_stands_in_the_architecture():
+    package = ROOT / "ml_experiment_nb"
+    text = DOCS["architecture.md"]
+    missing = [path.name for path in package.rglob("*.py") if f"`{path.name}`" not in text]
+    assert not missing
+
+
+def test_the_whole_spec_in_the_docs_is_the_paper_s_group():
+    block = re.search(r"```yaml\n(.*?)```", SPECS, re.S)[1]
+    shown = spec_from_mapping(_yaml(block))
+    assert shown == read_spec(ROOT / "examples/paper/svm_group.yaml").model_copy(update={"root_path": None})
+
+
+def test_yaml_and_json_examples_ask_for_the_same():
+    for name in ("svm", "svm_group"):
+        paper = ROOT / "examples/paper"
+        assert read_spec(paper / f"{name}.yaml") == read_spec(paper / f"{name}.json")
+        json.loads((paper / f"{name}.json").read_text())
+
+
+def test_links_lead_somewhere():
+    files = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").rglob("*.md")]
+    for file in files:
+        for link in re.findall(r"\]\((?!https?:)([^)#]+)", file.read_text()):
+            assert (file.parent / link).exists(), f"{file.name}: {link}"
+
+
+def _yaml(text):
+    from ruamel.yaml import YAML
+
+    return YAML(typ="safe", pure=True).load(text)

@@ -1,0 +1,192 @@
+"""Every example runs as it stands, and records what it should."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+BIN = Path(sys.executable).parent
+NOTEBOOKS = sorted(path.name for path in (EXAMPLES / "notebooks").glob("*.ipynb"))
+
+
+@pytest.fixture
+def examples(project):
+    """A copy of the examples in a project of its own."""
+    shutil.copytree(EXAMPLES, project / "examples", ignore=shutil.ignore_patterns("prepared", ".ipynb_checkpoints"))
+    return project / "examples"
+
+
+def run(target, *words):
+    """Run an example by the command and return its records."""
+    command = [BIN / "ml-experiment", "run", target, "--json", "--quiet", *words]
+    env = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=env, timeout=280)
+    assert done.returncode == 0, done.stderr + done.stdout
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.fixture
+def client(project):
+    """A plain MLflow client on the project's store."""
+    from mlflow import MlflowClient
+
+    return lambda: MlflowClient(f"sqlite:///{project}/.ml-experiment/mlflow.db")
+
+
+# ------------------------------------------------------------------------------------------------- the paper's
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["svm.yaml", "svm.json"])
+def test_the_paper_s_experiment(examples, client, name):
+    (record,) = run(examples / "paper" / name)
+    assert record["status"] == "finished"
+    assert record["params"] == {"C": 0.5, "kernel": "rbf", "gamma": "scale"}
+    assert record["metrics"]["val_accuracy"] == pytest.approx(0.982, abs=0.01)
+    kept = client().get_run(record["run_id"])
+    assert (kept.info.status, kept.info.run_name) == ("FINISHED", "SVM")
+    assert kept.data.params == {"C": "0.5", "kernel": "rbf", "gamma": "scale"}
+    paths = {file.path for file in client().list_artifacts(record["run_id"], "record/source")}
+    assert paths == {"record/source/train_svm.py"}
+
+
+@pytest.mark.slow
+def test_the_same_as_a_job_records_nothing(examples, project):
+    (record,) = run(examples / "paper/svm_job.yaml")
+    assert (record["status"], record["kind"], record["run_id"]) == ("finished", "job", None)
+    assert record["metrics"]["val_accuracy"] > 0.9
+    assert not (project / ".ml-experiment/mlflow.db").exists()
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_the_paper_s_group(examples, client):
+    *found, group = run(examples / "paper/svm_group.yaml")  # test_docs holds that the JSON asks for the same
+    assert len(found) == 12
+    assert {record["status"] for record in found} == {"finished"}
+    assert {record["parent_id"] for record in found} == {group["run_id"]}
+    assert sorted(record["number"] for record in found) == list(range(12))
+    for record in found:
+        assert 0.01 <= record["params"]["C"] <= 1000
+        assert record["params"]["gamma"] in ("scale", "auto")
+    best = max(record["metrics"]["val_accuracy"] for record in found)
+    assert group["metrics"] == {"val_accuracy": best}
+    assert client().get_run(group["run_id"]).data.tags["mlexp.trials.finished"] == "12"
+
+
+@pytest.mark.slow
+def test_two_scripts_in_order(examples):
+    prepare, train, whole = run(examples / "paper/pipeline.yaml")
+    assert prepare["params"] == {"n_components": 20}
+    assert train["params"] == {"n_components": 20, "C": 0.5}
+    assert {prepare["parent_id"], train["parent_id"]} == {whole["run_id"]}
+    assert whole["metrics"] == prepare["metrics"] | train["metrics"]
+    assert whole["metrics"].keys() == {"explained_variance", "val_accuracy"}
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_search_over_two_scripts(examples):
+    *found, group = run(examples / "paper/pipeline_group.yaml")
+    assert [record["status"] for record in found] == ["finished"] * 4
+    for record in found:
+        assert record["metrics"].keys() == {"explained_variance", "val_accuracy"}
+        assert record["params"].keys() == {"n_components", "C"}
+    assert group["status"] == "finished"
+
+
+# --------------------------------------------------------------------------------------------------- notebooks
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_notebook_is_stored_bare(name):
+    notebook = nbformat.read(EXAMPLES / "notebooks" / name, as_version=4)
+    nbformat.validate(notebook)
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert sum("parameters" in cell.metadata.get("tags", ()) for cell in notebook.cells) == 1
+    for cell in notebook.cells:
+        assert cell.cell_type == "markdown" or (not cell.outputs and cell.execution_count is None)
+
+
+@pytest.mark.kernel
+@pytest.mark.slow
+def test_the_first_notebook(examples, client, project):
+    (record,) = run(examples / "notebooks/01_first_experiment.ipynb", project / "out.ipynb", "-p", "C", "5")
+    assert record["status"] == "finished"
+    assert record["params"] == {"C": 5}
+    assert "out.ipynb" in {file.path for file in client().list_artifacts(record["run_id"])}
+
+    children = children_of(client(), record)
+    assert sorted(child.info.run_name for child in children) == ["digits SGD", "digits SVM", "digits SVM", "train"]
+    assert sorted(child.data.params["C"] for child in children if "C" in child.data.params) == ["0.5", "5", "5"]
+    curve = next(child for child in children if child.info.run_name == "digits SGD")
+    history = client().get_metric_history(curve.info.run_id, "val_accuracy")
+    assert [point.step for point in history] == list(range(8))
+    names = {file.path for file in client().list_artifacts(curve.info.run_id)}
+    assert {"confusion.npy", "model.pkl"} <= names
+
+    text = outputs(project / "out.ipynb")
+    assert "digits SVM  finished" in text  # what %%experiment shows
+    assert "{'val_accuracy': 0.9" in text  # what the called job gave back
+    assert text.count("digits SVM") >= 4  # `ml-experiment ls` lists the two as well
+
+
+@pytest.mark.kernel
+@pytest.mark.ray
+@pytest.mark.slow
+def test_the_second_notebook(examples, client, project):
+    (record,) = run(examples / "notebooks/02_first_group.ipynb", project / "out.ipynb", "-p", "trials", "3")
+    assert record["status"] == "finished"
+    groups = {child.info.run_name: child for child in children_of(client(), record)}
+    assert groups.keys() == {"digits SVM search", "digits SVM grid", "train"}
+    trials = {name: children_of(client(), group) for name, group in groups.items()}
+    assert {name: len(found) for name, found in trials.items()} == {
+        "digits SVM search": 3,
+        "digits SVM grid": 2,
+        "train": 2,
+    }
+    assert {trial.info.status for found in trials.values() for trial in found} == {"FINISHED"}
+    assert {trial.data.params["kernel"] for trial in trials["digits SVM search"]} == {"rbf"}
+    text = outputs(project / "out.ipynb")
+    assert "([], [1.0, 1.0])" in text  # what a trial appends stays in the trial
+    assert "uniform(1, 100)" in text  # the plan
+
+
+@pytest.mark.kernel
+@pytest.mark.slow
+def test_a_plain_notebook(examples, project):
+    (record,) = run(examples / "notebooks/train_svm.ipynb", "-p", "C", "2")
+    assert record["params"] == {"C": 2}
+    assert record["metrics"]["val_accuracy"] > 0.9
+
+
+@pytest.mark.kernel
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_search_of_notebooks(examples, client):
+    *found, group = run(examples / "notebooks/train_svm.yaml", "--trials", "2")
+    assert [record["status"] for record in found] == ["finished"] * 2
+    assert {record["params"]["kernel"] for record in found} == {"rbf"}
+    assert group["metrics"]["val_accuracy"] == max(record["metrics"]["val_accuracy"] for record in found)
+    for record in found:
+        paths = {file.path: file for file in client().list_artifacts(record["run_id"])}
+        assert "train_svm.ipynb" in paths
+
+
+def children_of(client, parent):
+    run_id = parent["run_id"] if isinstance(parent, dict) else parent.info.run_id
+    everywhere = [one.experiment_id for one in client.search_experiments()]
+    return list(client.search_runs(everywhere, f"tags.`mlflow.parentRunId` = '{run_id}'"))
+
+
+def outputs(path):
+    """Return all that an executed notebook shows, as text."""
+    notebook = nbformat.read(path, as_version=4)
+    found = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    return "\n".join(output.get("text", "") or output.get("data", {}).get("text/plain", "") for output in found)

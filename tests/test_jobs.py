@@ -1,0 +1,522 @@
+import asyncio
+import importlib
+import json
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Literal, Optional
+
+import cloudpickle
+import pytest
+
+from ml_experiment_nb import artifact, job, report, reports
+from ml_experiment_nb.errors import MetricError, ParameterError, SpecError
+from ml_experiment_nb.jobs import Job, parse_arguments, read_assignments, read_value
+from ml_experiment_nb.records import Status
+
+
+@pytest.fixture
+def store(stored):
+    from ml_experiment_nb.tracking import Store
+
+    return Store(stored)
+
+
+# --- the decorator ---
+
+
+def test_a_job_looks_like_its_function():
+    @job
+    def train(C, kernel="rbf"):
+        """Train it."""
+
+    assert isinstance(train, Job)
+    assert (train.name, train.__name__, train.__doc__) == ("train", "train", "Train it.")
+    assert repr(train) == "<job train(C, kernel='rbf')>"
+
+
+def test_options():
+    @job(name="SVM", description="a test", tags={"team": "vision"})
+    def train():
+        pass
+
+    assert (train.name, train.description, train.tags) == ("SVM", "a test", {"team": "vision"})
+    assert job()(lambda: 1).name == "<lambda>"
+
+
+async def coroutine():
+    pass
+
+
+async def stream():
+    yield {}
+
+
+def positional(C, /):
+    pass
+
+
+def starred(*layers):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("function", "says"),
+    [
+        (coroutine, "coroutine is async"),
+        (stream, "stream is async"),
+        (positional, r"positional\(C, /\): a job's parameters are given by name; leave the / out"),
+        (starred, r"starred\(\*layers\): a job's parameters have names"),
+    ],
+)
+def test_functions_that_can_not_be_jobs(function, says):
+    with pytest.raises(SpecError, match=says):
+        job(function)
+
+
+# --- a call ---
+
+
+def test_a_call_is_tracked_and_returns_its_own_value(store, capsys):
+    @job(name="SVM", description="first", tags={"team": "vision"})
+    def train(C, kernel="rbf", *, gamma=0.1, **more):
+        print("training")
+        report(step=0, loss=0.5)
+        artifact("notes", "text")
+        return {"accuracy": C}, {"extra": b"bytes"}
+
+    value = train(0.5, gamma=0.2, depth=3)
+    assert value == ({"accuracy": 0.5}, {"extra": b"bytes"})
+    [record] = store.records()
+    assert (record.name, record.experiment, record.kind, record.status) == (
+        "SVM", "SVM", "experiment", Status.FINISHED
+    )  # fmt: skip
+    assert record.params == {"C": "0.5", "kernel": "rbf", "gamma": "0.2", "depth": "3"}
+    assert record.metrics == {"accuracy": 0.5, "loss": 0.5}
+    assert (record.tags["mlflow.note.content"], record.tags["team"]) == ("first", "vision")
+    assert {"extra.bin", "notes.txt", "record/log.txt", "record/source/train.py", "record/spec.yaml"} <= set(
+        store.artifacts(record)
+    )
+    assert store.log_text(record) == "training\n"
+    shown = capsys.readouterr()
+    assert shown.out == "training\n"
+    assert record.run_id in shown.err
+
+
+def test_an_exception_closes_the_run_and_goes_on(store):
+    @job
+    def train(C):
+        report(step=0, loss=1.0)
+        raise ZeroDivisionError("no luck")
+
+    with pytest.raises(ZeroDivisionError, match="no luck") as error:
+        train(1)
+    assert error.value.__traceback__
+    [record] = store.records()
+    assert (record.status, str(record.failure)) == (Status.FAILED, "ZeroDivisionError: no luck")
+    assert record.metrics == {"loss": 1.0}
+    assert "record/error.txt" in store.artifacts(record)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(KeyboardInterrupt(), Status.KILLED), (SystemExit(0), Status.FINISHED), (SystemExit(3), Status.FAILED)],
+)
+def test_other_ways_out(store, error, status):
+    @job
+    def train():
+        raise error
+
+    with pytest.raises(type(error)):
+        train()
+    assert [record.status for record in store.records()] == [status]
+
+
+def test_a_generator_yields_steps(store):
+    @job
+    def train(epochs=3):
+        for epoch in range(epochs):
+            yield {"loss": 1.0 - epoch / 10}
+        return {"accuracy": 0.9}
+
+    assert train() == {"accuracy": 0.9}
+    [record] = store.records()
+    assert record.metrics == {"loss": 0.8, "accuracy": 0.9}
+    history = store.client.get_metric_history(record.run_id, "loss")
+    assert [(m.step, m.value) for m in history] == [(0, 1.0), (1, 0.9), (2, 0.8)]
+
+
+def test_a_generator_that_yields_no_metrics(store):
+    @job
+    def train():
+        yield 3
+
+    with pytest.raises(MetricError, match="this yielded a int"):
+        train()
+    assert store.records()[0].status is Status.FAILED
+
+
+def test_a_job_within_a_job_is_a_plain_call(store):
+    @job
+    def inner(x):
+        report(step=0, inner=x)
+        return {"inner_result": x}
+
+    @job
+    def outer(x=2):
+        return {"outer": inner(x)["inner_result"] + 1}
+
+    assert outer() == {"outer": 3}
+    [record] = store.records()
+    assert record.name == "outer"
+    assert record.metrics == {"outer": 3.0, "inner": 2.0}
+    assert record.params == {"x": "2"}
+
+
+def test_wrong_arguments_are_pythons_error_and_no_run(store):
+    @job(name="my SVM")
+    def train(C):
+        pass
+
+    with pytest.raises(TypeError, match=r"train\(\) missing a required argument: 'C'"):
+        train()
+    with pytest.raises(TypeError, match=r"train\(\) got an unexpected keyword argument 'D'"):
+        train(C=1, D=2)
+    assert store.records() == []
+
+
+def test_any_value_comes_back(store):
+    for value in (None, 3, "text", [1], {"a": "b"}, (1, 2), {"best": float("nan")}):
+        assert repr(job(lambda value=value: value)()) == repr(value)
+    assert {record.status for record in store.records()} == {Status.FINISHED}
+
+
+def test_jobs_can_be_called_in_a_running_event_loop(store):
+    async def main():
+        return job(lambda: {"a": 1})()
+
+    assert asyncio.run(main()) == {"a": 1}
+
+
+class Gathered:
+    """A sink as a script's process has one."""
+
+    def __init__(self, artifacts):
+        self.artifacts, self.events = artifacts, []
+
+    def send(self, event):
+        self.events.append(event)
+
+    def ask(self, event):
+        self.events.append(event)
+        return False
+
+
+def test_in_a_script_the_parameters_come_from_the_spec(project, monkeypatch):
+    calls = []
+    sink = Gathered(project)
+
+    @job
+    def train(C, kernel="rbf"):
+        calls.append((C, kernel))
+        if len(calls) == 1:
+            assert other(5) == {"other": 5}  # a plain call
+        return {"accuracy": C}
+
+    @job
+    def other(C):
+        return {"other": C}
+
+    monkeypatch.setattr(reports, "assigned", {"C": 0.5, "gamma": 1})
+    with reports.local_sink(sink):
+        assert train() == {"accuracy": 0.5}
+        train(kernel="linear")
+        train(2)
+    assert calls == [(0.5, "rbf"), (0.5, "linear"), (2, "rbf")]
+    assert [event.values for event in sink.events] == [
+        {"C": 0.5, "kernel": "rbf"}, {"accuracy": 0.5},
+        {"C": 0.5, "kernel": "linear"}, {"accuracy": 0.5},
+        {"C": 2, "kernel": "rbf"}, {"accuracy": 2.0},
+    ]  # fmt: skip
+    assert reports.assigned == {"C": 0.5, "gamma": 1}
+    assert list(project.iterdir()) == []
+
+
+# --- pickling ---
+
+MODULE = """\
+from ml_experiment_nb import job
+
+@job(name="SVM", tags={"a": "b"})
+def train(C):
+    return {"accuracy": C}
+"""
+
+
+def test_a_job_of_a_module_pickles_by_name(project, monkeypatch):
+    (project / "a_module_of_jobs.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(project)
+    module = importlib.import_module("a_module_of_jobs")
+    try:
+        assert pickle.loads(pickle.dumps(module.train)) is module.train
+        assert cloudpickle.loads(cloudpickle.dumps(module.train)) is module.train
+    finally:
+        del sys.modules["a_module_of_jobs"]
+
+
+def test_a_job_of_main_pickles_by_value():
+    namespace = {"__name__": "__main__"}
+    exec(MODULE, namespace)
+    again = cloudpickle.loads(cloudpickle.dumps(namespace["train"]))
+    assert (again.name, again.tags, again.function(2)) == ("SVM", {"a": "b"}, {"accuracy": 2})
+
+
+# --- a group ---
+
+
+def test_a_group_of_trials(store):
+    offset = 1
+
+    @job
+    def train(x, sign="plus"):
+        report(step=0, loss=float(x))
+        return {"loss": x + offset}
+
+    found = train.group(
+        {"x": "choice([1, 2, 3])"},
+        metric="loss",
+        direction="minimize",
+        params={"sign": "minus"},
+        sampler="grid",
+        executor="inline",
+        slots=2,
+    )
+    assert len(found) == 3
+    assert (found.best.params["x"], found.best.metrics) == (1, {"loss": 2.0})
+    assert found.parent.ok
+    assert {record.params["sign"] for record in found} == {"minus"}
+    assert len(store.records(parent_id=found.parent.run_id)) == 3
+
+
+@pytest.mark.parametrize(
+    ("space", "options", "says"),
+    [
+        ({"y": "uniform(0, 1)"}, {}, r"train has no such parameter.*it takes x"),
+        ({"x": "uniform(0, 1)"}, {"num_trails": 3}, "did you mean 'num_trials'"),
+        ({"x": "loguniform(-1, 1)"}, {}, "param_space.x"),
+        ({}, {}, "must map names to distributions"),
+    ],
+)
+def test_a_group_that_makes_no_sense(project, space, options, says):
+    @job
+    def train(x):
+        pass
+
+    with pytest.raises(SpecError, match=says):
+        train.group(space, **options)
+    assert list(project.iterdir()) == []
+
+
+# --- the command line ---
+
+
+def parse(function, *words):
+    return parse_arguments(function, words)
+
+
+def typed(
+    C: float,
+    n: int = 3,
+    verbose: bool = False,
+    kernel: Literal["rbf", "linear", 1, True] = "rbf",
+    layers=[1, 2],  # noqa: B006
+    anything=None,
+    name: str = "7",
+    limit: Optional[int] = None,  # noqa: UP045
+    both: int | str = 1,
+    folder: Path = Path("x"),
+    rates: tuple[float, ...] = (0.1,),
+    options: dict = {},  # noqa: B006
+    *,
+    learning_rate=1e-3,
+):
+    """Train at 100%.
+
+    And more.
+    """
+
+
+@pytest.mark.parametrize(
+    ("words", "value"),
+    [
+        ("--C 0.5", {"C": 0.5}),
+        ("--C=2", {"C": 2.0}),
+        ("--C -1", {"C": -1.0}),
+        ("--C -1e-5", {"C": -1e-5}),
+        ("--C -inf", {"C": float("-inf")}),
+        ("--C -.5", {"C": -0.5}),
+        ("--n 4", {"n": 4}),
+        ("--n -4", {"n": -4}),
+        ("--verbose", {"verbose": True}),
+        ("--verbose true", {"verbose": True}),
+        ("--verbose No", {"verbose": False}),
+        ("--verbose 0", {"verbose": False}),
+        ("--kernel linear", {"kernel": "linear"}),
+        ("--kernel 1", {"kernel": 1}),
+        ("--kernel True", {"kernel": True}),
+        ("--layers [3,4]", {"layers": [3, 4]}),
+        ("--layers 3,4", {"layers": [3, 4]}),
+        ("--anything 1e-3", {"anything": 1e-3}),
+        ("--anything rbf", {"anything": "rbf"}),
+        ("--anything none", {"anything": "none"}),
+        ("--anything null", {"anything": None}),
+        ("--name 8", {"name": "8"}),
+        ("--name --C=", {"name": ""}),
+        ("--limit 5", {"limit": 5}),
+        ("--limit none", {"limit": None}),
+        ("--both 5", {"both": 5}),
+        ("--both five", {"both": "five"}),
+        ("--folder /a/b", {"folder": Path("/a/b")}),
+        ("--rates [0.5]", {"rates": (0.5,)}),
+        ("--options {'a':1}", {"options": {"a": 1}}),
+        ("--learning_rate 0.1", {"learning_rate": 0.1}),
+        ("--learning-rate 1", {"learning_rate": 1.0}),
+    ],
+)
+def test_arguments_are_typed_by_the_signature(words, value):
+    if words == "--name --C=":
+        words = "--name="
+    found = parse(typed, "--C", "9", *words.split())
+    assert found == {"C": 9.0, **value}
+    assert {name: type(one) for name, one in found.items()} == {"C": float, **{n: type(v) for n, v in value.items()}}
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("", "the following arguments are required: --C"),
+        ("--C abc", "argument --C: 'abc' is no number"),
+        ("--C", "argument --C: expected one argument"),
+        ("--C 1 --n 1.5", "argument --n: '1.5' is no whole number"),
+        ("--C 1 --n true", "argument --n: 'true' is no whole number"),
+        ("--C 1 --verbose maybe", "argument --verbose: 'maybe' is neither true nor false"),
+        ("--C 1 --kernel poly", "argument --kernel: 'poly' is none of rbf, linear, 1, True"),
+        ("--C 1 --layers x", "argument --layers: 'x' is no list, such as [1, 2]"),
+        ("--C 1 --limit x", "argument --limit: 'x' is no whole number"),
+        ("--C 1 --kernal rbf", "there is no argument --kernal; did you mean '--kernel'?"),
+        ("--C 1 --kern rbf", "there is no argument --kern"),
+        ("--C 1 stray", "there is no argument stray"),
+    ],
+)
+def test_arguments_that_do_not_fit(words, says, capsys):
+    with pytest.raises(SystemExit) as left:
+        parse(typed, *words.split())
+    assert left.value.code == 2
+    assert says in capsys.readouterr().err.replace("--learning_rate/", "").replace("\n", " ")
+
+
+def test_help_lists_the_parameters(capsys):
+    with pytest.raises(SystemExit) as left:
+        parse(typed, "--help")
+    assert left.value.code == 0
+    text = capsys.readouterr().out
+    assert "Train at 100%.\n\nAnd more." in text
+    for line in ("--C C", "float", "int, 3", "rbf | linear | 1 | True, 'rbf'", "--learning-rate", "list, [1, 2]"):
+        assert line in text
+
+
+def test_a_function_that_takes_any_name_takes_it_from_the_command_line():
+    def train(C, **more):
+        pass
+
+    found = parse(train, "--C", "1", "--depth", "3", "--name=x y", "--shift", "-2")
+    assert found == {"C": 1, "depth": 3, "name": "x y", "shift": -2}
+    with pytest.raises(SystemExit):
+        parse(train, "--C", "1", "--depth")
+
+
+def test_annotations_that_only_type_checkers_know():
+    namespace = {}
+    exec("def train(C: 'Frame', n: int = 1): pass", namespace)
+    assert parse(namespace["train"], "--C", "0.5", "--n", "2") == {"C": 0.5, "n": 2}
+
+
+def test_a_parameter_may_be_called_help():
+    assert parse(lambda help: None, "--help", "me") == {"help": "me"}
+
+
+SCRIPT = """\
+from ml_experiment_nb import job
+
+@job
+def train(C: float, kernel="rbf"):
+    print("C is", C)
+    return {"accuracy": C / 2}
+
+@job
+def never():
+    raise AssertionError
+
+if __name__ == "__main__":
+    train()
+"""
+
+
+@pytest.mark.slow
+def test_a_script_run_by_hand(store, project):
+    (project / "train.py").write_text(SCRIPT)
+    ran = subprocess.run(
+        [sys.executable, "train.py", "--C", "0.5"], capture_output=True, text=True, timeout=120, cwd=project
+    )
+    assert (ran.returncode, ran.stdout) == (0, "C is 0.5\n"), ran.stderr
+    [record] = store.records()
+    assert record.params == {"C": "0.5", "kernel": "rbf"}
+    assert record.metrics == {"accuracy": 0.25}
+    assert record.run_id in ran.stderr
+
+    helped = subprocess.run([sys.executable, "train.py", "-h"], capture_output=True, text=True, timeout=60)
+    assert (helped.returncode, helped.stderr) == (0, "")
+    assert "usage: train.py" in helped.stdout
+    wrong = subprocess.run([sys.executable, "train.py", "--D", "1"], capture_output=True, text=True, timeout=60)
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert "--C" in wrong.stderr
+    assert "Traceback" not in wrong.stderr
+    assert len(store.records()) == 1
+
+
+# --- words ---
+
+
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [
+        ("0.5", 0.5),
+        ("1e-5", 1e-5),
+        ("-3", -3),
+        ("true", True),
+        ("False", False),
+        ("null", None),
+        ("None", None),
+        ("[1, 'a']", [1, "a"]),
+        ("{'a': 1}", {"a": 1}),
+        ("'0.5'", "0.5"),
+        ("rbf", "rbf"),
+        ("", ""),
+        ("1.2.3", "1.2.3"),
+        ("__import__('os')", "__import__('os')"),
+        ("(" * 500, "(" * 500),
+        ("a b", "a b"),
+    ],
+)
+def test_read_value(word, value):
+    assert read_value(word) == value
+    assert type(read_value(word)) is type(value)
+
+
+def test_read_assignments():
+    assert read_assignments(["C=0.5", "name = a=b", "empty="]) == {"C": 0.5, "name": "a=b", "empty": ""}
+    for wrong in ("C", "=1", "a-b=1", "1a=2", ""):
+        with pytest.raises(ParameterError, match=r"is not NAME=VALUE, such as C=0\.5"):
+            read_assignments([wrong])
+    assert json.dumps(read_assignments(["x=nan"])) == '{"x": NaN}'

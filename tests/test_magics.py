@@ -1,0 +1,450 @@
+import os
+import re
+import shlex
+import signal
+import threading
+from pathlib import Path
+
+import nbformat
+import papermill
+import psutil
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
+from jupyter_client.manager import start_new_kernel
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from papermill.exceptions import PapermillExecutionError
+
+from ml_experiment_nb.errors import ExperimentError, SpecError, TaskError
+from ml_experiment_nb.magics import ExperimentMagics, captured, parse_cell
+from ml_experiment_nb.records import Status
+
+
+@pytest.fixture
+def asked():
+    """Parse a magic's line and cell, without IPython."""
+
+    def parse(line, cell, kind="experiment"):
+        parser = getattr(ExperimentMagics, kind).parser
+        return parse_cell(parser.parse_args(shlex.split(line)), cell, kind=kind)
+
+    return parse
+
+
+# --- what is asked ---
+
+
+def test_an_experiment(asked):
+    cell = "C = 0.5\nkernel = 'rbf'\n{'a': C}"
+    found = asked('"SVM with RBF" -p C=2 --into result --tag team=vision --tag version=1.10', cell)
+    assert found.spec.name == "SVM with RBF"
+    assert found.spec.kind == "experiment"
+    assert found.spec.params == {"C": 2, "kernel": "rbf"}
+    assert found.spec.tags == {"team": "vision", "version": "1.10"}
+    assert found.spec.run[0].source == cell
+    assert found.spec.run[0].parameters == ("C", "kernel")
+    assert (found.into, found.plan) == ("result", False)
+
+
+def test_a_group(asked):
+    cell = "C = loguniform(0.01, 100)\nn = 3\nkernel = choice(['rbf', 'linear'])\n{'a': C}"
+    line = (
+        "SVM --trials 12 --sampler cma-es --pruner median --maximize a --cpus 4 --seed 7 --timeout-per-trial 60 "
+        "--storage sqlite:///x.db --executor inline --plan -p kernel=linear -p n='randint(1, 5)'"
+    )
+    spec = asked(line, cell, "group").spec
+    assert (spec.name, spec.kind, spec.num_trials, spec.sampler.name, spec.pruner.name) == (
+        "SVM", "group", 12, "CmaEs", "Median"
+    )  # fmt: skip
+    assert (spec.metric.name, spec.metric.direction) == ("a", "maximize")
+    assert (spec.slots, spec.seed, spec.timeout_per_trial, spec.executor) == (4, 7, 60.0, "inline")
+    assert spec.storage == "sqlite:///x.db"
+    assert spec.params == {"kernel": "linear"}
+    assert {n: str(v) for n, v in spec.param_space.items()} == {"C": "loguniform(0.01, 100)", "n": "randint(1, 5)"}
+
+
+def test_the_notebooks_name_is_the_experiments(asked, monkeypatch):
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    assert asked("", "C = 1").spec.name == "cell"
+    monkeypatch.setenv("JPY_SESSION_NAME", "/home/me/my svm.ipynb")
+    assert asked("", "C = 1").spec.name == "my svm"
+
+
+@pytest.mark.parametrize(
+    ("kind", "line", "cell", "says"),
+    [
+        ("experiment", "-p D=1", "C = 1", "cell has no such parameter; it takes C|has no parameter"),
+        ("experiment", "-p kernal=1", "kernel = 1", "did you mean 'kernel'"),
+        ("experiment", "-p C", "C = 1", "'C' is not NAME=VALUE"),
+        ("experiment", "--into a-b", "C = 1", "--into a-b: not a variable's name"),
+        ("experiment", "--tag x", "C = 1", "--tag x: write it as NAME=VALUE"),
+        ("experiment", "", "C = uniform(0, 1)", "C is a distribution: search it with %%group, or fix it with -p C="),
+        ("experiment", "", "C = (", "."),
+        ("group", "", "C = 1", "the cell has no distribution to search"),
+        ("group", "--maximize a --minimize b", "C = uniform(0, 1)", "give --maximize or --minimize, not both"),
+        ("group", "--trials 0", "C = uniform(0, 1)", "num_trials: "),
+        ("group", "--sampler tpee", "C = uniform(0, 1)", "sampler: no sampler is called 'tpee'"),
+        ("group", "--pruner x", "C = uniform(0, 1)", "pruner: no pruner is called 'x'"),
+        ("group", "-p C=1", "C = uniform(0, 1)", "C: with that fixed there is nothing left to search"),
+        ("group", "", "C = loguniform(0, 1)", "C"),
+    ],
+)
+def test_what_makes_no_sense(asked, kind, line, cell, says):
+    with pytest.raises(SpecError, match=says):
+        asked(line, cell, kind)
+
+
+def test_a_distribution_that_is_fixed_makes_an_experiment(asked):
+    assert asked("-p C=0.5", "C = uniform(0, 1)").spec.params == {"C": 0.5}
+
+
+def test_captured_is_what_the_cell_reads():
+    from ml_experiment_nb.cells import read_cell
+
+    cell = read_cell("C = uniform(0, 1)\nprint(open, X, y.shape, In, __name__, missing)\nlocal = 1\nlocal")
+    namespace = {"X": 1, "y": 2, "Z": 3, "open": 4, "In": 5, "__name__": "6", "C": 7, "local": 8, "print": 9}
+    assert captured(cell, namespace) == {"X": 1, "y": 2, "print": 9}
+
+
+# --- in a shell ---
+
+
+@pytest.fixture
+def shell(project):
+    InteractiveShell.clear_instance()
+    shell = InteractiveShell.instance(history_length=0)
+    shell.history_manager.enabled = False
+    shell.run_line_magic("load_ext", "ml_experiment_nb")
+    yield shell
+    shell.history_manager.end_session()
+    InteractiveShell.clear_instance()
+
+
+@pytest.fixture
+def store(stored):
+    from ml_experiment_nb.tracking import Store
+
+    return Store(stored)
+
+
+class Shown:
+    def __init__(self, result, out):
+        self.error, self.out, self.err = result.error_in_exec or result.error_before_exec, out.stdout, out.stderr
+        self.displayed = [output.data["text/plain"] for output in out.outputs]
+        self.traceback = re.sub(r"\x1b\[[0-9;]*m", "", out.stdout)
+
+
+@pytest.fixture
+def run(shell):
+    """Run a cell as a user does."""
+
+    def run(source):
+        with capture_output() as out:
+            result = shell.run_cell(source)
+        return Shown(result, out)
+
+    return run
+
+
+def test_a_cell_is_an_experiment(run, store, shell):
+    shown = run("""\
+%%experiment "SVM" --into result --tag team=vision
+C = 0.5
+kernel = "rbf"
+
+doubled = C * 2
+print("hello")
+{"accuracy": doubled}, {"notes.txt": "text"}""")
+    assert shown.error is None
+    assert shown.out == "hello\n"
+    [record] = store.records()
+    assert shown.displayed == [str(shell.user_ns["result"])]
+    assert (shell.user_ns["C"], shell.user_ns["doubled"]) == (0.5, 1.0)
+    assert shell.user_ns["result"].run_id == record.run_id
+    assert (record.name, record.status, record.params) == ("SVM", Status.FINISHED, {"C": "0.5", "kernel": "rbf"})
+    assert record.metrics == {"accuracy": 1.0}
+    assert record.tags["team"] == "vision"
+    assert store.log_text(record) == "hello\n"
+    assert {"notes.txt", "record/source/cell.py"} <= set(store.artifacts(record))
+
+
+def test_a_parameter_is_overridden_and_expanded(run, store, shell):
+    shell.user_ns["strength"] = 3
+    assert run("%%experiment {strength}x -p C={strength}\nC = 0.5\n{'a': C}").error is None
+    assert shell.user_ns["C"] == 3
+    [record] = store.records()
+    assert (record.name, record.params, record.metrics) == ("3x", {"C": "3"}, {"a": 3.0})
+
+
+@pytest.mark.parametrize(
+    ("cell", "metrics"),
+    [
+        ("C = 1\n{'a': C};", {"a": 1.0}),
+        ("C = 1", {}),
+        ("C = 1\nNone", {}),
+        ("C = 1\nb = {'a': 2}", {}),
+        ("C = 1\n!echo from the shell\n{'a': C}", {"a": 1.0}),
+        ("C = 1\n%time x = C\n{'a': x}", {"a": 1.0}),
+        ("C = 1\nfiles = !echo one\n{'a': len(files)}", {"a": 1.0}),
+        ("C = 1\ndef f():\n    return C\n{'a': f()}", {"a": 1.0}),
+        ("C = 1\n{'a': sum(C for _ in range(2))}", {"a": 2.0}),
+        ("from ml_experiment_nb import report\nC = 1\nfor k in range(3): report(step=k, loss=k)", {"loss": 2.0}),
+        ("'''A docstring.'''\n# comment\nC = 1\n{'a': 'text', 'b': True}", {}),
+    ],
+)
+def test_cells_of_many_kinds(run, store, cell, metrics):
+    shown = run(f"%%experiment\n{cell}")
+    assert shown.error is None, shown.out
+    [record] = store.records()
+    assert record.status is Status.FINISHED
+    assert {name: value for name, value in record.metrics.items() if name != "b"} == metrics
+
+
+def test_a_failing_cell_shows_its_own_frames_and_closes_its_run(run, store, shell):
+    run("def divide(x):\n    return x / 0")
+    shown = run("%%experiment --into result\nC = 1\n\ndivide(C)")
+    assert isinstance(shown.error, ZeroDivisionError)
+    assert "divide(C)" in shown.traceback
+    assert "return x / 0" in shown.traceback
+    assert "ml_experiment_nb" not in shown.traceback
+    assert "contextlib" not in shown.traceback
+    [record] = store.records()
+    assert (record.status, record.failure.type) == (Status.FAILED, "ZeroDivisionError")
+    assert "record/error.txt" in store.artifacts(record)
+    assert shell.user_ns["result"].run_id == record.run_id
+    error = store.client.download_artifacts(record.run_id, "record/error.txt", str(store.root))
+    text = Path(error).read_text()
+    assert "return x / 0" in text
+    assert "ml_experiment_nb" not in text
+
+
+def test_our_own_error_in_the_users_code_shows_where(run, store):
+    shown = run("%%experiment\nfrom ml_experiment_nb import report\nC = 1\nx = 2\nreport(loss='high')")
+    assert isinstance(shown.error, ExperimentError)
+    assert "report(loss='high')" in shown.traceback
+    assert store.records()[0].status is Status.FAILED
+
+
+def test_an_interrupted_cell_closes_its_run_as_killed(run, store):
+    shown = run("%%experiment\nC = 1\nraise KeyboardInterrupt")
+    assert isinstance(shown.error, KeyboardInterrupt)
+    [record] = store.records()
+    assert record.status is Status.KILLED
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "%%experiment -p D=1\nC = 1",
+        "%%experiment two words\nC = 1",
+        "%%experiment --colour\nC = 1",
+        "%%experiment 'open\nC = 1",
+        "%%experiment\nC = (",
+        "%%group\nC = 1",
+        "%%group --trials many\nC = uniform(0, 1)",
+        "%%group --sampler best\nC = uniform(0, 1)",
+        "%%group --executor cloud\nC = uniform(0, 1)",
+    ],
+)
+def test_a_mistake_is_one_line_and_touches_nothing(run, project, cell):
+    before = list(project.iterdir())
+    shown = run(cell)
+    assert isinstance(shown.error, SpecError)
+    assert shown.traceback.strip().splitlines()[1:] == []
+    assert str(shown.error) in shown.traceback
+    assert list(project.iterdir()) == before
+
+
+@pytest.mark.parametrize("magic", ["experiment", "group"])
+def test_plan_shows_and_touches_nothing(run, project, shell, magic):
+    shell.user_ns["X"] = 1
+    value = "uniform(0, 1)" if magic == "group" else "1"
+    shown = run(f"%%{magic} n --plan\nC = {value}\nside = X + C\n{{'a': side}}")
+    assert shown.error is None
+    assert shown.out.startswith(f"Plan 'n'\n  kind       {magic}\n  run        cell\n")
+    assert "side" not in shell.user_ns
+    assert list(project.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("magic", "options"),
+    [
+        ("experiment", ("--param", "--into", "--tag", "--plan")),
+        ("group", ("--trials", "--sampler", "--pruner", "--maximize", "--slots", "--seed", "--executor", "--storage")),
+    ],
+)
+def test_help(shell, magic, options):
+    text = shell.find_cell_magic(magic).__doc__
+    for option in options:
+        assert option in text
+    assert f"%%{magic}" in text or f"%{magic}" in text
+
+
+def test_a_store_that_is_dead_is_one_line(run, monkeypatch, shell):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////dev/null/x.db")
+    shown = run("%%experiment\nC = 1\nran = True")
+    assert "can't be opened as a SQLite store" in shown.traceback
+    assert len(shown.traceback.strip().splitlines()) == 1
+    assert "ran" not in shell.user_ns
+
+
+# --- groups ---
+
+
+def test_a_group_of_the_cell(run, store, shell):
+    run("""\
+offset = 10
+seen = []
+def square(x):
+    return x * x
+class Point:
+    def __init__(self, x):
+        self.x = x + offset""")
+    shown = run("""\
+%%group "squares" --trials 3 --minimize loss --executor inline --slots 2 --into found --seed 1 --tag team=vision
+x = uniform(1, 2)
+fixed = 5
+print("trial", fixed)
+seen.append(x)
+offset = offset + 1
+{"loss": square(Point(x).x), "seen": len(seen)}""")
+    assert shown.error is None, shown.out
+    found = shell.user_ns["found"]
+    assert (len(found), found.parent.ok, found.metric) == (3, True, "loss")
+    assert shell.user_ns["seen"] == []
+    assert shell.user_ns["offset"] == 10
+    assert "x" not in shell.user_ns
+    for record in found:
+        assert record.metrics["loss"] == pytest.approx((record.params["x"] + 10) ** 2)
+        assert record.metrics["seen"] == 1.0
+    trials = store.records(parent_id=found.parent.run_id)
+    assert {record.number for record in trials} == {0, 1, 2}
+    assert {record.params["fixed"] for record in trials} == {"5"}
+    assert {store.log_text(record) for record in trials} == {"trial 5\n"}
+    assert found.best.metrics["loss"] == min(record.metrics["loss"] for record in trials)
+    assert store.record(found.parent.run_id).tags["team"] == "vision"
+    assert str(found) in shown.displayed[-1]
+
+
+def test_a_group_of_which_no_trial_finishes_is_an_error(run, store, shell):
+    shown = run("%%group --trials 2 --executor inline --slots 2 --into found\nx = uniform(1, 2)\n1 / 0")
+    assert isinstance(shown.error, TaskError)
+    assert "no trial finished; the first: ZeroDivisionError: division by zero" in str(shown.error)
+    assert "Traceback" not in shown.traceback
+    assert [record.status for record in shell.user_ns["found"]] == [Status.FAILED] * 2
+    assert {record.status for record in store.records()} == {Status.FAILED}
+
+
+def test_a_value_that_can_not_be_sent_is_named_in_one_line(run, store, shell):
+    shell.user_ns["lock"] = threading.Lock()
+    shown = run("%%group --executor inline\nx = uniform(1, 2)\nlock.acquire()\n{'loss': x}")
+    assert "'lock' (lock, " in str(shown.error)
+    assert len(shown.traceback.strip().splitlines()) == 1
+    assert [record for record in store.records() if record.status is Status.RUNNING] == []
+
+
+def test_an_interrupted_group_keeps_what_it_has(run, store, shell, project):
+    """The second trial interrupts the notebook, as a user who has seen enough."""
+    shell.user_ns["notebook"] = os.getpid()
+    before = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        shown = run("""\
+%%group --executor inline --slots 1 --trials 5 --minimize loss --into found
+x = uniform(1, 2)
+import os, pathlib, signal, threading
+first = pathlib.Path("first")
+if first.exists():
+    os.kill(notebook, signal.SIGINT)
+    threading.Event().wait()
+first.touch()
+{"loss": x}""")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert isinstance(shown.error, KeyboardInterrupt)
+    assert "the group was stopped and its runs are closed" in shown.traceback
+    assert len(shown.traceback.strip().splitlines()) == 1
+    assert [record.status for record in shell.user_ns["found"]] == [Status.FINISHED]
+    assert shell.user_ns["found"].best is not None
+    assert sorted(record.status for record in store.records()) == ["finished", "killed", "killed"]
+    assert psutil.Process().children() == []
+
+
+# --- in a kernel ---
+
+
+def notebook(*sources):
+    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+
+
+def texts(cell):
+    outputs = [output.get("data", {}).get("text/plain") or output.get("text", "") for output in cell.outputs]
+    return [text if isinstance(text, str) else "".join(text) for text in outputs]
+
+
+@pytest.mark.kernel
+def test_a_notebook(store, project):
+    found = notebook(
+        "%load_ext ml_experiment_nb\nfrom ml_experiment_nb import job\nX = [1, 2, 3]",
+        "%%experiment one --into first\nC = 2\n{'a': C * len(X)}",
+        "%%group many --trials 2 --maximize a --executor inline --slots 2 --into several\nC = uniform(0, 1)\n"
+        "X.append(4)\n{'a': C + len(X)}",
+        "@job\ndef train(C, kernel='rbf'):\n    print('training')\n    return {'a': C}\ntrain(C=0.5)",
+        "print(len(X), first.metrics, len(several), several.parent.ok)",
+    )
+    NotebookClient(found, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(project)}}).execute()
+    assert texts(found.cells[4]) == ["3 {'a': 6.0} 2 True\n"]
+    assert texts(found.cells[1])[0].startswith("one  finished")
+    assert any("many: 2/2" in text for text in texts(found.cells[2]))
+    assert {"training\n", "{'a': 0.5}"} <= set(texts(found.cells[3]))
+    records = store.records()
+    assert sorted((record.name, record.kind) for record in records) == [
+        ("many", "group"), ("many #0", "trial"), ("many #1", "trial"), ("one", "experiment"), ("train", "experiment")
+    ]  # fmt: skip
+    assert {record.status for record in records} == {Status.FINISHED}
+
+
+@pytest.mark.kernel
+def test_a_mistake_stops_a_headless_notebook(project):
+    """nbclient looks at the reply, papermill at the outputs: both have to say that it was an error."""
+    path = project / "book.ipynb"
+    first, second = "%load_ext ml_experiment_nb", "%%group --sampler best\nC = uniform(0, 1)"
+    nbformat.write(notebook(first, second, "never = 1"), path)
+    found = nbformat.read(path, as_version=4)
+    with pytest.raises(CellExecutionError, match="no sampler is called 'best'"):
+        NotebookClient(found, timeout=120, kernel_name="python3").execute()
+    [error] = [output for output in found.cells[1].outputs if output.output_type == "error"]
+    assert error.ename == "SpecError"
+    assert len(error.traceback) == 1
+    with pytest.raises(PapermillExecutionError, match="no sampler is called 'best'"):
+        papermill.execute_notebook(path, project / "out.ipynb", kernel_name="python3", progress_bar=False)
+    assert nbformat.read(project / "out.ipynb", as_version=4).cells[-1].execution_count is None
+
+
+@pytest.mark.kernel
+def test_an_interrupted_kernel_closes_the_runs_and_leaves_no_process(store, project):
+    os.mkfifo(project / "started")
+    manager, client = start_new_kernel(kernel_name="python3", cwd=str(project))
+    try:
+        client.execute_interactive("%load_ext ml_experiment_nb", timeout=120)
+        client.execute(
+            "%%group stop --trials 4 --executor inline --slots 2 --minimize a --into found\n"
+            "x = uniform(0, 1)\nimport threading\nopen('started', 'w').close()\nthreading.Event().wait()\n{'a': x}"
+        )
+        (project / "started").read_text()  # until a trial has opened it
+        manager.interrupt_kernel()
+        reply = client.get_shell_msg(timeout=120)["content"]
+        while reply["status"] == "ok":  # that of the %load_ext
+            reply = client.get_shell_msg(timeout=120)["content"]
+        assert (reply["status"], reply["ename"]) == ("error", "KeyboardInterrupt")
+        kernel = psutil.Process(manager.provisioner.pid)
+        assert [one for one in kernel.children(recursive=True) if "ml_experiment_nb" in " ".join(one.cmdline())] == []
+        reply = client.execute_interactive("assert len(found) == 0", timeout=120)["content"]
+        assert reply["status"] == "ok"
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+    records = store.records()
+    assert records[-1].kind == "group"
+    assert {record.status for record in records} == {Status.KILLED}

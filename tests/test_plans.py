@@ -1,0 +1,281 @@
+import os
+
+import nbformat
+import pytest
+
+from ml_experiment_nb import cells
+from ml_experiment_nb.errors import ParameterError, SpecError
+from ml_experiment_nb.plans import Task, make_plan, prepared, space_text, with_params
+from ml_experiment_nb.specs import Cell, Function, spec_from_mapping
+
+TRAIN = """\
+from ml_experiment_nb import job
+
+@job
+def main(C, kernel="rbf", gamma="scale"):
+    return {"accuracy": C}
+
+if __name__ == "__main__":
+    main()
+"""
+PREPARE = "from ml_experiment_nb import job\n@job\ndef prepare(size=10, seed=0): ...\n"
+PLAIN = "print('no job here')\n"
+
+
+@pytest.fixture
+def folder(project):
+    for name, text in {"train.py": TRAIN, "prepare.py": PREPARE, "plain.py": PLAIN}.items():
+        (project / name).write_text(text)
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("C = 1\nkernel = 'rbf'")])
+    notebook.cells[0].metadata["tags"] = ["parameters"]
+    nbformat.write(notebook, project / "book.ipynb")
+    return project
+
+
+@pytest.fixture
+def spec(folder):
+    def make(**keys):
+        return spec_from_mapping({"run": "train.py", "root_path": str(folder), **keys})
+
+    return make
+
+
+def group(spec, **keys):
+    return spec(**{"kind": "group", "param_space": {"C": "loguniform(0.01, 100)"}, **keys})
+
+
+# --- as text ---
+
+
+def test_an_experiment_as_text(spec, folder):
+    plan = make_plan(spec(name="SVM", run=["prepare.py", "train.py"], params={"C": 0.5, "kernel": "rbf"}))
+    assert (
+        str(plan)
+        == f"""\
+Plan 'SVM'
+  kind       experiment
+  run        prepare, train
+  in         {folder}
+  params     C=0.5, kernel='rbf'"""
+    )
+
+
+def test_a_group_as_text(spec, folder):
+    asked = group(
+        spec,
+        name="SVM",
+        params={"kernel": "rbf"},
+        param_space={"C": "loguniform(0.01, 1000)", "gamma": "choice(['scale', 'auto'])"},
+        sampler={"name": "cma-es", "n_startup_trials": 5},
+        pruner="median",
+        seed=7,
+        num_trials=12,
+        metric={"name": "accuracy", "direction": "max"},
+        ray_config={"num_cpus": 4},
+        timeout_per_trial=90.0,
+        docker_config={"image": "python:3.12"},
+    )
+    assert (
+        str(make_plan(asked, values={"X": 1, "model": 2}))
+        == f"""\
+Plan 'SVM'
+  kind       group
+  run        train
+  in         {folder}
+  params     kernel='rbf'
+    C        loguniform(0.01, 1000)
+    gamma    choice(['scale', 'auto'])
+  trials     12
+  sampler    CmaEs(n_startup_trials=5), seed 7
+  pruner     Median
+  metric     maximize accuracy
+  per trial  at most 1 min 30 s
+  slots      4, ray
+  values     X, model
+  note       docker_config was read but not used: the tasks run in this environment, not in a container"""
+    )
+
+
+def test_space_text():
+    from ml_experiment_nb.spaces import parse_value
+
+    assert space_text(parse_value("randint(1, 5)")) == "randint(1, 5)"
+    assert space_text(parse_value(["randint(1, 5)", "uniform(0, 1)"])) == "[randint(1, 5), uniform(0, 1)]"
+
+
+# --- nothing happens ---
+
+
+def test_making_a_plan_writes_nothing(spec, folder):
+    before = sorted(folder.rglob("*"))
+    make_plan(group(spec, executor="ray"))
+    make_plan(spec(run="book.ipynb", params={"C": 2}))
+    assert sorted(folder.rglob("*")) == before
+
+
+# --- parameters ---
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        ({"params": {"C": 1, "kernal": "rbf"}}, "kernal: train has no such parameter; did you mean 'kernel'?"),
+        ({"params": {"C": 1, "x": 1}}, "x: train has no such parameter; it takes C, gamma, kernel"),
+        ({"params": {}}, r"C: train: main\(\) needs it; give it in params, or with -p C=…"),
+        ({"run": ["prepare.py", "train.py"], "params": {"C": 1, "sed": 1}}, "sed: prepare, train has no such.*'seed'"),
+        ({"run": "book.ipynb", "params": {"c": 1}}, "'C'"),
+        ({"run": "missing.py"}, "there is no such script"),
+    ],
+)
+def test_parameters_that_do_not_fit(spec, keys, says):
+    with pytest.raises(SpecError, match=says):
+        make_plan(spec(**keys))
+
+
+def test_a_space_is_checked_like_parameters(spec):
+    with pytest.raises(ParameterError, match="gama: train has no such parameter; did you mean 'gamma'"):
+        make_plan(group(spec, param_space={"C": "uniform(0, 1)", "gama": "uniform(0, 1)"}))
+    with pytest.raises(ParameterError, match=r"main\(\) needs it"):
+        make_plan(group(spec, param_space={"gamma": "uniform(0, 1)"}))
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"run": "plain.py", "params": {"anything": 1}},
+        {"run": ["train.py", "plain.py"], "params": {"C": 1, "anything": 1}},
+        {"params": {"C": 1, "anything": 1}, "allow_unknown_params": True},
+        {"run": [{"command": "echo {x}"}], "params": {"x": 1}},
+    ],
+)
+def test_what_can_not_be_asked_takes_anything(spec, keys):
+    assert make_plan(spec(**keys)).tasks()
+
+
+def test_several_scripts_share_the_parameters(spec, folder):
+    plan = make_plan(spec(name="n", run=["prepare.py", "train.py"], params={"C": 1, "size": 5, "seed": 2}))
+    assert [(task.key, task.name, dict(task.params)) for task in plan.tasks()] == [
+        ("0", "n prepare", {"size": 5, "seed": 2}),
+        ("1", "n train", {"C": 1}),
+    ]
+    assert [task.steps[0].target.path for task in plan.tasks()] == [
+        str(folder / "prepare.py"),
+        str(folder / "train.py"),
+    ]
+    assert plan.nested
+
+
+def test_one_script_gets_all_parameters(spec):
+    [task] = make_plan(spec(name="n", params={"C": 1, "extra": 2}, allow_unknown_params=True)).tasks()
+    assert (task.name, dict(task.params), dict(task.steps[0].params)) == (
+        "n",
+        {"C": 1, "extra": 2},
+        {"C": 1, "extra": 2},
+    )
+
+
+def test_a_trial(spec, folder):
+    asked = group(
+        spec, name="n", run=["prepare.py", "train.py"], params={"size": 5}, pruner="median", timeout=60.0,
+        timeout_per_trial=10.0,
+    )  # fmt: skip
+    task = make_plan(asked, path=("/lib",)).trial(3, {"C": 0.5})
+    assert (task.key, task.name, task.number) == ("3", "n #3", 3)
+    assert dict(task.params) == {"size": 5, "C": 0.5}
+    assert [dict(step.params) for step in task.steps] == [{"size": 5}, {"C": 0.5}]
+    assert (task.cwd, task.path, task.timeout, task.pruning) == (str(folder), ("/lib",), 10.0, True)
+    assert make_plan(group(spec, pruner="none")).trial(0, {}).pruning is False
+
+
+def test_a_cell_gets_its_values_in_its_source(spec):
+    source = "C = loguniform(0.01, 100)\nkernel = 'rbf'\n{'a': C}"
+    cell = cells.read_cell(source)
+    asked = group(
+        spec, run=[Cell(source=source, parameters=("C", "kernel"))], param_space=cell.space, params=cell.params
+    )
+    task = make_plan(asked).trial(0, {"C": 0.5})
+    assert task.steps[0].target.source == "C = 0.5\nkernel = 'rbf'\n{'a': C}"
+
+
+def test_a_function_travels_once(spec):
+    def train(C):
+        pass
+
+    plan = make_plan(spec(run=[Function(function=train)], params={"C": 1}), values={"function": train})
+    assert plan.tasks()[0].steps[0].target.function is not train
+
+
+def test_prepared():
+    task = Task("0", "n", (), {}, "/")
+    assert prepared(task, folder="/f", payload="/p", env={"a": "b"}) == Task(
+        "0", "n", (), {}, "/", folder="/f", payload="/p", env={"a": "b"}
+    )
+
+
+# --- overriding ---
+
+
+def test_with_params(spec):
+    asked = spec(params={"C": 1, "kernel": "rbf"})
+    assert with_params(asked, {}) is asked
+    assert with_params(asked, {"C": 2}).params == {"C": 2, "kernel": "rbf"}
+    assert asked.params["C"] == 1
+
+
+def test_with_params_of_a_group(spec):
+    asked = group(spec, params={"kernel": "rbf"}, param_space={"C": "uniform(0, 1)", "gamma": "uniform(0, 1)"})
+    found = with_params(asked, {"C": 0.5, "kernel": "choice(['rbf', 'linear'])", "gamma": "loguniform(0.1, 1)"})
+    assert found.params == {"C": 0.5}
+    assert {name: str(value) for name, value in found.param_space.items()} == {
+        "gamma": "loguniform(0.1, 1)",
+        "kernel": "choice(['rbf', 'linear'])",
+    }
+    with pytest.raises(SpecError, match="nothing left to search"):
+        with_params(asked, {"C": 1, "gamma": 1})
+
+
+# --- slots ---
+
+CPUS = os.cpu_count()
+
+
+@pytest.mark.parametrize(
+    ("keys", "address", "slots", "executor"),
+    [
+        ({}, None, min(CPUS, 10), "ray" if CPUS > 1 else "inline"),
+        ({"slots": 1}, None, 1, "inline"),
+        ({"slots": 3}, None, 3, "ray"),
+        ({"slots": 3, "executor": "inline"}, None, 3, "inline"),
+        ({"slots": 1, "executor": "ray"}, None, 1, "ray"),
+        ({"ray_config": {"num_cpus": 4}}, None, 4, "ray"),
+        ({"ray_config": {"num_cpus": 1}}, None, 1, "ray"),
+        ({"ray_config": {"num_cpus": 4}, "resources_per_worker": {"cpu": 2.0}}, None, 2, "ray"),
+        ({"ray_config": {"num_cpus": 4}, "resources_per_worker": {"cpu": 0.5}}, None, 8, "ray"),
+        ({"ray_config": {"num_cpus": 4}, "resources_per_worker": {"cpu": 8.0}}, None, 1, "ray"),
+        ({"ray_config": {"num_cpus": 4}, "num_trials": 3}, None, 3, "ray"),
+        ({"ray_config": {"num_cpus": 4}, "slots": 2}, None, 2, "ray"),
+        ({"num_trials": 1}, None, 1, "inline"),
+        ({"ray_config": {"address": "host:6379"}}, None, None, "ray"),
+        ({"ray_config": {"address": "host:6379"}, "slots": 5}, None, 5, "ray"),
+        ({"executor": "ray"}, "host:6379", None, "ray"),
+        ({"slots": 1}, "host:6379", 1, "ray"),
+        ({"slots": 1, "executor": "inline"}, "host:6379", 1, "inline"),
+    ],
+)
+def test_slots_and_executor(spec, monkeypatch, keys, address, slots, executor):
+    if address:
+        monkeypatch.setenv("RAY_ADDRESS", address)
+    plan = make_plan(group(spec, **keys))
+    assert (plan.slots, plan.executor) == (slots, executor)
+
+
+def test_a_worker_may_need_no_cpu(spec):
+    plan = make_plan(group(spec, ray_config={"num_cpus": 2}, resources_per_worker={"cpu": 0, "gpu": 1}))
+    assert plan.slots >= 1
+
+
+def test_an_experiment_has_one_inline_slot(spec):
+    plan = make_plan(spec(params={"C": 1}, slots=4, ray_config={"num_cpus": 4}))
+    assert (plan.slots, plan.executor, plan.nested, plan.tracked) == (1, "inline", False, True)
+    job = make_plan(spec(kind="job", params={"C": 1}))
+    assert (job.tracked, job.nested, job.kind) == (False, False, "job")

@@ -1,0 +1,122 @@
+import io
+import math
+import sys
+from datetime import UTC, datetime
+
+import pytest
+
+from ml_experiment_nb import progress
+from ml_experiment_nb.plans import make_plan
+from ml_experiment_nb.progress import Progress, show_progress, stopping
+from ml_experiment_nb.records import Record, Status
+from ml_experiment_nb.reports import Cell, Log
+from ml_experiment_nb.runs import Happened, Started
+from ml_experiment_nb.specs import spec_from_mapping
+
+
+def record(number, value, status=Status.FINISHED, kind="trial"):
+    metrics = {} if value is None else {"acc": value}
+    return Record("id", "n", "e", kind, status, {}, metrics, datetime.now(UTC), 1.0, number=number)
+
+
+UPDATES = [
+    Started("", "n", "id", parent=True),
+    Started("0", "n #0", "id"),
+    Started("1", "n #1", "id"),
+    Happened("0", Log("text")),
+    Happened("1", Cell(2, 5)),
+    record(0, 0.5),
+    Started("2", "n #2", "id"),
+    record(1, 0.9, Status.PRUNED),
+    record(2, math.nan),
+    Started("3", "n #3", "id"),
+    record(3, 0.75),
+    record(None, None, kind="group"),
+]
+
+
+@pytest.fixture
+def plan(project):
+    (project / "train.py").write_text("")
+    metric = {"name": "acc", "direction": "maximize"}
+    keys = {"name": "svm [x]", "run": "train.py", "param_space": {"C": "uniform(0, 1)"}, "num_trials": 4}
+    return make_plan(spec_from_mapping({**keys, "metric": metric}))
+
+
+def test_what_is_counted():
+    state = Progress(4, "acc", maximize=True)
+    told = []
+    for update in UPDATES:
+        state.take(update)
+        told.append(str(state).partition(", about")[0])
+    assert told == [
+        "0/4",
+        "0/4, 1 running",
+        "0/4, 2 running",
+        "0/4, 2 running",
+        "0/4, 2 running",
+        "1/4, 1 running, best acc 0.5",
+        "1/4, 2 running, best acc 0.5",
+        "2/4, 1 running, 1 pruned, best acc 0.5",
+        "3/4, 1 pruned, best acc 0.5",
+        "3/4, 1 running, 1 pruned, best acc 0.5",
+        "4/4, 1 pruned, best acc 0.75",
+        "4/4, 1 pruned, best acc 0.75",
+    ]
+
+
+def test_the_time_that_is_left(monkeypatch):
+    monkeypatch.setattr(progress.time, "monotonic", lambda: 130.0)
+    state = Progress(4, began=100.0)
+    assert "left" not in str(state)
+    state.take(record(0, None))
+    assert str(state) == "1/4, about 1 min 30 s left"
+    assert str(Progress(None, began=100.0)) == "0"
+
+
+def test_minimize():
+    state = Progress(2, "acc", maximize=False)
+    for update in (record(0, 0.5), record(1, 0.9)):
+        state.take(update)
+    assert state.best == 0.5
+
+
+def test_quiet_when_not_a_terminal(plan, capsys):
+    records = [update for update in UPDATES if isinstance(update, Record)]
+    assert list(show_progress(plan, UPDATES)) == records
+    assert capsys.readouterr() == ("", "")
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_bar_in_a_terminal(plan, monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    assert len(list(show_progress(plan, UPDATES))) == 5
+    assert "svm [x]" in terminal.getvalue()  # markup in a name is no markup
+
+
+def test_whoever_stops_looking_stops_the_plan(plan):
+    stopped = []
+
+    def updates():
+        try:
+            yield from UPDATES
+        finally:
+            stopped.append(True)
+
+    running = updates()
+    shown = show_progress(plan, running)
+    assert next(shown).number == 0
+    shown.close()
+    assert stopped == [True]
+
+    running = updates()
+    next(running)
+    with stopping(running):
+        pass
+    assert stopped == [True, True]

@@ -1,0 +1,246 @@
+import json
+import os
+import subprocess
+import sys
+
+import nbformat
+import pytest
+
+from ml_experiment_nb.errors import SpecError
+from ml_experiment_nb.records import Failure, Outcome, Status
+from ml_experiment_nb.reports import Cell, Done, Log, Metrics, Note, Params
+from ml_experiment_nb.specs import Notebook
+from ml_experiment_nb.work.notebook import run_notebook
+from ml_experiment_nb.work.process import Running
+
+pytestmark = pytest.mark.kernel
+
+FINISHED = Outcome(Status.FINISHED)
+PARAMETERS = ("C = 1.0\nkernel = 'rbf'", "parameters")
+
+
+@pytest.fixture
+def notebook(project):
+    """Write a notebook into the project: of sources, of ``(source, tag)``, and of markdown cells as they are."""
+
+    def write(*cells, name="train.ipynb", kernel="python3"):
+        found = nbformat.v4.new_notebook()
+        for cell in cells:
+            if isinstance(cell, nbformat.NotebookNode):
+                found.cells.append(cell)
+                continue
+            source, *tags = (cell,) if isinstance(cell, str) else cell
+            found.cells.append(nbformat.v4.new_code_cell(source, metadata={"tags": tags}))
+        if kernel is not None:
+            found.metadata.kernelspec = {"name": kernel, "display_name": "Python 3", "language": "python"}
+        nbformat.write(found, project / name)
+        return Notebook(path=str(project / name))
+
+    return write
+
+
+@pytest.fixture
+def kept(project):
+    """Read the executed notebook that the task kept; the outputs of its code cells as text."""
+
+    def read(path=project / ".tasks/0/artifacts/train.ipynb"):
+        cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+        return [
+            (
+                cell.source,
+                "".join(
+                    one.get("text") or one.get("ename") or one.get("data", {}).get("text/plain", "")
+                    for one in cell.outputs
+                ),
+            )
+            for cell in cells
+        ]
+
+    return read
+
+
+def perform(task, verdicts=None):
+    running = Running(task)
+    events, outcome = [], None
+    for batch in running.batches():
+        for event in batch:
+            if isinstance(event, Metrics) and event.ask:
+                running.answer(verdicts(event))
+            outcome = event.outcome if isinstance(event, Done) else outcome
+        events += batch
+    return events, outcome
+
+
+def metrics(events):
+    return [(event.values, event.step) for event in events if isinstance(event, Metrics)]
+
+
+def test_a_notebook_from_its_parameters_to_its_last_value(make_task, notebook, kept, project):
+    target = notebook(
+        nbformat.v4.new_markdown_cell("# Title"),
+        PARAMETERS,
+        "from ml_experiment_nb import artifact, report\nfor k in range(3): report(loss=C / (k + 1))",
+        "artifact('notes', kernel)\nprint('training', kernel)",
+        "{'accuracy': C}, {'more': 'text'}",
+    )
+    task = make_task(target, params={"C": 0.5}, output=str(project / "out.ipynb"))
+    events, outcome = perform(task)
+    assert outcome == FINISHED
+    assert events[0] == Params({"C": 0.5})
+    assert metrics(events) == [
+        ({"loss": 0.5}, 0),
+        ({"loss": 0.25}, 1),
+        ({"loss": 0.5 / 3}, 2),
+        ({"accuracy": 0.5}, None),
+    ]
+    assert [event for event in events if isinstance(event, Cell)] == [Cell(k, 5) for k in (1, 2, 3, 4, 5)]
+    assert "training rbf" in "".join(event.text for event in events if isinstance(event, Log))
+    assert [event for event in events if isinstance(event, Note)] == []
+    cells = kept(project / "out.ipynb")
+    assert cells[1][0].endswith("C = 0.5\n")
+    assert cells[3][1] == "training rbf\n"
+    assert kept(project / ".tasks/0/artifacts/out.ipynb") == cells
+    assert (project / ".tasks/0/artifacts/notes.txt").read_text() == "rbf"
+    assert (project / ".tasks/0/artifacts/more.txt").read_text() == "text"
+    assert sorted(one.name for one in project.iterdir()) == [".tasks", "out.ipynb", "train.ipynb"]
+
+
+def test_a_cell_that_fails(make_task, notebook, kept, project):
+    target = notebook(
+        PARAMETERS, "print('before')", "def f():\n    raise ValueError(f'C is {C}')\nf()", "print('never')"
+    )
+    events, outcome = perform(make_task(target, params={"C": 2}, output=str(project / "out.ipynb")))
+    failure = outcome.failure
+    assert (outcome.status, failure.type, failure.message) == (Status.FAILED, "ValueError", "C is 2")
+    assert "raise ValueError" in failure.traceback
+    assert "\x1b" not in failure.traceback
+    assert "papermill" not in failure.traceback
+    outputs = dict(kept(project / "out.ipynb"))
+    assert kept(project / ".tasks/0/artifacts/out.ipynb")
+    assert outputs["print('before')"] == "before\n"
+    assert outputs["print('never')"] == ""
+    assert metrics(events) == []
+
+
+def test_a_name_of_the_output_is_filled_in_as_papermill_does(make_task, notebook, kept, project):
+    target = notebook(PARAMETERS, "{'C': C}", name="{odd} name.ipynb")
+    _, outcome = perform(make_task(target, params={"C": 2}, output=str(project / "out-{C}.ipynb")))
+    assert outcome == FINISHED
+    assert kept(project / "out-2.ipynb")[-1][1] == "{'C': 2}"
+    assert (project / ".tasks/0/artifacts/out-2.ipynb").exists()
+    failure = perform(make_task(target, key="1", output=str(project / "out-{D}.ipynb")))[1].failure
+    assert failure.type == "SpecError"
+    assert "D" in failure.message
+
+
+def test_a_kernel_that_dies(make_task, notebook, kept):
+    events, outcome = perform(make_task(notebook("print('before')", "import os; os._exit(3)", "print('never')")))
+    assert (outcome.status, outcome.failure.type) == (Status.FAILED, "TaskDiedError")
+    assert dict(kept())["print('before')"] == "before\n"
+    assert "before" in "".join(event.text for event in events if isinstance(event, Log))
+
+
+def test_the_tags_of_nbclient(make_task, notebook, kept):
+    target = notebook(("1 / 0", "skip-execution"), ("2 / 0", "raises-exception"), "{'after': 1}")
+    events, outcome = perform(make_task(target))
+    assert outcome == FINISHED
+    assert metrics(events) == [({"after": 1.0}, None)]
+    assert [output for _, output in kept()] == ["", "ZeroDivisionError", "{'after': 1}"]
+
+
+def test_a_failure_after_an_allowed_one(make_task, notebook):
+    _, outcome = perform(make_task(notebook(("2 / 0", "raises-exception"), "raise KeyError('real')", "1")))
+    assert outcome.failure.type == "KeyError"
+
+
+def test_a_last_cell_without_a_value_records_nothing(make_task, notebook):
+    events, outcome = perform(make_task(notebook("{'early': 1}", "x = {'late': 1}")))
+    assert outcome == FINISHED
+    assert metrics(events) == []
+
+
+def test_an_empty_last_cell_is_passed_over(make_task, notebook):
+    events, _ = perform(make_task(notebook("{'a': 1}", "", nbformat.v4.new_markdown_cell("The end"))))
+    assert metrics(events) == [({"a": 1.0}, None)]
+
+
+def test_what_is_no_metric_in_the_last_value_is_noted(make_task, notebook):
+    events, outcome = perform(make_task(notebook("{'model': 'svm'}")))
+    assert outcome == FINISHED
+    assert ["returned 'model' is a str" in event.text for event in events if isinstance(event, Note)] == [True]
+
+
+@pytest.mark.parametrize(
+    ("source", "steps"),
+    [
+        ("from ml_experiment_nb import report\nfor k in range(9): report(loss=k)", [0, 1, 2]),
+        ("import optuna\nraise optuna.TrialPruned", []),
+    ],
+    ids=["report", "optuna"],
+)
+def test_a_pruned_notebook(make_task, notebook, kept, source, steps):
+    task = make_task(notebook(source, "print('never')"), pruning=True)
+    events, outcome = perform(task, verdicts=lambda event: event.step == 2)
+    assert outcome == Outcome(Status.PRUNED)
+    assert [step for _, step in metrics(events)] == steps
+    assert dict(kept())["print('never')"] == ""
+
+
+def test_a_notebook_that_names_no_kernel(make_task, notebook):
+    events, outcome = perform(make_task(notebook("{'a': 1}", kernel=None)))
+    assert outcome == FINISHED
+    assert metrics(events) == [({"a": 1.0}, None)]
+    assert ["names no kernel" in event.text for event in events if isinstance(event, Note)] == [True]
+
+
+def test_a_kernel_that_is_not_installed(make_task, notebook):
+    _, outcome = perform(make_task(notebook("1", kernel="no-such-kernel")))
+    assert outcome.failure.type == "NoSuchKernel"
+    assert "no-such-kernel" in outcome.failure.message
+
+
+def test_the_kernel_works_in_the_tasks_folder_and_leaves_with_the_task(make_task, notebook, project, has_ended):
+    target = notebook("import os; print('pid', os.getpid(), os.getcwd())\nimport time; time.sleep(600)")
+    running = Running(make_task(target))
+    batches, printed = running.batches(), ""
+    while "\n" not in printed:
+        printed += "".join(event.text for event in next(batches) if isinstance(event, Log))
+    _, pid, cwd = printed.split()
+    assert cwd == str(project)
+    outcome = Outcome(Status.KILLED, Failure("Test", "enough"))
+    running.kill(outcome)
+    *_, last = (event for batch in batches for event in batch)
+    assert last == Done(outcome)
+    assert has_ended(int(pid), timeout=0)
+
+
+def test_the_partial_notebook_of_a_killed_task_is_kept(make_task, notebook, kept):
+    target = notebook("{'early': 1}", "print('second')\nimport time; time.sleep(600)")
+    running = Running(make_task(target))
+    for batch in running.batches():
+        if any(isinstance(event, Log) and "second" in event.text for event in batch):
+            running.kill(Outcome(Status.KILLED))
+    assert dict(kept())["{'early': 1}"] == "{'early': 1}"
+
+
+def test_the_engine_is_papermills_for_everyone(notebook, project):
+    """Without a run, as ``papermill --engine ml-experiment``."""
+    target = notebook(PARAMETERS, "{'C': C}")
+    words = [sys.executable, "-m", "papermill", target.path, "out.ipynb", "--engine", "ml-experiment", "-p", "C", "0.5"]
+    env = {name: value for name, value in os.environ.items() if not name.startswith("ML_EXPERIMENT")}
+    done = subprocess.run(words, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    executed = json.loads((project / "out.ipynb").read_text())
+    assert executed["cells"][-1]["outputs"][0]["data"]["text/plain"] == ["{'C': 0.5}"]
+
+
+def test_a_file_that_is_no_notebook(tmp_path):
+    class Nowhere:
+        artifacts = tmp_path
+
+        def send(self, event):
+            pass
+
+    (tmp_path / "x.ipynb").write_text("{}")
+    with pytest.raises(SpecError, match="isn't a notebook"):
+        run_notebook(tmp_path / "x.ipynb", {}, Nowhere(), None)
