@@ -22,7 +22,7 @@ from ml_experiment_nb.executors import Executor, open_executor
 from ml_experiment_nb.files import spec_text
 from ml_experiment_nb.plans import Plan, Spec, Task, prepared, space_text
 from ml_experiment_nb.projects import find_root
-from ml_experiment_nb.records import Failure, Outcome, Record, Records, Status, number
+from ml_experiment_nb.records import Failure, Outcome, Record, Records, Status
 from ml_experiment_nb.reports import Done, Event, Metrics
 from ml_experiment_nb.specs import Group, Notebook, Script, Target
 from ml_experiment_nb.tracking import OpenRun, Store, untracked
@@ -146,6 +146,8 @@ class _Driver:
                 break
             for key, event in self.executor.poll(timeout=0.2):
                 yield self._take(key, event)
+            for live in self.open.values():
+                live.flush_if_due()
         self.executor.close()
         if self.parent is not None:
             with _uninterrupted():
@@ -312,7 +314,7 @@ class _Trials:
         best = collect(self._plan, [*done, *done[:1]]).best
         if best is None or self._metric is None:
             return {}, counts
-        drawn = {f"mlexp.best.{n}": number(best.params[n]) for n in self._plan.group.param_space}
+        drawn = {f"mlexp.best.{n}": str(best.params[n]) for n in self._plan.group.param_space}
         metrics = {self._metric.name: best.metrics[self._metric.name]}
         return metrics, {**counts, "mlexp.best_run": best.run_id or "", **drawn}
 

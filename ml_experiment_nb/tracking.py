@@ -44,6 +44,7 @@ from ml_experiment_nb.records import Failure, Outcome, Record, Status, now
 FLUSH_SECONDS = 1.0
 LOG = "record/log.txt"
 _PARAM_LENGTH = 6000
+_METRICS, _PARAMS = 900, 100  # what MLflow takes in one batch: 1,000 entities, 100 of them parameters
 _TAG_LENGTH = 5000
 _TO_MLFLOW = {
     Status.FINISHED: "FINISHED",
@@ -134,7 +135,6 @@ class Store:
             live.save("git.diff", snapshot.git.diff)
         for note in snapshot.notes:
             live.add(reports.Note(note))
-        live.flush()
         return live
 
     def experiment_id(self, name: str) -> str:
@@ -195,7 +195,7 @@ class Store:
 
     def log_text(self, record: Record) -> str:
         """Return what a run has printed so far."""
-        live = home(self.root) / "runs" / str(record.run_id) / LOG
+        live = home(self.root) / "runs" / str(record.run_id) / "artifacts" / LOG
         if live.exists():
             return live.read_text(errors="replace")
         with _translated(self.uri), tempfile.TemporaryDirectory() as folder:
@@ -281,9 +281,8 @@ class OpenRun:
         self._last: dict[str, tuple[int, int]] = {}
         self._flushed = time.monotonic()
         self._collapser = Collapser()
-        (folder / "record").mkdir(parents=True, exist_ok=True)
-        self.artifacts.mkdir(exist_ok=True)
-        self.log_path = folder / LOG
+        (self.artifacts / "record").mkdir(parents=True, exist_ok=True)
+        self.log_path = self.artifacts / LOG
         self.record: Record | None = None
 
     @property
@@ -311,13 +310,17 @@ class OpenRun:
                 self._add_params(values)
             case reports.Note(text):
                 self._note(text)
+        self.flush_if_due()
+
+    def flush_if_due(self) -> None:
+        """Write what has gathered, if the last time is a while ago."""
         if time.monotonic() - self._flushed > FLUSH_SECONDS:
             with suppress(StoreError):  # what can't be written now is tried again, and for the last time by `close`
                 self.flush()
 
     def save(self, name: str, text: str) -> None:
         """Keep a file of the record itself, such as its source."""
-        path = self.folder / "record" / name
+        path = self.artifacts / "record" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8", errors="backslashreplace")
 
@@ -336,15 +339,15 @@ class OpenRun:
         self._flushed = time.monotonic()
         if self._store is None or not (self._pending or self._new_params):
             return
-        params = list(self._new_params.items())
         with _translated(self._store.uri):
             _probe(self._store.uri)
-            while self._pending:
-                self._store.client.log_batch(self._id, metrics=self._pending[:1000])
-                del self._pending[:1000]
-            for k in range(0, len(params), 100):
-                self._store.client.log_batch(self._id, params=[self._param(*one) for one in params[k : k + 100]])
-        self._new_params = {}
+            while self._pending or self._new_params:
+                metrics, names = self._pending[:_METRICS], list(self._new_params)[:_PARAMS]
+                params = [self._param(name, self._new_params[name]) for name in names]
+                self._store.client.log_batch(self._id, metrics=metrics, params=params)
+                del self._pending[:_METRICS]
+                for name in names:
+                    del self._new_params[name]
 
     def close(self, outcome: Outcome, tags: Mapping[str, str] | None = None) -> Record:
         """End the run and return its record. It is closed in the store even if its files can't be written.
@@ -389,9 +392,7 @@ class OpenRun:
             except StoreError as error:
                 self._note(f"not all parameters and metrics could be recorded: {error}")
             try:
-                for part in (self.artifacts, self.folder / "record"):
-                    below = None if part == self.artifacts else "record"
-                    client.log_artifacts(self._id, str(part), artifact_path=below)
+                client.log_artifacts(self._id, str(self.artifacts))
             except (MlflowException, OSError) as error:
                 self._note(f"artifacts could not be kept: {error}")
             noted = {"mlexp.notes": _notes_text(self.notes)} if self.notes else {}

@@ -528,7 +528,7 @@ def test_a_store_that_stays_away_leaves_the_files_where_it_says(store, start, mo
     with pytest.raises(StoreError, match="what was recorded stays in ") as error:
         live.close(FINISHED)
     assert str(live.folder) in str(error.value)
-    assert (live.folder / "record" / "log.txt").read_text() == "precious\n"
+    assert (live.artifacts / "record" / "log.txt").read_text() == "precious\n"
 
 
 def test_artifacts_that_can_not_be_kept_do_not_leave_the_run_open(store, start):

@@ -85,6 +85,8 @@ class Running:
 
     def _perform(self, step: Step) -> Generator[list[reports.Event], None, Outcome]:
         self._child = child = self._start(step)
+        if self._stopped is not None:  # while it was being started
+            child.terminate()
         if self._deadline is None and self.task.timeout is not None:
             self._deadline = time.monotonic() + self.task.timeout
         if self._notes:

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from dataclasses import replace
 
 import cloudpickle
 import psutil
@@ -76,7 +77,9 @@ class Listener:
 
 
 class ExecutorContract:
-    """An executor of two slots comes from the fixture `executor`."""
+    """An executor of two slots comes from the fixture `executor`. `warm`: its tasks are forked where that is safe."""
+
+    warm = False
 
     @pytest.fixture
     def listener(self, executor):
@@ -87,7 +90,9 @@ class ExecutorContract:
         def make(function, key="0", **options):
             payload = str(write_payload({"function": function}, project))
             params = {"x": int(key)}
-            return make_task(Function(function=print), key=key, params=params, payload=payload, **options)
+            return make_task(
+                Function(function=print), key=key, params=params, payload=payload, warm=self.warm, **options
+            )
 
         return make
 
@@ -169,12 +174,11 @@ class ExecutorContract:
         assert listener.outcome("0").failure.type == "TaskTimeoutError"
 
     def test_a_task_that_can_not_be_started_is_a_failure_of_that_task(self, listener, executor, task):
-        broken = task(square, "0")
-        executor.submit(type(broken)(**{**vars(broken), "cwd": "/no/such/folder"}))
         executor.submit(task(square, "1"))
+        executor.submit(replace(task(square, "0"), cwd="/no/such/folder"))
         listener.until(lambda: listener.ended("0", "1"))
         assert listener.outcome("0").status is Status.FAILED
-        assert "/no/such/folder" in listener.outcome("0").failure.message
+        assert "/no/such/folder" in listener.printed("0") + listener.outcome("0").failure.message
         assert listener.outcome("1") == FINISHED
 
     def test_closing_ends_what_runs(self, listener, executor, task, has_ended):

@@ -10,3 +10,7 @@ class TestInline(ExecutorContract):
         found = InlineExecutor(2)
         yield found
         found.close()
+
+
+class TestInlineForked(TestInline):
+    warm = True

@@ -38,17 +38,26 @@ def local_ray():
 
 @pytest.fixture(scope="module")
 def shared():
-    """The executor of the test before: starting two slots takes seconds."""
+    """The executor of the test before: starting one takes seconds."""
     return []
 
 
 @pytest.fixture
 def executor(local_ray, shared, project, script):
-    if not shared or len(shared[0]._free) != 2 or not ray.is_initialized():
-        shared[:] = [RayExecutor(plan(script, slots=2, ray_config={"num_cpus": 2}))]
+    if not shared:
+        shared.append(RayExecutor(plan(script, slots=2, ray_config={"num_cpus": 2})))
     yield shared[0]
     if shared[0]._busy:
-        shared.pop().close()
+        shared[0].close()
+    if _is_closed(shared[0]):
+        shared.clear()
+
+
+def _is_closed(executor):
+    try:
+        return not (ray.is_initialized() and ray.get(executor._node.ready.remote(), timeout=60))
+    except ray.exceptions.RayError:
+        return True
 
 
 class TestRay(ExecutorContract):
@@ -59,8 +68,7 @@ class TestRay(ExecutorContract):
     def test_a_slot_that_is_lost_fails_its_task_and_is_replaced(self, listener, executor, task, has_ended):
         executor.submit(task(wait_for_good, "0"))
         pids = listener.pids("0")
-        slot, _ = executor._busy["0"]
-        ray.kill(slot)
+        ray.kill(executor._node)
         listener.until(lambda: listener.ended("0"))
         outcome = listener.outcome("0")
         assert (outcome.status, outcome.failure.type) == (Status.FAILED, "TaskDiedError")
