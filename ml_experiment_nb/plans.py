@@ -154,6 +154,15 @@ class Plan:
         accepted = accepts(target) if len(self.targets) > 1 else None
         return Step(target, {n: v for n, v in params.items() if accepted is None or n in accepted})
 
+    def _setup_text(self, target: Target) -> str:
+        """Return which cells of a notebook run once per slot, and not for every trial."""
+        if self.cold or sys.platform != "linux" or not isinstance(target, Notebook):
+            return ""
+        notebooks = _notebooks()
+        count = notebooks.setup_prefix(notebooks.read_notebook(Path(target.path)))
+        cells = {0: "", 1: "cell 1"}.get(count, f"cells 1 to {count}")
+        return f"{cells} of {target.name}: every trial goes on from there" if cells else ""
+
     def __str__(self) -> str:
         spec = self.spec
         rows = [("kind", spec.kind), ("run", ", ".join(target.name for target in self.targets)), ("in", self.cwd)]
@@ -172,6 +181,7 @@ class Plan:
             ]
             slots = "as many as the cluster has" if self.slots is None else str(self.slots)
             rows += [("slots", f"{slots}, {self.executor}")]
+            rows += [("once", text) for text in (self._setup_text(target) for target in self.targets) if text]
         rows += [("values", ", ".join(sorted(self.values))), *(("note", note) for note in self.notes)]
         return f"Plan {spec.name!r}\n" + "\n".join(f"  {name:<10} {text}" for name, text in rows if text)
 

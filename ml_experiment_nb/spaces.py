@@ -265,7 +265,9 @@ def _read(text: str) -> Value:
         node = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         reason = error.msg if isinstance(error, SyntaxError) else str(error)
-        raise SpaceError(f"{text!r} can't be read ({reason}): {_EXAMPLES}") from None
+        # YAML's own {…} and […] end a text at the first comma.
+        hint = "within YAML's {} or [] put it in quotes; " if text.count("(") > text.count(")") else ""
+        raise SpaceError(f"{text!r} can't be read ({reason}): {hint}{_EXAMPLES}") from None
     value = from_ast(node)
     if value is not None:
         return value

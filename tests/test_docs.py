@@ -24,10 +24,22 @@ def section(heading):
     return found[0]
 
 
-@pytest.mark.parametrize("name", sorted(cli.commands.commands))
+def leaves(group, prefix=""):
+    """Return the commands below a group, by their whole name."""
+    found = {}
+    for name, command in group.commands.items():
+        inner = isinstance(command, click.Group)
+        found |= leaves(command, f"{prefix}{name} ") if inner else {prefix + name: command}
+    return found
+
+
+COMMANDS = leaves(cli.commands)
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_every_command_and_option_is_documented(name):
     text = section(f"ml-experiment {name}")
-    options = [p for p in cli.commands.commands[name].params if isinstance(p, click.Option)]
+    options = [p for p in COMMANDS[name].params if isinstance(p, click.Option)]
     missing = [word for option in options for word in option.opts if not re.search(rf"`{word}\b", text)]
     assert not missing
 
@@ -41,7 +53,7 @@ def test_every_magic_and_option_is_documented(name):
 
 
 def test_the_documented_options_exist():
-    known = {word for command in cli.commands.commands.values() for p in command.params for word in p.opts}
+    known = {word for command in COMMANDS.values() for p in command.params for word in p.opts}
     for name in ("experiment", "group"):
         known |= {
             w for a in vars(magics.ExperimentMagics)[name].parser._actions for w in a.option_strings

@@ -190,10 +190,20 @@ def _connect(plan: Plan) -> None:
     else:
         options |= {"num_cpus": max(1, round(cpus)), "num_gpus": config.num_gpus}
     try:
-        ray.init(address=address or "local", **options)
+        _init(address or "local", options)
     except Exception as error:  # Ray raises its own, Python's and bare ones
         raise ExecutorError(f"Ray can't be {'reached at ' + address if address else 'started'}: {error}") from error
     _ours = None if address else ray.get_runtime_context().get_node_id()
+
+
+def _init(address: str, options: dict[str, Any]) -> None:
+    try:
+        ray.init(address=address, **options)
+    except Exception as error:
+        if "timed out during startup" not in str(error):
+            raise
+        ray.shutdown()
+        ray.init(address=address, **options)  # Ray allows itself 30 s, which a busy machine may not keep to
 
 
 def _probe(address: str) -> None:
