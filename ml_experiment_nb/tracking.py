@@ -135,6 +135,8 @@ class Store:
             live.save("git.diff", snapshot.git.diff)
         for note in snapshot.notes:
             live.add(reports.Note(note))
+        if kind != "trial":  # of trials there may be many a second: theirs are written with what follows
+            live.flush()
         return live
 
     def experiment_id(self, name: str) -> str:

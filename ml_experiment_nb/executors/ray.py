@@ -189,6 +189,8 @@ def _connect(plan: Plan) -> None:
         _probe(address)
     else:
         options |= {"num_cpus": max(1, round(cpus)), "num_gpus": config.num_gpus}
+        # Ray would kill a lost slot's own children alone: left to themselves they end with all that they started.
+        options = {"_system_config": {"kill_child_processes_on_worker_exit": False}} | options
     try:
         _init(address or "local", options)
     except Exception as error:  # Ray raises its own, Python's and bare ones

@@ -3,6 +3,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 import ray
@@ -61,12 +62,15 @@ def _is_closed(executor):
 
 
 class TestRay(ExecutorContract):
+    warm = True  # as every group's tasks are, where the system allows it
+
     @pytest.fixture
     def executor(self, executor):
         return executor
 
-    def test_a_slot_that_is_lost_fails_its_task_and_is_replaced(self, listener, executor, task, has_ended):
-        executor.submit(task(wait_for_good, "0"))
+    @pytest.mark.parametrize("warm", [False, True])
+    def test_a_slot_that_is_lost_fails_its_task_and_is_replaced(self, listener, executor, task, has_ended, warm):
+        executor.submit(replace(task(wait_for_good, "0"), warm=warm))
         pids = listener.pids("0")
         ray.kill(executor._node)
         listener.until(lambda: listener.ended("0"))
@@ -81,7 +85,7 @@ class TestRay(ExecutorContract):
     def test_resources_that_can_not_be_met(self, executor, script):
         with pytest.raises(ExecutorError, match=r"cpu 1000.*Ray has CPU 2"):
             RayExecutor(plan(script, slots=1, ray_config={"num_cpus": 2}, resources_per_worker={"cpu": 1000}))
-        with pytest.raises(ExecutorError, match="gpu 1 "):
+        with pytest.raises(ExecutorError, match="gpu 1, Ray has CPU 2 and GPU 0"):
             RayExecutor(plan(script, slots=1, ray_config={"num_cpus": 2}, resources_per_worker={"gpu": 1}))
 
     def test_as_many_slots_as_there_is_room_for(self, executor, script):
