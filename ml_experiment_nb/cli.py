@@ -114,6 +114,11 @@ def run(
 @click.option("--json", "as_json", is_flag=True, help="Print each record as a line of JSON.")
 def list_runs(experiment: str | None, group: str | None, status: str | None, limit: int, as_json: bool) -> None:
     """List the newest runs."""
+    from ml_experiment_nb.projects import find_root, has_store
+
+    if not has_store(find_root()):
+        click.echo("no runs yet: `ml-experiment run` makes one", err=True)
+        return
     store = _store()
     parent = store.record(group).run_id if group else None
     records = store.records(experiment=experiment, parent_id=parent, status=status, limit=limit)
@@ -122,8 +127,7 @@ def list_runs(experiment: str | None, group: str | None, status: str | None, lim
     elif records:
         _print_table(records)
     else:
-        asked = experiment or group or status
-        click.echo("no such runs" if asked else "no runs yet: `ml-experiment run` makes one", err=True)
+        click.echo("no such runs", err=True)
 
 
 @commands.command()
@@ -337,10 +341,15 @@ def _print_json(records: Iterable[Record]) -> None:
 
 
 def _store() -> Any:
-    from ml_experiment_nb.projects import find_root
+    """Return the store to look into; looking makes none."""
+    from ml_experiment_nb.projects import find_root, has_store
+
+    root = find_root()
+    if not has_store(root):
+        raise RunNotFoundError(f"nothing is recorded in {root} yet: `ml-experiment run` does that")
     from ml_experiment_nb.tracking import Store
 
-    return Store(find_root())
+    return Store(root)
 
 
 def _join_parameters(words: list[str]) -> list[str]:

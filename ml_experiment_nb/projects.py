@@ -13,6 +13,7 @@ from pathlib import Path
 from ml_experiment_nb.errors import StoreError
 
 FOLDER = ".ml-experiment"
+STORE = "mlflow.db"
 SOCKETS = "/tmp" if os.path.isdir("/tmp") else None
 """Where sockets' folders are made: a socket's path has at most 107 bytes, and a user's TMPDIR may be longer."""
 _MARKS = (FOLDER, ".git", "pyproject.toml")
@@ -31,6 +32,11 @@ def find_root(start: Path | None = None) -> Path:
         if any((folder / mark).exists() for mark in _MARKS):
             return folder
     return start
+
+
+def has_store(root: Path) -> bool:
+    """Return whether something may be recorded: a store is named in the environment, or the project has its own."""
+    return bool(os.environ.get("MLFLOW_TRACKING_URI")) or (root / FOLDER / STORE).exists()
 
 
 def home(root: Path) -> Path:

@@ -38,7 +38,7 @@ from ml_experiment_nb.capture import Snapshot
 from ml_experiment_nb.capture.console import Collapser
 from ml_experiment_nb.capture.packages import as_requirements
 from ml_experiment_nb.errors import RunNotFoundError, StoreError
-from ml_experiment_nb.projects import home
+from ml_experiment_nb.projects import STORE, home
 from ml_experiment_nb.records import Failure, Outcome, Record, Status, now
 
 FLUSH_SECONDS = 1.0
@@ -64,7 +64,7 @@ _FROM_MLFLOW = {
 
 def default_uri(root: Path) -> str:
     """Return the address of a project's own store, a SQLite file in its ``.ml-experiment`` folder."""
-    path = str(home(root) / "mlflow.db").replace("%", "%25").replace("?", "%3F")  # they mean something in an address
+    path = str(home(root) / STORE).replace("%", "%25").replace("?", "%3F")  # they mean something in an address
     return f"sqlite:///{path}"
 
 

@@ -272,7 +272,14 @@ def test_unknown_runs(command, store):
         assert code == 2
         assert "no run 'abcd' in sqlite:///" in err
     assert command("ls", "-e", "nope")[0] == 2
+    assert command("ls") == (0, "", "no such runs\n")
+
+
+def test_looking_makes_no_store(command, project):
     assert command("ls") == (0, "", "no runs yet: `ml-experiment run` makes one\n")
+    code, _, err = command("show", "abcd")
+    assert (code, err) == (2, f"error: nothing is recorded in {project} yet: `ml-experiment run` does that\n")
+    assert list(project.iterdir()) == []
 
 
 def test_values_in_brackets_are_no_markup(command, store):

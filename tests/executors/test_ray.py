@@ -142,6 +142,7 @@ def test_the_tasks_see_the_environment_of_their_own_plan(executor, make_task, sc
     assert listener.printed("0") == "yes\n"
 
 
+@pytest.mark.slow
 def test_tasks_end_when_their_driver_is_killed(project, script, has_ended):
     """A driver killed with -9 takes its own Ray and its tasks along."""
     source = f"""
