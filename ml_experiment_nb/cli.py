@@ -11,19 +11,22 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Iterable, Iterator
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ml_experiment_nb.errors import ExecutorError, ExperimentError, RunNotFoundError, StoreError
+from ml_experiment_nb.errors import ExecutorError, ExperimentError, RunNotFoundError, SpecError, StoreError
 
 if TYPE_CHECKING:
     from ml_experiment_nb.plans import Plan, Spec
     from ml_experiment_nb.records import Record
     from ml_experiment_nb.runs import Update
 
+SPECS = (".yaml", ".yml", ".json")
 _CODES = {"TaskDiedError": 4, "TaskTimeoutError": 5, "KeyboardInterrupt": 130}
 
 
@@ -84,25 +87,34 @@ def run(
 ) -> None:
     """Run TARGET: a spec (.yaml, .json), a script (.py) or a notebook (.ipynb).
 
-    OUTPUT is where an executed notebook is written; it is also kept with its run.
+    OUTPUT is where an executed notebook is written, ``-`` for standard output; it is also kept with its run.
     """
     from ml_experiment_nb.jobs import read_assignments
     from ml_experiment_nb.plans import make_plan, with_params
 
-    spec = with_params(_with_options(_read_target(target), options), read_assignments(params))
-    plan = make_plan(
-        spec, cwd=_working_directory(target, options["cwd"]), output=_output(output, spec), cold=options["cold"]
-    )
-    if plan_only:
-        click.echo(str(plan))
-        return
-    for note in plan.notes:
-        click.echo(f"note: {note}", err=True)
-    from ml_experiment_nb import runs  # MLflow takes seconds to import: not before the plan is known to be sound
+    given = read_assignments(params)
+    spec = with_params(_with_options(_read_target(target), options), given)
+    with tempfile.TemporaryDirectory(prefix="mlexp-") as folder:
+        piped = output == "-"
+        output = os.path.join(folder, Path(target).name) if piped else output
+        with _located(target, given):
+            plan = make_plan(
+                spec, cwd=_working_directory(target, options["cwd"]), output=_output(output, spec), cold=options["cold"]
+            )
+        if plan_only:
+            click.echo(str(plan))
+            return
+        for note in plan.notes:
+            click.echo(f"note: {note}", err=True)
+        from ml_experiment_nb import runs  # MLflow takes seconds to import: not before the plan is known to be sound
 
-    records = list(_shown(plan, runs.follow(plan), as_json=as_json, quiet=options["quiet"]))
-    if not as_json:
-        _print_result(plan, records, output)
+        aside = as_json or piped
+        records = list(_shown(plan, runs.follow(plan), as_json=as_json, aside=aside, quiet=options["quiet"]))
+        if piped and output is not None:
+            click.echo(str(records[-1]), err=True)
+            click.echo(Path(output).read_text(encoding="utf-8"), nl=False)
+        elif not as_json:
+            _print_result(plan, records, output)
     sys.exit(_exit_code(records[-1]))
 
 
@@ -191,12 +203,11 @@ def install(name: str, display_name: str, preload: str, prefix: str | None, user
 
 
 def _read_target(target: str) -> Spec:
-    from ml_experiment_nb.errors import SpecError
     from ml_experiment_nb.files import read_spec
     from ml_experiment_nb.specs import spec_from_mapping
 
     suffix = Path(target).suffix.lower()
-    if suffix in (".yaml", ".yml", ".json"):
+    if suffix in SPECS:
         return read_spec(target)
     if suffix not in (".py", ".ipynb"):
         raise SpecError("is neither a spec (.yaml, .json), a script (.py) nor a notebook (.ipynb)", file=target)
@@ -205,8 +216,20 @@ def _read_target(target: str) -> Spec:
     return spec_from_mapping({"run": str(Path(target).absolute()), "name": Path(target).stem})
 
 
+@contextmanager
+def _located(target: str, given: Mapping[str, Any]) -> Iterator[None]:
+    """Say where in a spec's file an error stands that shows only when the spec meets what it runs."""
+    try:
+        yield
+    except SpecError as error:
+        if Path(target).suffix.lower() not in SPECS or error.key in given:
+            raise
+        from ml_experiment_nb.files import located
+
+        raise located(error, target) from None
+
+
 def _with_options(spec: Spec, options: dict[str, Any]) -> Spec:
-    from ml_experiment_nb.errors import SpecError
     from ml_experiment_nb.specs import Group, Job, spec_from_mapping
 
     is_group = isinstance(spec, Group)
@@ -233,7 +256,6 @@ def _working_directory(target: str, cwd: str | None) -> str | None:
 
 
 def _output(output: str | None, spec: Spec) -> str | None:
-    from ml_experiment_nb.errors import SpecError
     from ml_experiment_nb.specs import Notebook
 
     if output is None:
@@ -245,8 +267,16 @@ def _output(output: str | None, spec: Spec) -> str | None:
     return str(Path(output).absolute())
 
 
-def _shown(plan: Plan, updates: Iterable[Update], *, as_json: bool, quiet: bool) -> Iterator[Record]:
-    """Hand the records on, showing meanwhile a group's progress, or the output of the code itself."""
+def _shown(plan: Plan, updates: Iterable[Update], *, as_json: bool, aside: bool, quiet: bool) -> Iterator[Record]:
+    """Hand the records on, showing meanwhile a group's progress, or the output of the code itself.
+
+    Args:
+        plan: What is being done.
+        updates: What happens.
+        as_json: Print each record.
+        aside: Leave standard output to something else.
+        quiet: Show nothing.
+    """
     from ml_experiment_nb.progress import show_progress, stopping
     from ml_experiment_nb.records import Record
     from ml_experiment_nb.reports import Log
@@ -262,7 +292,7 @@ def _shown(plan: Plan, updates: Iterable[Update], *, as_json: bool, quiet: bool)
                     _print_json([update])
                 yield update
             elif isinstance(update, Happened) and isinstance(update.event, Log) and not quiet:
-                click.echo(update.event.text, nl=False, err=as_json)
+                click.echo(update.event.text, nl=False, err=aside)
 
 
 def _print_result(plan: Plan, records: list[Record], output: str | None) -> None:

@@ -59,6 +59,20 @@ def read_spec(path: str | Path) -> Job | Experiment | Group:
         raise type(error)(error.problem, file=str(path), line=line, key=key) from None
 
 
+def located(error: SpecError, path: str | Path) -> SpecError:
+    """Return an error about a spec with the file and the line that its key stands in.
+
+    A parameter's error has the parameter's name for a key: it is looked for where parameters stand.
+    """
+    path = Path(path)
+    if error.file is not None or error.key is None:
+        return error
+    _, lines = _parsed(_text(path), is_json=path.suffix.lower() == ".json")
+    places = (f"params.{error.key}", f"param_space.{error.key}", error.key)
+    key = next((place for place in places if place in lines), error.key)
+    return type(error)(error.problem, file=str(path), line=_line_of(key, lines), key=key)
+
+
 def write_spec(spec: Job, path: str | Path) -> None:
     """Write `spec` so that `read_spec` reads it back; the suffix says whether as YAML or as JSON.
 

@@ -5,6 +5,7 @@ Loading this module costs next to nothing: what a magic needs is imported when i
 
 from __future__ import annotations
 
+import ast
 import os
 import shlex
 import sys
@@ -194,6 +195,7 @@ def parse_cell(options: Namespace, source: str, *, kind: str) -> Asked:
     if options.into is not None and not options.into.isidentifier():
         raise SpecError(f"--into {options.into}: not a variable's name")
     cell = read_cell(source)
+    _refuse_await(source)
     given = read_assignments(options.param or [])
     unset = [name for name in cell.space if name not in given]
     if kind == "experiment" and unset:
@@ -210,6 +212,23 @@ def parse_cell(options: Namespace, source: str, *, kind: str) -> Asked:
     spec = with_params(spec_from_mapping(asked), given)
     make_plan(spec)  # checks the parameters
     return Asked(spec, cell, options.into, options.plan)
+
+
+def _refuse_await(source: str) -> None:
+    """Say at once what IPython can't do within a cell magic."""
+    from ml_experiment_nb.cells import parse
+    from ml_experiment_nb.errors import SpecError
+
+    waiting: list[ast.AST] = [parse(source)]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Await | ast.AsyncFor | ast.AsyncWith):
+            raise SpecError(
+                "a tracked cell can't await at its top level: await in a cell above, or in a thread of its own",
+                line=node.lineno,
+            )
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            waiting += ast.iter_child_nodes(node)
 
 
 def captured(cell: CellSource, namespace: Mapping[str, Any]) -> dict[str, Any]:

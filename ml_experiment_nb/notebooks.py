@@ -28,6 +28,11 @@ HOW_TO_TAG: Final = (
 )
 
 
+_OF_ONE_RUN = frozenset(
+    {"report", "artifact", "get_ipython", "mlflow", "display_id", "environ", "putenv", "subprocess"}
+)
+"""What a cell mentions that speaks to its run or its shell, or that another process has a part in."""
+
 _SHELL_MAGICS = ("%load_ext ", "%matplotlib ", "%config ", "%autoreload ")
 
 
@@ -119,8 +124,9 @@ def setup_prefix(nb: NotebookNode) -> int:
     """Return how many leading cells stand above the parameters cell and may run once for a group of trials.
 
     They give the same whatever the parameters are. The prefix ends before the first code cell that reads a
-    parameter's name, that can't be read, that is expected to raise, that speaks to its run (`report`, `artifact`),
-    or that uses a magic whose effect on the shell can't be had again by its line (see `shell_lines`).
+    parameter's name, that can't be read, that is expected to raise, that speaks to its run (`report`, MLflow),
+    that sets the environment or starts processes, or that uses a magic whose effect on the shell can't be had
+    again by its line (see `shell_lines`).
     """
     index = parameters_cell(nb)
     params = notebook_params(nb)
@@ -230,11 +236,25 @@ def _is_setup(cell: NotebookNode, params: Iterable[str]) -> bool:
         return False
     plain = "\n".join("" if line.startswith(_SHELL_MAGICS) else line for line in cell.source.splitlines())
     try:
-        names = {node.id for node in ast.walk(ast.parse(plain)) if isinstance(node, ast.Name)}
+        names = _words(ast.parse(plain))
         reads = read_cell(plain).reads
     except (SpecError, SyntaxError, ValueError):
         return False
-    return reads.isdisjoint(params) and names.isdisjoint(("report", "artifact", "get_ipython"))
+    return reads.isdisjoint(params) and names.isdisjoint(_OF_ONE_RUN)
+
+
+def _words(tree: ast.AST) -> set[str]:
+    """Return all names, attributes, keywords and imported modules of a piece of code."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=word) | ast.Attribute(attr=word) | ast.keyword(arg=str(word)):
+                found.add(word)
+            case ast.Import(names=names):
+                found |= {alias.name.partition(".")[0] for alias in names}
+            case ast.ImportFrom(module=str(module)):
+                found.add(module.partition(".")[0])
+    return found
 
 
 def _percent_line(cell: NotebookNode) -> str:

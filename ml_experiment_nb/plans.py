@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ml_experiment_nb import cells, scripts
+from ml_experiment_nb import cells, scripts, spaces
 from ml_experiment_nb.errors import ParameterError, SpecError, nearest
 from ml_experiment_nb.records import duration
 from ml_experiment_nb.specs import Cell, Experiment, Function, Group, Job, Notebook, Script, Target
@@ -217,6 +217,8 @@ def make_plan(
     targets = tuple(_absolute(target, root) for target in spec.run)
     space = dict.fromkeys(spec.param_space) if isinstance(spec, Group) else {}
     _check_params(targets, {**spec.params, **space}, spec.allow_unknown_params)
+    if isinstance(spec, Group) and spec.sampler.is_exhaustive:
+        spaces.grid(spec.param_space)  # says which parameter has no end of values
     slots, executor = _slots(spec)
     notes: tuple[str, ...] = ()
     if spec.docker_config is not None:
@@ -230,8 +232,6 @@ def with_params(spec: Spec, given: Mapping[str, Any]) -> Spec:
         return spec
     if not isinstance(spec, Group):
         return spec.model_copy(update={"params": {**spec.params, **given}})
-    from ml_experiment_nb import spaces
-
     drawn = {n: spaces.parse_value(v) for n, v in given.items() if isinstance(v, str) and spaces.is_text(v)}
     fixed = {n: v for n, v in given.items() if n not in drawn}
     space = {n: v for n, v in spec.param_space.items() if n not in fixed} | drawn
@@ -313,6 +313,20 @@ def _check_required(target: Target, given: Mapping[str, Any]) -> None:
                 f"{target.name}: {jobs[0].name}() needs it; give it in params, or with -p {missing[0]}=…",
                 key=missing[0],
             )
+        for name, info in jobs[0].params.items():
+            _check_types(name, info, given)
+
+
+_TYPES: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}
+
+
+def _check_types(name: str, info: scripts.ParamInfo, given: Mapping[str, Any]) -> None:
+    """Check a value against a plain annotation; None stands for a parameter that is drawn for each trial."""
+    wanted, value = _TYPES.get(info.annotation or ""), given.get(name)
+    if wanted is None or value is None:
+        return
+    if not isinstance(value, wanted) or (isinstance(value, bool) and info.annotation != "bool"):
+        raise ParameterError(f"{value!r} is a {type(value).__name__}; it is annotated as {info.annotation}", key=name)
 
 
 def _slots(spec: Spec) -> tuple[int | None, str]:

@@ -103,8 +103,9 @@ def here(spec: Spec, params: Mapping[str, Any]) -> Iterator[OpenRun]:
     Yields:
         The open run; give it what the code reports. After the block its `record` stands in it.
     """
-    store = Store(find_root())
-    live = _open(store, spec, name=spec.name, kind=spec.kind, params=params, taken=snapshot(Path.cwd()))
+    store, taken = Store(find_root()), snapshot(Path.cwd())
+    with _uninterrupted():
+        live = _open(store, spec, name=spec.name, kind=spec.kind, params=params, taken=taken)
     try:
         _keep_sources(live, spec, spec.run)
         with Tee(live.log_path, notes=live.notes), reports.local_sink(live):
@@ -113,7 +114,8 @@ def here(spec: Spec, params: Mapping[str, Any]) -> Iterator[OpenRun]:
         with _uninterrupted():
             live.close(_outcome_of(error))
         raise
-    live.close(Outcome(Status.FINISHED))
+    with _uninterrupted():
+        live.close(Outcome(Status.FINISHED))
 
 
 class _Driver:
@@ -127,15 +129,13 @@ class _Driver:
         self.open: dict[str, OpenRun] = {}
         self.payload = self._write_payload(stack)
         self.parent: OpenRun | None = None
-        self.tasks: _Listed | _Trials = _Listed(plan)
+        self.tasks = _Trials(plan, self.root) if isinstance(plan.spec, Group) else _Listed(plan)
         self.executor: Executor | None = None
         self.done: list[Record] = []
 
     def drive(self) -> Iterator[Update]:
         with _uninterrupted():
             self._open_parent()
-        if isinstance(self.plan.spec, Group):
-            self.tasks = _Trials(self)
         if self.parent is not None:
             yield Started("", self.parent.first.name, self.parent.run_id, parent=True)
         self.executor = open_executor(self.plan)
@@ -226,6 +226,7 @@ class _Driver:
         live.save("plan.txt", str(self.plan) + "\n")
         for note in self.plan.notes:
             live.add(reports.Note(note))
+        live.tag(self.tasks.tags())
 
     def _close_parent(self, outcome: Outcome) -> Record:
         assert self.parent is not None
@@ -247,6 +248,9 @@ class _Listed:
     def __init__(self, plan: Plan) -> None:
         self._waiting = plan.tasks()
         self._failed = False
+
+    def tags(self) -> dict[str, str]:
+        return {}
 
     def next(self) -> Task | None:
         return self._waiting.pop(0) if self._waiting and not self._failed else None
@@ -272,17 +276,16 @@ class _Listed:
 class _Trials:
     """The tasks of a group: drawn one by one from its study."""
 
-    def __init__(self, driver: _Driver) -> None:
+    def __init__(self, plan: Plan, root: Path) -> None:
         from ml_experiment_nb.search import Search
 
-        self._plan = driver.plan
-        self._metric = driver.plan.group.metric
-        parent = driver.parent
-        unique = parent.run_id[:8] if parent and parent.run_id else os.urandom(4).hex()
-        name = "".join(c if c.isalnum() else "-" for c in driver.plan.spec.name)
-        self._search = Search(driver.plan.group, driver.root, f"{name}-{unique}")
-        if parent is not None:
-            parent.tag({"mlexp.study": self._search.name, "mlexp.storage": self._search.storage})
+        self._plan = plan
+        self._metric = plan.group.metric
+        name = "".join(c if c.isalnum() else "-" for c in plan.spec.name)
+        self._search = Search(plan.group, root, f"{name}-{os.urandom(4).hex()}")
+
+    def tags(self) -> dict[str, str]:
+        return {"mlexp.study": self._search.name, "mlexp.storage": self._search.storage}
 
     def next(self) -> Task | None:
         draw = self._search.ask()

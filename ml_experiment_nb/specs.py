@@ -21,6 +21,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias, get_args
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PlainSerializer,
@@ -162,6 +163,7 @@ Target: TypeAlias = Script | Notebook | Command | Function | Cell
 
 # --- parts ---
 
+Text = Annotated[str, BeforeValidator(lambda value: str(value) if type(value) in (int, float) else value)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
 Count = Annotated[int, Field(gt=0, strict=True)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
@@ -190,7 +192,7 @@ class DockerConfig(_Frozen):
     image: str | None = None
     dockerfile: str | None = None
     context: str | None = None
-    args: dict[str, str] = {}
+    args: dict[str, Text] = {}
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -329,7 +331,7 @@ class Job(_Frozen):
     ]
     params: dict[str, Any] = {}
     description: str = ""
-    tags: dict[str, str] = {}
+    tags: dict[str, Text] = {}
     root_path: str | None = None
     data: Data | None = None
     docker_config: DockerConfig | None = None

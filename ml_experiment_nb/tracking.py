@@ -81,7 +81,8 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.uri = _absolute(os.environ.get("MLFLOW_TRACKING_URI") or default_uri(root))
-        self._artifacts = home(root) / "artifacts" if self.uri == default_uri(root) else None
+        # MLflow's own default is a folder below whichever directory it was started in.
+        self._artifacts = home(root) / "artifacts" if self.uri.startswith("sqlite") else None
         self._experiments: dict[str, str] = {}
         for name in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent"):
             logging.getLogger(name).setLevel(logging.WARNING)
@@ -283,6 +284,7 @@ class OpenRun:
         self._last: dict[str, tuple[int, int]] = {}
         self._flushed = time.monotonic()
         self._collapser = Collapser()
+        self._kept = False
         (self.artifacts / "record").mkdir(parents=True, exist_ok=True)
         self.log_path = self.artifacts / LOG
         self.record: Record | None = None
@@ -366,7 +368,8 @@ class OpenRun:
             final["mlexp.error"] = str(outcome.failure)
         if self._store is not None:
             final |= self._write(outcome, final, ended)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if not self._kept:
+            shutil.rmtree(self.folder, ignore_errors=True)
         self.record = Record(
             **{name: getattr(self.first, name) for name in _KEPT},
             status=outcome.status,
@@ -392,11 +395,11 @@ class OpenRun:
             try:
                 self.flush()
             except StoreError as error:
-                self._note(f"not all parameters and metrics could be recorded: {error}")
+                self._keep(f"not all parameters and metrics could be recorded: {error}")
             try:
                 client.log_artifacts(self._id, str(self.artifacts))
             except (MlflowException, OSError) as error:
-                self._note(f"artifacts could not be kept: {error}")
+                self._keep(f"files could not be sent to the store: {error}")
             noted = {"mlexp.notes": _notes_text(self.notes)} if self.notes else {}
             client.log_batch(self._id, tags=_run_tags({**tags, **noted}))
             client.set_terminated(self._id, _TO_MLFLOW[outcome.status], int(ended.timestamp() * 1000))
@@ -431,6 +434,11 @@ class OpenRun:
                 self._last[name] = step, moment
             self.metrics[name] = value
             self._pending.append(Metric(key, value, moment, step))
+
+    def _keep(self, problem: str) -> None:
+        """Leave the run's files where they are, since the store hasn't got them."""
+        self._kept = True
+        self._note(f"{problem}; they are in {self.folder}")
 
     def _note(self, text: str) -> None:
         if text not in self.notes:

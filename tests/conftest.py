@@ -11,6 +11,8 @@ from contextlib import suppress
 import psutil
 import pytest
 
+pytest.register_assert_rewrite("contract")
+
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):

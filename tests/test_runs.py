@@ -355,9 +355,12 @@ def test_interrupting_the_command(stored, script, client, has_ended, asked, numb
         (stored / "group.yaml").write_text(textwrap.dedent(text))
     words = [sys.executable, "-m", "ml_experiment_nb.cli", "run", target]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as command:
-        pids = wait_for_pids(command, stored, tasks=2 if asked == "group" else 1)
-        command.send_signal(number)
-        _, errors = command.communicate(timeout=60)
+        try:
+            pids = wait_for_pids(command, stored, tasks=2 if asked == "group" else 1)
+            command.send_signal(number)
+            _, errors = command.communicate(timeout=60)
+        finally:
+            command.kill()
     assert command.returncode == 130
     assert "interrupted" in errors
     assert "Traceback" not in errors
@@ -371,7 +374,7 @@ def wait_for_pids(command, stored, tasks):
     """Wait until the tasks' logs, which are written as they run, hold their processes."""
     until = time.monotonic() + 60
     while command.poll() is None and time.monotonic() < until:
-        logs = [path.read_text() for path in (stored / ".ml-experiment" / "runs").glob("*/record/log.txt")]
+        logs = [path.read_text() for path in (stored / ".ml-experiment" / "runs").rglob("log.txt")]
         found = [text.split()[1:] for text in logs if text.endswith("\n")]
         if len(found) == tasks:
             return [int(word) for words in found for word in words]

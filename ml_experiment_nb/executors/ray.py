@@ -9,9 +9,11 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+import psutil
 import ray
 from ray.exceptions import RayActorError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -194,18 +196,33 @@ def _connect(plan: Plan) -> None:
     try:
         _init(address or "local", options)
     except Exception as error:  # Ray raises its own, Python's and bare ones
-        raise ExecutorError(f"Ray can't be {'reached at ' + address if address else 'started'}: {error}") from error
+        what = f"reached at {address}" if address else "started"
+        raise ExecutorError(f"Ray can't be {what}: {error} (`--executor inline` needs no Ray)") from error
     _ours = None if address else ray.get_runtime_context().get_node_id()
 
 
 def _init(address: str, options: dict[str, Any]) -> None:
+    """Start or reach Ray; twice, for it allows itself 30 s to start, which a busy machine may not keep to."""
     try:
-        ray.init(address=address, **options)
+        _init_once(address, options)
     except Exception as error:
         if "timed out during startup" not in str(error):
             raise
+        _init_once(address, options)
+
+
+def _init_once(address: str, options: dict[str, Any]) -> None:
+    before = psutil.Process().children()
+    try:
+        ray.init(address=address, **options)
+    except Exception:
         ray.shutdown()
-        ray.init(address=address, **options)  # Ray allows itself 30 s, which a busy machine may not keep to
+        for one in psutil.Process().children():  # a start that fails leaves what it had started
+            with suppress(psutil.Error):
+                if one not in before and "ray" in " ".join(one.cmdline()):
+                    one.kill()
+                    one.wait(5)
+        raise
 
 
 def _probe(address: str) -> None:

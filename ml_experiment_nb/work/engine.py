@@ -40,7 +40,7 @@ class Client(PapermillNotebookClient):
                 sink.send(reports.Cell(place[id(cell)], len(codes)))
 
         self.on_cell_start = say
-        self._done = _prefix()
+        self._done = _prefix() if getattr(self.km.provisioner, "forked_after_setup", False) else []
         super().papermill_execute_cells()
         if sink is not None and not self.nb.metadata.papermill["exception"] and self._speaks_python():
             with suppress(DeadKernelError):

@@ -16,6 +16,7 @@ import atexit
 import ctypes
 import gc
 import importlib
+import io
 import json
 import os
 import select
@@ -132,10 +133,13 @@ class ForkServer:
         self._lock = threading.Lock()
         self._ready, write = os.pipe()
         self.unsafe: str | None = None
+        self._failed = False
+        watched, self._watch = os.pipe()
         with theirs:
             self._process = subprocess.Popen(
-                [python, "-u", "-P", "-m", "ml_experiment_nb.work.forkserver", str(theirs.fileno()), str(write)],
-                pass_fds=[theirs.fileno(), write],
+                [python, "-u", "-P", "-m", "ml_experiment_nb.work.forkserver"]
+                + [str(one) for one in (theirs.fileno(), write, watched)],
+                pass_fds=[theirs.fileno(), write, watched],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -144,6 +148,7 @@ class ForkServer:
                 start_new_session=True,
             )
         os.close(write)
+        os.close(watched)
         ours.send(json.dumps(asdict(setup)).encode())
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -153,6 +158,8 @@ class ForkServer:
             ExecutorError: The server ended in its setup.
         """
         with self._lock:
+            if self._failed:
+                raise ExecutorError("the fork server ended in its setup")
             if self._ready == -1:
                 return True
             if not select.select([self._ready], [], [], timeout)[0]:
@@ -161,6 +168,7 @@ class ForkServer:
             os.close(self._ready)
             self._ready = -1
         if not answer:
+            self._failed = True
             raise ExecutorError("the fork server ended in its setup")
         self.unsafe = json.loads(answer)["unsafe"]
         return True
@@ -184,6 +192,7 @@ class ForkServer:
     def close(self) -> None:
         """End the server and every child that still runs."""
         self._socket.close()
+        os.close(self._watch)
         if self.setup.listen is not None:
             shutil.rmtree(os.path.dirname(self.setup.listen), ignore_errors=True)
         with suppress(subprocess.TimeoutExpired):
@@ -214,6 +223,8 @@ def _fork_over(
     connection: socket.socket, arguments: list[str], env: Mapping[str, str], cwd: str, output: int | None
 ) -> Fork:
     message = json.dumps({"arguments": arguments, "env": dict(env), "cwd": cwd}).encode()
+    if len(message) > LARGEST:
+        raise ExecutorError("the environment is too large to be handed over")
     ours, theirs = os.pipe() if output is None else (os.open(os.devnull, os.O_RDONLY), os.dup(output))
     life, their_life = os.pipe()
     with suppress(OSError):
@@ -246,17 +257,24 @@ class _Server:
         signal.signal(signal.SIGCHLD, lambda *_: None)
 
     def serve(self) -> None:
-        waitable = [self._control.fileno(), self._wake] + ([self._listener.fileno()] if self._listener else [])
         while True:
-            readable, _, _ = select.select(waitable, [], [])
-            if self._wake in readable:
+            poll = select.poll()
+            for one in (self._control.fileno(), self._wake, *([self._listener.fileno()] if self._listener else [])):
+                poll.register(one, select.POLLIN)
+            for life in self._lives.values():
+                poll.register(life, 0)  # it fails when nobody is left to hear of the child
+            ready = {one for one, _ in poll.poll()}
+            for pid, life in self._lives.items():
+                if life in ready:
+                    os.kill(pid, signal.SIGKILL)
+            if self._wake in ready or ready & set(self._lives.values()):
                 with suppress(BlockingIOError):
                     os.read(self._wake, 4096)
                 self._reap()
-            if self._listener is not None and self._listener.fileno() in readable:
+            if self._listener is not None and self._listener.fileno() in ready:
                 with self._listener.accept()[0] as guest:
                     self._take(guest)
-            if self._control.fileno() in readable and not self._take(self._control):
+            if self._control.fileno() in ready and not self._take(self._control):
                 self._end()
                 return
 
@@ -286,7 +304,7 @@ class _Server:
         ended = {}
         while (found := _wait_for_any()) is not None:
             ended[found[0]] = found[1]
-        while left := [pid for pid in _children() if pid not in self._lives]:
+        while left := [pid for pid in _children() if pid not in self._lives and pid != _watchdog]:
             for pid in left:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
@@ -322,13 +340,12 @@ def _become_child(message: dict[str, Any], output: int) -> None:
         os.close(output)
         atexit._clear()
         os.environ.update(message["env"])
-        os.chdir(message["cwd"])
+        os.chdir(_setup_cwd or message["cwd"])
         seeds.renew()
         _work(*message["arguments"])
         threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
-        sys.stdout.flush()
-        sys.stderr.flush()
+        _flush()
         code = 0
     except BaseException:
         sys.excepthook(*sys.exc_info())
@@ -348,6 +365,25 @@ def _work(kind: str, *arguments: str) -> None:
         child.main()
 
 
+def _flush() -> None:
+    """Write what files opened by the task still hold, and let its objects end, as the end of a program does."""
+    sys.modules["__main__"].__dict__.clear()
+    for one in gc.get_objects():  # those made since the fork: the others are frozen
+        with suppress(Exception):
+            if isinstance(one, io.IOBase) and not one.closed:
+                one.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):
+            stream.flush()
+
+
+_setup_cwd: str | None = None
+"""Where the set-up cells have gone to, if they have gone anywhere."""
+
+_watchdog = 0
+"""The process that ends this one if its owner goes while it is busy with its setup."""
+
+
 def _prepare(setup: Setup) -> str | None:
     """Do the setup, and return why forking is unsafe after it."""
     from ml_experiment_nb.work import payload, perform
@@ -365,11 +401,18 @@ def _prepare(setup: Setup) -> str | None:
     if setup.notebook is not None and setup.listen is not None:
         from ml_experiment_nb.work import prefix
 
-        threads = len(os.listdir("/proc/self/task"))
+        global _setup_cwd
+        threads, files = len(os.listdir("/proc/self/task")), _open_files()
         if (failed := prefix.run(Path(setup.notebook), setup.cells, Path(setup.listen).parent)) is not None:
             return failed
         if len(os.listdir("/proc/self/task")) > threads:
             return "the setup cells have started threads, such as OpenMP's"
+        if opened := _open_files() - files:
+            return f"the setup cells have left open what forks would share ({', '.join(sorted(opened))})"
+        if set(_children()) - {_watchdog}:
+            return "the setup cells have started processes"
+        if os.getcwd() != os.path.realpath(setup.cwd):
+            _setup_cwd = os.getcwd()
     seeds.hold()
     return unsafe_to_fork()
 
@@ -384,6 +427,29 @@ def unsafe_to_fork() -> str | None:
             if os.readlink(f"/proc/self/fd/{name}").startswith("/dev/nvidia"):
                 return "a GPU is in use (CUDA does not survive a fork)"
     return None
+
+
+def _open_files() -> set[str]:
+    found = set()
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(OSError):
+            where = os.readlink(f"/proc/self/fd/{name}")
+            if not where.startswith(("/dev/", "/proc/")):
+                found.add(where)
+    return found
+
+
+def _watch(owner: int) -> int:
+    """Fork a process that ends this one with its group once the owner's end of a pipe is closed."""
+    pid = os.fork()
+    if pid == 0:
+        os.closerange(0, owner)
+        os.closerange(owner + 1, 1024)  # it must not hold what others wait for the end of
+        os.read(owner, 1)
+        os.killpg(os.getpgrp(), signal.SIGKILL)
+        os._exit(0)
+    os.close(owner)
+    return pid
 
 
 def _children() -> list[int]:
@@ -417,6 +483,8 @@ def main() -> None:
     ready = int(sys.argv[2])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _adopt_orphans()
+    global _watchdog
+    _watchdog = _watch(int(sys.argv[3]))
     data = json.loads(control.recv(LARGEST))
     setup = Setup(**data | {"path": tuple(data["path"]), "modules": tuple(data["modules"])})
     unsafe = _prepare(setup)

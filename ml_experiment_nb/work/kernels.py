@@ -83,8 +83,12 @@ class ForkProvisioner(LocalProvisioner):
         config=True
     )
 
+    forked_after_setup = False
+    """Whether the kernel goes on from where a notebook's set-up cells have left it."""
+
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> Any:
         """Fork the kernel that `cmd` would start."""
+        kwargs["env"] = {k: v for k, v in (kwargs.get("env") or os.environ).items() if k != FORKS}
         fork = self._fork(cmd, **kwargs)
         if fork is None:
             return await super().launch_kernel(cmd, **kwargs)
@@ -97,10 +101,12 @@ class ForkProvisioner(LocalProvisioner):
         if LAUNCHER not in cmd or sys.platform != "linux":
             return None
         arguments = ["kernel", *cmd[cmd.index(LAUNCHER) + 1 :]]
-        env, cwd = kwargs.get("env") or dict(os.environ), kwargs.get("cwd") or os.getcwd()
+        env, cwd = kwargs["env"], kwargs.get("cwd") or os.getcwd()
         try:
             if (path := os.environ.get(FORKS)) is not None and cmd[0] == sys.executable:
-                return fork_at(path, arguments, env=env, cwd=cwd, output=1)
+                fork = fork_at(path, arguments, env=env, cwd=cwd, output=1)
+                self.forked_after_setup = True
+                return fork
             server = _server(cmd[0], tuple(self.preload))
             server.wait()
             if server.unsafe is None:

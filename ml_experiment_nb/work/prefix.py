@@ -27,6 +27,8 @@ from ml_experiment_nb.work.forkserver import PREFIX_FILE
 _outputs: list[dict[str, Any]] = []
 _shell: PrefixShell | None = None
 _lines: list[str] = []
+_outlet: Any = None
+"""In a forked kernel: where its streams are; what has kept a stream of the set-up, such as a logger, goes on there."""
 
 
 def run(path: Path, count: int, folder: Path) -> str | None:
@@ -66,7 +68,12 @@ def namespace() -> dict[str, Any] | None:
 def carry_over(shell: Any) -> None:
     """Give a forked kernel's shell what the setup cells did to theirs: its count, its history, its extensions."""
     assert _shell is not None
+    global _outlet
+    _outlet = sys
     shell.execution_count = _shell.execution_count
+    shell.compile.flags |= _shell.compile.flags  # from __future__ import …
+    for name in _shell.user_ns.keys() - _shell.user_ns_hidden.keys():
+        shell.user_ns_hidden.pop(name, None)  # they are the user's, for %who
     new, old = shell.history_manager, _shell.history_manager
     if old is not None:
         new.input_hist_parsed[:] = old.input_hist_parsed
@@ -148,6 +155,8 @@ class _Stream(io.TextIOBase):
         return True
 
     def write(self, text: str) -> int:
+        if _outlet is not None:
+            return int(getattr(_outlet, self._name).write(text))
         if _outputs and _outputs[-1].get("name") == self._name:
             _outputs[-1]["text"] += text
         elif text:

@@ -84,11 +84,14 @@ class Running:
             child.terminate()
 
     def _perform(self, step: Step) -> Generator[list[reports.Event], None, Outcome]:
-        self._child = child = self._start(step)
-        if self._stopped is not None:  # while it was being started
-            child.terminate()
         if self._deadline is None and self.task.timeout is not None:
             self._deadline = time.monotonic() + self.task.timeout
+        child = self._start(step)
+        if child is None:
+            return self._stopped or Outcome(Status.KILLED)
+        self._child = child
+        if self._stopped is not None:  # while it was being started
+            child.terminate()
         if self._notes:
             yield self._notes
             self._notes = []
@@ -115,7 +118,8 @@ class Running:
             if ended is None:
                 killed_at = self._check_limits(child, killed_at)
 
-    def _start(self, step: Step) -> Child:
+    def _start(self, step: Step) -> Child | None:
+        """Start a step's process; None when the task was stopped before that."""
         folder = Path(self.task.folder)
         (folder / "artifacts").mkdir(parents=True, exist_ok=True)
         request = folder / "request.pkl"
@@ -130,12 +134,15 @@ class Running:
                 return self._warm.work.fork(["task", str(request)], env=env, cwd=self.task.cwd)
             except ExecutorError as error:
                 self._notes.append(reports.Note(f"it was run in a fresh process, not in a fork: {error}"))
+        if self._stopped is not None:
+            return None
         return Fresh(str(request), env={**os.environ, **env}, cwd=self.task.cwd)
 
     def _can_fork(self, server: ForkServer, otherwise: str) -> bool:
         """Wait for a server's setup, as long as nobody stops the task; note what is done otherwise."""
         try:
-            while not server.wait(0.25):
+            while not server.wait(PATIENCE):
+                self._check_deadline()
                 if self._stopped is not None:
                     return False
             why = server.unsafe
@@ -180,15 +187,18 @@ class Running:
             return timeout >= 0 and bool(selector.select(timeout))
 
     def _check_limits(self, child: Child, killed_at: float | None) -> float | None:
-        now = time.monotonic()
-        if self._stopped is None and self._deadline is not None and now > self._deadline:
-            limit = duration(self.task.timeout or 0)
-            self.kill(Outcome(Status.FAILED, Failure("TaskTimeoutError", f"stopped at its limit of {limit}")))
+        self._check_deadline()
         if self._stopped is not None:
+            now = time.monotonic()
             killed_at = killed_at or now
             if now - killed_at > GRACE:
                 child.end()
         return killed_at
+
+    def _check_deadline(self) -> None:
+        if self._stopped is None and self._deadline is not None and time.monotonic() > self._deadline:
+            limit = duration(self.task.timeout or 0)
+            self.kill(Outcome(Status.FAILED, Failure("TaskTimeoutError", f"stopped at its limit of {limit}")))
 
 
 class _Output:

@@ -19,18 +19,22 @@ from typing import Any
 
 _seeded: set[str] = set()
 _state: Any = None
+_WITHOUT_NUMPY = frozenset(sys.stdlib_module_names | {"IPython", "ipykernel", "ml_experiment_nb"})
+_WITH_TORCH = frozenset({"torch", "lightning", "pytorch_lightning", "transformers", "fastai", "accelerate"})
 
 
 def watch(modules: Iterable[str]) -> None:
     """Note from now on who seeds ``random``, ``numpy.random`` and ``torch``.
 
     Args:
-        modules: What will be imported. NumPy is imported for it where it is installed, torch where it is asked for.
+        modules: What will be imported. NumPy is imported for it if any of these may use it, torch likewise.
     """
     _note(random, "seed", "random")
-    with suppress(ImportError):
-        _note(importlib.import_module("numpy.random"), "seed", "numpy")
-    if any(name.partition(".")[0] == "torch" for name in modules):
+    found = {name.partition(".")[0] for name in modules}
+    if found - _WITHOUT_NUMPY:
+        with suppress(ImportError):
+            _note(importlib.import_module("numpy.random"), "seed", "numpy")
+    if found & _WITH_TORCH:
         with suppress(ImportError):
             _note(importlib.import_module("torch"), "manual_seed", "torch")
 

@@ -51,7 +51,7 @@ def work_setup(task: Task) -> Setup:
     modules: dict[str, None] = {}
     for step in task.steps:
         modules |= dict.fromkeys(_modules(step.target, Path(task.cwd)))
-    return Setup(task.cwd, (*task.path, task.cwd), tuple(modules), task.payload, task.env)
+    return Setup(task.cwd, (*task.path, task.cwd), tuple(modules), task.payload, _env(task))
 
 
 def kernel_setup(task: Task, notebook: Path) -> Setup:
@@ -64,11 +64,17 @@ def kernel_setup(task: Task, notebook: Path) -> Setup:
     with suppress(SpecError):
         nb = notebooks.read_notebook(notebook)
         count = notebooks.setup_prefix(nb)
-        for _, cell in notebooks.code_cells(nb):
-            with suppress(SpecError):
-                modules |= dict.fromkeys(_installed(_imports(cells.parse(cell.source)), set(), [Path(task.cwd)]))
+        text = "\n".join(cell.source for _, cell in notebooks.code_cells(nb) if _is_python(cell.source))
+        modules |= dict.fromkeys(_installed(_imports(cells.parse(text)), set(), [Path(task.cwd)]))
     listen = os.path.join(tempfile.mkdtemp(prefix="mlexp-", dir=SOCKETS), "forks")
-    return Setup(task.cwd, task.path, tuple(modules), env=task.env, listen=listen, notebook=str(notebook), cells=count)
+    return Setup(
+        task.cwd, task.path, tuple(modules), env=_env(task), listen=listen, notebook=str(notebook), cells=count
+    )
+
+
+def _env(task: Task) -> dict[str, str]:
+    """Return what all tasks of a plan have in their environment: not the ids of the one task's run."""
+    return {name: value for name, value in task.env.items() if name not in ("MLFLOW_RUN_ID", "ML_EXPERIMENT_RUN")}
 
 
 def _modules(target: Target, cwd: Path) -> Iterator[str]:
@@ -84,6 +90,14 @@ def _modules(target: Target, cwd: Path) -> Iterator[str]:
             yield "ml_experiment_nb.work.notebook"
         case _:
             return
+
+
+def _is_python(source: str) -> bool:
+    try:
+        cells.parse(source)
+    except SpecError:
+        return False
+    return True
 
 
 def installed_imports(path: Path, seen: set[Path], local: list[Path]) -> Iterator[str]:
@@ -103,8 +117,22 @@ def _installed(names: Iterator[str], seen: set[Path], local: list[Path]) -> Iter
 
 
 def _imports(tree: ast.Module) -> Iterator[str]:
-    """Yield the modules that code imports as soon as it runs, not those that its functions import later."""
-    waiting: list[ast.AST] = [tree]
+    """Yield the modules that code imports as soon as it runs, not those that its functions import later.
+
+    What follows a change of the environment or of the import path is left out: it may depend on it.
+    """
+    for statement in tree.body:
+        if {"os.environ", "os.putenv", "sys.path"} & {ast.unparse(n) for n in ast.walk(statement) if _is_dotted(n)}:
+            return
+        yield from _imports_of(statement)
+
+
+def _is_dotted(node: ast.AST) -> bool:
+    return isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+
+
+def _imports_of(statement: ast.stmt) -> Iterator[str]:
+    waiting: list[ast.AST] = [statement]
     while waiting:
         node = waiting.pop(0)
         if isinstance(node, ast.Import):

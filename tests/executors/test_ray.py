@@ -119,6 +119,23 @@ def test_an_option_that_ray_does_not_know(local_ray, project, script):
         RayExecutor(plan(script, slots=1, ray_config={"num_cpu": 2}))
 
 
+def test_a_start_that_takes_too_long_is_tried_again_and_leaves_nothing(local_ray, monkeypatch, has_ended):
+    pids = []
+
+    def start_half(**_):
+        pids.append(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", "ray"]).pid)
+        raise Exception("The current node timed out during startup.")
+
+    other = subprocess.Popen(["sleep", "600"])
+    monkeypatch.setattr(ray, "init", start_half)
+    with pytest.raises(Exception, match="timed out"):
+        on_ray._init("local", {})
+    assert [has_ended(pid, timeout=0) for pid in pids] == [True, True]
+    assert other.poll() is None
+    other.kill()
+    other.wait()
+
+
 def test_a_ray_that_was_there_is_never_ended(local_ray, project, script, make_task):
     ray.shutdown()
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
