@@ -367,7 +367,8 @@ def _work(kind: str, *arguments: str) -> None:
 
 def _flush() -> None:
     """Write what files opened by the task still hold, and let its objects end, as the end of a program does."""
-    sys.modules["__main__"].__dict__.clear()
+    if (main := sys.modules["__main__"]).__dict__ is not globals():
+        main.__dict__.clear()
     for one in gc.get_objects():  # those made since the fork: the others are frozen
         with suppress(Exception):
             if isinstance(one, io.IOBase) and not one.closed:

@@ -71,6 +71,7 @@ def carry_over(shell: Any) -> None:
     global _outlet
     _outlet = sys
     shell.execution_count = _shell.execution_count
+    shell.enable_tip = False  # the banner's tip of the day would draw from the user's random numbers
     shell.compile.flags |= _shell.compile.flags  # from __future__ import …
     for name in _shell.user_ns.keys() - _shell.user_ns_hidden.keys():
         shell.user_ns_hidden.pop(name, None)  # they are the user's, for %who

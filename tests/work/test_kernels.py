@@ -138,12 +138,12 @@ NOTEBOOK = [
     new_code_cell(
         "counter = 0\nclass A:\n    def __repr__(self): return 'A()'\na = A()\n"
         "def inc():\n    global counter\n    counter += 1\n    return counter * scale\n"
-        "h = display(HTML('<b>x</b>'), display_id='d')\nh.update(HTML('<b>y</b>'))\na"
+        "display(HTML('<b>x</b>'))\nimport logging\nlogging.basicConfig(level=logging.INFO, stream=sys.stdout)\na"
     ),
     new_code_cell("scale = 1\nC = 1.0", metadata={"tags": ["parameters"]}),
     new_code_cell(
         "import pickle\nprint(inc(), inc(), counter, pickle.loads(pickle.dumps(a)))\n"
-        "print(random.random(), np.random.rand())\nOut.keys(), In[1][:6], __name__"
+        "print(random.random(), np.random.rand())\nlogging.info('logged')\nOut.keys(), In[1][:6], __name__"
     ),
     new_code_cell("{'score': C * scale}"),
 ]
@@ -202,6 +202,7 @@ def test_warm_trials_of_a_notebook_give_what_cold_ones_give_and_run_the_setup_on
             "OpenMP",
         ),
         ("raise ValueError('no data')", "a setup cell raised ValueError: no data"),
+        ("file = open('nb.ipynb')", "left open what forks would share"),
     ],
 )
 def test_a_setup_that_can_not_be_forked_is_run_again_by_every_trial(project, setup, why):
