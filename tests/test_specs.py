@@ -272,7 +272,7 @@ def test_a_metric_s_forms(metric, expected):
         ({"run": "a.py", "params": [1]}, "params", "must be a mapping, not [1]"),
         ({"run": "a.py", "params": {"a-b": 1}}, "params.a-b", "must be a Python name"),
         ({"run": "a.py", "params": {"lambda": 1}}, "params.lambda", "must be a Python name"),
-        ({"run": "a.py", "tags": {"a": 3.1}}, "tags.a", "must be text (in quotes), not 3.1"),
+        ({"run": "a.py", "tags": {"a": True}}, "tags.a", "must be text (in quotes), not True"),
         ({"run": "a.py", "timeout": "60"}, "timeout", "must be a valid number, not '60'"),
         ({"run": "a.py", "timeout": True}, "timeout", "must be a valid number, not True"),
         ({"run": "a.py", "timeout": 0}, "timeout", "must be greater than 0, not 0"),

@@ -192,7 +192,9 @@ class ForkServer:
     def close(self) -> None:
         """End the server and every child that still runs."""
         self._socket.close()
-        os.close(self._watch)
+        if self._watch != -1:
+            os.close(self._watch)
+            self._watch = -1
         if self.setup.listen is not None:
             shutil.rmtree(os.path.dirname(self.setup.listen), ignore_errors=True)
         with suppress(subprocess.TimeoutExpired):
@@ -489,6 +491,9 @@ def main() -> None:
     data = json.loads(control.recv(LARGEST))
     setup = Setup(**data | {"path": tuple(data["path"]), "modules": tuple(data["modules"])})
     unsafe = _prepare(setup)
+    os.kill(_watchdog, signal.SIGKILL)  # from here on the server sees to its owner itself, and ends its children first
+    os.waitpid(_watchdog, 0)
+    _watchdog = 0
     listener = None
     if setup.listen is not None:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
