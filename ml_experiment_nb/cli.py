@@ -172,7 +172,10 @@ def logs(run_id: str) -> None:
 @click.option("--host", default="127.0.0.1", show_default=True)
 def ui(port: int, host: str) -> None:
     """Open MLflow's web page on the store in use."""
-    store = _store()
+    from ml_experiment_nb.projects import find_root
+    from ml_experiment_nb.tracking import Store
+
+    store = Store(find_root())
     if store.uri.startswith("http"):
         click.echo(f"the store is a server: its page is {store.uri}")
         return
