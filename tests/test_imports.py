@@ -18,12 +18,12 @@ DOORS = {
     "help": (
         "import runpy, sys, contextlib\n"
         "sys.argv = ['ml-experiment', '--help']\n"
-        "with contextlib.suppress(SystemExit): runpy.run_module('ml_experiment_nb.cli', run_name='__main__')"
+        "with contextlib.suppress(SystemExit): runpy.run_module('ml_experiment_nb.cli.__main__', run_name='__main__')"
     ),
     "run --help": (
         "import runpy, sys, contextlib\n"
         "sys.argv = ['ml-experiment', 'run', '--help']\n"
-        "with contextlib.suppress(SystemExit): runpy.run_module('ml_experiment_nb.cli', run_name='__main__')"
+        "with contextlib.suppress(SystemExit): runpy.run_module('ml_experiment_nb.cli.__main__', run_name='__main__')"
     ),
 }
 

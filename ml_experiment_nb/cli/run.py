@@ -1,15 +1,9 @@
-"""The command ``ml-experiment``: parse, call one verb, show.
-
-Exit codes: 0 done; 1 the user's code failed (a group: no trial finished), or nobody reads the output any more;
-2 what was asked is wrong; 3 the store or Ray can't be had; 4 a process or kernel died without a word; 5 it took longer
-than its time limit; 130 interrupted.
-"""
+"""``ml-experiment run``."""
 
 from __future__ import annotations
 
 import os
 import re
-import signal
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ml_experiment_nb.errors import ExecutorError, ExperimentError, RunNotFoundError, SpecError, StoreError
+from ml_experiment_nb.cli.tables import print_json, print_table
+from ml_experiment_nb.errors import SpecError
 
 if TYPE_CHECKING:
     from ml_experiment_nb.plans import Plan, Spec
@@ -30,29 +25,6 @@ SPECS = (".yaml", ".yml", ".json")
 _CODES = {"TaskDiedError": 4, "TaskTimeoutError": 5, "KeyboardInterrupt": 130}
 
 
-def main() -> None:
-    """Run the command, turning this package's errors into one line and an exit code."""
-    signal.signal(signal.SIGTERM, lambda *_: _interrupt())
-    try:
-        commands.main(standalone_mode=False)
-    except click.exceptions.Exit as error:
-        sys.exit(error.exit_code)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(2)
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted: what ran was stopped and its runs are closed", err=True)
-        sys.exit(130)
-    except ExperimentError as error:
-        click.echo(f"error: {error}", err=True)
-        unreachable = isinstance(error, StoreError | ExecutorError) and not isinstance(error, RunNotFoundError)
-        sys.exit(3 if unreachable else 2)
-
-
-def _interrupt() -> None:
-    raise KeyboardInterrupt
-
-
 class _Papermill(click.Command):
     """A command whose ``-p`` takes ``C=0.5``, and also ``C 0.5`` as papermill's does."""
 
@@ -60,13 +32,7 @@ class _Papermill(click.Command):
         return super().parse_args(ctx, _join_parameters(args))
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="ml-experiment-nb", message="%(version)s")
-def commands() -> None:
-    """Run jobs, experiments and groups; look at what came of them."""
-
-
-@commands.command(cls=_Papermill)
+@click.command(cls=_Papermill)
 @click.argument("target", type=click.Path(dir_okay=False))
 @click.argument("output", required=False, type=click.Path(dir_okay=False))
 @click.option("-p", "--param", "params", multiple=True, metavar="NAME=VALUE", help="Set a parameter; may be repeated.")
@@ -116,93 +82,6 @@ def run(
         elif not as_json:
             _print_result(plan, records, output)
     sys.exit(_exit_code(records[-1]))
-
-
-@commands.command("ls")
-@click.option("-e", "--experiment", help="Only this experiment's runs.")
-@click.option("-g", "--group", help="Only the trials of this group (its run id, or the beginning of it).")
-@click.option("-s", "--status", type=click.Choice(["running", "finished", "failed", "pruned", "killed"]))
-@click.option("-n", "--limit", type=click.IntRange(1), default=20, show_default=True, help="At most so many.")
-@click.option("--json", "as_json", is_flag=True, help="Print each record as a line of JSON.")
-def list_runs(experiment: str | None, group: str | None, status: str | None, limit: int, as_json: bool) -> None:
-    """List the newest runs."""
-    from ml_experiment_nb.projects import find_root, has_store
-
-    if not has_store(find_root()):
-        click.echo("no runs yet: `ml-experiment run` makes one", err=True)
-        return
-    store = _store()
-    parent = store.record(group).run_id if group else None
-    records = store.records(experiment=experiment, parent_id=parent, status=status, limit=limit)
-    if as_json:
-        _print_json(records)
-    elif records:
-        _print_table(records)
-    else:
-        click.echo("no such runs", err=True)
-
-
-@commands.command()
-@click.argument("run_id", metavar="RUN")
-@click.option("--json", "as_json", is_flag=True, help="Print the record as a line of JSON.")
-def show(run_id: str, as_json: bool) -> None:
-    """Show a run: its parameters, metrics, code, environment and artifacts. RUN is its id or the beginning of it."""
-    store = _store()
-    record = store.record(run_id)
-    if as_json:
-        _print_json([record])
-        return
-    _print_record(record, store.artifacts(record))
-    if record.kind in ("group", "experiment"):
-        children = store.records(parent_id=record.run_id, limit=200)
-        if children:
-            _print_table(children[::-1])
-
-
-@commands.command()
-@click.argument("run_id", metavar="RUN")
-def logs(run_id: str) -> None:
-    """Print what a run has printed. RUN is its id or the beginning of it."""
-    store = _store()
-    click.echo(store.log_text(store.record(run_id)), nl=False)
-
-
-@commands.command()
-@click.option("-p", "--port", type=int, default=5000, show_default=True)
-@click.option("--host", default="127.0.0.1", show_default=True)
-def ui(port: int, host: str) -> None:
-    """Open MLflow's web page on the store in use."""
-    from ml_experiment_nb.projects import find_root
-    from ml_experiment_nb.tracking import Store
-
-    store = Store(find_root())
-    if store.uri.startswith("http"):
-        click.echo(f"the store is a server: its page is {store.uri}")
-        return
-    click.echo(f"MLflow's page on {store.uri}: http://{host}:{port} (Ctrl-C ends it)", err=True)
-    os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
-    words = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", store.uri, "--workers", "1"]
-    os.execv(sys.executable, [*words, "--host", host, "--port", str(port)])
-
-
-@commands.group()
-def kernel() -> None:
-    """Jupyter kernels that are forked in place of started."""
-
-
-@kernel.command("install")
-@click.option("--name", default="ml-experiment", show_default=True, help="The kernelspec's name.")
-@click.option("--display-name", default="Python (forked)", show_default=True, help="Its name in the launcher.")
-@click.option("--preload", default="", metavar="MODULES", help="Modules to have imported, as in sklearn,torch.")
-@click.option("--prefix", type=click.Path(file_okay=False), help="An environment to install into; this one by default.")
-@click.option("--user", is_flag=True, help="Install for the user, in place of an environment.")
-def install(name: str, display_name: str, preload: str, prefix: str | None, user: bool) -> None:
-    """Install a kernel that papermill, nbclient, JupyterLab and the rest start in a fraction of the time."""
-    from ml_experiment_nb.work.kernels import install_kernel
-
-    modules = [module.strip() for module in preload.split(",") if module.strip()]
-    where = install_kernel(name, display_name=display_name, preload=modules, prefix=prefix, user=user)
-    click.echo(f"installed {name} in {where}")
 
 
 def _read_target(target: str) -> Spec:
@@ -292,7 +171,7 @@ def _shown(plan: Plan, updates: Iterable[Update], *, as_json: bool, aside: bool,
         for update in updates:
             if isinstance(update, Record):
                 if as_json:
-                    _print_json([update])
+                    print_json([update])
                 yield update
             elif isinstance(update, Happened) and isinstance(update.event, Log) and not quiet:
                 click.echo(update.event.text, nl=False, err=aside)
@@ -304,7 +183,7 @@ def _print_result(plan: Plan, records: list[Record], output: str | None) -> None
 
     result = runs.collect(plan, records)
     if plan.nested:
-        _print_table(result)
+        print_table(result)
     for failed in [record for record in result if record.failure][: 3 if plan.nested else 0]:
         click.echo(f"{failed.name}: {failed.failure}", err=True)
     last = records[-1]
@@ -323,68 +202,6 @@ def _exit_code(last: Record) -> int:
     return _CODES.get(last.failure.type if last.failure else "", 1)
 
 
-def _print_record(record: Record, artifacts: list[str]) -> None:
-    from ml_experiment_nb.records import duration
-
-    rows: list[tuple[str, Any]] = [
-        ("run", record.run_id),
-        ("name", record.name),
-        ("experiment", record.experiment),
-        ("kind", record.kind),
-        ("status", record.status),
-        ("started", record.started.astimezone().strftime("%Y-%m-%d %H:%M:%S")),
-        ("took", duration(record.seconds)),
-    ]
-    rows += [("group", record.parent_id)] if record.parent_id else []
-    rows += [("error", record.failure)] if record.failure else []
-    rows += [("params", "")] + [(f"  {name}", value) for name, value in record.params.items()]
-    rows += [("metrics", "")] + [(f"  {name}", value) for name, value in record.metrics.items()]
-    rows += [(name.removeprefix("mlexp."), value) for name, value in sorted(record.tags.items()) if _worth(name)]
-    rows += [("note", note) for note in record.notes]
-    rows += [("artifacts", record.artifact_uri)] + [("", path) for path in artifacts]
-    width = max(len(name) for name, _ in rows)
-    for name, value in rows:
-        click.echo(f"{name:<{width}}  {value}".rstrip())
-
-
-def _worth(tag: str) -> bool:
-    hidden = ("mlexp.kind", "mlexp.status", "mlexp.error", "mlexp.notes", "mlexp.trial")
-    return tag.startswith(("mlexp.", "mlflow.source.")) and tag not in hidden
-
-
-def _print_table(records: Iterable[Record]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    from ml_experiment_nb.records import number, row
-
-    rows = [row(record) for record in records]
-    columns = list(dict.fromkeys(name for one in rows for name in one))
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in columns:
-        table.add_column(name.removeprefix("params.").removeprefix("metrics."), overflow="fold")
-    for one in rows:
-        table.add_row(*(number(one.get(name, "")) for name in columns))
-    Console(width=None if sys.stdout.isatty() else 10_000, markup=False, emoji=False).print(table)
-
-
-def _print_json(records: Iterable[Record]) -> None:
-    for record in records:
-        click.echo(record.to_json())
-
-
-def _store() -> Any:
-    """Return the store to look into; looking makes none."""
-    from ml_experiment_nb.projects import find_root, has_store
-
-    root = find_root()
-    if not has_store(root):
-        raise RunNotFoundError(f"nothing is recorded in {root} yet: `ml-experiment run` does that")
-    from ml_experiment_nb.tracking import Store
-
-    return Store(root)
-
-
 def _join_parameters(words: list[str]) -> list[str]:
     """Write papermill's ``-p NAME VALUE`` as ``-p NAME=VALUE``."""
     found: list[str] = []
@@ -398,7 +215,3 @@ def _join_parameters(words: list[str]) -> list[str]:
                 value = None if re.match(r"\w+\s*=", name) else next(rest, None)
                 found.append(name if value is None else f"{name}={value}")
     return found
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,51 @@
+"""The command ``ml-experiment``: parse, call one verb, show.
+
+Exit codes: 0 done; 1 the user's code failed (a group: no trial finished), or nobody reads the output any more;
+2 what was asked is wrong; 3 the store or Ray can't be had; 4 a process or kernel died without a word; 5 it took longer
+than its time limit; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+import click
+
+from ml_experiment_nb.cli.kernel import kernel
+from ml_experiment_nb.cli.look import list_runs, logs, show, ui
+from ml_experiment_nb.cli.run import run
+from ml_experiment_nb.errors import ExecutorError, ExperimentError, RunNotFoundError, StoreError
+
+
+def main() -> None:
+    """Run the command, turning this package's errors into one line and an exit code."""
+    signal.signal(signal.SIGTERM, lambda *_: _interrupt())
+    try:
+        commands.main(standalone_mode=False)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted: what ran was stopped and its runs are closed", err=True)
+        sys.exit(130)
+    except ExperimentError as error:
+        click.echo(f"error: {error}", err=True)
+        unreachable = isinstance(error, StoreError | ExecutorError) and not isinstance(error, RunNotFoundError)
+        sys.exit(3 if unreachable else 2)
+
+
+def _interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="ml-experiment-nb", message="%(version)s")
+def commands() -> None:
+    """Run jobs, experiments and groups; look at what came of them."""
+
+
+for _command in (run, list_runs, show, logs, ui, kernel):
+    commands.add_command(_command)

@@ -1,0 +1,125 @@
+"""Looking at what came of it: ``ls``, ``show``, ``logs`` and ``ui``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ml_experiment_nb.cli.tables import print_json, print_table
+from ml_experiment_nb.errors import RunNotFoundError
+
+if TYPE_CHECKING:
+    from ml_experiment_nb.records import Record
+
+
+@click.command("ls")
+@click.option("-e", "--experiment", help="Only this experiment's runs.")
+@click.option("-g", "--group", help="Only the trials of this group (its run id, or the beginning of it).")
+@click.option("-s", "--status", type=click.Choice(["running", "finished", "failed", "pruned", "killed"]))
+@click.option("-n", "--limit", type=click.IntRange(1), default=20, show_default=True, help="At most so many.")
+@click.option("--json", "as_json", is_flag=True, help="Print each record as a line of JSON.")
+def list_runs(experiment: str | None, group: str | None, status: str | None, limit: int, as_json: bool) -> None:
+    """List the newest runs."""
+    from ml_experiment_nb.projects import find_root, has_store
+
+    if not has_store(find_root()):
+        click.echo("no runs yet: `ml-experiment run` makes one", err=True)
+        return
+    store = _store()
+    parent = store.record(group).run_id if group else None
+    records = store.records(experiment=experiment, parent_id=parent, status=status, limit=limit)
+    if as_json:
+        print_json(records)
+    elif records:
+        print_table(records)
+    else:
+        click.echo("no such runs", err=True)
+
+
+@click.command()
+@click.argument("run_id", metavar="RUN")
+@click.option("--json", "as_json", is_flag=True, help="Print the record as a line of JSON.")
+def show(run_id: str, as_json: bool) -> None:
+    """Show a run: its parameters, metrics, code, environment and artifacts. RUN is its id or the beginning of it."""
+    store = _store()
+    record = store.record(run_id)
+    if as_json:
+        print_json([record])
+        return
+    _print_record(record, store.artifacts(record))
+    if record.kind in ("group", "experiment"):
+        children = store.records(parent_id=record.run_id, limit=200)
+        if children:
+            print_table(children[::-1])
+
+
+@click.command()
+@click.argument("run_id", metavar="RUN")
+def logs(run_id: str) -> None:
+    """Print what a run has printed. RUN is its id or the beginning of it."""
+    store = _store()
+    click.echo(store.log_text(store.record(run_id)), nl=False)
+
+
+@click.command()
+@click.option("-p", "--port", type=int, default=5000, show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True)
+def ui(port: int, host: str) -> None:
+    """Open MLflow's web page on the store in use."""
+    from ml_experiment_nb.projects import find_root
+    from ml_experiment_nb.tracking import Store
+
+    store = Store(find_root())
+    if store.uri.startswith("http"):
+        click.echo(f"the store is a server: its page is {store.uri}")
+        return
+    click.echo(f"MLflow's page on {store.uri}: http://{host}:{port} (Ctrl-C ends it)", err=True)
+    os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
+    words = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", store.uri, "--workers", "1"]
+    os.execv(sys.executable, [*words, "--host", host, "--port", str(port)])
+
+
+def _store() -> Any:
+    """Return the store to look into; looking makes none."""
+    from ml_experiment_nb.projects import find_root, has_store
+
+    root = find_root()
+    if not has_store(root):
+        raise RunNotFoundError(f"nothing is recorded in {root} yet: `ml-experiment run` does that")
+    from ml_experiment_nb.tracking import Store
+
+    return Store(root)
+
+
+def _print_record(record: Record, artifacts: list[str]) -> None:
+    from ml_experiment_nb.records import duration
+
+    rows: list[tuple[str, Any]] = [
+        ("run", record.run_id),
+        ("name", record.name),
+        ("experiment", record.experiment),
+        ("kind", record.kind),
+        ("status", record.status),
+        ("started", record.started.astimezone().strftime("%Y-%m-%d %H:%M:%S")),
+        ("took", duration(record.seconds)),
+    ]
+    rows += [("group", record.parent_id)] if record.parent_id else []
+    rows += [("error", record.failure)] if record.failure else []
+    rows += [("params", "")] + [(f"  {name}", value) for name, value in record.params.items()]
+    rows += [("metrics", "")] + [(f"  {name}", value) for name, value in record.metrics.items()]
+    rows += [
+        (name.removeprefix("mlexp."), value) for name, value in sorted(record.tags.items()) if _is_worth_showing(name)
+    ]
+    rows += [("note", note) for note in record.notes]
+    rows += [("artifacts", record.artifact_uri)] + [("", path) for path in artifacts]
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        click.echo(f"{name:<{width}}  {value}".rstrip())
+
+
+def _is_worth_showing(tag: str) -> bool:
+    hidden = ("mlexp.kind", "mlexp.status", "mlexp.error", "mlexp.notes", "mlexp.trial")
+    return tag.startswith(("mlexp.", "mlflow.source.")) and tag not in hidden

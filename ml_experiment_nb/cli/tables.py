@@ -1,0 +1,35 @@
+"""Records on a terminal: as a table, or as lines of JSON."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from ml_experiment_nb.records import Record
+
+
+def print_table(records: Iterable[Record]) -> None:
+    """Print a row for each record; a column for each parameter and metric that any of them has."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from ml_experiment_nb.records import number, row
+
+    rows = [row(record) for record in records]
+    columns = list(dict.fromkeys(name for one in rows for name in one))
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in columns:
+        table.add_column(name.removeprefix("params.").removeprefix("metrics."), overflow="fold")
+    for one in rows:
+        table.add_row(*(number(one.get(name, "")) for name in columns))
+    Console(width=None if sys.stdout.isatty() else 10_000, markup=False, emoji=False).print(table)
+
+
+def print_json(records: Iterable[Record]) -> None:
+    """Print a line for each record."""
+    for record in records:
+        click.echo(record.to_json())
