@@ -140,6 +140,10 @@ class Plan:
             pruning=group.pruner is not None and group.pruner.name != "Nop",
         )
 
+    def sources_of(self, task: Task) -> list[Target]:
+        """Return what a task runs, as its record should show it."""
+        return [self.targets[0] if isinstance(step.target, Function) else step.target for step in task.steps]
+
     @property
     def group(self) -> Group:
         """The spec, when it is a group's."""

@@ -107,7 +107,7 @@ def here(spec: Spec, params: Mapping[str, Any]) -> Iterator[OpenRun]:
     with _uninterrupted():
         live = _open(store, spec, name=spec.name, kind=spec.kind, params=params, taken=taken)
     try:
-        _keep_sources(live, spec, spec.run)
+        _keep_sources(live, spec_text(spec), spec.run)
         with Tee(live.log_path, notes=live.notes), reports.local_sink(live):
             yield live
     except BaseException as error:
@@ -116,6 +116,7 @@ def here(spec: Spec, params: Mapping[str, Any]) -> Iterator[OpenRun]:
         raise
     with _uninterrupted():
         live.close(Outcome(Status.FINISHED))
+        store.settle()
 
 
 class _Driver:
@@ -125,8 +126,11 @@ class _Driver:
         self.plan = plan
         self.root = find_root()
         self.store = Store(self.root) if plan.tracked else None
+        if self.store is not None:
+            stack.callback(self.store.settle)
         self.snapshot = snapshot(Path(plan.cwd)) if plan.tracked else None
         self.open: dict[str, OpenRun] = {}
+        self.spec_yaml = spec_text(plan.spec)
         self.payload = self._write_payload(stack)
         self.parent: OpenRun | None = None
         self.tasks = _Trials(plan, self.root) if isinstance(plan.spec, Group) else _Listed(plan)
@@ -169,7 +173,7 @@ class _Driver:
         with _uninterrupted():
             self.open[task.key] = live = self._open_run(task)
         if self.store is not None:
-            _keep_sources(live, self.plan.spec, [step.target for step in task.steps])
+            _keep_sources(live, self.spec_yaml, self.plan.sources_of(task))
         env = _environment(self.store, live, self.root)
         assert self.executor is not None
         self.executor.submit(prepared(task, folder=str(live.folder), payload=self.payload, env=env))
@@ -222,7 +226,7 @@ class _Driver:
             params={**spec.params, **space},
             taken=self.snapshot,
         )
-        _keep_sources(live, spec, self.plan.targets)
+        _keep_sources(live, self.spec_yaml, self.plan.targets)
         live.save("plan.txt", str(self.plan) + "\n")
         for note in self.plan.notes:
             live.add(reports.Note(note))
@@ -344,10 +348,10 @@ def _open(
     )
 
 
-def _keep_sources(live: OpenRun, spec: Spec, targets: Iterable[Target]) -> None:
+def _keep_sources(live: OpenRun, spec_yaml: str, targets: Iterable[Target]) -> None:
     for name, text in sources(targets).items():
         live.save(f"source/{name}", text)
-    live.save("spec.yaml", spec_text(spec))
+    live.save("spec.yaml", spec_yaml)
 
 
 def _environment(store: Store | None, live: OpenRun, root: Path) -> dict[str, str]:

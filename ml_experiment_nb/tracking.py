@@ -7,44 +7,39 @@ user's own artifacts stand at the run's root.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
 import re
 import shutil
-import socket
-import sqlite3
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
-
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 from mlflow import MlflowClient
 from mlflow.entities import Experiment, Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import SQLAlchemyError
+from mlflow.store.artifact.artifact_repo import ArtifactRepository
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.utils.uri import add_databricks_profile_info_to_artifact_uri
 
 from ml_experiment_nb import reports
 from ml_experiment_nb.capture import Snapshot
 from ml_experiment_nb.capture.console import Collapser
 from ml_experiment_nb.capture.packages import as_requirements
 from ml_experiment_nb.errors import RunNotFoundError, StoreError
-from ml_experiment_nb.projects import STORE, home
+from ml_experiment_nb.projects import home
 from ml_experiment_nb.records import Failure, Outcome, Record, Status, now
+from ml_experiment_nb.stores import check, opening, settle, store_uri, translated, without_password
 
 FLUSH_SECONDS = 1.0
 LOG = "record/log.txt"
 _PARAM_LENGTH = 6000
-_METRICS, _PARAMS = 900, 100  # what MLflow takes in one batch: 1,000 entities, 100 of them parameters
+_METRICS, _PARAMS, _TAGS = 800, 100, 100  # what MLflow takes in one batch: 1,000 entities, of them so many
 _TAG_LENGTH = 5000
 _TO_MLFLOW = {
     Status.FINISHED: "FINISHED",
@@ -62,12 +57,6 @@ _FROM_MLFLOW = {
 }
 
 
-def default_uri(root: Path) -> str:
-    """Return the address of a project's own store, a SQLite file in its ``.ml-experiment`` folder."""
-    path = str(home(root) / STORE).replace("%", "%25").replace("?", "%3F")  # they mean something in an address
-    return f"sqlite:///{path}"
-
-
 class Store:
     """The tracking store in use: ``MLFLOW_TRACKING_URI``, or the project's own.
 
@@ -80,14 +69,13 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.uri = _absolute(os.environ.get("MLFLOW_TRACKING_URI") or default_uri(root))
+        self.uri = store_uri(root)
         # MLflow's own default is a folder below whichever directory it was started in.
         self._artifacts = home(root) / "artifacts" if self.uri.startswith("sqlite") else None
         self._experiments: dict[str, str] = {}
         for name in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent"):
             logging.getLogger(name).setLevel(logging.WARNING)
-        with _translated(self.uri), _only_one(home(root) / "mlflow.lock"):
-            _probe(self.uri)
+        with opening(self.uri, root):
             self.client = MlflowClient(self.uri)
             self.client.search_experiments(max_results=1)  # creates the tables of a new database
 
@@ -117,7 +105,7 @@ class Store:
             **({"mlexp.trial": str(number)} if number is not None else {}),
             **tags,
         }
-        with _translated(self.uri):
+        with translated(self.uri):
             run = self.client.create_run(
                 self.experiment_id(experiment),
                 start_time=int(started.timestamp() * 1000),
@@ -139,6 +127,10 @@ class Store:
         if kind != "trial":  # of trials there may be many a second: theirs are written with what follows
             live.flush()
         return live
+
+    def settle(self) -> None:
+        """Leave the store's files as they should be found when nothing runs any more."""
+        settle(self.uri)
 
     def experiment_id(self, name: str) -> str:
         """Return the id of the MLflow experiment of that name, which is made, or brought back, if need be."""
@@ -164,12 +156,12 @@ class Store:
             status: Only those that ended so.
             limit: At most so many.
         """
-        with _translated(self.uri):
+        with translated(self.uri):
             names = {
                 one.experiment_id: one.name for one in self._active_experiments() if experiment in (None, one.name)
             }
             if experiment is not None and not names:
-                raise RunNotFoundError(f"no experiment is called {experiment!r} in {_without_password(self.uri)}")
+                raise RunNotFoundError(f"no experiment is called {experiment!r} in {without_password(self.uri)}")
             found: list[Run] = []
             token = None
             while len(found) < limit:
@@ -191,7 +183,7 @@ class Store:
         Raises:
             RunNotFoundError: None, or more than one, has it.
         """
-        with _translated(self.uri):
+        with translated(self.uri):
             run = self._run(run_id)
             name = self.client.get_experiment(run.info.experiment_id).name
         return _record(run, name)
@@ -201,7 +193,7 @@ class Store:
         live = home(self.root) / "runs" / str(record.run_id) / "artifacts" / LOG
         if live.exists():
             return live.read_text(errors="replace")
-        with _translated(self.uri), tempfile.TemporaryDirectory() as folder:
+        with translated(self.uri), tempfile.TemporaryDirectory() as folder:
             try:
                 path = self.client.download_artifacts(str(record.run_id), LOG, folder)
             except (MlflowException, OSError):
@@ -210,8 +202,13 @@ class Store:
 
     def artifacts(self, record: Record) -> list[str]:
         """Return the paths of a run's artifacts."""
-        with _translated(self.uri):
+        with translated(self.uri):
             return sorted(self._walk(str(record.run_id), None))
+
+    def files_of(self, record: Record) -> ArtifactRepository:
+        """Return where a run's artifacts go. A client would look the run up for it."""
+        where = add_databricks_profile_info_to_artifact_uri(str(record.artifact_uri), self.uri)
+        return get_artifact_repository(where, tracking_uri=self.uri)
 
     def _walk(self, run_id: str, path: str | None) -> Iterator[str]:
         for one in self.client.list_artifacts(run_id, path):
@@ -235,7 +232,7 @@ class Store:
             if like:
                 some = ", ".join(run.info.run_id for run in like[:3]) + (", …" if len(like) > 3 else "")
                 raise RunNotFoundError(f"more than one run begins with {run_id!r}: {some}")
-        raise RunNotFoundError(f"no run {run_id!r} in {_without_password(self.uri)}; `ml-experiment ls` lists them")
+        raise RunNotFoundError(f"no run {run_id!r} in {without_password(self.uri)}; `ml-experiment ls` lists them")
 
     def _active_experiments(self) -> Iterator[Experiment]:
         token = None
@@ -280,7 +277,7 @@ class OpenRun:
         self._store = store
         self._id = first.run_id or ""
         self._pending: list[Metric] = []
-        self._new_params: dict[str, Any] = {}
+        self._new_params: list[Param] = []
         self._last: dict[str, tuple[int, int]] = {}
         self._flushed = time.monotonic()
         self._collapser = Collapser()
@@ -329,29 +326,25 @@ class OpenRun:
         path.write_text(text, encoding="utf-8", errors="backslashreplace")
 
     def tag(self, tags: Mapping[str, str]) -> None:
-        """Set tags."""
-        if self._store is not None:
-            with _translated(self._store.uri):
-                self._store.client.log_batch(self._id, tags=_run_tags(tags))
+        """Set tags, and write what has gathered."""
+        self.flush(tags)
 
-    def flush(self) -> None:
-        """Write what has gathered.
+    def flush(self, tags: Mapping[str, str] | None = None) -> None:
+        """Write what has gathered, and tags with it.
 
         Raises:
             StoreError: It can't be written; it is kept for the next time.
         """
         self._flushed = time.monotonic()
-        if self._store is None or not (self._pending or self._new_params):
+        rest = list(_run_tags(tags or {}))
+        if self._store is None or not (self._pending or self._new_params or rest):
             return
-        with _translated(self._store.uri):
-            _probe(self._store.uri)
-            while self._pending or self._new_params:
-                metrics, names = self._pending[:_METRICS], list(self._new_params)[:_PARAMS]
-                params = [self._param(name, self._new_params[name]) for name in names]
-                self._store.client.log_batch(self._id, metrics=metrics, params=params)
-                del self._pending[:_METRICS]
-                for name in names:
-                    del self._new_params[name]
+        with translated(self._store.uri):
+            check(self._store.uri)
+            while self._pending or self._new_params or rest:
+                metrics, params = self._pending[:_METRICS], self._new_params[:_PARAMS]
+                self._store.client.log_batch(self._id, metrics=metrics, params=params, tags=rest[:_TAGS])
+                del self._pending[:_METRICS], self._new_params[:_PARAMS], rest[:_TAGS]
 
     def close(self, outcome: Outcome, tags: Mapping[str, str] | None = None) -> Record:
         """End the run and return its record. It is closed in the store even if its files can't be written.
@@ -387,28 +380,34 @@ class OpenRun:
             file.write(text)
 
     def _write(self, outcome: Outcome, tags: Mapping[str, str], ended: datetime) -> dict[str, str]:
-        """Write the rest, end the run, and return the tags that came of it."""
+        """Write the rest, end the run, and return the tags that came of it.
+
+        All goes in one batch: of trials there may be many a second, and each call costs them.
+        """
         assert self._store is not None
-        client = self._store.client
-        with _translated(self._store.uri, f"; what was recorded stays in {self.folder}"):
-            _probe(self._store.uri)
+        store = self._store
+        with translated(store.uri, f"; what was recorded stays in {self.folder}"):
+            check(store.uri)
             try:
-                self.flush()
-            except StoreError as error:
-                self._keep(f"not all parameters and metrics could be recorded: {error}")
-            try:
-                client.log_artifacts(self._id, str(self.artifacts))
+                store.files_of(self.first).log_artifacts(str(self.artifacts))
             except (MlflowException, OSError) as error:
                 self._keep(f"files could not be sent to the store: {error}")
-            noted = {"mlexp.notes": _notes_text(self.notes)} if self.notes else {}
-            client.log_batch(self._id, tags=_run_tags({**tags, **noted}))
-            client.set_terminated(self._id, _TO_MLFLOW[outcome.status], int(ended.timestamp() * 1000))
-        return noted
+            try:
+                self.flush({**tags, **self._noted()})
+            except StoreError as error:
+                self._keep(f"not all parameters and metrics could be recorded: {error}")
+                store.client.log_batch(self._id, tags=_run_tags({**tags, **self._noted()}))
+            store.client.set_terminated(self._id, _TO_MLFLOW[outcome.status], int(ended.timestamp() * 1000))
+        return self._noted()
+
+    def _noted(self) -> dict[str, str]:
+        return {"mlexp.notes": _notes_text(self.notes)} if self.notes else {}
 
     def _add_params(self, values: Mapping[str, Any]) -> None:
         for name, value in values.items():
             if name not in self.params:
-                self.params[name] = self._new_params[name] = value
+                self.params[name] = value
+                self._new_params.append(self._param(name, value))
             elif _is_plain(value) and _is_plain(self.params[name]) and value != self.params[name]:
                 self._note(f"parameter {name!r} was given as {self.params[name]!r}; the code ran with {value!r}")
 
@@ -526,89 +525,3 @@ def _text(value: Any) -> str:
 
 def _is_plain(value: Any) -> bool:
     return value is None or (isinstance(value, str | int | float | bool) and value == value)
-
-
-@contextmanager
-def _translated(uri: str, hint: str = "") -> Iterator[None]:
-    """Turn the store's own errors into ours, in this one place."""
-    try:
-        yield
-    except MlflowException as error:
-        if "out-of-date database schema" in str(error) or "Can't locate revision" in str(error):
-            raise StoreError(
-                f"{uri} was made by another MLflow version; run `mlflow db upgrade {uri}` (back it up first)"
-            ) from error
-        raise StoreError(f"{_without_password(uri)}: {error}{hint}") from error
-    except ImportError as error:
-        raise StoreError(f"{uri} needs a driver that is not installed: {error}") from error
-    except (OSError, SQLAlchemyError) as error:
-        raise StoreError(f"{_without_password(uri)}: {str(error).splitlines()[0]}{hint}") from error
-    except StoreError as error:
-        raise (StoreError(f"{error}{hint}") if hint else error) from error.__cause__
-
-
-_PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
-
-
-def _absolute(uri: str) -> str:
-    """Return a SQLite file's address with its whole path: tasks run in other folders."""
-    scheme, _, path = uri.partition(":///")
-    if scheme.partition("+")[0] != "sqlite" or not path or path.startswith(("/", ":memory:", "file:")):
-        return uri
-    return f"{scheme}:///{Path.cwd() / path}"
-
-
-def _probe(uri: str) -> None:
-    """Fail at once where MLflow would try for minutes: nobody listens, or the file can't be opened.
-
-    Raises:
-        StoreError: It says what to do.
-    """
-    scheme = uri.partition(":")[0].partition("+")[0]
-    if scheme == "sqlite":
-        _probe_file(uri)
-    elif scheme in _PORTS:
-        _probe_server(uri, _PORTS[scheme])
-
-
-def _probe_file(uri: str) -> None:
-    path = make_url(uri).database
-    if not path or path == ":memory:":
-        raise StoreError(
-            f"{uri} is a store in memory, which ends with this process; name a file: sqlite:////path/to.db"
-        )
-    try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(path)) as database:
-            database.execute("PRAGMA schema_version")
-    except (OSError, sqlite3.Error) as error:
-        raise StoreError(f"{path} can't be opened as a SQLite store: {error}") from error
-
-
-def _probe_server(uri: str, usual_port: int) -> None:
-    address = urlparse(uri)
-    try:
-        host, port = address.hostname, address.port or usual_port
-    except ValueError as error:
-        raise StoreError(f"{uri} is no address: {error}") from None
-    if host is None:
-        return
-    try:
-        socket.create_connection((host, port), timeout=5).close()
-    except OSError as error:
-        raise StoreError(
-            f"no tracking server answers at {_without_password(uri)} ({error}); start it, or unset "
-            "MLFLOW_TRACKING_URI to use the project's own store"
-        ) from error
-
-
-def _without_password(uri: str) -> str:
-    return re.sub(r"://([^:/@]*):[^@]*@", r"://\1:***@", uri)
-
-
-@contextmanager
-def _only_one(lock: Path) -> Iterator[None]:
-    """Let one process at a time create or open the database: two that create it at once break it for good."""
-    with lock.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

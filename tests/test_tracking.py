@@ -16,7 +16,8 @@ from ml_experiment_nb.errors import RunNotFoundError, StoreError
 from ml_experiment_nb.projects import home
 from ml_experiment_nb.records import Failure, Outcome, Record, Status
 from ml_experiment_nb.reports import Log, Metrics, Note, Params
-from ml_experiment_nb.tracking import Store, default_uri, untracked
+from ml_experiment_nb.stores import default_uri
+from ml_experiment_nb.tracking import Store, untracked
 
 FINISHED = Outcome(Status.FINISHED)
 

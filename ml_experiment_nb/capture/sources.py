@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 
 from ml_experiment_nb.specs import Cell, Command, Function, Notebook, Script, Target
@@ -31,6 +32,11 @@ def _source(target: Target) -> tuple[str, str]:
         case Cell():
             return "cell.py", target.source
         case Function():
-            return f"{target.name}.py", textwrap.dedent(inspect.getsource(inspect.unwrap(target.function)))
+            return f"{target.name}.py", _function_text(target.function)
         case _:
             raise TypeError(f"no source for {target!r}")
+
+
+@lru_cache(maxsize=16)  # every trial of a group asks for the same
+def _function_text(function: Callable[..., object]) -> str:
+    return textwrap.dedent(inspect.getsource(inspect.unwrap(function)))

@@ -1,0 +1,187 @@
+"""The address of a tracking store: which one is in use, whether it is there, and what its errors mean."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import socket
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+
+import psutil
+from mlflow.exceptions import MlflowException
+from sqlalchemy import event
+from sqlalchemy.engine import Engine, make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from ml_experiment_nb.errors import StoreError
+from ml_experiment_nb.projects import STORE, home
+
+_PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
+_SHARED = ("nfs", "cifs", "smb", "fuse", "9p", "lustre", "gpfs", "beegfs", "ceph", "glusterfs", "afs")
+"""File systems, by the beginning of their names, whose files several machines may write."""
+
+
+def store_uri(root: Path) -> str:
+    """Return the address of the store in use: ``MLFLOW_TRACKING_URI``, or the project's own."""
+    return _absolute(os.environ.get("MLFLOW_TRACKING_URI") or default_uri(root))
+
+
+def default_uri(root: Path) -> str:
+    """Return the address of a project's own store, a SQLite file in its ``.ml-experiment`` folder."""
+    path = str(home(root) / STORE).replace("%", "%25").replace("?", "%3F")  # they mean something in an address
+    return f"sqlite:///{path}"
+
+
+@contextmanager
+def opening(uri: str, root: Path) -> Iterator[None]:
+    """Open a store within this block: one process at a time, for two that create a database break it for good.
+
+    Raises:
+        StoreError: It isn't there, or can't be opened.
+    """
+    with translated(uri), (home(root) / "mlflow.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        _probe(uri)
+        if uri == default_uri(root):
+            _write_ahead(Path(make_url(uri).database or ""))
+        yield
+        settle(uri)
+
+
+def check(uri: str) -> None:
+    """Fail at once where MLflow would try for minutes, or begin an empty store: it was there and is gone.
+
+    Raises:
+        StoreError: It says what to do.
+    """
+    scheme = _scheme(uri)
+    if scheme == "sqlite":
+        path = make_url(uri).database or ""
+        if not os.access(path, os.R_OK | os.W_OK):
+            raise StoreError(f"{path} can't be opened as a SQLite store: it has gone, or may not be written")
+    elif scheme in _PORTS:
+        _probe_server(uri, _PORTS[scheme])
+
+
+def settle(uri: str) -> None:
+    """Put what our own store has written ahead into its file, so that whoever copies that file has all of it."""
+    path = make_url(uri).database if _scheme(uri) == "sqlite" else None
+    if path is not None and os.path.realpath(path) in _quick:
+        with suppress(sqlite3.Error), closing(sqlite3.connect(path)) as database:  # another process may do it later
+            database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+@contextmanager
+def translated(uri: str, hint: str = "") -> Iterator[None]:
+    """Turn the store's own errors into ours, in this one place."""
+    try:
+        yield
+    except MlflowException as error:
+        if "out-of-date database schema" in str(error) or "Can't locate revision" in str(error):
+            raise StoreError(
+                f"{uri} was made by another MLflow version; run `mlflow db upgrade {uri}` (back it up first)"
+            ) from error
+        raise StoreError(f"{without_password(uri)}: {error}{hint}") from error
+    except ImportError as error:
+        raise StoreError(f"{uri} needs a driver that is not installed: {error}") from error
+    except (OSError, SQLAlchemyError) as error:
+        raise StoreError(f"{without_password(uri)}: {str(error).splitlines()[0]}{hint}") from error
+    except StoreError as error:
+        raise (StoreError(f"{error}{hint}") if hint else error) from error.__cause__
+
+
+def without_password(uri: str) -> str:
+    """Return an address as it may be shown."""
+    return re.sub(r"://([^:/@]*):[^@]*@", r"://\1:***@", uri)
+
+
+def _absolute(uri: str) -> str:
+    """Return a SQLite file's address with its whole path: tasks run in other folders."""
+    scheme, _, path = uri.partition(":///")
+    if scheme.partition("+")[0] != "sqlite" or not path or path.startswith(("/", ":memory:", "file:")):
+        return uri
+    return f"{scheme}:///{Path.cwd() / path}"
+
+
+def _scheme(uri: str) -> str:
+    return uri.partition(":")[0].partition("+")[0]
+
+
+def _probe(uri: str) -> None:
+    scheme = _scheme(uri)
+    if scheme == "sqlite":
+        _probe_file(uri)
+    elif scheme in _PORTS:
+        _probe_server(uri, _PORTS[scheme])
+
+
+def _probe_file(uri: str) -> None:
+    path = make_url(uri).database
+    if not path or path == ":memory:":
+        raise StoreError(
+            f"{uri} is a store in memory, which ends with this process; name a file: sqlite:////path/to.db"
+        )
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(path)) as database:
+            database.execute("PRAGMA schema_version")
+    except (OSError, sqlite3.Error) as error:
+        raise StoreError(f"{path} can't be opened as a SQLite store: {error}") from error
+
+
+def _probe_server(uri: str, usual_port: int) -> None:
+    address = urlparse(uri)
+    try:
+        host, port = address.hostname, address.port or usual_port
+    except ValueError as error:
+        raise StoreError(f"{uri} is no address: {error}") from None
+    if host is None:
+        return
+    try:
+        socket.create_connection((host, port), timeout=5).close()
+    except OSError as error:
+        raise StoreError(
+            f"no tracking server answers at {without_password(uri)} ({error}); start it, or unset "
+            "MLFLOW_TRACKING_URI to use the project's own store"
+        ) from error
+
+
+def _write_ahead(path: Path) -> None:
+    """Have our own store write ahead: a run then costs a third of the time, and readers don't wait for writers.
+
+    Nothing is lost when a process dies; a loss of power may cost the last moments' runs. It isn't done on a shared
+    file system, which several machines may write, as SQLite's documentation says (https://sqlite.org/wal.html).
+    """
+    if _file_system(path).startswith(_SHARED):
+        return
+    with suppress(sqlite3.Error), closing(sqlite3.connect(path)) as database:  # it works without, more slowly
+        database.execute("PRAGMA journal_mode = WAL")
+    _quick.add(os.path.realpath(path))
+
+
+_quick: set[str] = set()
+"""The SQLite files whose commits need not wait for the disk."""
+
+
+@event.listens_for(Engine, "connect")
+def _hurry(connection: Any, _: Any) -> None:
+    if isinstance(connection, sqlite3.Connection) and _quick:
+        files = {row[2] for row in connection.execute("PRAGMA database_list")}
+        if files & _quick:
+            connection.execute("PRAGMA synchronous = NORMAL")
+
+
+def _file_system(path: Path) -> str:
+    """Return the name of the file system that a file is on; empty where that can't be told."""
+    real = os.path.realpath(path)
+    mounts = [one for one in psutil.disk_partitions(all=True) if Path(real).is_relative_to(one.mountpoint)]
+    return max(mounts, key=lambda one: len(one.mountpoint)).fstype.lower() if mounts else ""

@@ -1,0 +1,79 @@
+import shutil
+import sqlite3
+from contextlib import closing
+
+import pytest
+from mlflow import MlflowClient
+
+from ml_experiment_nb import stores
+from ml_experiment_nb.capture import snapshot
+from ml_experiment_nb.errors import StoreError
+from ml_experiment_nb.projects import home
+from ml_experiment_nb.records import Outcome, Status
+from ml_experiment_nb.tracking import Store
+
+
+def journal_mode(path):
+    with closing(sqlite3.connect(path)) as database:
+        return database.execute("PRAGMA journal_mode").fetchone()[0]
+
+
+def open_run(store, project):
+    options = {"experiment": "e", "kind": "experiment", "params": {"C": 1}, "tags": {}}
+    return store.open_run(name="r", snapshot=snapshot(project), **options)
+
+
+def test_our_own_store_writes_ahead_and_its_file_is_whole_when_it_is_settled(stored, tmp_path_factory):
+    store = Store(stored)
+    assert journal_mode(home(stored) / "mlflow.db") == "wal"
+    open_run(store, stored).close(Outcome(Status.FINISHED))
+    store.settle()
+    alone = shutil.copy(home(stored) / "mlflow.db", tmp_path_factory.mktemp("alone"))
+    client = MlflowClient(f"sqlite:///{alone}")
+    (run,) = client.search_runs([client.get_experiment_by_name("e").experiment_id])
+    assert run.data.params == {"C": "1"}
+    assert run.info.status == "FINISHED"
+
+
+def test_commits_of_our_own_store_do_not_wait_for_the_disk(stored):
+    engine = Store(stored).client._tracking_client.store.engine
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 1  # NORMAL
+
+
+def test_a_store_that_the_user_names_is_left_as_it_is(stored, monkeypatch, database):
+    theirs = stored / "theirs.db"
+    shutil.copy(database, theirs)
+    with closing(sqlite3.connect(theirs)) as connection:
+        connection.execute("PRAGMA journal_mode = DELETE")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///theirs.db")
+    store = Store(stored)
+    assert journal_mode(theirs) == "delete"
+    with store.client._tracking_client.store.engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2  # FULL
+
+
+@pytest.mark.parametrize("name", ["nfs4", "CIFS", "fuse.sshfs", "lustre"])
+def test_nothing_is_written_ahead_on_a_shared_file_system(project, monkeypatch, name):
+    monkeypatch.setattr(stores, "_file_system", lambda path: name.lower())
+    monkeypatch.setattr(stores, "_quick", set())
+    path = home(project) / "new.db"
+    stores._write_ahead(path)
+    assert not stores._quick
+    assert not path.exists()
+
+
+def test_the_file_system_is_that_of_the_innermost_mount(project):
+    assert stores._file_system(project / "mlflow.db") not in ("", "proc")
+    assert stores._file_system(stores.Path("/proc/self/status")) == "proc"
+
+
+def test_a_store_that_goes_away_is_told_of_and_not_begun_anew(stored):
+    store = Store(stored)
+    live = open_run(store, stored)
+    path = home(stored) / "mlflow.db"
+    path.rename(path.with_name("away.db"))
+    with pytest.raises(StoreError, match="has gone"):
+        live.close(Outcome(Status.FINISHED))
+    assert not path.exists()
+    assert (live.folder / "artifacts" / "record" / "log.txt").exists()
