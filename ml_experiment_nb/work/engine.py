@@ -20,6 +20,7 @@ from papermill.engines import NBClientEngine
 
 from ml_experiment_nb import reports
 from ml_experiment_nb.projects import SOCKETS
+from ml_experiment_nb.work.client import HeadlessManager
 from ml_experiment_nb.work.forkserver import FORKS, PREFIX_FILE
 from ml_experiment_nb.work.kernels import PROVISIONER
 
@@ -45,6 +46,7 @@ class Client(PapermillNotebookClient):
         if sink is not None and not self.nb.metadata.papermill["exception"] and self._speaks_python():
             with suppress(DeadKernelError):
                 self.wait_for_reply(self.kc.execute(_SEND_LAST, silent=True, store_history=False))
+        self.km.idle = not self.nb.metadata.papermill["exception"]
 
     async def async_execute_cell(self, cell: Any, cell_index: int, *arguments: Any, **options: Any) -> Any:
         """Execute a cell, unless the kernel was forked after it: then its outputs are there already."""
@@ -83,6 +85,7 @@ class Engine(NBClientEngine):
         startup = options.pop("start_timeout", 60)
         options.pop("input_path", None)
         options.pop("startup_timeout", None)
+        options["kernel_manager_class"] = HeadlessManager
         client = Client(nb_man, timeout=timeout, startup_timeout=startup, kernel_name=kernel_name, **options)
         # Sockets in a private folder: no ports to race for, and nothing that another user could listen to.
         with tempfile.TemporaryDirectory(prefix="mlexp-", dir=SOCKETS) as folder:

@@ -357,9 +357,9 @@ def _become_child(message: dict[str, Any], output: int) -> None:
 
 def _work(kind: str, *arguments: str) -> None:
     if kind == "kernel":
-        from ml_experiment_nb.work import kernels
+        from ml_experiment_nb.work import kernelapp
 
-        kernels.main(list(arguments))
+        kernelapp.main(list(arguments))
     else:
         from ml_experiment_nb.work import child
 

@@ -1,4 +1,4 @@
-"""Kernels that are forked in place of started: a provisioner for jupyter_client, and the kernel's own beginning.
+"""Kernels that are forked in place of started: a provisioner for jupyter_client.
 
 The kernel is a real ipykernel; only its birth differs. A slot's own fork server is used where a task tells of one,
 else one that the kernel's manager keeps for as long as it lives.
@@ -6,6 +6,7 @@ else one that the kernel's manager keeps for as long as it lives.
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import json
 import os
@@ -30,11 +31,14 @@ MODULES = (
     "ipykernel.kernelapp",
     "ipykernel.zmqshell",
     "ipykernel.debugger",
+    "ml_experiment_nb.work.kernelapp",
     "IPython.core.completer",
+    "IPython.core.debugger",
     "IPython.core.completerlib",
     "IPython.extensions.storemagic",
     "pdb",
     "sqlite3",
+    "tornado.platform.asyncio",
 )
 """What a kernel imports while it starts."""
 
@@ -58,6 +62,18 @@ class ForkedKernel:
             pass
         self._fork.close()
         return code
+
+    async def ended(self, timeout: float) -> None:
+        """Return when it has ended, or after `timeout` seconds."""
+        loop, heard = asyncio.get_running_loop(), asyncio.Event()
+        if self.poll() is None:
+            loop.add_reader(self._fork.life, heard.set)
+            try:
+                await asyncio.wait_for(heard.wait(), timeout)
+            except TimeoutError:
+                pass
+            finally:
+                loop.remove_reader(self._fork.life)
 
     def send_signal(self, signum: int) -> None:
         """Send a signal, if it still lives."""
@@ -96,6 +112,12 @@ class ForkProvisioner(LocalProvisioner):
         self.pid = self.pgid = fork.pid
         self.cwd = kwargs.get("cwd") or os.getcwd()
         return self.connection_info
+
+    async def shutdown_requested(self, restart: bool = False) -> None:
+        """Wait for the kernel's end as it comes; the manager would look after it ten times a second."""
+        if isinstance(self.process, ForkedKernel):
+            wait = self.get_shutdown_wait_time(recommended=5.0) / 2  # then the manager becomes more insistent
+            await self.process.ended(wait)
 
     def _fork(self, cmd: list[str], **kwargs: Any) -> Fork | None:
         if LAUNCHER not in cmd or sys.platform != "linux":
@@ -167,16 +189,3 @@ def install_kernel(
             return str(manager.install_kernel_spec(folder, name, user=user, prefix=where))
         except (OSError, ValueError) as error:
             raise ExecutorError(f"the kernel {name!r} can't be installed: {error}") from error
-
-
-def main(arguments: list[str]) -> None:
-    """Be a kernel: what ``python -m ipykernel_launcher`` does, in a forked child."""
-    from ipykernel.kernelapp import IPKernelApp
-
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    prefix = sys.modules.get("ml_experiment_nb.work.prefix")
-    app = IPKernelApp.instance(parent_handle=os.getppid(), user_ns=prefix.namespace() if prefix else None)
-    app.initialize(arguments)
-    if prefix is not None:
-        prefix.carry_over(app.shell)
-    app.start()
