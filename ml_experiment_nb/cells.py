@@ -99,7 +99,7 @@ def with_values(cell: CellSource, values: Mapping[str, Any]) -> str:
     lines = _dedented(cell.source).encode().splitlines(keepends=True)
     for parameter in reversed(list(_lead(body))):  # from the end, so that positions stay true
         if parameter.name in values:
-            text = _value_text(parameter.name, values[parameter.name])
+            text = value_text(parameter.name, values[parameter.name])
             _replace(lines, parameter.node, text, body)
     return b"".join(lines).decode()
 
@@ -214,7 +214,12 @@ def _calls(node: ast.expr) -> list[ast.Call]:
 # ------------------------------------------------------------------------------------------- new values
 
 
-def _value_text(name: str, value: Any) -> str:
+def value_text(name: str, value: Any) -> str:
+    """Return a parameter's value as it is written in a cell.
+
+    Raises:
+        ParameterError: It can't be written as a literal.
+    """
     try:
         return _literal_text(value)
     except TypeError:

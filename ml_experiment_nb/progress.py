@@ -71,8 +71,7 @@ class Progress:
 def show_progress(plan: Plan, updates: Iterable[Update]) -> Iterator[Record]:
     """Show how far a plan is while its updates come, and hand its records on."""
     metric = plan.spec.metric if isinstance(plan.spec, Group) else None
-    total = plan.spec.num_trials if isinstance(plan.spec, Group) else len(plan.spec.run)
-    state = Progress(total, metric.name if metric else None, bool(metric and metric.direction == "maximize"))
+    state = Progress(plan.total, metric.name if metric else None, bool(metric and metric.direction == "maximize"))
     picture = _picture(plan, state)
     drawn = 0.0
     with stopping(updates), closing(picture):
