@@ -115,9 +115,9 @@ class ExperimentMagics(Magics):
     def _experiment(self, options: Namespace, cell: str) -> None:
         from ml_experiment_nb import runs
         from ml_experiment_nb.cells import with_values
+        from ml_experiment_nb.failures import user_frames
         from ml_experiment_nb.plans import make_plan
         from ml_experiment_nb.reports import Params, send_result
-        from ml_experiment_nb.work.perform import user_frames
         from ml_experiment_nb.work.shell import render_in_notebook, run_source
 
         asked = parse_cell(options, cell, kind="experiment")

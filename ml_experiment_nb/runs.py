@@ -19,6 +19,7 @@ from ml_experiment_nb.capture.console import Tee
 from ml_experiment_nb.capture.sources import sources
 from ml_experiment_nb.errors import MetricError, nearest
 from ml_experiment_nb.executors import Executor, open_executor
+from ml_experiment_nb.failures import failure_of
 from ml_experiment_nb.files import spec_text
 from ml_experiment_nb.plans import Plan, Spec, Task, prepared, space_text
 from ml_experiment_nb.projects import find_root
@@ -28,7 +29,6 @@ from ml_experiment_nb.rows import Table, results, results_text
 from ml_experiment_nb.specs import Group, Notebook, Script, Target
 from ml_experiment_nb.tracking import OpenRun, Store, untracked
 from ml_experiment_nb.work.payload import write_payload
-from ml_experiment_nb.work.perform import failure_of
 
 RUN_ID = "ML_EXPERIMENT_RUN"
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
