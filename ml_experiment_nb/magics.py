@@ -307,8 +307,7 @@ def _unfinished(plan: Plan, done: list[Record]) -> Records:
     """Return what a stopped group has so far; its own record did not come."""
     from ml_experiment_nb.records import Records
 
-    metric = plan.group.metric
-    return Records(done, None, metric.name if metric else None, metric is not None and metric.direction == "maximize")
+    return Records(done, None, *plan.goal)
 
 
 def _tags(words: Sequence[str]) -> dict[str, str]:

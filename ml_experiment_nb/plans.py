@@ -128,6 +128,12 @@ class Plan:
         ]
 
     @property
+    def goal(self) -> tuple[str | None, bool]:
+        """The name of the metric that a group is after, and whether more of it is better."""
+        metric = self.spec.metric if isinstance(self.spec, Group) else None
+        return (metric.name, metric.direction == "maximize") if metric else (None, False)
+
+    @property
     def total(self) -> int | None:
         """How many tasks there will be; None when a sampler decides."""
         if self.table is not None:

@@ -76,9 +76,7 @@ def collect(plan: Plan, records: Iterator[Record] | list[Record]) -> Records:
     parent = found.pop() if plan.nested and found else None
     if plan.table is not None:
         found.sort(key=lambda record: record.number or 0)
-    metric = plan.spec.metric if isinstance(plan.spec, Group) else None
-    maximize = metric is not None and metric.direction == "maximize"
-    return Records(found, parent, metric.name if metric else None, maximize)
+    return Records(found, parent, *plan.goal)
 
 
 def follow(plan: Plan) -> Iterator[Update]:
