@@ -19,7 +19,6 @@ from ml_experiment_nb.notebooks import (
     parameters_cell,
     read_notebook,
     setup_prefix,
-    source_text,
     tags,
 )
 
@@ -205,12 +204,6 @@ def test_cells_tags_kernel_and_language():
     assert (kernel_name(nb), language(nb)) == ("py311", "python")
     assert (kernel_name(notebook(metadata={})), language(notebook(metadata={}))) == (None, "python")
     assert language(notebook(metadata={"language_info": {"name": "R"}})) == "r"
-
-
-def test_source_text():
-    nb = notebook(new_markdown_cell("# A"), "import a\n\n", tagged("C = 1"), "!ls")
-    assert source_text(nb) == '# %%\nimport a\n\n# %% tags=["parameters"]\nC = 1\n\n# %%\n!ls\n'
-    assert source_text(notebook()) == ""
 
 
 def test_what_papermill_injected_is_no_default(saved):
