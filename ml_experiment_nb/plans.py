@@ -388,8 +388,7 @@ def _check_known(targets: tuple[Target, ...], given: Iterable[str], allow_unknow
                 notebooks = _notebooks()
                 notebooks.check_notebook_params(notebooks.read_notebook(Path(target.path)), given, where=where)
         where = ", ".join(target.name for target in targets)
-        hint = nearest(unknown[0], everything) or f"; it takes {', '.join(sorted(everything)) or 'none'}"
-        raise ParameterError(f"{where} has no such parameter{hint}", key=unknown[0])
+        raise cells.unknown_parameter(where, unknown[0], sorted(everything))
 
 
 def _check_rows(targets: tuple[Target, ...], group: Group, table: Table) -> None:

@@ -174,8 +174,7 @@ def test_check_notebook_params_names_the_nearest_and_the_cell():
     with pytest.raises(ParameterError) as caught:
         check_notebook_params(notebook("x", tagged("C = 1\nkernel = 2")), ["kernal"], where="a.ipynb")
     assert str(caught.value) == (
-        "a.ipynb: kernal: the parameters cell (cell 2) has no parameter 'kernal'; "
-        "did you mean 'kernel'? It has C, kernel."
+        "a.ipynb: kernal: the parameters cell (cell 2) has no such parameter; did you mean 'kernel'?"
     )
 
 

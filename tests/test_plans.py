@@ -330,7 +330,11 @@ def test_a_row_is_a_task(rows):
     ("text", "keys", "says"),
     [
         ("C,gama\n1,2\n", {}, r"params\.csv:1: gama: train has no such parameter; did you mean 'gamma'\?"),
-        ("C,D\n1,2\n", {"run": "book.ipynb"}, r"params\.csv:1: D: the parameters cell \(cell 1\) has no parameter"),
+        (
+            "C,D\n1,2\n",
+            {"run": "book.ipynb"},
+            r"params\.csv:1: D: the parameters cell \(cell 1\) has no such parameter",
+        ),
         ("C,gamma\n1,2\n,3\n", {}, r"params\.csv:3: C: train: main\(\) needs it"),
         ("C\n1\n", {"params": {"C": 1}}, r"params\.csv:1: C: is fixed for all rows \(params, -p\), and the table"),
         ("C\n1\n", {"params": {"D": 1}}, "^D: train has no such parameter"),
