@@ -99,7 +99,7 @@ def with_values(cell: CellSource, values: Mapping[str, Any]) -> str:
     lines = _dedented(cell.source).encode().splitlines(keepends=True)
     for parameter in reversed(list(_lead(body))):  # from the end, so that positions stay true
         if parameter.name in values:
-            text = _value_text(parameter.name, values[parameter.name])
+            text = value_text(parameter.name, values[parameter.name])
             _replace(lines, parameter.node, text, body)
     return b"".join(lines).decode()
 
@@ -135,7 +135,7 @@ def assignment(statement: ast.stmt) -> tuple[str, ast.expr] | None:
 
 
 def unknown_parameter(owner: str, name: str, known: Iterable[str], *, where: str | None = None) -> ParameterError:
-    """Return the error for a parameter that `owner` doesn't have: the nearest is named, all are listed.
+    """Return the error for a parameter that `owner` doesn't have: the nearest is named, or else all are listed.
 
     Args:
         owner: Whose parameters they are, as a sentence's subject: ``the cell``.
@@ -144,9 +144,8 @@ def unknown_parameter(owner: str, name: str, known: Iterable[str], *, where: str
         where: Where the name was given: a file, usually.
     """
     names = list(known)
-    has = f"It has {', '.join(names)}." if names else "It has none."
-    hint = nearest(name, names) or "."
-    return ParameterError(f"{owner} has no parameter {name!r}{hint} {has}", file=where, key=name)
+    hint = nearest(name, names) or f"; it takes {', '.join(names) or 'none'}"
+    return ParameterError(f"{owner} has no such parameter{hint}", file=where, key=name)
 
 
 # ---------------------------------------------------------------------------------------------- the lead
@@ -214,7 +213,12 @@ def _calls(node: ast.expr) -> list[ast.Call]:
 # ------------------------------------------------------------------------------------------- new values
 
 
-def _value_text(name: str, value: Any) -> str:
+def value_text(name: str, value: Any) -> str:
+    """Return a parameter's value as it is written in a cell.
+
+    Raises:
+        ParameterError: It can't be written as a literal.
+    """
     try:
         return _literal_text(value)
     except TypeError:

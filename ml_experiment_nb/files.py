@@ -211,6 +211,7 @@ def _located(spec: Spec, folder: Path) -> Spec:
     run = tuple(_found(target, root, f"run[{i}]") for i, target in enumerate(spec.run))
     _check_data(spec, root)
     _check_docker(spec, root)
+    _check_table(spec, root)
     return spec.model_copy(update={"root_path": str(root), "run": run})
 
 
@@ -243,3 +244,8 @@ def _check_docker(spec: Job, root: Path) -> None:
         raise SpecError(f"there is no file {root / docker.dockerfile}", key="docker_config.dockerfile")
     if docker.context is not None and not (root / docker.context).is_dir():
         raise SpecError(f"there is no folder {root / docker.context}", key="docker_config.context")
+
+
+def _check_table(spec: Job, root: Path) -> None:
+    if isinstance(spec, Group) and isinstance(spec.each, str) and not (root / spec.each).is_file():
+        raise SpecError(f"there is no file {root / spec.each}", key="each")

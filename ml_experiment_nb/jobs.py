@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import ast
 import functools
 import inspect
-import math
 import re
 import sys
 import types
@@ -18,6 +16,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from ml_experiment_nb import reports
 from ml_experiment_nb.errors import ParameterError, SpecError, nearest
+from ml_experiment_nb.literals import read_value
 from ml_experiment_nb.records import Records
 
 P = ParamSpec("P")
@@ -73,18 +72,23 @@ class Job(Generic[P, T]):
 
     def group(
         self,
-        param_space: Mapping[str, Any],
+        param_space: Mapping[str, Any] | None = None,
         *,
+        each: Any = None,
         metric: str | None = None,
         direction: str = "minimize",
         num_trials: int | None = None,
         params: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> Records:
-        """Search a space of parameters in parallel; every trial is a tracked call in a process of its own.
+        """Search a space of parameters, or call the function for each row of a table, in parallel.
+
+        Every trial is a tracked call in a process of its own.
 
         Args:
             param_space: Distributions by parameter: ``{"C": "loguniform(0.01, 1000)"}``, or `loguniform` itself.
+            each: In place of a space, the points themselves: a list of dicts, a pandas DataFrame (what is missing in
+                it keeps its default), or the path of a table (``.csv``, ``.jsonl``, ``.json``).
             metric: The metric to optimise, one that the function returns, yields or reports.
             direction: ``minimize`` or ``maximize``.
             num_trials: How many points to try; 10 by default.
@@ -93,7 +97,8 @@ class Job(Generic[P, T]):
                 ``timeout_per_trial``, ``ray_config``, ``executor``, ``storage``, …
 
         Returns:
-            The trials' records in the order in which they ended; ``.best`` and ``.parent`` beside them.
+            The trials' records in the order in which they ended, those of a table in the order of its rows;
+            ``.best`` and ``.parent`` beside them.
 
         Raises:
             SpecError: A key or a distribution is wrong.
@@ -105,7 +110,9 @@ class Job(Generic[P, T]):
 
         asked = {
             "kind": "group", "name": self.name, "description": self.description, "tags": self.tags,
-            "param_space": dict(param_space), "params": dict(params or {}), "run": [Function(function=self.function)],
+            **({"param_space": dict(param_space)} if param_space is not None else {}),
+            **({"each": each} if each is not None else {}),
+            "params": dict(params or {}), "run": [Function(function=self.function)],
             **({"metric": {"name": metric, "direction": direction}} if metric else {}),
             **({"num_trials": num_trials} if num_trials is not None else {}), **options,
         }  # fmt: skip
@@ -320,21 +327,6 @@ def _convert_to_one(kinds: Sequence[Any], word: str) -> Any:
 
 
 _EXAMPLES = {list: "[1, 2]", tuple: "(1, 2)", set: "{1, 2}", dict: '{"a": 1}'}
-
-
-def read_value(word: str) -> Any:
-    """Return a word as the Python literal that it looks like, as true, false or null, else as it is.
-
-    >>> [read_value(word) for word in ("0.5", "1e-5", "true", "[1, 2]", "rbf")]
-    [0.5, 1e-05, True, [1, 2], 'rbf']
-    """
-    named = {"true": True, "false": False, "null": None, "nan": math.nan, "inf": math.inf, "-inf": -math.inf}
-    if word.lower() in named:
-        return named[word.lower()]
-    try:
-        return ast.literal_eval(word)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return word
 
 
 def read_assignments(words: Iterable[str]) -> dict[str, Any]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ml_experiment_nb.cells import CellSource
     from ml_experiment_nb.plans import Plan, Spec
     from ml_experiment_nb.records import Record, Records
+    from ml_experiment_nb.specs import Row
 
 _HIDDEN = frozenset({"In", "Out", "get_ipython", "exit", "quit", "open", "display"})
 
@@ -67,6 +68,7 @@ class ExperimentMagics(Magics):
 
     @magic_arguments()
     @argument("name", nargs="?", help="The group's name; by default the notebook's.")
+    @argument("--each", metavar="ROWS", help="Run once for each row of a variable (dicts, a data frame) or a file.")
     @argument("--trials", type=int, help="How many points to try (10; a grid tries all of its points).")
     @argument("--sampler", help="tpe (the default), cma-es, grid, random, gp, qmc, nsga-ii, nsga-iii, brute-force.")
     @argument("--pruner", help="median, percentile, hyperband, sha, patient, threshold, wilcoxon; none by default.")
@@ -93,6 +95,8 @@ class ExperimentMagics(Magics):
             C = loguniform(0.01, 1000)
             gamma = choice(["scale", "auto"])
             {"val_accuracy": SVC(C=C, gamma=gamma).fit(X_train, y_train).score(X_val, y_val)}
+
+        With ``--each rows`` the points are the rows of a table; the leading assignments are their defaults.
         """
         self._guard(self._group, line, cell, self.group)
 
@@ -111,9 +115,9 @@ class ExperimentMagics(Magics):
     def _experiment(self, options: Namespace, cell: str) -> None:
         from ml_experiment_nb import runs
         from ml_experiment_nb.cells import with_values
+        from ml_experiment_nb.failures import user_frames
         from ml_experiment_nb.plans import make_plan
         from ml_experiment_nb.reports import Params, send_result
-        from ml_experiment_nb.work.perform import user_frames
         from ml_experiment_nb.work.shell import render_in_notebook, run_source
 
         asked = parse_cell(options, cell, kind="experiment")
@@ -140,7 +144,8 @@ class ExperimentMagics(Magics):
         from ml_experiment_nb.plans import make_plan
         from ml_experiment_nb.progress import show_progress
 
-        asked = parse_cell(options, cell, kind="group")
+        rows = given_rows(options.each, self._namespace) if options.each is not None else None
+        asked = parse_cell(options, cell, kind="group", rows=rows)
         values = captured(asked.cell, self._namespace)
         plan = make_plan(asked.spec, values=values, path=tuple(p for p in sys.path if p))
         if asked.plan:
@@ -180,8 +185,14 @@ class ExperimentMagics(Magics):
         display(value)
 
 
-def parse_cell(options: Namespace, source: str, *, kind: str) -> Asked:
+def parse_cell(options: Namespace, source: str, *, kind: str, rows: Sequence[Row] | None = None) -> Asked:
     """Turn a magic's options and cell into a spec; it needs no IPython and starts nothing.
+
+    Args:
+        options: The line's options.
+        source: The cell.
+        kind: ``experiment`` or ``group``.
+        rows: The points of a group that has a run for each; what they leave out is as the cell has it.
 
     Raises:
         SpecError: The cell is no Python, or an option is wrong.
@@ -207,11 +218,42 @@ def parse_cell(options: Namespace, source: str, *, kind: str) -> Asked:
         "params": cell.params,
         "tags": _tags(options.tag or []),
     }
+    if rows is not None:
+        asked |= {"params": {n: v for n, v in cell.params.items() if not any(n in row for row in rows)}}
+        asked |= {"each": _completed(rows, cell, given)}
     if kind == "group":
         asked |= _group_keys(options, cell)
     spec = with_params(spec_from_mapping(asked), given)
     make_plan(spec)  # checks the parameters
     return Asked(spec, cell, options.into, options.plan)
+
+
+def given_rows(name: str, namespace: Mapping[str, Any]) -> Sequence[Row]:
+    """Return the rows that ``--each`` names: a variable of the notebook, or a table's file.
+
+    Raises:
+        SpecError: There is neither, or it holds no rows.
+    """
+    from ml_experiment_nb.errors import nearest
+    from ml_experiment_nb.rows import SUFFIXES, read_table
+    from ml_experiment_nb.specs import read_rows
+
+    if name in namespace:
+        return read_rows(namespace[name])
+    if name.lower().endswith(SUFFIXES):
+        return read_table(name).rows
+    hint = nearest(name, [one for one in namespace if not one.startswith("_")])
+    raise SpecError(f"--each {name}: there is no such variable, and it is no table's file{hint}")
+
+
+def _completed(rows: Sequence[Row], cell: CellSource, given: Mapping[str, Any]) -> list[Row]:
+    """Return rows that give what any of them gives: a row that leaves a parameter out takes what the cell has."""
+    names = {name for row in rows for name in row}
+    for name in cell.space:
+        if name not in given and not all(name in row for row in rows):
+            raise SpecError(f"{name} is a distribution: give it in every row, or fix it with -p {name}=VALUE")
+    defaults = {name: value for name, value in cell.params.items() if name in names}
+    return [{**defaults, **row} for row in rows]
 
 
 def _refuse_await(source: str) -> None:
@@ -241,12 +283,12 @@ def captured(cell: CellSource, namespace: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _group_keys(options: Namespace, cell: CellSource) -> dict[str, Any]:
-    if not cell.space:
+    if not cell.space and options.each is None:
         raise SpecError("the cell has no distribution to search: begin it with one, such as C = loguniform(0.01, 1000)")
     if options.maximize and options.minimize:
         raise SpecError("give --maximize or --minimize, not both")
     keys = {
-        "param_space": cell.space,
+        "param_space": cell.space if options.each is None else None,
         "num_trials": options.trials,
         "sampler": options.sampler,
         "pruner": options.pruner,
@@ -265,8 +307,7 @@ def _unfinished(plan: Plan, done: list[Record]) -> Records:
     """Return what a stopped group has so far; its own record did not come."""
     from ml_experiment_nb.records import Records
 
-    metric = plan.group.metric
-    return Records(done, None, metric.name if metric else None, metric is not None and metric.direction == "maximize")
+    return Records(done, None, *plan.goal)
 
 
 def _tags(words: Sequence[str]) -> dict[str, str]:

@@ -165,14 +165,6 @@ def language(nb: NotebookNode) -> str:
     return str(info.get("name") or spec.get("language") or "python").lower()
 
 
-def source_text(nb: NotebookNode) -> str:
-    """Return the code cells as one script in the percent format, for records and diffs.
-
-    IPython's own syntax stays as it was written.
-    """
-    return "\n".join(f"{_percent_line(cell)}\n{cell.source.rstrip()}\n" for _, cell in code_cells(nb))
-
-
 def _read_text(file: str) -> str:
     try:
         return Path(file).read_text(encoding="utf-8")
@@ -255,7 +247,3 @@ def _words(tree: ast.AST) -> set[str]:
             case ast.ImportFrom(module=str(module)):
                 found.add(module.partition(".")[0])
     return found
-
-
-def _percent_line(cell: NotebookNode) -> str:
-    return f"# %% tags={json.dumps(tags(cell))}" if tags(cell) else "# %%"

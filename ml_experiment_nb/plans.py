@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
@@ -12,10 +12,12 @@ from typing import Any
 
 from ml_experiment_nb import cells, scripts, spaces
 from ml_experiment_nb.errors import ParameterError, SpecError, nearest
-from ml_experiment_nb.records import duration
+from ml_experiment_nb.records import duration, pairs
+from ml_experiment_nb.rows import Table, read_table
 from ml_experiment_nb.specs import Cell, Experiment, Function, Group, Job, Notebook, Script, Target
 
 Spec = Job | Experiment | Group
+_SHOWN = 3  # rows of a table that a plan shows
 
 
 @dataclass(frozen=True)
@@ -75,9 +77,10 @@ class Plan:
         executor: ``inline`` or ``ray``.
         values: Values that travel to every task: what a cell reads, or a function.
         path: Folders for the front of the tasks' import path.
-        output: Where the executed notebook is wanted.
+        output: Where the executed notebook is wanted; with a table, a pattern such as ``out/{row}.ipynb``.
         notes: What is done otherwise than asked.
         cold: Whether every task starts a fresh process even where it could be forked.
+        table: The rows of a group that has a run for each.
     """
 
     spec: Spec
@@ -90,6 +93,7 @@ class Plan:
     output: str | None = None
     notes: tuple[str, ...] = ()
     cold: bool = False
+    table: Table | None = None
 
     @property
     def kind(self) -> str:
@@ -123,8 +127,21 @@ class Plan:
             for k, target in enumerate(self.targets)
         ]
 
+    @property
+    def goal(self) -> tuple[str | None, bool]:
+        """The name of the metric that a group is after, and whether more of it is better."""
+        metric = self.spec.metric if isinstance(self.spec, Group) else None
+        return (metric.name, metric.direction == "maximize") if metric else (None, False)
+
+    @property
+    def total(self) -> int | None:
+        """How many tasks there will be; None when a sampler decides."""
+        if self.table is not None:
+            return len(self.table.rows)
+        return self.spec.num_trials if isinstance(self.spec, Group) else len(self.targets)
+
     def trial(self, number: int, drawn: Mapping[str, Any]) -> Task:
-        """Return the task of a group's trial, which gets the group's parameters and those drawn for it."""
+        """Return the task of a group's trial, which gets the group's parameters and those drawn for it, or its row."""
         group = self.group
         params = {**group.params, **drawn}
         return Task(
@@ -136,6 +153,7 @@ class Plan:
             path=self.path,
             number=number,
             timeout=group.timeout_per_trial or group.timeout,
+            output=None if self.output is None else _literal(_filled_in(self.output, number, params)),
             warm=not self.cold and sys.platform == "linux",
             pruning=group.pruner is not None and group.pruner.name != "Nop",
         )
@@ -143,6 +161,12 @@ class Plan:
     def sources_of(self, task: Task) -> list[Target]:
         """Return what a task runs, as its record should show it."""
         return [self.targets[0] if isinstance(step.target, Function) else step.target for step in task.steps]
+
+    def spec_of(self, task: Task) -> Spec:
+        """Return the spec that a task's own record keeps: of a table, its row alone."""
+        if self.table is None or task.number is None:
+            return self.spec
+        return self.spec.model_copy(update={"each": (self.table.rows[task.number],)})
 
     @property
     def group(self) -> Group:
@@ -167,16 +191,21 @@ class Plan:
         cells = {0: "", 1: "cell 1"}.get(count, f"cells 1 to {count}")
         return f"{cells} of {target.name}: every trial goes on from there" if cells else ""
 
+    def _search_text(self, group: Group) -> list[tuple[str, str]]:
+        return [
+            *((f"  {name}", space_text(value)) for name, value in group.param_space.items()),
+            ("trials", str(group.num_trials or "all points")),
+            ("sampler", str(group.sampler) + (f", seed {group.seed}" if group.seed is not None else "")),
+            ("pruner", str(group.pruner or "")),
+        ]
+
     def __str__(self) -> str:
         spec = self.spec
         rows = [("kind", spec.kind), ("run", ", ".join(target.name for target in self.targets)), ("in", self.cwd)]
         rows += [("params", ", ".join(f"{n}={v!r}" for n, v in spec.params.items()))]
         if isinstance(spec, Group):
-            rows += [(f"  {name}", space_text(value)) for name, value in spec.param_space.items()]
+            rows += self._search_text(spec) if self.table is None else _table_text(self.table)
             rows += [
-                ("trials", str(spec.num_trials or "all points")),
-                ("sampler", str(spec.sampler) + (f", seed {spec.seed}" if spec.seed is not None else "")),
-                ("pruner", str(spec.pruner or "")),
                 ("metric", f"{spec.metric.direction} {spec.metric.name}" if spec.metric else ""),
                 (
                     "per trial",
@@ -219,15 +248,21 @@ def make_plan(
     """
     root = Path(spec.root_path or os.getcwd())
     targets = tuple(_absolute(target, root) for target in spec.run)
-    space = dict.fromkeys(spec.param_space) if isinstance(spec, Group) else {}
-    _check_params(targets, {**spec.params, **space}, spec.allow_unknown_params)
+    table = _table(spec, root)
+    if isinstance(spec, Group) and table is not None:
+        _check_rows(targets, spec, table)
+        _check_outputs(output, spec, table)
+    else:
+        space = dict.fromkeys(spec.param_space) if isinstance(spec, Group) else {}
+        _check_params(targets, {**spec.params, **space}, spec.allow_unknown_params)
     if isinstance(spec, Group) and spec.sampler.is_exhaustive:
         spaces.grid(spec.param_space)  # says which parameter has no end of values
-    slots, executor = _slots(spec)
+    slots, executor = _slots(spec, table)
     notes: tuple[str, ...] = ()
     if spec.docker_config is not None:
         notes = ("docker_config was read but not used: the tasks run in this environment, not in a container",)
-    return Plan(spec, targets, cwd or str(root.absolute()), slots, executor, values or {}, path, output, notes, cold)
+    where = cwd or str(root.absolute())
+    return Plan(spec, targets, where, slots, executor, values or {}, path, output, notes, cold, table)
 
 
 def with_params(spec: Spec, given: Mapping[str, Any]) -> Spec:
@@ -238,11 +273,64 @@ def with_params(spec: Spec, given: Mapping[str, Any]) -> Spec:
         return spec.model_copy(update={"params": {**spec.params, **given}})
     drawn = {n: spaces.parse_value(v) for n, v in given.items() if isinstance(v, str) and spaces.is_text(v)}
     fixed = {n: v for n, v in given.items() if n not in drawn}
+    if spec.each is not None and drawn:
+        name = next(iter(drawn))
+        raise SpecError(f"{drawn[name]} is a distribution, and a table's rows are not searched", key=name)
     space = {n: v for n, v in spec.param_space.items() if n not in fixed} | drawn
     params = {n: v for n, v in spec.params.items() if n not in drawn} | fixed
-    if not space:
+    if not space and spec.each is None:
         raise SpecError(f"{', '.join(fixed)}: with that fixed there is nothing left to search", key="param_space")
     return spec.model_copy(update={"params": params, "param_space": space})
+
+
+def _table(spec: Spec, root: Path) -> Table | None:
+    if not isinstance(spec, Group) or spec.each is None:
+        return None
+    return read_table(root / spec.each) if isinstance(spec.each, str) else Table(spec.each)
+
+
+def _table_text(table: Table) -> list[tuple[str, str]]:
+    shown = [(f"  row {k}", pairs(row) or "the defaults") for k, row in enumerate(table.rows[:_SHOWN])]
+    more = len(table.rows) - len(shown)
+    return [
+        ("each", table.file or "rows that were given"),
+        ("rows", str(len(table.rows))),
+        *shown,
+        *([("  …", f"and {more} more")] if more else []),
+    ]
+
+
+def _check_outputs(output: str | None, group: Group, table: Table) -> None:
+    """Check that every row has a file of its own to write its executed notebook to."""
+    taken: dict[str, int] = {}
+    for number, row in enumerate(table.rows if output is not None else ()):
+        file = os.path.normpath(_filled_in(str(output), number, {**group.params, **row}))
+        if file in taken:
+            raise SpecError(
+                f"rows {taken[file]} and {number} would both be written to {file}: name what tells them apart, "
+                "as in out/{row}.ipynb",
+                file=output,
+            )
+        if not os.path.isdir(os.path.dirname(file)):
+            raise SpecError(f"there is no folder {os.path.dirname(file)} for row {number}: make it first", file=output)
+        taken[file] = number
+
+
+def _filled_in(output: str, number: int, params: Mapping[str, Any]) -> str:
+    """Return a row's own path: ``{row}`` is its number, ``{C}`` a parameter, as papermill has it."""
+    try:
+        return output.format(**{"row": number, **params})
+    except KeyError as error:
+        name = str(error.args[0])
+        hint = nearest(name, ["row", *params])
+        raise SpecError(f"row {number} gives no parameter {name!r}{hint}", file=output) from None
+    except (ValueError, IndexError, AttributeError, TypeError) as error:
+        raise SpecError(f"can't be filled in: {error}; write it as in out/{{row}}.ipynb", file=output) from None
+
+
+def _literal(path: str) -> str:
+    """Return a path in which papermill finds nothing to fill in."""
+    return path.replace("{", "{{").replace("}", "}}")
 
 
 def space_text(value: Any) -> str:
@@ -285,6 +373,13 @@ def _absolute(target: Target, root: Path) -> Target:
 
 
 def _check_params(targets: tuple[Target, ...], given: Mapping[str, Any], allow_unknown: bool) -> None:
+    _check_known(targets, given, allow_unknown)
+    for target in targets:
+        if (job := _only_job(target)) is not None:
+            _check_required(target, job, given)
+
+
+def _check_known(targets: tuple[Target, ...], given: Iterable[str], allow_unknown: bool) -> None:
     known = [accepts(target) for target in targets]
     names = [names for names in known if names is not None]
     anything = len(names) < len(known) or allow_unknown
@@ -297,28 +392,51 @@ def _check_params(targets: tuple[Target, ...], given: Mapping[str, Any], allow_u
                 notebooks = _notebooks()
                 notebooks.check_notebook_params(notebooks.read_notebook(Path(target.path)), given, where=where)
         where = ", ".join(target.name for target in targets)
-        hint = nearest(unknown[0], everything) or f"; it takes {', '.join(sorted(everything)) or 'none'}"
-        raise ParameterError(f"{where} has no such parameter{hint}", key=unknown[0])
-    for target in targets:
-        _check_required(target, given)
+        raise cells.unknown_parameter(where, unknown[0], sorted(everything))
 
 
-def _check_required(target: Target, given: Mapping[str, Any]) -> None:
+def _check_rows(targets: tuple[Target, ...], group: Group, table: Table) -> None:
+    """Check every row of a table; an error says which, and where it stands."""
+    names = table.names
+    for name in names:
+        if name in group.params:
+            problem = "is fixed for all rows (params, -p), and the table gives it too: keep one"
+            raise table.located(ParameterError(problem, key=name))
+    try:
+        _check_known(targets, [*group.params, *names], group.allow_unknown_params)
+    except SpecError as error:
+        raise (table.located(error) if error.key in names else error) from None
+    jobs = [(target, job) for target in targets if (job := _only_job(target)) is not None]
+    writes = any(isinstance(target, Cell) for target in targets)
+    for number, row in enumerate(table.rows):
+        try:
+            for target, job in jobs:
+                _check_required(target, job, {**group.params, **row})
+            for name, value in row.items() if writes else ():
+                cells.value_text(name, value)
+        except SpecError as error:
+            raise table.located(error, number) from None
+
+
+def _only_job(target: Target) -> scripts.JobSignature | None:
     if isinstance(target, Script):
         jobs = scripts.read_script(Path(target.path)).jobs
     elif isinstance(target, Function):
         jobs = (scripts.signature_of(target.function),)
     else:
-        return
-    if len(jobs) == 1:
-        missing = [name for name, info in jobs[0].params.items() if info.required and name not in given]
-        if missing:
-            raise ParameterError(
-                f"{target.name}: {jobs[0].name}() needs it; give it in params, or with -p {missing[0]}=…",
-                key=missing[0],
-            )
-        for name, info in jobs[0].params.items():
-            _check_types(name, info, given)
+        return None
+    return jobs[0] if len(jobs) == 1 else None
+
+
+def _check_required(target: Target, job: scripts.JobSignature, given: Mapping[str, Any]) -> None:
+    missing = [name for name, info in job.params.items() if info.required and name not in given]
+    if missing:
+        raise ParameterError(
+            f"{target.name}: {job.name}() needs it; give it in params, or with -p {missing[0]}=…",
+            key=missing[0],
+        )
+    for name, info in job.params.items():
+        _check_types(name, info, given)
 
 
 _TYPES: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}
@@ -333,7 +451,7 @@ def _check_types(name: str, info: scripts.ParamInfo, given: Mapping[str, Any]) -
         raise ParameterError(f"{value!r} is a {type(value).__name__}; it is annotated as {info.annotation}", key=name)
 
 
-def _slots(spec: Spec) -> tuple[int | None, str]:
+def _slots(spec: Spec, table: Table | None = None) -> tuple[int | None, str]:
     """Return how many tasks run at once, and where. One slot and no word of Ray needs no Ray."""
     if not isinstance(spec, Group):
         return 1, "inline"
@@ -347,8 +465,9 @@ def _slots(spec: Spec) -> tuple[int | None, str]:
     else:
         cpus = (ray and ray.num_cpus) or os.cpu_count() or 1
         slots = max(1, int(cpus / (spec.resources_per_worker.cpu or 1)))
-    if slots is not None and spec.num_trials is not None:
-        slots = min(slots, spec.num_trials)
+    most = spec.num_trials if table is None else len(table.rows)
+    if slots is not None and most is not None:
+        slots = min(slots, most)
     executor = spec.executor
     if executor == "auto":
         executor = "ray" if wants_ray or cluster or slots != 1 else "inline"

@@ -14,7 +14,6 @@ from ml_experiment_nb.plans import Plan
 from ml_experiment_nb.records import Record, Status, duration, number
 from ml_experiment_nb.reports import Cell
 from ml_experiment_nb.runs import Happened, Started, Update
-from ml_experiment_nb.specs import Group
 from ml_experiment_nb.work.shell import current_shell
 
 EVERY = 0.25  # seconds between two pictures
@@ -70,9 +69,7 @@ class Progress:
 
 def show_progress(plan: Plan, updates: Iterable[Update]) -> Iterator[Record]:
     """Show how far a plan is while its updates come, and hand its records on."""
-    metric = plan.spec.metric if isinstance(plan.spec, Group) else None
-    total = plan.spec.num_trials if isinstance(plan.spec, Group) else len(plan.spec.run)
-    state = Progress(total, metric.name if metric else None, bool(metric and metric.direction == "maximize"))
+    state = Progress(plan.total, *plan.goal)
     picture = _picture(plan, state)
     drawn = 0.0
     with stopping(updates), closing(picture):

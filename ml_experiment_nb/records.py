@@ -101,7 +101,7 @@ class Record:
         data = {one.name: getattr(self, one.name) for one in fields(self)}
         data |= {"status": self.status.value, "started": self.started.isoformat()}
         data["failure"] = asdict(self.failure) if self.failure else None
-        return json.dumps(_as_json(data), allow_nan=False)
+        return json.dumps(as_json(data), allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> Record:
@@ -267,7 +267,7 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def _as_json(value: Any) -> Any:
+def as_json(value: Any) -> Any:
     """Return a value made of what JSON has a form for."""
     match value:
         case bool() | int() | str() | None:
@@ -276,8 +276,8 @@ def _as_json(value: Any) -> Any:
             named = "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
             return value if math.isfinite(value) else named
         case Mapping():
-            return {str(name): _as_json(one) for name, one in value.items()}
+            return {str(name): as_json(one) for name, one in value.items()}
         case list() | tuple():
-            return [_as_json(one) for one in value]
+            return [as_json(one) for one in value]
         case _:
             return str(value)

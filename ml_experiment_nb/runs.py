@@ -17,17 +17,18 @@ from ml_experiment_nb import reports
 from ml_experiment_nb.capture import Snapshot, snapshot
 from ml_experiment_nb.capture.console import Tee
 from ml_experiment_nb.capture.sources import sources
-from ml_experiment_nb.errors import MetricError
+from ml_experiment_nb.errors import MetricError, nearest
 from ml_experiment_nb.executors import Executor, open_executor
+from ml_experiment_nb.failures import failure_of
 from ml_experiment_nb.files import spec_text
 from ml_experiment_nb.plans import Plan, Spec, Task, prepared, space_text
 from ml_experiment_nb.projects import find_root
 from ml_experiment_nb.records import Failure, Outcome, Record, Records, Status
 from ml_experiment_nb.reports import Done, Event, Metrics
+from ml_experiment_nb.rows import Table, results, results_text
 from ml_experiment_nb.specs import Group, Notebook, Script, Target
 from ml_experiment_nb.tracking import OpenRun, Store, untracked
 from ml_experiment_nb.work.payload import write_payload
-from ml_experiment_nb.work.perform import failure_of
 
 RUN_ID = "ML_EXPERIMENT_RUN"
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
@@ -70,12 +71,12 @@ def run(plan: Plan) -> Iterator[Record]:
 
 
 def collect(plan: Plan, records: Iterator[Record] | list[Record]) -> Records:
-    """Return a plan's records as one value, the group's own record apart."""
+    """Return a plan's records as one value, the group's own record apart; those of a table's rows in its order."""
     found = list(records)
     parent = found.pop() if plan.nested and found else None
-    metric = plan.spec.metric if isinstance(plan.spec, Group) else None
-    maximize = metric is not None and metric.direction == "maximize"
-    return Records(found, parent, metric.name if metric else None, maximize)
+    if plan.table is not None:
+        found.sort(key=lambda record: record.number or 0)
+    return Records(found, parent, *plan.goal)
 
 
 def follow(plan: Plan) -> Iterator[Update]:
@@ -133,7 +134,7 @@ class _Driver:
         self.spec_yaml = spec_text(plan.spec)
         self.payload = self._write_payload(stack)
         self.parent: OpenRun | None = None
-        self.tasks = _Trials(plan, self.root) if isinstance(plan.spec, Group) else _Listed(plan)
+        self.tasks = _tasks(plan, self.root)
         self.executor: Executor | None = None
         self.done: list[Record] = []
 
@@ -173,7 +174,9 @@ class _Driver:
         with _uninterrupted():
             self.open[task.key] = live = self._open_run(task)
         if self.store is not None:
-            _keep_sources(live, self.spec_yaml, self.plan.sources_of(task))
+            spec = self.plan.spec_of(task)
+            text = self.spec_yaml if spec is self.plan.spec else spec_text(spec)
+            _keep_sources(live, text, self.plan.sources_of(task))
         env = _environment(self.store, live, self.root)
         assert self.executor is not None
         self.executor.submit(prepared(task, folder=str(live.folder), payload=self.payload, env=env))
@@ -228,6 +231,8 @@ class _Driver:
         )
         _keep_sources(live, self.spec_yaml, self.plan.targets)
         live.save("plan.txt", str(self.plan) + "\n")
+        if (table := self.plan.table) is not None and table.file is not None:
+            live.save(f"each{Path(table.file).suffix}", table.text)
         for note in self.plan.notes:
             live.add(reports.Note(note))
         live.tag(self.tasks.tags())
@@ -236,6 +241,7 @@ class _Driver:
         assert self.parent is not None
         metrics, tags = self.tasks.summary(self.done)
         self.parent.add(Metrics(metrics))
+        self.tasks.keep(self.parent, self.done)
         return self.parent.close(outcome, tags)
 
     def _write_payload(self, stack: ExitStack) -> str | None:
@@ -244,6 +250,13 @@ class _Driver:
         folder = tempfile.mkdtemp(prefix="mlexp-values-")
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         return str(write_payload(self.plan.values, Path(folder)))
+
+
+def _tasks(plan: Plan, root: Path) -> _Listed | _Rows | _Trials:
+    """Return where a plan's tasks come from."""
+    if plan.table is not None:
+        return _Rows(plan, plan.table)
+    return _Trials(plan, root) if isinstance(plan.spec, Group) else _Listed(plan)
 
 
 class _Listed:
@@ -275,6 +288,57 @@ class _Listed:
 
     def summary(self, done: list[Record]) -> tuple[dict[str, float], dict[str, str]]:
         return {name: value for record in done for name, value in record.metrics.items()}, {}
+
+    def keep(self, parent: OpenRun, done: list[Record]) -> None:
+        pass
+
+
+class _Rows:
+    """The tasks of a group with a table: a row each, in order; one that fails stops none of the others."""
+
+    def __init__(self, plan: Plan, table: Table) -> None:
+        self._plan = plan
+        self._table = table
+        self._waiting = enumerate(table.rows)
+
+    def tags(self) -> dict[str, str]:
+        return {"mlexp.rows": str(len(self._table.rows))} | ({"mlexp.each": f} if (f := self._table.file) else {})
+
+    def next(self) -> Task | None:
+        found = next(self._waiting, None)
+        return None if found is None else self._plan.trial(*found)
+
+    def prune(self, key: str, event: Metrics) -> bool:
+        return False
+
+    def tell(self, key: str, outcome: Outcome, metrics: Mapping[str, float]) -> Outcome:
+        return outcome
+
+    def close(self) -> None:
+        pass
+
+    def outcome(self, done: list[Record]) -> Outcome:
+        failed = sorted((record for record in done if not record.ok), key=lambda record: record.number or 0)
+        if not failed:
+            return Outcome(Status.FINISHED)
+        why = f"row {failed[0].number}: {failed[0].failure or failed[0].status}"
+        return Outcome(
+            Status.FAILED, Failure("TaskError", f"{len(failed)} of {len(done)} rows did not finish; the first: {why}")
+        )
+
+    def summary(self, done: list[Record]) -> tuple[dict[str, float], dict[str, str]]:
+        return _summary(self._plan, done, self._table.names)
+
+    def keep(self, parent: OpenRun, done: list[Record]) -> None:
+        metric = self._plan.group.metric
+        if metric is not None and done and not any(metric.name in record.metrics for record in done):
+            came = list(dict.fromkeys(name for record in done for name in record.metrics))
+            parent.add(reports.Note(f"no row reported {metric.name!r}{nearest(metric.name, came)}"))
+        try:
+            text = results_text(results(done, self._table.names))
+            (parent.artifacts / "results.csv").write_text(text, encoding="utf-8", errors="backslashreplace")
+        except Exception as error:  # a value of the user's whose text can't be had: the run is still to be closed
+            parent.add(reports.Note(f"results.csv could not be written: {error!r}"))
 
 
 class _Trials:
@@ -317,13 +381,21 @@ class _Trials:
         return Outcome(Status.FAILED, Failure("TaskError", f"no trial finished; the first: {why}"))
 
     def summary(self, done: list[Record]) -> tuple[dict[str, float], dict[str, str]]:
-        counts = {f"mlexp.trials.{s}": str(sum(r.status is s for r in done)) for s in Status if s.ended}
-        best = collect(self._plan, [*done, *done[:1]]).best
-        if best is None or self._metric is None:
-            return {}, counts
-        drawn = {f"mlexp.best.{n}": str(best.params[n]) for n in self._plan.group.param_space}
-        metrics = {self._metric.name: best.metrics[self._metric.name]}
-        return metrics, {**counts, "mlexp.best_run": best.run_id or "", **drawn}
+        return _summary(self._plan, done, self._plan.group.param_space)
+
+    def keep(self, parent: OpenRun, done: list[Record]) -> None:
+        pass
+
+
+def _summary(plan: Plan, done: list[Record], names: Iterable[str]) -> tuple[dict[str, float], dict[str, str]]:
+    """Return what a group's own run says of its trials: the best one's metric, and tags, with that one's `names`."""
+    counts = {f"mlexp.trials.{s}": str(sum(r.status is s for r in done)) for s in Status if s.ended}
+    best = collect(plan, [*done, *done[:1]]).best
+    metric = plan.group.metric
+    if best is None or metric is None:
+        return {}, counts
+    chosen = {f"mlexp.best.{name}": str(best.params[name]) for name in names if name in best.params}
+    return {metric.name: best.metrics[metric.name]}, {**counts, "mlexp.best_run": best.run_id or "", **chosen}
 
 
 def _open(

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from ml_experiment_nb.cells import OURS, literal, unknown_parameter
-from ml_experiment_nb.errors import ParameterError, SpecError
+from ml_experiment_nb.cells import OURS, literal
+from ml_experiment_nb.errors import SpecError
 
 
 class _Missing(enum.Enum):
@@ -116,27 +116,6 @@ def signature_of(function: Callable[..., Any]) -> JobSignature:
     code = getattr(inspect.unwrap(function), "__code__", None)
     line = code.co_firstlineno if code else 0
     return JobSignature(name, params, inspect.Parameter.VAR_KEYWORD in kinds, line)
-
-
-def check_params(signature: JobSignature, given: Mapping[str, Any], *, where: str) -> None:
-    """Check that a job can be called with the given parameters.
-
-    Args:
-        signature: What the job takes.
-        given: The parameters, by name.
-        where: Where they were given, such as the script's or the spec's file.
-
-    Raises:
-        ParameterError: One is unknown (the nearest is named, all are listed), or a required one is missing.
-    """
-    if not signature.accepts_any:
-        for name in given:
-            if name not in signature.params:
-                raise unknown_parameter(signature.name, name, signature.params, where=where)
-    missing = [name for name, info in signature.params.items() if info.required and name not in given]
-    if missing:
-        problem = f"{signature.name} needs a value for {', '.join(missing)}"
-        raise ParameterError(problem, file=where, key=missing[0])
 
 
 def _param_info(parameter: inspect.Parameter) -> ParamInfo:

@@ -4,7 +4,7 @@ Every door makes one of these from what the user typed, with `spec_from_mapping`
 
     Job                 run the targets, track nothing
     └── Experiment      one tracked run
-        └── Group       a search: many trials over a space of parameters
+        └── Group       many tracked runs: a search over a space of parameters, or a run for each row of a table
 """
 
 from __future__ import annotations
@@ -36,10 +36,12 @@ from ml_experiment_nb.errors import SpaceError, SpecError, nearest
 from ml_experiment_nb.spaces import Value, parse_value
 
 Kind: TypeAlias = Literal["job", "experiment", "group"]
+Row: TypeAlias = Mapping[str, Any]
+"""The parameters of one run of a group with a table: a name that is left out keeps its default."""
 
 
 def spec_from_mapping(data: Mapping[str, Any]) -> Job | Experiment | Group:
-    """Make the spec that `data` asks for; its ``kind`` says which, or else whether it has a ``param_space``.
+    """Make the spec that `data` asks for; its ``kind`` says which, else whether it has a ``param_space`` or ``each``.
 
     Args:
         data: The keys of a spec, as in a file. ``run`` may also hold targets, ``param_space`` distributions.
@@ -359,7 +361,7 @@ class Job(_Frozen):
     @classmethod
     def _check_params(cls, params: dict[str, Any]) -> dict[str, Any]:
         for name in params:
-            _check_identifier(name, key="params")
+            check_identifier(name, key="params")
         return params
 
 
@@ -370,9 +372,10 @@ class Experiment(Job):
 
 
 class Group(Experiment):
-    """A search over `param_space`; each trial is a tracked run, a child of the group's.
+    """A search over `param_space`, or a run for each row of `each`; each is a tracked run, a child of the group's.
 
-    `num_trials` is None only where the sampler ends by itself.
+    `each` is the path of a table, or the rows themselves. `num_trials` is None only where there is a table, or the
+    sampler ends by itself.
     """
 
     kind: ClassVar[Kind] = "group"
@@ -381,7 +384,8 @@ class Group(Experiment):
         dict[str, Value],
         PlainValidator(lambda value: _space(value)),
         PlainSerializer(lambda space: _space_texts(space)),
-    ]
+    ] = {}
+    each: Annotated[str | tuple[Row, ...] | None, PlainValidator(lambda value: _each(value))] = None
     metric: Metric | None = None
     num_trials: Count | None = None
     sampler: Sampler = Sampler(name="TPE")
@@ -400,14 +404,21 @@ class Group(Experiment):
             raise SpecError("is the same key as sampler: give one of them", key="samples")
         if "samples" in data:
             data["sampler"] = data.pop("samples")
+        if data.get("each") is not None:
+            for key in _OF_A_SEARCH:
+                if data.get(key) is not None and data[key] != {}:
+                    raise SpecError("is for a search, and `each` names the points already: keep one", key=key)
+                data.pop(key, None)
         return data
 
     @model_validator(mode="after")
     def _check_group(self) -> Self:
+        if not self.param_space and self.each is None:
+            raise SpecError("is required: what to search; or each, a table with a run for each row", key="param_space")
         for name in self.param_space:
             if name in self.params:
                 raise SpecError(f"{name} is in params and in param_space: keep one", key=f"param_space.{name}")
-        if self.num_trials is None and not self.sampler.is_exhaustive:
+        if self.num_trials is None and self.each is None and not self.sampler.is_exhaustive:
             object.__setattr__(self, "num_trials", 10)
         return self
 
@@ -455,12 +466,49 @@ def _space(value: object) -> dict[str, Value]:
         raise SpecError("must map names to distributions, such as C: loguniform(0.01, 1000)", key="param_space")
     space = {}
     for name, text in value.items():
-        _check_identifier(name, key="param_space")
+        check_identifier(name, key="param_space")
         try:
             space[name] = parse_value(text)
         except SpaceError as error:
             raise SpaceError(error.problem, key=f"param_space.{name}") from None
     return space
+
+
+def _each(value: Any) -> str | tuple[Row, ...] | None:
+    """Return a table's path, or its rows."""
+    if value is None or isinstance(value, str):
+        return value
+    return str(value) if isinstance(value, PurePath) else read_rows(value)
+
+
+def read_rows(value: Any) -> tuple[Row, ...]:
+    """Return the rows of a list of mappings, or of a data frame; what is missing in one is left out.
+
+    Raises:
+        SpecError: It is something else, it is empty, or a row has a key that is no parameter's name.
+    """
+    if hasattr(value, "columns") and hasattr(value, "to_dict"):
+        value = _frame_rows(value)
+    if not isinstance(value, list | tuple):
+        raise SpecError("must be a table's path (.csv, .jsonl, .json), or a list of mappings of parameters", key="each")
+    if not value:
+        raise SpecError("has no row: there is nothing to run", key="each")
+    for k, row in enumerate(value):
+        if not isinstance(row, Mapping):
+            raise SpecError(f"must be a mapping of parameters, such as {{C: 0.5}}, not {row!r}", key=f"each[{k}]")
+        for name in row:
+            check_identifier(name, key=f"each[{k}]")
+    return tuple(dict(row) for row in value)
+
+
+def _frame_rows(frame: Any) -> list[dict[Any, Any]]:
+    """Return a data frame's rows, without the values that are missing in them."""
+    if not frame.columns.is_unique:
+        twice = next(name for k, name in enumerate(frame.columns) if name in list(frame.columns[:k]))
+        raise SpecError(f"two columns are called {twice!r}: keep one", key="each")
+    given = frame.notna().to_dict("records")
+    rows = frame.to_dict("records")
+    return [{name: row[name] for name in row if has[name]} for row, has in zip(rows, given, strict=True)]
 
 
 def _space_texts(space: Mapping[str, Value]) -> dict[str, str | list[str]]:
@@ -470,7 +518,12 @@ def _space_texts(space: Mapping[str, Value]) -> dict[str, str | list[str]]:
     }
 
 
-def _check_identifier(name: object, key: str) -> None:
+def check_identifier(name: object, key: str) -> None:
+    """Check that a parameter's name is one.
+
+    Raises:
+        SpecError: It is no Python name.
+    """
     if not isinstance(name, str) or not name.isidentifier() or keyword.iskeyword(name):
         raise SpecError(f"{name!r} can't be a parameter: it must be a Python name", key=f"{key}.{name}")
 
@@ -499,13 +552,14 @@ def _name_of(call: Any) -> str:
 
 # --- errors ---
 
+_OF_A_SEARCH = ("param_space", "num_trials", "sampler", "pruner", "seed", "storage")
 _MODELS: dict[str, type[Job]] = {"job": Job, "experiment": Experiment, "group": Group}
 
 
 def _model(data: Mapping[str, Any]) -> type[Job]:
     if not isinstance(data, Mapping):
         raise SpecError(f"a spec is a mapping of keys, such as name and run, not {data!r}")
-    kind = data.get("kind", "group" if "param_space" in data else "experiment")
+    kind = data.get("kind", "group" if data.keys() & {"param_space", "each"} else "experiment")
     if not isinstance(kind, str) or kind not in _MODELS:
         hint = nearest(str(kind), _MODELS) or ": it is job, experiment or group"
         raise SpecError(f"{kind!r} is no kind of spec{hint}", key="kind")

@@ -229,9 +229,9 @@ def test_with_values_names_the_nearest_parameter():
     cell = read_cell("C = 1\nkernel = uniform(0, 1)")
     with pytest.raises(ParameterError) as caught:
         with_values(cell, {"kernal": 1})
-    problem = "the cell has no parameter 'kernal'; did you mean 'kernel'? It has C, kernel."
+    problem = "the cell has no such parameter; did you mean 'kernel'?"
     assert (caught.value.problem, caught.value.key) == (problem, "kernal")
-    with pytest.raises(ParameterError, match=r"no parameter 'C'\. It has none\."):
+    with pytest.raises(ParameterError, match=r"no such parameter; it takes none"):
         with_values(read_cell("f()"), {"C": 1})
 
 

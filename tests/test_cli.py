@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import signal
@@ -343,3 +344,79 @@ def test_the_command_is_installed(folder):
     ran = subprocess.run([command, "run", "svm.yaml", "--plan"], capture_output=True, text=True, timeout=60)
     assert (ran.returncode, ran.stderr) == (0, "")
     assert ran.stdout.startswith("Plan 'SVM'")
+
+
+# --- a table ---
+
+
+@pytest.mark.kernel
+def test_a_notebook_for_each_row(folder, command, store):
+    (folder / "params.csv").write_text("C\n6\n1\n2.5\n")
+    (folder / "out").mkdir()
+    code, out, err = command(
+        "run", "book.ipynb", "out/{C}.ipynb", "--each", "params.csv",
+        "--slots", "2", "--executor", "inline", "--results", "results.csv",
+    )  # fmt: skip
+    assert code == 1
+    header, *lines = out.splitlines()
+    assert header.split() == ["row", "C", "a", "status", "seconds", "error", "run_id"]
+    assert [line.split()[:3] for line in lines[:3]] == [
+        ["0", "6", "failed"],
+        ["1", "1", "1"],
+        ["2", "2.5", "2.5"],
+    ]
+    assert "ZeroDivisionError: division by zero" in lines[0]
+    assert "book #0: ZeroDivisionError: division by zero" in err
+    read = (folder / "results.csv").read_text().splitlines()
+    assert read[0] == "row,C,a,status,seconds,error,run_id"
+    assert [line.split(",")[1] for line in read[1:]] == ["6", "1", "2.5"]
+    for name in ("6", "1", "2.5"):
+        book = nbformat.read(folder / f"out/{name}.ipynb", as_version=4)
+        assert any(f"C is {name}" in str(cell.get("outputs")) for cell in book.cells)
+    parent = next(one for one in store.records() if one.kind == "group")
+    assert "results.csv" in store.artifacts(parent)
+
+
+def test_rows_from_standard_input(folder, command, store, monkeypatch):
+    rows = io.TextIOWrapper(io.BytesIO(b'{"C": 1}\n{"C": 3, "kernel": "linear"}\n'))
+    monkeypatch.setattr(sys, "stdin", rows)
+    words = ["--each", "-", "--slots", "1", "-p", "fail=no", "--json", "--results", "r.jsonl"]
+    code, out, _ = command("run", "train.py", *words)
+    assert code == 0
+    found = [Record.from_json(line) for line in out.splitlines()]
+    assert [(one.number, one.metrics.get("accuracy")) for one in found] == [(0, 0.5), (1, 1.5), (None, None)]
+    read = [json.loads(line) for line in (folder / "r.jsonl").read_text().splitlines()]
+    assert [(one["C"], one["kernel"], one["fail"]) for one in read] == [(1, "rbf", "no"), (3, "linear", "no")]
+
+
+def test_results_of_a_search(folder, command, store):
+    assert command("run", "group.json", "-q", "--results", "r.csv")[0] == 0
+    assert (folder / "r.csv").read_text().startswith("trial,C,")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--each", "param.csv"], "param.csv: there is no such file; did you mean 'params.csv'?"),
+        (["--each", "params.csv", "-p", "C=1"], "params.csv:1: C: is fixed for all rows (params, -p)"),
+        (["--each", "params.csv", "--trials", "2"], "--trials is for a search, and a table has its points already"),
+        (["--each", "params.csv", "--kind", "job"], "--each records a run for each row, and a job is not recorded"),
+        (["-", "--each", "params.csv"], "OUTPUT - is for a single run"),
+        (["a.ipynb", "--each", "params.csv"], "rows 0 and 1 would both be written to"),
+        (["--each", "params.csv", "--results", "r.txt"], "r.txt: a table of results ends in .csv or .jsonl"),
+        (["--each", "params.csv", "--results", "no/r.csv"], "no/r.csv: its folder does not exist"),
+        (["--results", "r.csv"], "--results is for a group, and this is kind: experiment"),
+    ],
+)
+def test_a_table_that_is_asked_for_wrongly(folder, command, words, says):
+    (folder / "params.csv").write_text("C\n1\n2\n")
+    code, _, err = command("run", "book.ipynb", *words)
+    assert code == 2
+    assert says in err
+    assert not (folder / ".ml-experiment/mlflow.db").exists()
+
+
+def test_a_search_takes_no_table(folder, command):
+    (folder / "params.csv").write_text("C\n1\n2\n")
+    code, _, err = command("run", "group.json", "--each", "params.csv")
+    assert (code, "param_space: is for a search, and `each` names the points already" in err) == (2, True)

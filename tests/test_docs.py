@@ -77,7 +77,8 @@ def test_the_examples_of_the_keys_are_read():
     assert len(rows) > 20
     for row in rows:
         example = _yaml(row)
-        whole = {"kind": "group", "run": "train.py", "param_space": {"lr": "uniform(0, 1)"}, **example}
+        space = {} if "each" in example else {"param_space": {"lr": "uniform(0, 1)"}}
+        whole = {"kind": "group", "run": "train.py", **space, **example}
         spec_from_mapping(whole)
 
 

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Literal, Optional
 
 import cloudpickle
+import pandas as pd
 import pytest
 
 from ml_experiment_nb import artifact, job, report, reports
 from ml_experiment_nb.errors import MetricError, ParameterError, SpecError
-from ml_experiment_nb.jobs import Job, parse_arguments, read_assignments, read_value
+from ml_experiment_nb.jobs import Job, parse_arguments, read_assignments
 from ml_experiment_nb.records import Status
 
 
@@ -488,35 +489,51 @@ def test_a_script_run_by_hand(store, project):
 # --- words ---
 
 
-@pytest.mark.parametrize(
-    ("word", "value"),
-    [
-        ("0.5", 0.5),
-        ("1e-5", 1e-5),
-        ("-3", -3),
-        ("true", True),
-        ("False", False),
-        ("null", None),
-        ("None", None),
-        ("[1, 'a']", [1, "a"]),
-        ("{'a': 1}", {"a": 1}),
-        ("'0.5'", "0.5"),
-        ("rbf", "rbf"),
-        ("", ""),
-        ("1.2.3", "1.2.3"),
-        ("__import__('os')", "__import__('os')"),
-        ("(" * 500, "(" * 500),
-        ("a b", "a b"),
-    ],
-)
-def test_read_value(word, value):
-    assert read_value(word) == value
-    assert type(read_value(word)) is type(value)
-
-
 def test_read_assignments():
     assert read_assignments(["C=0.5", "name = a=b", "empty="]) == {"C": 0.5, "name": "a=b", "empty": ""}
     for wrong in ("C", "=1", "a-b=1", "1a=2", ""):
         with pytest.raises(ParameterError, match=r"is not NAME=VALUE, such as C=0\.5"):
             read_assignments([wrong])
     assert json.dumps(read_assignments(["x=nan"])) == '{"x": NaN}'
+
+
+# --- a table of points ---
+
+
+def test_a_call_for_each_row(store):
+    @job
+    def train(C, kernel="rbf"):
+        if C > 5:
+            raise ValueError("too much")
+        return {"accuracy": C / 10}
+
+    rows = [{"C": 2}, {"C": 6, "kernel": "linear"}, {"C": 1}]
+    found = train.group(each=rows, metric="accuracy", direction="maximize", slots=1)
+    assert [(one.number, dict(one.params), one.ok) for one in found] == [
+        (0, {"C": 2}, True),
+        (1, {"C": 6, "kernel": "linear"}, False),
+        (2, {"C": 1}, True),
+    ]
+    assert found.best is found[0]
+    assert found.parent.failure.message == "1 of 3 rows did not finish; the first: row 1: ValueError: too much"
+
+
+def test_rows_of_a_data_frame(store):
+    frame = pd.DataFrame({"C": [1, 2], "kernel": ["linear", None]})
+
+    @job
+    def train(C, kernel="rbf"):
+        assert type(C) is int
+        return {"rbf": kernel == "rbf"}
+
+    found = train.group(each=frame, slots=1)
+    assert [one.params for one in found] == [{"C": 1, "kernel": "linear"}, {"C": 2}]
+    assert [one.metrics for one in found] == [{"rbf": 0.0}, {"rbf": 1.0}]
+
+
+def test_a_table_and_a_space_exclude_each_other(project):
+    @job
+    def train(C): ...
+
+    with pytest.raises(SpecError, match="param_space: is for a search, and `each` names the points already"):
+        train.group({"C": "uniform(0, 1)"}, each=[{"C": 1}])

@@ -74,7 +74,7 @@ def test_the_notebooks_name_is_the_experiments(asked, monkeypatch):
 @pytest.mark.parametrize(
     ("kind", "line", "cell", "says"),
     [
-        ("experiment", "-p D=1", "C = 1", "cell has no such parameter; it takes C|has no parameter"),
+        ("experiment", "-p D=1", "C = 1", "cell has no such parameter; it takes C"),
         ("experiment", "-p kernal=1", "kernel = 1", "did you mean 'kernel'"),
         ("experiment", "-p C", "C = 1", "'C' is not NAME=VALUE"),
         ("experiment", "--into a-b", "C = 1", "--into a-b: not a variable's name"),
@@ -448,3 +448,48 @@ def test_an_interrupted_kernel_closes_the_runs_and_leaves_no_process(store, proj
     records = store.records()
     assert records[-1].kind == "group"
     assert {record.status for record in records} == {Status.KILLED}
+
+
+# --- a table ---
+
+
+def test_a_group_of_rows(run, store, shell):
+    shell.user_ns["rows"] = [{"C": 2}, {"kernel": "linear"}]
+    line = "%%group SVM --each rows --executor inline --slots 2 --maximize a --into recs"
+    shown = run(f"{line}\nC = 1\nkernel = 'rbf'\ntail = 3\n{{'a': C + tail}}")
+    assert shown.error is None
+    found = shell.user_ns["recs"]
+    assert [one.params for one in found] == [
+        {"tail": 3, "C": 2, "kernel": "rbf"},
+        {"tail": 3, "C": 1, "kernel": "linear"},
+    ]
+    assert found.best.metrics == {"a": 5.0}
+
+
+@pytest.mark.parametrize(
+    ("line", "cell", "says"),
+    [
+        (
+            "--each row",
+            "C = 1",
+            "--each row: there is no such variable, and it is no table's file; did you mean 'rows'",
+        ),
+        ("--each no.csv", "C = 1", "no.csv: there is no such file"),
+        ("--each rows", "D = 1", "each[0].C: cell has no such parameter"),
+        ("--each rows -p C=1", "C = 1", "each[0].C: is fixed for all rows"),
+        ("--each rows", "C = 1\nD = uniform(0, 1)", "D is a distribution: give it in every row, or fix it with -p D="),
+        ("--each rows --trials 2", "C = 1", "num_trials: is for a search, and `each` names the points already"),
+        ("--each number", "C = 1", "each: must be a table's path"),
+    ],
+)
+def test_rows_that_do_not_fit(run, shell, project, line, cell, says):
+    shell.user_ns |= {"rows": [{"C": 2}], "number": 5}
+    shown = run(f"%%group {line}\n{cell}")
+    assert isinstance(shown.error, SpecError)
+    assert says in str(shown.error)
+
+
+def test_a_table_s_file_in_a_magic(run, store, project):
+    (project / "params.csv").write_text("C\n1\n2\n")
+    shown = run("%%group --each params.csv --plan\nC = 5\nC")
+    assert "row 1    C=2" in shown.out

@@ -279,3 +279,113 @@ def test_an_experiment_has_one_inline_slot(spec):
     assert (plan.slots, plan.executor, plan.nested, plan.tracked) == (1, "inline", False, True)
     job = make_plan(spec(kind="job", params={"C": 1}))
     assert (job.tracked, job.nested, job.kind) == (False, False, "job")
+
+
+# --- a table ---
+
+
+@pytest.fixture
+def rows(folder):
+    """Plan a run for each row of a table."""
+
+    def plan(text="C,gamma\n0.5,auto\n1,\n", run="train.py", output=None, **keys):
+        (folder / "params.csv").write_text(text)
+        keys = {"run": run, "root_path": str(folder), "name": "SVM", "each": "params.csv", "slots": 2, **keys}
+        return make_plan(spec_from_mapping(keys), output=output)
+
+    return plan
+
+
+def test_a_table_as_text(rows, folder):
+    text = "C,gamma\n" + "0.5,auto\n" * 9999 + "1,\n"
+    assert (
+        str(rows(text, params={"kernel": "rbf"}, metric={"name": "acc", "direction": "max"}))
+        == f"""\
+Plan 'SVM'
+  kind       group
+  run        train
+  in         {folder}
+  params     kernel='rbf'
+  each       {folder}/params.csv
+  rows       10000
+    row 0    C=0.5, gamma=auto
+    row 1    C=0.5, gamma=auto
+    row 2    C=0.5, gamma=auto
+    …        and 9997 more
+  metric     maximize acc
+  slots      2, ray"""
+    )
+
+
+def test_a_row_is_a_task(rows):
+    plan = rows(params={"kernel": "linear"})
+    assert (plan.total, plan.slots, plan.executor) == (2, 2, "ray")
+    task = plan.trial(1, plan.table.rows[1])
+    assert (task.key, task.name, task.number, task.params) == ("1", "SVM #1", 1, {"kernel": "linear", "C": 1})
+    assert plan.spec_of(task).each == ({"C": 1},)
+    assert rows("C\n1\n").executor == "inline"  # one row needs one slot, and that no Ray
+
+
+@pytest.mark.parametrize(
+    ("text", "keys", "says"),
+    [
+        ("C,gama\n1,2\n", {}, r"params\.csv:1: gama: train has no such parameter; did you mean 'gamma'\?"),
+        (
+            "C,D\n1,2\n",
+            {"run": "book.ipynb"},
+            r"params\.csv:1: D: the parameters cell \(cell 1\) has no such parameter",
+        ),
+        ("C,gamma\n1,2\n,3\n", {}, r"params\.csv:3: C: train: main\(\) needs it"),
+        ("C\n1\n", {"params": {"C": 1}}, r"params\.csv:1: C: is fixed for all rows \(params, -p\), and the table"),
+        ("C\n1\n", {"params": {"D": 1}}, "^D: train has no such parameter"),
+        ("C\n1\n", {"each": [{"C": 1}, {"C": 2, "D": 1}]}, r"^each\[1\]\.D: train has no such parameter"),
+        ("C\n1\n", {"each": "param.csv"}, r"param\.csv: there is no such file; did you mean 'params\.csv'"),
+    ],
+)
+def test_a_table_that_does_not_fit(rows, text, keys, says):
+    with pytest.raises(SpecError, match=says):
+        rows(text, **keys)
+
+
+def test_a_row_s_value_has_the_type_that_is_annotated(rows, folder):
+    (folder / "typed.py").write_text(TRAIN.replace("C, ", "C: float, "))
+    with pytest.raises(ParameterError, match=r"params\.csv:3: C: 'much' is a str; it is annotated as float"):
+        rows("C\n1\nmuch\n", run="typed.py")
+
+
+def test_a_row_of_a_cell_can_be_written_into_it():
+    keys = {"kind": "group", "run": [Cell(source="C = 1\nC")], "each": [{"C": 1}, {"C": object()}]}
+    with pytest.raises(ParameterError, match=r"each\[1\]\.C: a value of type object can't be written in a cell"):
+        make_plan(spec_from_mapping(keys))
+
+
+def test_each_row_has_an_output_of_its_own(rows, folder):
+    plan = rows("C\n1\n0.5\n", run="book.ipynb", output=f"{folder}/{{row}}-{{C:.2f}}-{{{{x}}}}.ipynb")
+    outputs = [plan.trial(number, row).output for number, row in enumerate(plan.table.rows)]
+    assert outputs == [f"{folder}/0-1.00-{{{{x}}}}.ipynb", f"{folder}/1-0.50-{{{{x}}}}.ipynb"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "says"),
+    [
+        ("out.ipynb", r"rows 0 and 1 would both be written to .*out\.ipynb: name what tells them apart"),
+        ("{gamma}.ipynb", "row 1 gives no parameter 'gamma'"),
+        ("{gama}.ipynb", r"row 0 gives no parameter 'gama'; did you mean 'gamma'\?"),
+        ("{rwo}.ipynb", r"row 0 gives no parameter 'rwo'; did you mean 'row'\?"),
+        ("{C}/book.ipynb", "there is no folder .* for row 0: make it first"),
+        ("{}.ipynb", "can't be filled in"),
+        ("{row.ipynb", "can't be filled in"),
+        ("{C:y}.ipynb", "can't be filled in"),
+    ],
+)
+def test_an_output_that_does_not_fit(rows, folder, pattern, says):
+    (folder / "book.ipynb").write_text((folder / "book.ipynb").read_text().replace("kernel =", "gamma ="))
+    with pytest.raises(SpecError, match=says):
+        rows(run="book.ipynb", output=f"{folder}/{pattern}")
+
+
+def test_a_table_is_not_searched(spec):
+    asked = spec(each=[{"C": 1}])
+    with pytest.raises(SpecError, match=r"gamma: uniform\(0, 1\) is a distribution, and a table's rows are not"):
+        with_params(asked, {"gamma": "uniform(0, 1)"})
+    assert with_params(asked, {"gamma": 2}).params == {"gamma": 2}

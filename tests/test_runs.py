@@ -460,3 +460,93 @@ def test_an_error_closes_the_run_and_goes_on(spec, client, error, status):
     (run,) = all_runs(client)
     assert run.info.status == status
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+# ------------------------------------------------------------------------------------------------ tables
+
+
+EACH = {"param_space": None, "sampler": None, "name": "rows"}
+
+
+@pytest.fixture
+def fails_at_two():
+    def function(C, note=""):
+        if C == 2:
+            raise ValueError("that was two")
+        return {"acc": C / 10}
+
+    return function
+
+
+def test_a_table_in_the_eyes_of_plain_mlflow(function_plan, fails_at_two, client, stored):
+    (stored / "params.csv").write_text("C,note\n1,\n2,\n3,last\n")
+    made = function_plan(fails_at_two, **{**EACH, "each": str(stored / "params.csv")})
+    records = runs.collect(made, runs.run(made))
+    assert [(one.number, one.name, one.params["C"], one.ok) for one in records] == [
+        (0, "rows #0", 1, True),
+        (1, "rows #1", 2, False),
+        (2, "rows #2", 3, True),
+    ]
+    assert (records.best.number, records.parent.status) == (2, Status.FAILED)
+    assert records.parent.failure.message == "1 of 3 rows did not finish; the first: row 1: ValueError: that was two"
+    parent = all_runs(client)[0]
+    tags = parent.data.tags
+    assert (parent.info.status, parent.data.metrics, parent.data.params) == ("FAILED", {"acc": 0.3}, {})
+    assert (tags["mlexp.rows"], tags["mlexp.trials.finished"], tags["mlexp.trials.failed"]) == ("3", "2", "1")
+    assert (tags["mlexp.each"], tags["mlexp.best.C"]) == (str(stored / "params.csv"), "3")
+    assert "mlexp.study" not in tags
+    assert text_of(client, parent, "record/each.csv") == "C,note\n1,\n2,\n3,last\n"
+    lines = text_of(client, parent, "results.csv").splitlines()
+    assert lines[0] == "row,C,note,acc,status,seconds,error,run_id"
+    assert [line.split(",")[:5] for line in lines[1:]] == [
+        ["0", "1", "", "0.1", "finished"],
+        ["1", "2", "", "", "failed"],
+        ["2", "3", "last", "0.3", "finished"],
+    ]
+    row = next(run for run in all_runs(client) if run.data.tags.get("mlexp.trial") == "2")
+    assert "each:\n- C: 3\n  note: last\n" in text_of(client, row, "record/spec.yaml")
+
+
+def test_rows_are_taken_one_by_one(function_plan, client):
+    made = function_plan(lambda C: {"acc": C}, **EACH, each=[{"C": k} for k in range(10_000)])
+    updates = runs.follow(made)
+    running, most = set(), 0
+    for update in updates:
+        if isinstance(update, Started) and not update.parent:
+            running.add(update.key)
+        elif not isinstance(update, Started | Happened):
+            running.discard(str(update.number))
+        most = max(most, len(running))
+        if getattr(update, "number", None) == 5:
+            break
+    updates.close()
+    assert most == 2
+    assert len(all_runs(client)) <= 12
+    assert {run.info.status for run in all_runs(client)} == {"FINISHED", "KILLED"}
+    assert len(text_of(client, all_runs(client)[0], "results.csv").splitlines()) == len(all_runs(client))
+
+
+def test_a_table_needs_no_study(function_plan, fails_at_two, stored):
+    made = function_plan(fails_at_two, **EACH, each=[{"C": 1}])
+    assert all(record.ok for record in runs.run(made))
+    assert not (stored / ".ml-experiment/studies").exists()
+
+
+def test_a_metric_that_no_row_reports_is_noted(function_plan, fails_at_two):
+    made = function_plan(fails_at_two, **{**EACH, "metric": "ac"}, each=[{"C": 1}])
+    records = runs.collect(made, runs.run(made))
+    assert records.best is None
+    assert "no row reported 'ac'; did you mean 'acc'?" in records.parent.notes
+
+
+@pytest.mark.ray
+def test_a_table_on_ray(function_plan, fails_at_two):
+    made = function_plan(fails_at_two, **{**EACH, "executor": "auto"}, each=[{"C": 1}, {"C": 2}, {"C": 3}])
+    assert made.executor == "ray"
+    try:
+        records = runs.collect(made, runs.run(made))
+    finally:
+        from ml_experiment_nb.executors.ray import shutdown
+
+        shutdown()
+    assert [(one.params["C"], one.ok) for one in records] == [(1, True), (2, False), (3, True)]

@@ -3,12 +3,11 @@ import functools
 import pytest
 
 from ml_experiment_nb.cells import DYNAMIC
-from ml_experiment_nb.errors import ParameterError, SpecError
+from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.scripts import (
     MISSING,
     JobSignature,
     ParamInfo,
-    check_params,
     read_script,
     signature_of,
 )
@@ -110,31 +109,6 @@ def test_a_script_that_is_not_there(tmp_path):
         read_script(tmp_path / "none.py")
     with pytest.raises(SpecError, match="can't be read: Is a directory"):
         read_script(tmp_path)
-
-
-SIGNATURE = JobSignature(
-    "train", {"C": ParamInfo(True), "n": ParamInfo(True), "kernel": ParamInfo(False, "rbf")}, False, 1
-)
-
-
-def test_check_params_takes_what_fits():
-    check_params(SIGNATURE, {"C": 1, "n": 2}, where="svm.yaml")
-    check_params(JobSignature("train", {}, True, 1), {"anything": 1}, where="svm.yaml")
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ({"C": 1, "n": 2, "kernal": 3},
-         "svm.yaml: kernal: train has no parameter 'kernal'; did you mean 'kernel'? It has C, n, kernel."),
-        ({"C": 1, "n": 2, "zzz": 3}, "svm.yaml: zzz: train has no parameter 'zzz'. It has C, n, kernel."),
-        ({"kernel": "rbf"}, "svm.yaml: C: train needs a value for C, n"),
-    ],
-)  # fmt: skip
-def test_check_params_says_what_is_wrong(given, message):
-    with pytest.raises(ParameterError) as caught:
-        check_params(SIGNATURE, given, where="svm.yaml")
-    assert str(caught.value) == message
 
 
 def test_signature_of_agrees_with_the_source(script):

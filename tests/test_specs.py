@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import PurePath
 
+import pandas as pd
 import pytest
 
 from ml_experiment_nb.errors import SpaceError, SpecError
@@ -409,3 +410,40 @@ def test_importing_specs_loads_nothing_heavy():
         "print({'mlflow', 'optuna', 'ray', 'pandas', 'numpy', 'plotly', 'sklearn'} & set(sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
+
+
+# --- a table ---
+
+
+def test_a_table_makes_a_group():
+    spec = spec_from_mapping({"run": "a.py", "each": "params.csv"})
+    assert (spec.kind, spec.each, spec.num_trials, spec.param_space) == ("group", "params.csv", None, {})
+    assert to_mapping(spec) == {"kind": "group", "name": "a", "run": ["a.py"], "each": "params.csv"}
+    inline = spec_from_mapping({"run": "a.py", "each": [{"C": 1}, {}]})
+    assert inline.each == ({"C": 1}, {})
+    assert spec_from_mapping(to_mapping(inline)) == inline
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        ({"each": []}, "each: has no row"),
+        ({"each": [1]}, r"each\[0\]: must be a mapping of parameters, such as \{C: 0.5\}, not 1"),
+        ({"each": [{"C": 1}, {"a b": 1}]}, r"each\[1\].a b: 'a b' can't be a parameter"),
+        ({"each": {"C": 1}}, "each: must be a table's path"),
+        ({"each": "p.csv", "param_space": {"C": "uniform(0, 1)"}}, "param_space: is for a search, and `each` names"),
+        ({"each": "p.csv", "samples": "TPE"}, "samples: is for a search, and `each` names the points already"),
+        ({"each": "p.csv", "num_trials": 3}, "num_trials: is for a search"),
+        ({"each": "p.csv", "kind": "experiment"}, "each: is a key of a group; add kind: group"),
+        ({"kind": "group"}, "param_space: is required: what to search; or each"),
+    ],
+)
+def test_a_table_that_makes_no_sense(keys, says):
+    with pytest.raises(SpecError, match=says):
+        spec_from_mapping({"run": "a.py", **keys})
+
+
+def test_a_data_frame_has_columns_of_different_names():
+    frame = pd.DataFrame([[1, 2]], columns=["C", "C"])
+    with pytest.raises(SpecError, match="two columns are called 'C': keep one"):
+        spec_from_mapping({"run": "a.py", "each": frame})

@@ -7,7 +7,6 @@ import itertools
 import json
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -15,8 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from ml_experiment_nb.capture.git import without_credentials
-
-TIMEOUT = 30.0  # seconds that another interpreter may take to say its path
 
 
 @dataclass(frozen=True, order=True)
@@ -48,27 +45,6 @@ def packages(*, notes: list[str] | None = None) -> tuple[Package, ...]:
         notes: Gets a sentence for each distribution that can't be read.
     """
     return _on_path(sys.path, notes)
-
-
-def packages_of(python: str, *, notes: list[str] | None = None) -> tuple[Package, ...]:
-    """Return the distributions of another interpreter's environment on this machine, by name.
-
-    Neither `PYTHONPATH` nor the user's site folder counts: the environment is what it has by itself.
-
-    Args:
-        python: The interpreter's path or command.
-        notes: Gets a sentence when it can't be run; the answer is then empty.
-    """
-    script = "import json, sys; print(json.dumps(sys.path))"
-    command = [python, "-I", "-c", script]
-    try:
-        ran = subprocess.run(command, capture_output=True, timeout=TIMEOUT, check=True, stdin=subprocess.DEVNULL)
-        path = json.loads(ran.stdout)
-    except (OSError, subprocess.SubprocessError, ValueError) as error:
-        if notes is not None:
-            notes.append(f"the packages of {python} are not recorded: {error}")
-        return ()
-    return _on_path(path, notes)
 
 
 def as_requirements(packages: Iterable[Package]) -> str:

@@ -6,7 +6,6 @@ import functools
 import getpass
 import os
 import platform
-import resource
 import socket
 import sys
 from collections.abc import Callable
@@ -89,21 +88,6 @@ def system_info(*, notes: list[str] | None = None) -> System:
     if notes is not None:
         notes.extend(problems)
     return system
-
-
-def process_usage() -> dict[str, float]:
-    """Return what this process and the children it has waited for used until now.
-
-    Returns:
-        ``cpu_seconds``, user and system time of all of them together, and ``max_rss_bytes``, the most memory
-        that any single one of them held.
-    """
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    unit = 1 if sys.platform == "darwin" else 1024
-    return {
-        "cpu_seconds": sum(usage.ru_utime + usage.ru_stime for usage in used),
-        "max_rss_bytes": float(max(usage.ru_maxrss for usage in used) * unit),
-    }
 
 
 @functools.cache

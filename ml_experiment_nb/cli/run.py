@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ml_experiment_nb.cli.tables import print_json, print_table
+from ml_experiment_nb.cli.tables import print_json, print_rows, print_table
 from ml_experiment_nb.errors import SpecError
 
 if TYPE_CHECKING:
@@ -38,6 +38,10 @@ class _Papermill(click.Command):
 @click.option("-p", "--param", "params", multiple=True, metavar="NAME=VALUE", help="Set a parameter; may be repeated.")
 @click.option("--name", help="The run's name; by default the spec's or the file's.")
 @click.option("--kind", type=click.Choice(["job", "experiment"]), help="For a script or notebook: job is not tracked.")
+@click.option(
+    "--each", metavar="TABLE", help="Run once for each row of a table: .csv, .jsonl, .json; - is stdin, JSONL."
+)
+@click.option("--results", type=click.Path(dir_okay=False), help="Write a group's results to a file: .csv or .jsonl.")
 @click.option("--slots", type=click.IntRange(1), help="How many trials run at once.")
 @click.option("--trials", type=click.IntRange(1), help="How many trials a group runs, in place of num_trials.")
 @click.option("--executor", type=click.Choice(["auto", "inline", "ray"]), help="Where trials run.")
@@ -53,15 +57,17 @@ def run(
 ) -> None:
     """Run TARGET: a spec (.yaml, .json), a script (.py) or a notebook (.ipynb).
 
-    OUTPUT is where an executed notebook is written, ``-`` for standard output; it is also kept with its run.
+    OUTPUT is where an executed notebook is written, ``-`` for standard output; it is also kept with its run. With
+    --each it is a pattern, such as out/{row}.ipynb or out/{C}.ipynb.
     """
     from ml_experiment_nb.jobs import read_assignments
     from ml_experiment_nb.plans import make_plan, with_params
 
     given = read_assignments(params)
     spec = with_params(_with_options(_read_target(target), options), given)
+    results = _results_file(options["results"], spec)
     with tempfile.TemporaryDirectory(prefix="mlexp-") as folder:
-        piped = output == "-"
+        piped = output == "-" and spec.kind != "group"
         output = os.path.join(folder, Path(target).name) if piped else output
         with _located(target, given):
             plan = make_plan(
@@ -75,7 +81,12 @@ def run(
         from ml_experiment_nb import runs  # MLflow takes seconds to import: not before the plan is known to be sound
 
         aside = as_json or piped
-        records = list(_shown(plan, runs.follow(plan), as_json=as_json, aside=aside, quiet=options["quiet"]))
+        records: list[Record] = []
+        try:
+            records += _shown(plan, runs.follow(plan), as_json=as_json, aside=aside, quiet=options["quiet"])
+        finally:
+            if results is not None:
+                _write_results(plan, records, results)
         if piped and output is not None:
             click.echo(str(records[-1]), err=True)
             click.echo(Path(output).read_text(encoding="utf-8"), nl=False)
@@ -120,14 +131,38 @@ def _with_options(spec: Spec, options: dict[str, Any]) -> Spec:
     changes = {key: options[option] for option, key in keys.items() if options[option] is not None}
     if options["allow_unknown_params"]:
         changes["allow_unknown_params"] = True
-    if wrong := [option for option in ("trials", "storage") if options[option] is not None and not is_group]:
+    wrong = [option for option in ("trials", "storage") if options[option] is not None]
+    if wrong and not is_group and options["each"] is None:
         raise SpecError(f"--{wrong[0]} is for a group, and this is kind: {spec.kind}")
+    if wrong and (options["each"] is not None or (isinstance(spec, Group) and spec.each is not None)):
+        raise SpecError(f"--{wrong[0]} is for a search, and a table has its points already")
+    if options["each"] is not None:
+        return spec_from_mapping({**_fields_with_table(spec, options), **changes})
     if options["kind"] is None or options["kind"] == spec.kind:
         return spec.model_copy(update=changes)
     if is_group:
         raise SpecError("--kind: a group stays a group; write another spec")
     fields = {name: getattr(spec, name) for name in Job.model_fields}
     return spec_from_mapping({**fields, "kind": options["kind"], **changes})
+
+
+def _fields_with_table(spec: Spec, options: dict[str, Any]) -> dict[str, Any]:
+    """Return a spec's keys, as those of a group that has a run for each row of the table that ``--each`` names."""
+    from ml_experiment_nb.rows import read_lines
+
+    if "job" in (options["kind"], spec.kind):
+        raise SpecError("--each records a run for each row, and a job is not recorded: make it an experiment")
+    given = options["each"]
+    each = read_lines(_standard_input(), "standard input") if given == "-" else str(Path(given).absolute())
+    fields = {name: getattr(spec, name) for name in spec.model_fields_set | {"name", "run"}}
+    return {**fields, "kind": "group", "each": each}
+
+
+def _standard_input() -> str:
+    try:
+        return sys.stdin.buffer.read().decode()
+    except UnicodeDecodeError as error:
+        raise SpecError(f"is not UTF-8 text: byte {error.start} can't be read", file="standard input") from None
 
 
 def _working_directory(target: str, cwd: str | None) -> str | None:
@@ -138,15 +173,54 @@ def _working_directory(target: str, cwd: str | None) -> str | None:
 
 
 def _output(output: str | None, spec: Spec) -> str | None:
-    from ml_experiment_nb.specs import Notebook
+    from ml_experiment_nb.specs import Group, Notebook
 
     if output is None:
         return None
-    if len(spec.run) != 1 or not isinstance(spec.run[0], Notebook) or spec.kind == "group":
+    each = isinstance(spec, Group) and spec.each is not None
+    if len(spec.run) != 1 or not isinstance(spec.run[0], Notebook) or (spec.kind == "group" and not each):
         raise SpecError("OUTPUT is for a single notebook; a group keeps each executed notebook with its run")
+    if each and output == "-":
+        raise SpecError("OUTPUT - is for a single run: with --each, give a pattern such as out/{row}.ipynb")
+    if each:
+        here = os.getcwd().replace("{", "{{").replace("}", "}}")  # what is filled in stands in OUTPUT alone
+        return os.path.join(here, output)
     if not Path(output).absolute().parent.is_dir():
         raise SpecError("its folder does not exist", file=output)
     return str(Path(output).absolute())
+
+
+def _results_file(file: str | None, spec: Spec) -> str | None:
+    """Check at once that a table of results can be written."""
+    from ml_experiment_nb.rows import RESULTS
+
+    if file is None:
+        return None
+    if spec.kind != "group":
+        raise SpecError(f"--results is for a group, and this is kind: {spec.kind}")
+    if Path(file).suffix.lower() not in RESULTS:
+        raise SpecError(f"a table of results ends in {' or '.join(RESULTS)}", file=file)
+    if not Path(file).absolute().parent.is_dir():
+        raise SpecError("its folder does not exist", file=file)
+    return file
+
+
+def _write_results(plan: Plan, records: list[Record], file: str) -> None:
+    from ml_experiment_nb.rows import results_text
+
+    text = results_text(_results(plan, [one for one in records if one.kind == "trial"]), Path(file).suffix.lower())
+    try:
+        Path(file).write_text(text, encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        raise SpecError(f"the results can't be written: {error.strerror}", file=file) from None
+
+
+def _results(plan: Plan, records: Iterable[Record]) -> list[dict[str, Any]]:
+    from ml_experiment_nb.rows import results
+
+    if plan.table is not None:
+        return results(records, plan.table.names)
+    return results(records, list(plan.group.param_space), number="trial")
 
 
 def _shown(plan: Plan, updates: Iterable[Update], *, as_json: bool, aside: bool, quiet: bool) -> Iterator[Record]:
@@ -182,7 +256,9 @@ def _print_result(plan: Plan, records: list[Record], output: str | None) -> None
     from ml_experiment_nb.records import pairs
 
     result = runs.collect(plan, records)
-    if plan.nested:
+    if plan.table is not None:
+        print_rows([{**one, "run_id": (one["run_id"] or "")[:8]} for one in _results(plan, result)])
+    elif plan.nested:
         print_table(result)
     for failed in [record for record in result if record.failure][: 3 if plan.nested else 0]:
         click.echo(f"{failed.name}: {failed.failure}", err=True)
@@ -190,7 +266,7 @@ def _print_result(plan: Plan, records: list[Record], output: str | None) -> None
     click.echo(str(last))
     if result.best is not None:
         click.echo(f"  best     {result.best.name}: {pairs(result.best.params)} ({pairs(result.best.metrics)})")
-    if output is not None:
+    if output is not None and plan.table is None:
         click.echo(f"  notebook {output}")
     if last.run_id:
         click.echo(f"  look     ml-experiment show {last.run_id[:8]}, or ml-experiment ui")

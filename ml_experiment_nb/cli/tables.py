@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,18 +14,24 @@ if TYPE_CHECKING:
 
 def print_table(records: Iterable[Record]) -> None:
     """Print a row for each record; a column for each parameter and metric that any of them has."""
+    from ml_experiment_nb.records import row
+
+    print_rows([row(record) for record in records])
+
+
+def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print rows; a column for each name that any of them has."""
     from rich.console import Console
     from rich.table import Table
 
-    from ml_experiment_nb.records import number, row
+    from ml_experiment_nb.records import number
 
-    rows = [row(record) for record in records]
     columns = list(dict.fromkeys(name for one in rows for name in one))
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in columns:
         table.add_column(name.removeprefix("params.").removeprefix("metrics."), overflow="fold")
     for one in rows:
-        table.add_row(*(number(one.get(name, "")) for name in columns))
+        table.add_row(*("" if one.get(name) is None else number(one[name]) for name in columns))
     Console(width=None if sys.stdout.isatty() else 10_000, markup=False, emoji=False).print(table)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import importlib.util
 import json
 import os
@@ -10,17 +9,17 @@ import pickle
 import shlex
 import subprocess
 import sys
-import traceback
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import singledispatch
 from pathlib import Path
-from types import ModuleType, TracebackType
+from types import ModuleType
 from typing import Any
 
 from ml_experiment_nb import reports
-from ml_experiment_nb.errors import CellFailedError, ExperimentError, SpecError, TaskDiedError
+from ml_experiment_nb.errors import SpecError, TaskDiedError
+from ml_experiment_nb.failures import failure_of
 from ml_experiment_nb.plans import Step
 from ml_experiment_nb.records import Failure, Outcome, Status
 from ml_experiment_nb.specs import Cell, Command, Function, Notebook, Script
@@ -29,7 +28,6 @@ from ml_experiment_nb.work.payload import read_payload
 held: dict[str, dict[str, Any]] = {}
 """Payloads that this process's fork server had read before it forked, by path."""
 
-OURS = (str(Path(__file__).parents[1]) + os.sep, functools.__file__, "<frozen")
 _WRITES_NOTHING = {"HistoryManager": {"enabled": False}}
 
 
@@ -75,32 +73,6 @@ def failed(error: BaseException) -> Outcome:
     failure = failure_of(error)
     _print_error(failure.traceback)
     return Outcome(Status.FAILED, failure)
-
-
-def failure_of(error: BaseException) -> Failure:
-    """Return an exception as data, its traceback beginning at the first frame that is not ours."""
-    if isinstance(error, CellFailedError):
-        return Failure(error.name, error.message, error.traceback)
-    first = user_frames(error.__traceback__)
-    if isinstance(error, ExperimentError) and first is not None and _is_ours(first):
-        first = None  # raised by this package on purpose: its frames say nothing
-    text = "".join(traceback.format_exception(type(error), error, first))
-    try:
-        return Failure(type(error).__name__, str(error), text)
-    except Exception as other:  # the user's own class, and its own mistake
-        return Failure(type(error).__name__, f"(its message can't be had: {other!r})", text)
-
-
-def user_frames(trace: TracebackType | None) -> TracebackType | None:
-    """Return a traceback without this package's frames at its beginning."""
-    first = trace
-    while trace is not None and _is_ours(trace):
-        trace = trace.tb_next
-    return trace or first
-
-
-def _is_ours(trace: TracebackType) -> bool:
-    return trace.tb_frame.f_code.co_filename.startswith(OURS)
 
 
 def _print_error(text: str) -> None:

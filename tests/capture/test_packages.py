@@ -1,14 +1,13 @@
 import importlib.metadata
 import json
 import os
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from ml_experiment_nb.capture.packages import Package, as_requirements, packages, packages_of
+from ml_experiment_nb.capture.packages import Package, as_requirements, packages
 
 
 def install(
@@ -160,20 +159,3 @@ def test_pip_reads_the_requirements():
     lines = as_requirements(packages()).splitlines()
     names = [parse(line).name for line in lines if not line.startswith("#")]
     assert "pytest" in names
-
-
-def test_another_interpreters_packages(tmp_path):
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "v"], check=True)
-    (site,) = (tmp_path / "v").glob("lib/python*/site-packages")
-    install(site, "only_there-1.dist-info")
-    notes = []
-    assert packages_of(str(tmp_path / "v/bin/python"), notes=notes) == (Package("only-there", "1"),)
-    assert notes == []
-
-
-@pytest.mark.parametrize("python", ["/no/such/python", "/bin/false", "/bin/echo"])
-def test_an_interpreter_that_does_not_answer_is_noted(python):
-    notes = []
-    assert packages_of(python, notes=notes) == ()
-    assert len(notes) == 1
-    assert notes[0].startswith(f"the packages of {python} are not recorded: ")

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from ml_experiment_nb.capture import system
-from ml_experiment_nb.capture.system import Gpu, System, process_usage, system_info
+from ml_experiment_nb.capture.system import Gpu, System, system_info
 
 
 @pytest.fixture(autouse=True)
@@ -181,11 +181,3 @@ def test_a_conda_environment_is_told_by_its_folder(monkeypatch, tmp_path):
     (tmp_path / "conda-meta").mkdir()
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
     assert system_info().environment_kind == "conda"
-
-
-def test_usage_counts_this_process_and_its_children():
-    before = process_usage()
-    subprocess.run([sys.executable, "-c", "x = bytearray(300_000_000)\nfor i in range(2_000_000): pass"], check=True)
-    after = process_usage()
-    assert after["cpu_seconds"] > before["cpu_seconds"]
-    assert 300e6 < after["max_rss_bytes"] < psutil.virtual_memory().total
