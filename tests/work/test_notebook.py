@@ -93,7 +93,9 @@ def test_a_notebook_from_its_parameters_to_its_last_value(make_task, notebook, k
         ({"loss": 0.5 / 3}, 2),
         ({"accuracy": 0.5}, None),
     ]
-    assert [event for event in events if isinstance(event, Cell)] == [Cell(k, 5) for k in (1, 2, 3, 4, 5)]
+    cells = [event for event in events if isinstance(event, Cell)]
+    assert [(cell.index, cell.count) for cell in cells] == [(k, 5) for k in (1, 2, 3, 4, 5)]
+    assert cells[-1].title == "{'accuracy': C}, {'more': 'text'}"
     assert "training rbf" in "".join(event.text for event in events if isinstance(event, Log))
     assert [event for event in events if isinstance(event, Note)] == []
     cells = kept(project / "out.ipynb")
@@ -195,7 +197,7 @@ def test_a_notebook_that_names_no_kernel(make_task, notebook):
 
 def test_a_kernel_that_is_not_installed(make_task, notebook):
     _, outcome = perform(make_task(notebook("1", kernel="no-such-kernel")))
-    assert outcome.failure.type == "NoSuchKernel"
+    assert outcome.failure.type == "SpecError"
     assert "no-such-kernel" in outcome.failure.message
 
 
@@ -243,4 +245,4 @@ def test_a_file_that_is_no_notebook(tmp_path):
 
     (tmp_path / "x.ipynb").write_text("{}")
     with pytest.raises(SpecError, match="isn't a notebook"):
-        run_notebook(tmp_path / "x.ipynb", {}, Nowhere(), None)
+        run_notebook(Notebook(path=str(tmp_path / "x.ipynb")), {}, Nowhere(), None)
