@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
+from importlib.metadata import entry_points
 from itertools import count
 from pathlib import Path
 from typing import Any, Final
@@ -157,7 +158,9 @@ def filled_in(path: str, params: Mapping[str, Any]) -> str:
         raise SpecError(f"can't be filled in: {error}; {{{{ and }}}} stand for braces", path) from None
 
 
-def left_out(nb: NotebookNode, first: int | str | None, last: int | str | None) -> frozenset[str]:
+def left_out(
+    nb: NotebookNode, first: int | str | None, last: int | str | None, *, where: str = "the notebook"
+) -> frozenset[str]:
     """Return the ids of the cells that are not run when a run goes from cell `first` to cell `last`.
 
     Cells with parameters are run wherever they stand.
@@ -166,14 +169,15 @@ def left_out(nb: NotebookNode, first: int | str | None, last: int | str | None) 
         nb: The notebook.
         first: A number counted from 1 among all cells, an id, or a tag, of whose cells the first is meant.
         last: Likewise; of a tag's cells the last is meant. None: the notebook's end.
+        where: What to call the notebook in an error.
 
     Raises:
         SpecError: There is no such cell, or `last` stands above `first`.
     """
-    start = 0 if first is None else _places(nb, first, key="from_cell")[0]
-    end = len(nb.cells) if last is None else _places(nb, last, key="until_cell")[-1] + 1
+    start = 0 if first is None else _places(nb, first, where, "from_cell")[0]
+    end = len(nb.cells) if last is None else _places(nb, last, where, "until_cell")[-1] + 1
     if end <= start:
-        raise SpecError(f"cell {last} stands above cell {first}: no cell is left to run", key="until_cell")
+        raise SpecError(f"cell {last} stands above cell {first}: no cell is left to run", where, key="until_cell")
     outside = nb.cells[:start] + nb.cells[end:]
     return frozenset(cell.id for cell in outside if not {PARAMETERS_TAG, INJECTED_TAG} & set(tags(cell)))
 
@@ -225,6 +229,39 @@ def kernel_name(nb: NotebookNode) -> str | None:
     return name
 
 
+def check_kernel(name: str, *, where: str) -> None:
+    """Check that a kernel is installed.
+
+    Raises:
+        SpecError: It isn't; names those that are.
+    """
+    from jupyter_client.kernelspec import KernelSpecManager
+
+    if name not in KernelSpecManager().find_kernel_specs():
+        raise no_such_kernel(name, where=where)
+
+
+def no_such_kernel(name: str, *, where: str) -> SpecError:
+    """Return the error for a kernel that isn't installed."""
+    from jupyter_client.kernelspec import KernelSpecManager
+
+    known = sorted(KernelSpecManager().find_kernel_specs())
+    hint = nearest(name, known) or f"; installed are {', '.join(known) or 'none'}"
+    return SpecError(f"no kernel is called {name!r}{hint}", file=where, key="kernel")
+
+
+def check_engine(name: str, *, where: str) -> None:
+    """Check that papermill has an engine.
+
+    Raises:
+        SpecError: It hasn't; names those that it has.
+    """
+    known = {"nbclient", *entry_points(group="papermill.engine").names}
+    if name not in known:
+        hint = nearest(name, known) or f"; there are {', '.join(sorted(known))}"
+        raise SpecError(f"papermill has no engine {name!r}{hint}", file=where, key="engine")
+
+
 def language(nb: NotebookNode) -> str:
     """Return the notebook's language in lower case; Python if it doesn't say."""
     info, spec = nb.metadata.get("language_info", {}), nb.metadata.get("kernelspec", {})
@@ -239,7 +276,7 @@ def source_text(nb: NotebookNode) -> str:
     return "\n".join(f"{_percent_line(cell)}\n{cell.source.rstrip()}\n" for _, cell in code_cells(nb))
 
 
-def _places(nb: NotebookNode, cell: int | str, *, key: str) -> list[int]:
+def _places(nb: NotebookNode, cell: int | str, where: str, key: str) -> list[int]:
     """Return the indices of the cells that are called `cell`."""
     if isinstance(cell, int):
         found = [cell - 1] if cell <= len(nb.cells) else []
@@ -251,7 +288,7 @@ def _places(nb: NotebookNode, cell: int | str, *, key: str) -> list[int]:
     known = sorted({tag for one in nb.cells for tag in tags(one)})
     hint = nearest(str(cell), [*known, *(one.id for one in nb.cells)]) if isinstance(cell, str) else ""
     named = f"; tags: {', '.join(known)}" if known else "; no cell has a tag"
-    raise SpecError(f"there is no cell {cell!r}{hint}; it has cells 1 to {len(nb.cells)}{named}", key=key)
+    raise SpecError(f"there is no cell {cell!r}{hint}; it has cells 1 to {len(nb.cells)}{named}", where, key=key)
 
 
 def _read_text(file: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from ml_experiment_nb import cells, scripts, spaces
 from ml_experiment_nb.errors import ParameterError, SpecError, nearest
 from ml_experiment_nb.records import duration
-from ml_experiment_nb.specs import Cell, Experiment, Function, Group, Job, Notebook, Script, Target
+from ml_experiment_nb.specs import OWN_ENGINE, Cell, Experiment, Function, Group, Job, Notebook, Script, Target
 
 Spec = Job | Experiment | Group
 
@@ -313,12 +313,14 @@ def _check_notebook(target: Notebook, spec: Spec) -> None:
         for key in ("stdout_file", "stderr_file"):
             if getattr(target, key) is not None:
                 raise SpecError("is for a single notebook: each trial's log is kept with its run", key=key)
+    notebooks = _notebooks()
+    if target.kernel is not None:
+        notebooks.check_kernel(target.kernel, where=target.name)
+    if target.engine != OWN_ENGINE:
+        notebooks.check_engine(target.engine, where=target.name)
     if target.part:
-        notebooks = _notebooks()
-        try:
-            notebooks.left_out(notebooks.read_notebook(target.file), target.from_cell, target.until_cell)
-        except SpecError as error:
-            raise SpecError(error.problem, file=error.file or target.name, key=error.key) from None
+        nb = notebooks.read_notebook(target.file)
+        notebooks.left_out(nb, target.from_cell, target.until_cell, where=target.name)
 
 
 def _check_params(targets: tuple[Target, ...], given: Mapping[str, Any], allow_unknown: bool) -> None:

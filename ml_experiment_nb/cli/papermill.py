@@ -132,8 +132,9 @@ def with_notebook_options(spec: Spec, options: Mapping[str, Any]) -> Spec:
     try:
         run = tuple(with_options(one, changes) if isinstance(one, Notebook) else one for one in spec.run)
     except SpecError as error:
-        option = (error.key or "").rpartition(".")[2].replace("_", "-")
-        raise SpecError(error.problem, key=f"--{option}" if option else None) from None
+        option = (error.key or "").rpartition(".")[2]
+        key = f"--{option.replace('_', '-')}" if option in changes else None
+        raise SpecError(error.problem, key=key) from None
     return spec.model_copy(update={"run": run})
 
 
@@ -319,11 +320,12 @@ def _from_yaml(text: str, where: str) -> dict[str, Any]:
     import yaml
 
     class Loader(yaml.SafeLoader):
-        yaml_implicit_resolvers = {
-            first: [one for one in resolvers if one[0] != "tag:yaml.org,2002:timestamp"]
-            for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-        }
+        """Reads dates as text."""
 
+    Loader.yaml_implicit_resolvers = {
+        first: [one for one in resolvers if one[0] != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
     number = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
     Loader.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+.0123456789"))
     try:

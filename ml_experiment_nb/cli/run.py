@@ -228,7 +228,7 @@ def _print_result(plan: Plan, records: list[Record], output: str | None) -> None
     click.echo(str(last))
     if result.best is not None:
         click.echo(f"  best     {result.best.name}: {pairs(result.best.params)} ({pairs(result.best.metrics)})")
-    if output is not None:
+    if output is not None and (last.failure is None or last.failure.type != "SpecError"):
         click.echo(f"  notebook {output}")
     if last.run_id:
         click.echo(f"  look     ml-experiment show {last.run_id[:8]}, or ml-experiment ui")

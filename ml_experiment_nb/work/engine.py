@@ -68,6 +68,7 @@ class Client(PapermillNotebookClient):
             self.nb_man.cell_exception(cell, cell_index=index, exception=error)
             return False
         except (CellTimeoutError, DeadKernelError) as error:
+            self.shutdown_kernel = "immediate"  # a kernel that is busy would not hear a plea
             self.nb_man.cell_exception(cell, cell_index=index, exception=error)
             raise
         finally:

@@ -14,14 +14,22 @@ from typing import IO, Any
 import nbformat
 from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
-from papermill.engines import papermill_engines
 from papermill.exceptions import PapermillException, PapermillExecutionError
 from papermill.execute import execute_notebook, remove_error_markers
 from papermill.iorw import load_notebook_node, write_ipynb
 
 from ml_experiment_nb import reports
-from ml_experiment_nb.errors import CellFailedError, SpecError, TaskDiedError, TaskTimeoutError, nearest
-from ml_experiment_nb.notebooks import filled_in, kernel_name, language, left_out, read_notebook, tags, title
+from ml_experiment_nb.errors import CellFailedError, SpecError, TaskDiedError, TaskTimeoutError
+from ml_experiment_nb.notebooks import (
+    filled_in,
+    kernel_name,
+    language,
+    left_out,
+    no_such_kernel,
+    read_notebook,
+    tags,
+    title,
+)
 from ml_experiment_nb.specs import OWN_ENGINE, Notebook
 from ml_experiment_nb.work.places import Places, file_name
 
@@ -68,8 +76,8 @@ def prepare_notebook(target: Notebook, params: Mapping[str, Any], output: str, k
     """
     nb = read_notebook(target.file)
     places = _places(target, nb, kept, output)
-    with places.registered(), _translated(target):
-        execute_notebook(**_common(target, nb, params, places), prepare_only=True)
+    with places.registered():
+        _papermill(target, **_common(target, nb, params, places), prepare_only=True)
     places.finish()
 
 
@@ -82,8 +90,9 @@ def _execute(
     if target.log_output or target.log_level:
         logging.basicConfig(level=target.log_level or "INFO", format="%(message)s")
     try:
-        with places.registered(), _streams(target) as (stdout, stderr), _translated(target):
-            execute_notebook(
+        with places.registered(), _streams(target) as (stdout, stderr):
+            _papermill(
+                target,
                 **_common(target, nb, params, places),
                 progress_bar=False,
                 request_save_on_cell_execute=True,  # to our own file; the target says whether to OUTPUT too
@@ -140,14 +149,15 @@ def _places(target: Notebook, nb: nbformat.NotebookNode, kept: Path, output: str
 
 def _finish(places: Places, sink: reports.Sink, *, failed: bool = False) -> None:
     """Give OUTPUT the notebook's last state. If that can't be done, a failure that there is already goes first."""
-    if places.problem is not None:
-        sink.send(reports.Note(f"while it ran: {places.problem}"))
     try:
         places.finish()
     except SpecError as error:
         if not failed:
             raise
         sink.send(reports.Note(str(error)))
+    else:
+        if places.problem is not None and not failed:
+            sink.send(reports.Note(f"OUTPUT was written in the end, but not after each cell: {places.problem}"))
 
 
 def _notes(target: Notebook, nb: nbformat.NotebookNode) -> Iterator[str]:
@@ -155,7 +165,7 @@ def _notes(target: Notebook, nb: nbformat.NotebookNode) -> Iterator[str]:
         yield f"the notebook names no kernel: it was run with {DEFAULT_KERNEL}"
     if target.part:
         out = len(left_out(nb, target.from_cell, target.until_cell))
-        yield f"a part of the notebook was run, {target.part}: {out} of its {len(nb.cells)} cells were left out"
+        yield f"a part of the notebook was run, {target.part}: left out {out} of its {len(nb.cells)} cells"
 
 
 def _language_of(kernel: str | None) -> str | None:
@@ -195,23 +205,16 @@ class _Outlets:
             one.flush()
 
 
-@contextmanager
-def _translated(target: Notebook) -> Iterator[None]:
-    """Turn papermill's complaints about what was asked into ours."""
+def _papermill(target: Notebook, **options: Any) -> None:
+    """Call papermill, and turn its complaints about what was asked into ours."""
     try:
-        yield
+        execute_notebook(**options)
     except NoSuchKernel as error:
-        known = sorted(KernelSpecManager().find_kernel_specs())
-        hint = nearest(error.name, known) or f"; installed are {', '.join(known) or 'none'}"
-        raise SpecError(f"no kernel is called {error.name!r}{hint}", file=target.path) from None
+        raise no_such_kernel(error.name, where=target.path) from None
     except PapermillExecutionError:
         raise
     except PapermillException as error:
-        known = sorted(name for name in papermill_engines._engines if name)
-        if target.engine in known:
-            raise SpecError(str(error), file=target.path) from None
-        hint = nearest(target.engine, known) or f"; there are {', '.join(known)}"
-        raise SpecError(f"no engine is called {target.engine!r}{hint}", file=target.path) from None
+        raise SpecError(str(error), file=target.path) from None
 
 
 def _literal(path: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePath
@@ -73,8 +74,9 @@ class Places:
         self._kept = kept
         self._copied = copied
         self._old_outputs = old_outputs or {}
+        self._written = False
         self.problem: str | None = None
-        """Why the path was not written to after each cell, once it could not be."""
+        """Why the path was not written to any more while the notebook was executed."""
 
     @contextmanager
     def registered(self) -> Iterator[None]:
@@ -85,14 +87,17 @@ class Places:
         for path, place in found:
             papermill_io.register(path, place)
         try:
-            yield
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "the file is not specified with any extension : -")
+                yield
         finally:
             for one in found:
                 papermill_io._handlers.remove(one)
 
     def finish(self) -> None:
-        """Write the last state to the output's path, if that isn't our own file."""
-        if self._kept.exists() and self.output_path != str(self._kept):
+        """Write the last state to the output's path, if that isn't our own file, and could be written to at first."""
+        refused = self.problem is not None and not self._written
+        if self._kept.exists() and not refused and self.output_path != str(self._kept):
             write_text(self._kept.read_text(encoding="utf-8"), self.output_path)
 
     def read(self, path: str) -> str:
@@ -104,10 +109,16 @@ class Places:
         text = self._with_old_outputs(text) if self._old_outputs else text
         self._kept.write_text(text, encoding="utf-8")
         if self._copied and self.problem is None and self.output_path != str(self._kept):
-            try:
-                write_text(text, self.output_path)
-            except SpecError as error:  # hours of work are not thrown away for it; the end tries again
-                self.problem = str(error)
+            self._copy(text)
+
+    def _copy(self, text: str) -> None:
+        try:
+            write_text(text, self.output_path)
+            self._written = True
+        except SpecError as error:
+            self.problem = str(error)
+            if not self._written:  # nothing has been executed yet
+                raise
 
     def pretty_path(self, path: str) -> str:
         """Return the path as papermill's log shows it."""

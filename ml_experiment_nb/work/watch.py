@@ -25,7 +25,8 @@ def watch(shell: Any) -> None:
         sink = reports.active_sink()
         if code and sink is not None:
             short = command if len(command) <= _LENGTH else f"{command[:_LENGTH]}…"
-            sink.send(reports.Note(f"In [{shell.execution_count}]: !{short} ended with exit code {code}"))
+            cell = len(shell.history_manager.input_hist_parsed) - 1
+            sink.send(reports.Note(f"In [{cell}]: !{short} ended with exit code {code}"))
 
     def show_usage_error(error: BaseException) -> None:
         shell._showtraceback(type(error), error, [f"UsageError: {error}"])
