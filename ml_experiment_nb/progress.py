@@ -175,8 +175,10 @@ class Console:
         if self._cell is None or not self._at_line_start:  # the code is in the middle of a line of its own
             return
         width = shutil.get_terminal_size().columns - 1
-        where, took = f"cell {self._cell.index}/{self._cell.count}", duration(time.monotonic() - self._began)
-        line = set_cell_size(f"{where}  {took}  {self._cell.title}", width).rstrip()
+        seconds = int(time.monotonic() - self._began)
+        took = f"{seconds} s" if seconds < 60 else duration(seconds)
+        text = f"cell {self._cell.index}/{self._cell.count}  {took}  {self._cell.title}"
+        line = set_cell_size(text, width).rstrip()
         click.echo(f"\r\x1b[2K{line}", sys.stderr, nl=False)
         self._drawn = True
 
