@@ -233,7 +233,7 @@ def _fetch(path: str, folder: str) -> str:
         parse_notebook(text, file="standard input" if path == "-" else path)
     except SpecError as error:
         begins = f"; it begins with {text.strip()[:40]!r}" if text.strip() else ""
-        raise SpecError(f"{error.problem}{begins}", file=error.file, key=error.key) from None
+        raise SpecError(f"{error.problem}{begins}", error.file, error.line, error.key) from None
     copy = Path(folder, file_name(path))
     copy.write_text(text, encoding="utf-8")
     return str(copy)

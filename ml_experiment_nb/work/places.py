@@ -74,7 +74,7 @@ class Places:
         self._kept = kept
         self._copied = copied
         self._old_outputs = old_outputs or {}
-        self._written = False
+        self._written: str | None = None
         self.problem: str | None = None
         """Why the path was not written to any more while the notebook was executed."""
 
@@ -96,9 +96,12 @@ class Places:
 
     def finish(self) -> None:
         """Write the last state to the output's path, if that isn't our own file, and could be written to at first."""
-        refused = self.problem is not None and not self._written
-        if self._kept.exists() and not refused and self.output_path != str(self._kept):
-            write_text(self._kept.read_text(encoding="utf-8"), self.output_path)
+        refused = self.problem is not None and self._written is None
+        if refused or not self._kept.exists() or self.output_path == str(self._kept):
+            return
+        text = self._kept.read_text(encoding="utf-8")
+        if text != self._written:
+            write_text(text, self.output_path)
 
     def read(self, path: str) -> str:
         """Give papermill the notebook, or what was written last."""
@@ -114,10 +117,10 @@ class Places:
     def _copy(self, text: str) -> None:
         try:
             write_text(text, self.output_path)
-            self._written = True
+            self._written = text
         except SpecError as error:
             self.problem = str(error)
-            if not self._written:  # nothing has been executed yet
+            if self._written is None:  # nothing has been executed yet
                 raise
 
     def pretty_path(self, path: str) -> str:
