@@ -218,6 +218,8 @@ def _located(spec: Spec, folder: Path) -> Spec:
 def _found(target: Target, root: Path, key: str) -> Target:
     if not isinstance(target, Script | Notebook) or (root / target.path).is_file():
         return target
+    if isinstance(target, Notebook) and target.is_elsewhere:
+        return target
     here = Path.cwd() / target.path
     if not here.is_file():
         places = " nor in ".join(dict.fromkeys([str(root), str(Path.cwd())]))

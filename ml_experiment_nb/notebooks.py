@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from importlib.metadata import entry_points
 from itertools import count
 from pathlib import Path
 from typing import Any, Final
+from uuid import uuid4
 
 import nbformat
 from nbformat import NotebookNode
 
 from ml_experiment_nb.cells import assignment, literal, parse, read_cell, unknown_parameter
-from ml_experiment_nb.errors import SpecError
+from ml_experiment_nb.errors import SpecError, nearest
 
 PARAMETERS_TAG: Final = "parameters"
 INJECTED_TAG: Final = "injected-parameters"
@@ -33,6 +37,8 @@ _OF_ONE_RUN = frozenset(
 )
 """What a cell mentions that speaks to its run or its shell, or that another process has a part in."""
 
+_TITLE_LENGTH = 80
+
 _SHELL_MAGICS = ("%load_ext ", "%matplotlib ", "%config ", "%autoreload ")
 
 
@@ -45,8 +51,21 @@ def read_notebook(path: str | Path) -> NotebookNode:
     Raises:
         SpecError: There is no such file, or it isn't a notebook.
     """
-    file = str(path)
-    text = _read_text(file)
+    return parse_notebook(_read_text(str(path)), file=str(path))
+
+
+def parse_notebook(text: str, *, file: str) -> NotebookNode:
+    """Read a notebook's text as `read_notebook` does.
+
+    Args:
+        text: The notebook as JSON.
+        file: Where it comes from, for errors.
+
+    Raises:
+        SpecError: It isn't a notebook.
+    """
+    if not text.strip():
+        raise SpecError("isn't a notebook: it is empty", file=file)
     try:
         data = json.loads(text)
     except json.JSONDecodeError as error:
@@ -120,6 +139,49 @@ def check_notebook_params(nb: NotebookNode, given: Iterable[str], *, where: str)
             raise unknown_parameter(f"the parameters cell (cell {index + 1})", name, known, where=where)
 
 
+def filled_in(path: str, params: Mapping[str, Any]) -> str:
+    """Return a path with its ``{C}`` filled in, as papermill does it: by `str.format`, with its own ``pm`` besides.
+
+    Raises:
+        SpecError: It names a parameter that isn't given, or can't be filled in.
+    """
+    if not {"{", "}"} & set(path):
+        return path
+    now = {"current_datetime_local": datetime.now(), "current_datetime_utc": datetime.now(UTC)}
+    try:
+        return path.format(**{"pm": {"run_uuid": str(uuid4()), **now}, **params})
+    except LookupError as error:
+        raise SpecError(
+            f"{error} isn't given, so it can't be filled in; {{{{ and }}}} stand for braces", path
+        ) from None
+    except (ValueError, AttributeError, TypeError) as error:
+        raise SpecError(f"can't be filled in: {error}; {{{{ and }}}} stand for braces", path) from None
+
+
+def left_out(
+    nb: NotebookNode, first: int | str | None, last: int | str | None, *, where: str = "the notebook"
+) -> frozenset[str]:
+    """Return the ids of the cells that are not run when a run goes from cell `first` to cell `last`.
+
+    Cells with parameters are run wherever they stand.
+
+    Args:
+        nb: The notebook.
+        first: A number counted from 1 among all cells, an id, or a tag, of whose cells the first is meant.
+        last: Likewise; of a tag's cells the last is meant. None: the notebook's end.
+        where: What to call the notebook in an error.
+
+    Raises:
+        SpecError: There is no such cell, or `last` stands above `first`.
+    """
+    start = 0 if first is None else _places(nb, first, where, "from_cell")[0]
+    end = len(nb.cells) if last is None else _places(nb, last, where, "until_cell")[-1] + 1
+    if end <= start:
+        raise SpecError(f"cell {last} stands above cell {first}: no cell is left to run", where, key="until_cell")
+    outside = nb.cells[:start] + nb.cells[end:]
+    return frozenset(cell.id for cell in outside if not {PARAMETERS_TAG, INJECTED_TAG} & set(tags(cell)))
+
+
 def setup_prefix(nb: NotebookNode) -> int:
     """Return how many leading cells stand above the parameters cell and may run once for a group of trials.
 
@@ -153,16 +215,72 @@ def tags(cell: NotebookNode) -> list[str]:
     return list(cell.metadata.get("tags") or ())
 
 
+def title(cell: NotebookNode) -> str:
+    """Return what a cell is called on the way: its ``papermill_description``, else its first line of code."""
+    if described := re.search(r"papermill_description=(\S+)", cell.source):
+        return str(described[1])
+    lines = [line.strip() for line in str(cell.source).strip().splitlines()]
+    return next((line for line in lines if line and not line.startswith("#")), "".join(lines[:1]))[:_TITLE_LENGTH]
+
+
 def kernel_name(nb: NotebookNode) -> str | None:
     """Return the name of the kernelspec that the notebook asks for, if it does."""
     name: str | None = nb.metadata.get("kernelspec", {}).get("name")
     return name
 
 
+def check_kernel(name: str, *, where: str) -> None:
+    """Check that a kernel is installed.
+
+    Raises:
+        SpecError: It isn't; names those that are.
+    """
+    from jupyter_client.kernelspec import KernelSpecManager
+
+    if name not in KernelSpecManager().find_kernel_specs():
+        raise no_such_kernel(name, where=where)
+
+
+def no_such_kernel(name: str, *, where: str) -> SpecError:
+    """Return the error for a kernel that isn't installed."""
+    from jupyter_client.kernelspec import KernelSpecManager
+
+    known = sorted(KernelSpecManager().find_kernel_specs())
+    hint = nearest(name, known) or f"; installed are {', '.join(known) or 'none'}"
+    return SpecError(f"no kernel is called {name!r}{hint}", file=where, key="kernel")
+
+
+def check_engine(name: str, *, where: str) -> None:
+    """Check that papermill has an engine.
+
+    Raises:
+        SpecError: It hasn't; names those that it has.
+    """
+    known = {"nbclient", *entry_points(group="papermill.engine").names}
+    if name not in known:
+        hint = nearest(name, known) or f"; there are {', '.join(sorted(known))}"
+        raise SpecError(f"papermill has no engine {name!r}{hint}", file=where, key="engine")
+
+
 def language(nb: NotebookNode) -> str:
     """Return the notebook's language in lower case; Python if it doesn't say."""
     info, spec = nb.metadata.get("language_info", {}), nb.metadata.get("kernelspec", {})
     return str(info.get("name") or spec.get("language") or "python").lower()
+
+
+def _places(nb: NotebookNode, cell: int | str, where: str, key: str) -> list[int]:
+    """Return the indices of the cells that are called `cell`."""
+    if isinstance(cell, int):
+        found = [cell - 1] if cell <= len(nb.cells) else []
+    else:
+        found = [index for index, one in enumerate(nb.cells) if one.id == cell]
+        found = found or [index for index, one in enumerate(nb.cells) if cell in tags(one)]
+    if found:
+        return found
+    known = sorted({tag for one in nb.cells for tag in tags(one)})
+    hint = nearest(str(cell), [*known, *(one.id for one in nb.cells)]) if isinstance(cell, str) else ""
+    named = f"; tags: {', '.join(known)}" if known else "; no cell has a tag"
+    raise SpecError(f"there is no cell {cell!r}{hint}; it has cells 1 to {len(nb.cells)}{named}", where, key=key)
 
 
 def _read_text(file: str) -> str:

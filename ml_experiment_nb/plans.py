@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
@@ -14,10 +14,13 @@ from ml_experiment_nb import cells, scripts, spaces
 from ml_experiment_nb.errors import ParameterError, SpecError, nearest
 from ml_experiment_nb.records import duration, pairs
 from ml_experiment_nb.rows import Table, read_table
-from ml_experiment_nb.specs import Cell, Experiment, Function, Group, Job, Notebook, Script, Target
+from ml_experiment_nb.specs import OWN_ENGINE, Cell, Experiment, Function, Group, Job, Notebook, Script, Target
 
 Spec = Job | Experiment | Group
 _SHOWN = 3  # rows of a table that a plan shows
+
+PATH_PARAMS = ("PAPERMILL_INPUT_PATH", "PAPERMILL_OUTPUT_PATH")
+"""Parameters that papermill sets in any notebook, named by its parameters cell or not."""
 
 
 @dataclass(frozen=True)
@@ -187,7 +190,7 @@ class Plan:
         if self.cold or sys.platform != "linux" or not isinstance(target, Notebook):
             return ""
         notebooks = _notebooks()
-        count = notebooks.setup_prefix(notebooks.read_notebook(Path(target.path)))
+        count = 0 if target.part else notebooks.setup_prefix(notebooks.read_notebook(target.file))
         cells = {0: "", 1: "cell 1"}.get(count, f"cells 1 to {count}")
         return f"{cells} of {target.name}: every trial goes on from there" if cells else ""
 
@@ -202,6 +205,7 @@ class Plan:
     def __str__(self) -> str:
         spec = self.spec
         rows = [("kind", spec.kind), ("run", ", ".join(target.name for target in self.targets)), ("in", self.cwd)]
+        rows += [("cells", target.part) for target in self.targets if isinstance(target, Notebook)]
         rows += [("params", ", ".join(f"{n}={v!r}" for n, v in spec.params.items()))]
         if isinstance(spec, Group):
             rows += self._search_text(spec) if self.table is None else _table_text(self.table)
@@ -248,6 +252,9 @@ def make_plan(
     """
     root = Path(spec.root_path or os.getcwd())
     targets = tuple(_absolute(target, root) for target in spec.run)
+    for target in targets:
+        if isinstance(target, Notebook):
+            _check_notebook(target, spec)
     table = _table(spec, root)
     if isinstance(spec, Group) and table is not None:
         _check_rows(targets, spec, table)
@@ -265,13 +272,19 @@ def make_plan(
     return Plan(spec, targets, where, slots, executor, values or {}, path, output, notes, cold, table)
 
 
-def with_params(spec: Spec, given: Mapping[str, Any]) -> Spec:
-    """Return a spec with parameters overridden; in a group, a distribution's text goes to the space."""
+def with_params(spec: Spec, given: Mapping[str, Any], *, texts: Container[str] = ()) -> Spec:
+    """Return a spec with parameters overridden; in a group, a distribution's text goes to the space.
+
+    Args:
+        spec: The spec.
+        given: Names and values.
+        texts: Names whose values are texts and nothing else.
+    """
     if not given:
         return spec
     if not isinstance(spec, Group):
         return spec.model_copy(update={"params": {**spec.params, **given}})
-    drawn = {n: spaces.parse_value(v) for n, v in given.items() if isinstance(v, str) and spaces.is_text(v)}
+    drawn = {n: spaces.parse_value(v) for n, v in given.items() if _is_space(v) and n not in texts}
     fixed = {n: v for n, v in given.items() if n not in drawn}
     if spec.each is not None and drawn:
         name = next(iter(drawn))
@@ -333,6 +346,10 @@ def _literal(path: str) -> str:
     return path.replace("{", "{{").replace("}", "}}")
 
 
+def _is_space(value: Any) -> bool:
+    return isinstance(value, str) and spaces.is_text(value)
+
+
 def space_text(value: Any) -> str:
     """Return a parameter's distribution, or its list of distributions, as text."""
     return "[" + ", ".join(map(str, value)) + "]" if isinstance(value, list | tuple) else str(value)
@@ -348,7 +365,10 @@ def accepts(target: Target) -> frozenset[str] | None:
             return frozenset(name for job in jobs for name in job.params)
         case Notebook():
             notebooks = _notebooks()
-            return frozenset(notebooks.notebook_params(notebooks.read_notebook(Path(target.path))) or ())
+            nb = notebooks.read_notebook(target.file)
+            known = notebooks.notebook_params(nb)
+            tagged = notebooks.parameters_cell(nb) is not None
+            return None if known is None and tagged else frozenset(known or ())
         case Cell():
             cell = cells.read_cell(target.source)
             return frozenset((*cell.params, *cell.space))
@@ -367,9 +387,32 @@ def _notebooks() -> ModuleType:
 
 
 def _absolute(target: Target, root: Path) -> Target:
-    if isinstance(target, Script | Notebook):
-        return target.model_copy(update={"path": str((root / target.path).absolute())})
-    return target
+    names: tuple[str, ...] = ()
+    if isinstance(target, Notebook):
+        names = ("stdout_file", "stderr_file") if target.is_elsewhere else ("path", "stdout_file", "stderr_file")
+    elif isinstance(target, Script):
+        names = ("path",)
+    given = {name: getattr(target, name) for name in names}
+    changes = {name: str((root / path).absolute()) for name, path in given.items() if path}
+    return target.model_copy(update=changes) if changes else target
+
+
+def _check_notebook(target: Notebook, spec: Spec) -> None:
+    """Check what can be known of how a notebook is asked to be executed."""
+    if target.is_elsewhere and not target.file.is_file():
+        raise SpecError("is fetched by the command `ml-experiment run` alone: give a file", file=target.path)
+    if isinstance(spec, Group):
+        for key in ("stdout_file", "stderr_file"):
+            if getattr(target, key) is not None:
+                raise SpecError("is for a single notebook: each trial's log is kept with its run", key=key)
+    notebooks = _notebooks()
+    if target.kernel is not None:
+        notebooks.check_kernel(target.kernel, where=target.name)
+    if target.engine != OWN_ENGINE:
+        notebooks.check_engine(target.engine, where=target.name)
+    if target.part:
+        nb = notebooks.read_notebook(target.file)
+        notebooks.left_out(nb, target.from_cell, target.until_cell, where=target.name)
 
 
 def _check_params(targets: tuple[Target, ...], given: Mapping[str, Any], allow_unknown: bool) -> None:
@@ -379,18 +422,19 @@ def _check_params(targets: tuple[Target, ...], given: Mapping[str, Any], allow_u
             _check_required(target, job, given)
 
 
-def _check_known(targets: tuple[Target, ...], given: Iterable[str], allow_unknown: bool) -> None:
+def _check_known(targets: tuple[Target, ...], names: Iterable[str], allow_unknown: bool) -> None:
+    given = [name for name in names if name not in PATH_PARAMS]
     known = [accepts(target) for target in targets]
-    names = [names for names in known if names is not None]
-    anything = len(names) < len(known) or allow_unknown
-    everything = frozenset().union(*names)
+    named = [one for one in known if one is not None]
+    anything = len(named) < len(known) or allow_unknown
+    everything = frozenset().union(*named)
     unknown = [name for name in given if name not in everything]
     if unknown and not anything:
         for target in targets:
             if isinstance(target, Notebook):
                 where = target.name
                 notebooks = _notebooks()
-                notebooks.check_notebook_params(notebooks.read_notebook(Path(target.path)), given, where=where)
+                notebooks.check_notebook_params(notebooks.read_notebook(target.file), given, where=where)
         where = ", ".join(target.name for target in targets)
         raise cells.unknown_parameter(where, unknown[0], sorted(everything))
 

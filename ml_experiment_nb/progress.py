@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import html
+import shutil
 import sys
+import threading
 import time
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self, TextIO
 
+import click
+from rich.cells import set_cell_size
+
+from ml_experiment_nb.capture.console import Collapser
 from ml_experiment_nb.plans import Plan
 from ml_experiment_nb.records import Record, Status, duration, number
 from ml_experiment_nb.reports import Cell
@@ -90,6 +96,93 @@ def stopping(updates: Iterable[Update]) -> Iterator[None]:
     finally:
         if isinstance(updates, Generator):
             updates.close()
+
+
+class Console:
+    """What a notebook's cells print, and below it, on standard error, the cell that it is at.
+
+    On a terminal that is a line, rewritten, with the time since the cell began; elsewhere each cell has a line of its
+    own, and of a progress bar that the code draws only the last state is written.
+
+    Args:
+        out: Where to write what the cells print.
+        plain: Write a line for each cell on a terminal too.
+    """
+
+    def __init__(self, out: TextIO, *, plain: bool = False) -> None:
+        self._out = out
+        self._collapser = None if out.isatty() else Collapser()
+        self._rewrites = sys.stderr.isatty() and not plain
+        self._cell: Cell | None = None
+        self._began = 0.0
+        self._at_line_start = True
+        self._drawn = False
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._ticker: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        if self._ticker is not None:
+            self._ticker.join()
+        self.clear()
+        if self._collapser is not None and (rest := self._collapser.flush()):
+            click.echo(rest, self._out)
+
+    def at(self, cell: Cell) -> None:
+        """Say which cell the notebook is at."""
+        if not self._rewrites:
+            click.echo(f"cell {cell.index}/{cell.count}  {cell.title}".rstrip(), sys.stderr)
+            return
+        with self._lock:
+            self._cell, self._began = cell, time.monotonic()
+            self._draw()
+        if self._ticker is None:
+            self._ticker = threading.Thread(target=self._tick, name="cell line", daemon=True)
+            self._ticker.start()
+
+    def write(self, text: str) -> None:
+        """Write what a cell has printed, above the line."""
+        if self._collapser is not None:
+            text = self._collapser.feed(text)
+        if not text:
+            return
+        with self._lock:
+            self._wipe()
+            click.echo(text, self._out, nl=False)
+            if self._collapser is None:
+                self._at_line_start = text.endswith("\n")
+            self._draw()
+
+    def clear(self) -> None:
+        """Take the line away: nothing runs any more."""
+        with self._lock:
+            self._wipe()
+            self._cell = None
+
+    def _tick(self) -> None:
+        while not self._ended.wait(1.0):
+            with self._lock:
+                self._draw()
+
+    def _draw(self) -> None:
+        if self._cell is None or not self._at_line_start:  # the code is in the middle of a line of its own
+            return
+        width = shutil.get_terminal_size().columns - 1
+        seconds = int(time.monotonic() - self._began)
+        took = f"{seconds} s" if seconds < 60 else duration(seconds)
+        text = f"cell {self._cell.index}/{self._cell.count}  {took}  {self._cell.title}"
+        line = set_cell_size(text, width).rstrip()
+        click.echo(f"\r\x1b[2K{line}", sys.stderr, nl=False)
+        self._drawn = True
+
+    def _wipe(self) -> None:
+        if self._drawn:
+            click.echo("\r\x1b[2K", sys.stderr, nl=False)
+            self._drawn = False
 
 
 class _Nothing:

@@ -62,10 +62,11 @@ class Params:
 
 @dataclass(frozen=True)
 class Cell:
-    """A notebook is at its code cell `index` of `count`, counted from 1."""
+    """A notebook is at its code cell `index` of `count`, counted from 1; `title` is what to call it."""
 
     index: int
     count: int
+    title: str = ""
 
 
 @dataclass(frozen=True)

@@ -408,6 +408,8 @@ def _open(
         "mlflow.source.type": "LOCAL",
     }
     tags |= {"mlflow.note.content": spec.description} if spec.description else {}
+    parts = [target.part for target in spec.run if isinstance(target, Notebook) and target.part]
+    tags |= {"mlexp.partial": "; ".join(parts)} if parts else {}
     return store.open_run(
         name=name,
         experiment=spec.name,

@@ -16,7 +16,7 @@ import keyword
 import numbers
 import operator
 from collections.abc import Callable, Mapping
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias, get_args
 
 from pydantic import (
@@ -26,6 +26,7 @@ from pydantic import (
     Field,
     PlainSerializer,
     PlainValidator,
+    PrivateAttr,
     ValidationError,
     field_validator,
     model_serializer,
@@ -60,6 +61,19 @@ def spec_from_mapping(data: Mapping[str, Any]) -> Job | Experiment | Group:
         raise
 
 
+def with_options(target: Notebook, options: Mapping[str, Any]) -> Notebook:
+    """Return a notebook that is executed otherwise; the options are `Notebook`'s fields.
+
+    Raises:
+        SpecError: An option is wrong.
+    """
+    now = target.model_dump()
+    fields = now if isinstance(now, dict) else {"notebook": now}
+    found = _target({**fields, **options}, "run")
+    assert isinstance(found, Notebook)
+    return found if target._fetched is None else found.fetched(target._fetched)
+
+
 def to_mapping(spec: Job) -> dict[str, Any]:
     """Give `spec` in its JSON form, defaults left out; `spec_from_mapping` reads it back.
 
@@ -76,6 +90,18 @@ def spec_hash(spec: Job) -> str:
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+# --- values ---
+
+Text = Annotated[str, BeforeValidator(lambda value: str(value) if type(value) in (int, float) else value)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
+Count = Annotated[int, Field(gt=0, strict=True)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
+Flag = Annotated[bool, Field(strict=True)]
+
+OWN_ENGINE = "ml-experiment"
+"""This package's engine, by the name under which papermill knows it."""
 
 
 # --- targets ---
@@ -97,18 +123,98 @@ class Script(_Frozen):
 
 
 class Notebook(_Frozen):
-    """A Jupyter notebook, run whole."""
+    """A Jupyter notebook, and how it is executed; the options are papermill's, with its names and meaning.
 
-    path: str = Field(pattern=r"(?i)\.ipynb$")
+    Attributes:
+        path: A file, or what papermill's handlers reach: ``s3://…``, ``https://…``; ``-`` is standard input.
+        kernel: The kernel's name, in place of the one that the notebook asks for.
+        language: The language, in place of the notebook's.
+        engine: One of papermill's engines, in place of this package's own.
+        start_timeout: Seconds that the kernel may take to start.
+        execution_timeout: Seconds that each cell may take.
+        report_mode: Whether the code is hidden in the executed notebook.
+        request_save_on_cell_execute: Whether OUTPUT is written after each cell, and not in the end alone.
+        autosave_cell_every: Seconds between two writes while a cell runs; 0 for none.
+        log_output: Whether outputs go to papermill's log, all of them as text, and not just what is printed.
+        log_level: From which level on papermill's log is shown.
+        stdout_file: Where else to write what the cells print.
+        stderr_file: Where else to write what they print on standard error.
+        from_cell: The first cell to run: its number among all cells counted from 1, its tag or its id.
+        until_cell: The last cell to run, likewise.
+    """
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    path: str = Field(alias="notebook")
+    kernel: str | None = Field(default=None, min_length=1)
+    language: str | None = Field(default=None, min_length=1)
+    engine: str = Field(default=OWN_ENGINE, min_length=1)
+    start_timeout: Count = 60
+    execution_timeout: Count | None = None
+    report_mode: Flag = False
+    request_save_on_cell_execute: Flag = True
+    autosave_cell_every: Annotated[int, Field(ge=0, strict=True)] = 30
+    log_output: Flag = False
+    log_level: Literal["NOTSET", "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] | None = None
+    stdout_file: str | None = Field(default=None, min_length=1)
+    stderr_file: str | None = Field(default=None, min_length=1)
+    from_cell: int | str | None = None
+    until_cell: int | str | None = None
+    _fetched: str | None = PrivateAttr(default=None)
 
     @property
     def name(self) -> str:
         """The file's name without its suffix."""
-        return PurePath(self.path).stem
+        return self.file.stem
+
+    @property
+    def file(self) -> Path:
+        """The file to read: the notebook's own, or the copy of one that doesn't lie here."""
+        return Path(self._fetched or self.path)
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether it has to be fetched."""
+        return self.path == "-" or "://" in self.path
+
+    @property
+    def part(self) -> str:
+        """Which cells are run, in words; empty when all of them are."""
+        ends = (("from", self.from_cell), ("until", self.until_cell))
+        return " ".join(f"{word} cell {cell}" for word, cell in ends if cell is not None)
+
+    def fetched(self, copy: str) -> Notebook:
+        """Return this notebook with the local copy that is read in place of what lies elsewhere."""
+        found = self.model_copy()
+        found._fetched = copy
+        return found
+
+    @field_validator("path")
+    @classmethod
+    def _check_path(cls, path: str) -> str:
+        if path != "-" and "://" not in path and PurePath(path).suffix.lower() != ".ipynb":
+            raise ValueError(f"{path!r} is no notebook (.ipynb)")
+        return path
+
+    @field_validator("from_cell", "until_cell", mode="before")
+    @classmethod
+    def _check_cell(cls, cell: Any) -> Any:
+        if cell is None or (type(cell) is int and cell > 0) or (isinstance(cell, str) and cell):
+            return cell
+        raise ValueError(f"{cell!r} names no cell: give its number counted from 1, its tag or its id")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.part and self.engine != OWN_ENGINE:
+            raise ValueError(f"from_cell and until_cell need the engine {OWN_ENGINE!r}, not {self.engine!r}")
+        return self
 
     @model_serializer
-    def _json(self) -> str:
-        return self.path
+    def _json(self) -> str | dict[str, Any]:
+        fields = type(self).model_fields.items()
+        options = {name: value for name, field in fields if (value := getattr(self, name)) != field.default}
+        path = options.pop("path")
+        return {"notebook": path, **options} if options else path
 
 
 class Command(_Frozen):
@@ -164,12 +270,6 @@ Target: TypeAlias = Script | Notebook | Command | Function | Cell
 
 
 # --- parts ---
-
-Text = Annotated[str, BeforeValidator(lambda value: str(value) if type(value) in (int, float) else value)]
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
-Count = Annotated[int, Field(gt=0, strict=True)]
-Amount = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
-Flag = Annotated[bool, Field(strict=True)]
 
 
 class Data(_Frozen):
@@ -434,13 +534,16 @@ def _targets(value: object) -> tuple[Target, ...]:
     return tuple(_target(item, f"run[{i}]") for i, item in enumerate(value))
 
 
+_BY_KEY: dict[str, type[Target]] = {"notebook": Notebook, "command": Command, "function": Function, "source": Cell}
+
+
 def _target(value: object, key: str) -> Target:
     if isinstance(value, Target):
         return value
     if isinstance(value, str | PurePath):
         return _file(str(value), key)
     if isinstance(value, Mapping):
-        for name, target in (("command", Command), ("function", Function), ("source", Cell)):
+        for name, target in _BY_KEY.items():
             if name in value:
                 try:
                     return target.model_validate(dict(value))
@@ -450,7 +553,7 @@ def _target(value: object, key: str) -> Target:
 
 
 def _file(path: str, key: str) -> Script | Notebook:
-    match PurePath(path).suffix.lower():
+    match PurePath(path.partition("?")[0] if "://" in path else path).suffix.lower():
         case ".py":
             return Script(path=path)
         case ".ipynb":
@@ -599,7 +702,7 @@ def _reworded(message: str) -> str:
 
 
 def _unknown(name: str, model: type[BaseModel]) -> str:
-    known = list(model.model_fields)
+    known = [field.alias or name for name, field in model.model_fields.items()]
     if issubclass(model, Job):
         known.append("kind")
         if not issubclass(model, Group) and name in {*Group.model_fields, "samples"}:

@@ -10,7 +10,7 @@ import pytest
 import ml_experiment_nb
 from ml_experiment_nb import cli, magics
 from ml_experiment_nb.files import read_spec
-from ml_experiment_nb.specs import Group, Pruner, Sampler, spec_from_mapping
+from ml_experiment_nb.specs import Group, Notebook, Pruner, Sampler, spec_from_mapping
 
 ROOT = Path(__file__).parents[1]
 DOCS = {path.name: path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
@@ -53,12 +53,12 @@ def test_every_magic_and_option_is_documented(name):
 
 
 def test_the_documented_options_exist():
-    known = {word for command in COMMANDS.values() for p in command.params for word in p.opts}
+    known = {word for c in COMMANDS.values() for p in c.params for word in (*p.opts, *p.secondary_opts)}
     for name in ("experiment", "group"):
         known |= {
             w for a in vars(magics.ExperimentMagics)[name].parser._actions for w in a.option_strings
         }  # fmt: skip
-    named = {word for text in DOCS.values() for word in re.findall(r"`(--[a-z-]+)", text)}
+    named = {word for text in DOCS.values() for word in re.findall(r"`(--[a-z][a-z0-9_-]*)", text)}
     assert named <= known | {"--version", "--help"}
 
 
@@ -69,6 +69,11 @@ def test_every_public_name_is_documented(name):
 
 @pytest.mark.parametrize("key", [*sorted(Group.model_fields), "kind", "samples"])
 def test_every_key_of_a_spec_is_documented(key):
+    assert re.search(rf"^\| .*`{key}`.* \|", SPECS, re.M)
+
+
+@pytest.mark.parametrize("key", sorted(field.alias or name for name, field in Notebook.model_fields.items()))
+def test_every_key_of_a_notebook_is_documented(key):
     assert re.search(rf"^\| .*`{key}`.* \|", SPECS, re.M)
 
 

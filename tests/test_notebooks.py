@@ -13,13 +13,16 @@ from ml_experiment_nb.errors import ParameterError, SpecError
 from ml_experiment_nb.notebooks import (
     check_notebook_params,
     code_cells,
+    filled_in,
     kernel_name,
     language,
+    left_out,
     notebook_params,
     parameters_cell,
     read_notebook,
     setup_prefix,
     tags,
+    title,
 )
 
 PYTHON = {"kernelspec": {"name": "py311", "display_name": "Python", "language": "python"}}
@@ -80,7 +83,7 @@ def test_read_notebook_upgrades_version_3(saved, caplog):
     ("content", "problem"),
     [
         ("{\n'nbformat': 4}", ":2: isn't a notebook: not JSON"),
-        ("", "not JSON"),
+        ("", "it is empty"),
         (b'{"a": "\xff"}', "not UTF-8 (at byte 7)"),
         ([1], "without `nbformat` and `cells`"),
         ({"cells": []}, "without `nbformat` and `cells`"),
@@ -210,3 +213,64 @@ def test_what_papermill_injected_is_no_default(saved):
     nb = parameterize_notebook(load_notebook_node(str(path)), {"C": 2})
     assert [tags(cell) for cell in nb.cells] == [[], ["parameters"], ["injected-parameters"]]
     assert notebook_params(nb) == {"C": 1}
+
+
+PARTS = [
+    (None, None, ""),
+    (3, None, "b"),
+    (None, 3, "d e"),
+    (3, 3, "b d e"),
+    ("late", None, "b c"),
+    (None, "late", ""),
+    ("d", "d", "b c e"),
+    ("parameters", 2, "c d e"),
+]
+
+
+@pytest.mark.parametrize(("first", "last", "out"), PARTS)
+def test_what_is_left_out(first, last, out):
+    nb = notebook(tagged("C = 1"), new_markdown_cell("b"), "c", tagged("d", "late"), tagged("e", "late"))
+    for cell, name in zip(nb.cells, "abcde", strict=True):
+        cell.id = name
+    assert left_out(nb, first, last) == frozenset(out.split())
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "problem"),
+    [
+        ("lat", None, "x: from_cell: there is no cell 'lat'; did you mean 'late'?; it has cells 1 to 2; tags: late"),
+        (None, 3, "x: until_cell: there is no cell 3; it has cells 1 to 2"),
+        (2, 1, "x: until_cell: cell 1 stands above cell 2: no cell is left to run"),
+    ],
+)
+def test_a_part_that_there_is_not(first, last, problem):
+    nb = notebook("a", tagged("b", "late"))
+    with pytest.raises(SpecError) as caught:
+        left_out(nb, first, last, where="x")
+    assert problem in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("# %% set up\n\nimport os\nos", "import os"),
+        ("# only a comment", "# only a comment"),
+        ("", ""),
+        ("# papermill_description=Training\nfit()", "Training"),
+        ("x" * 200, "x" * 80),
+    ],
+)
+def test_what_a_cell_is_called(source, name):
+    assert title(new_code_cell(source)) == name
+
+
+def test_a_path_is_filled_in_as_papermill_does():
+    from papermill.parameterize import parameterize_path
+
+    for path in ("out-{C}-{name}.ipynb", "{{C}}.ipynb", "plain.ipynb", "{C:.2f}"):
+        assert filled_in(path, {"C": 0.5, "name": "x"}) == parameterize_path(path, {"C": 0.5, "name": "x"})
+    assert len(filled_in("{pm[run_uuid]}", {})) == 36
+    assert filled_in("{pm[current_datetime_local].year}", {}).isdecimal()
+    for wrong in ("{D}", "{", "{}", "{C.x}"):
+        with pytest.raises(SpecError):
+            filled_in(wrong, {"C": 1})

@@ -7,7 +7,7 @@ import pytest
 
 from ml_experiment_nb import progress
 from ml_experiment_nb.plans import make_plan
-from ml_experiment_nb.progress import Progress, show_progress, stopping
+from ml_experiment_nb.progress import Console, Progress, show_progress, stopping
 from ml_experiment_nb.records import Record, Status
 from ml_experiment_nb.reports import Cell, Log
 from ml_experiment_nb.runs import Happened, Started
@@ -120,3 +120,32 @@ def test_whoever_stops_looking_stops_the_plan(plan):
     with stopping(running):
         pass
     assert stopped == [True, True]
+
+
+def test_the_cell_that_a_notebook_is_at_in_a_terminal(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with Console(terminal) as console:
+        console.at(Cell(1, 3, "import os"))
+        console.write("half")
+        console.at(Cell(2, 3, "fit()"))  # not into the middle of a line
+        console.write(" a line\n")
+    pieces = terminal.getvalue().replace("\r\x1b[2K", "|").split("|")
+    assert pieces[:5] == ["", "cell 1/3  0 s  import os", "half a line\n", "cell 2/3  0 s  fit()", ""]
+
+
+def test_the_cells_where_nobody_looks(capsys):
+    with Console(sys.stdout) as console:
+        for event in (Cell(1, 2, "import os"), Cell(2, 2)):
+            console.at(event)
+        console.write("\r 10%")
+        console.write("\r100%\nlast")
+    assert capsys.readouterr() == ("100%\nlast\n", "cell 1/2  import os\ncell 2/2\n")
+
+
+def test_a_line_for_each_cell_in_a_terminal_too(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with Console(terminal, plain=True) as console:
+        console.at(Cell(1, 2, "import os"))
+    assert terminal.getvalue() == "cell 1/2  import os\n"

@@ -29,6 +29,7 @@ from ml_experiment_nb.specs import (
     spec_from_mapping,
     spec_hash,
     to_mapping,
+    with_options,
 )
 
 
@@ -268,6 +269,14 @@ def test_a_metric_s_forms(metric, expected):
         ({"run": {"function": "json"}}, "run.function", "can't be imported as module:qualname"),
         ({"run": {"function": ":f"}}, "run.function", "can't be imported as module:qualname"),
         ({"run": {"function": "math:pi"}}, "run.function", "must be callable"),
+        ({"run": {"notebook": "b.ipynb", "kernle": "x"}}, "run.kernle", "is no key; did you mean 'kernel'?"),
+        ({"run": {"notebook": "b.txt"}}, "run.notebook", "'b.txt' is no notebook (.ipynb)"),
+        ({"run": {"notebook": "b.ipynb", "from_cell": 0}}, "run.from_cell", "0 names no cell: give its number"),
+        ({"run": {"notebook": "b.ipynb", "from_cell": True}}, "run.from_cell", "True names no cell"),
+        ({"run": {"notebook": "b.ipynb", "from_cell": 1, "engine": "nbclient"}}, "run", "need the engine"),
+        ({"run": {"notebook": "b.ipynb", "execution_timeout": 1.5}}, "run.execution_timeout", "a valid integer"),
+        ({"run": {"notebook": "b.ipynb", "report_mode": "yes"}}, "run.report_mode", "must be a valid boolean"),
+        ({"run": {"notebook": "b.ipynb", "log_level": "LOUD"}}, "run.log_level", "must be 'NOTSET', 'DEBUG'"),
         ({"run": "a.py", "name": 3}, "name", "must be text (in quotes), not 3"),
         ({"run": "a.py", "name": ""}, "name", "at least 1 character"),
         ({"run": "a.py", "params": [1]}, "params", "must be a mapping, not [1]"),
@@ -328,6 +337,25 @@ def test_a_wrong_spec_names_its_key_and_what_to_do(data, key, problem):
     assert str(pickle.loads(pickle.dumps(raised.value))) == str(raised.value)
 
 
+def test_a_notebook_s_options():
+    [plain] = spec_from_mapping({"run": {"notebook": "b.ipynb"}}).run
+    assert plain == Notebook(path="b.ipynb")
+    assert to_mapping(spec_from_mapping({"run": plain}))["run"] == ["b.ipynb"]
+    part = with_options(plain, {"from_cell": 2, "until_cell": "last", "kernel": "ir"})
+    assert (part.path, part.kernel, part.part) == ("b.ipynb", "ir", "from cell 2 until cell last")
+    with pytest.raises(SpecError, match="greater than 0"):
+        with_options(part, {"execution_timeout": 0})
+
+
+def test_a_notebook_that_lies_elsewhere_is_read_as_its_copy():
+    [remote] = spec_from_mapping({"run": "https://host/b.ipynb?key=1"}).run
+    assert remote.is_elsewhere
+    copied = remote.fetched("/tmp/copy.ipynb")
+    assert (copied.path, str(copied.file), copied.name) == (remote.path, "/tmp/copy.ipynb", "copy")
+    assert str(with_options(pickle.loads(pickle.dumps(copied)), {"kernel": "ir"}).file) == "/tmp/copy.ipynb"
+    assert to_mapping(spec_from_mapping({"run": copied}))["run"] == [remote.path]
+
+
 def test_a_wrong_distribution_names_its_parameter():
     with pytest.raises(SpaceError, match="did you mean 'loguniform'") as raised:
         spec_from_mapping({**GROUP, "param_space": {"C": "logunifrom(1, 2)"}})
@@ -361,6 +389,12 @@ def test_the_json_form_leaves_defaults_out():
         },
         {**GROUP, "sampler": {"name": "grid", "seed": 1}, "pruner": {"name": "sha", "min_resource": 2}},
         {**GROUP, "param_space": {"layers": ["range(3)", "choice([[64], None])"]}, "metric": "loss"},
+        {
+            "run": [
+                {"notebook": "b.ipynb", "kernel": "ir", "from_cell": 2, "until_cell": "last", "report_mode": True},
+                {"notebook": "s3://bucket/b.ipynb", "autosave_cell_every": 0},
+            ]
+        },
         {
             "run": "a.py",
             "docker_config": {"image": "team/svm:1"},

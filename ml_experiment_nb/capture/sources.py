@@ -25,7 +25,7 @@ def sources(targets: Iterable[Target]) -> Mapping[str, str]:
 def _source(target: Target) -> tuple[str, str]:
     match target:
         case Script() | Notebook():
-            path = Path(target.path)
+            path = target.file if isinstance(target, Notebook) else Path(target.path)
             return path.name, path.read_text(encoding="utf-8")
         case Command():
             return "command.sh", target.command + "\n"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,6 +12,24 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ml_experiment_nb.cli.papermill import (
+    INPUT,
+    OUTPUT,
+    Papermill,
+    fetched,
+    filled_target,
+    is_elsewhere,
+    notebook_options,
+    output_path,
+    parameter_options,
+    prepare,
+    print_notebook,
+    read_parameters,
+    show_parameters,
+    single_notebook,
+    spec_of_notebook,
+    with_notebook_options,
+)
 from ml_experiment_nb.cli.tables import print_json, print_rows, print_table
 from ml_experiment_nb.errors import SpecError
 
@@ -22,20 +39,13 @@ if TYPE_CHECKING:
     from ml_experiment_nb.runs import Update
 
 SPECS = (".yaml", ".yml", ".json")
-_CODES = {"TaskDiedError": 4, "TaskTimeoutError": 5, "KeyboardInterrupt": 130}
+_CODES = {"SpecError": 2, "TaskDiedError": 4, "TaskTimeoutError": 5, "KeyboardInterrupt": 130}
 
 
-class _Papermill(click.Command):
-    """A command whose ``-p`` takes ``C=0.5``, and also ``C 0.5`` as papermill's does."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, _join_parameters(args))
-
-
-@click.command(cls=_Papermill)
-@click.argument("target", type=click.Path(dir_okay=False))
-@click.argument("output", required=False, type=click.Path(dir_okay=False))
-@click.option("-p", "--param", "params", multiple=True, metavar="NAME=VALUE", help="Set a parameter; may be repeated.")
+@click.command(cls=Papermill)
+@click.argument("target", type=click.Path(dir_okay=False, allow_dash=True))
+@click.argument("output", required=False, type=click.Path(dir_okay=False, allow_dash=True))
+@parameter_options
 @click.option("--name", help="The run's name; by default the spec's or the file's.")
 @click.option("--kind", type=click.Choice(["job", "experiment"]), help="For a script or notebook: job is not tracked.")
 @click.option(
@@ -52,53 +62,88 @@ class _Papermill(click.Command):
 @click.option("--plan", "plan_only", is_flag=True, help="Show what would be done, and do nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print each record as a line of JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="Show no progress and none of the code's output.")
-def run(
-    target: str, output: str | None, params: tuple[str, ...], plan_only: bool, as_json: bool, **options: Any
-) -> None:
+@notebook_options
+def run(target: str, output: str | None, plan_only: bool, as_json: bool, **options: Any) -> None:
     """Run TARGET: a spec (.yaml, .json), a script (.py) or a notebook (.ipynb).
 
-    OUTPUT is where an executed notebook is written, ``-`` for standard output; it is also kept with its run. With
-    --each it is a pattern, such as out/{row}.ipynb or out/{C}.ipynb.
+    OUTPUT is where an executed notebook is written; it is also kept with its run. `-` as TARGET is a notebook on
+    standard input, as OUTPUT standard output. A notebook may also lie where papermill finds it: s3://, gs://,
+    https:// and the rest. {C} in either is replaced by the parameter's value. With --each, OUTPUT is a pattern, such as
+    out/{row}.ipynb or out/{C}.ipynb.
     """
-    from ml_experiment_nb.jobs import read_assignments
-    from ml_experiment_nb.plans import make_plan, with_params
-
-    given = read_assignments(params)
-    spec = with_params(_with_options(_read_target(target), options), given)
-    results = _results_file(options["results"], spec)
     with tempfile.TemporaryDirectory(prefix="mlexp-") as folder:
-        piped = output == "-" and spec.kind != "group"
-        output = os.path.join(folder, Path(target).name) if piped else output
-        with _located(target, given):
-            plan = make_plan(
-                spec, cwd=_working_directory(target, options["cwd"]), output=_output(output, spec), cold=options["cold"]
-            )
+        plan, place = _make_plan(target, output, folder, options)
         if plan_only:
             click.echo(str(plan))
             return
+        if options["help_notebook"]:
+            sys.exit(show_parameters(plan, click.get_current_context().get_usage()))
+        if options["prepare_only"]:
+            prepare(plan, place)
+            return
         for note in plan.notes:
             click.echo(f"note: {note}", err=True)
-        from ml_experiment_nb import runs  # MLflow takes seconds to import: not before the plan is known to be sound
+        last = _run(plan, place, as_json=as_json, options=options)
+    sys.exit(_exit_code(last))
 
-        aside = as_json or piped
-        records: list[Record] = []
-        try:
-            records += _shown(plan, runs.follow(plan), as_json=as_json, aside=aside, quiet=options["quiet"])
-        finally:
-            if results is not None:
-                _write_results(plan, records, results)
-        if piped and output is not None:
-            click.echo(str(records[-1]), err=True)
-            click.echo(Path(output).read_text(encoding="utf-8"), nl=False)
-        elif not as_json:
-            _print_result(plan, records, output)
-    sys.exit(_exit_code(records[-1]))
+
+def _make_plan(target: str, output: str | None, folder: str, options: Mapping[str, Any]) -> tuple[Plan, str | None]:
+    """Return what will be done, and OUTPUT as a path."""
+    from ml_experiment_nb.plans import make_plan, with_params
+
+    if target == options["each"] == "-":
+        raise SpecError("TARGET and --each can't both be standard input")
+    given = read_parameters(options, target, output)
+    target = filled_target(target, given)
+    spec = with_notebook_options(_with_options(_read_target(target), options), options)
+    spec = fetched(with_params(spec, given, texts=dict(options["parameters_raw"])), folder)
+    if {INPUT, OUTPUT} & given.keys():
+        single_notebook(spec, "--inject-paths")
+    _check_results(options["results"], spec)
+    place = _output(output, spec)
+    written = os.path.join(folder, f"{spec.run[0].name}.ipynb") if place == "-" else place
+    if written is not None and not _is_table(spec):
+        written = written.replace("{", "{{").replace("}", "}}")  # it is filled in already
+    with _located(target, given):
+        plan = make_plan(
+            spec,
+            cwd=_working_directory(target, options["cwd"]),
+            output=written,
+            cold=options["cold"],
+        )
+    return plan, place
+
+
+def _run(plan: Plan, place: str | None, *, as_json: bool, options: Mapping[str, Any]) -> Record:
+    """Do what a plan says, show it, and return the last record."""
+    from ml_experiment_nb import runs  # MLflow takes seconds to import: not before the plan is known to be sound
+
+    piped = place == "-"
+    shown = _shown(
+        plan, runs.follow(plan), as_json=as_json, aside=as_json or piped, quiet=options["quiet"],
+        cells=options["progress_bar"] is not False,
+    )  # fmt: skip
+    records: list[Record] = []
+    try:
+        records += shown
+    finally:
+        if options["results"] is not None:
+            _write_results(plan, records, options["results"])
+    if piped:
+        click.echo(str(records[-1]), err=True)
+        assert plan.output is not None
+        print_notebook(Path(plan.output.replace("{{", "{").replace("}}", "}")))
+    elif not as_json:
+        _print_result(plan, records, place)
+    return records[-1]
 
 
 def _read_target(target: str) -> Spec:
     from ml_experiment_nb.files import read_spec
     from ml_experiment_nb.specs import spec_from_mapping
 
+    if is_elsewhere(target):
+        return spec_of_notebook(target)
     suffix = Path(target).suffix.lower()
     if suffix in SPECS:
         return read_spec(target)
@@ -122,7 +167,7 @@ def _located(target: str, given: Mapping[str, Any]) -> Iterator[None]:
         raise located(error, target) from None
 
 
-def _with_options(spec: Spec, options: dict[str, Any]) -> Spec:
+def _with_options(spec: Spec, options: Mapping[str, Any]) -> Spec:
     from ml_experiment_nb.specs import Group, Job, spec_from_mapping
 
     is_group = isinstance(spec, Group)
@@ -146,7 +191,7 @@ def _with_options(spec: Spec, options: dict[str, Any]) -> Spec:
     return spec_from_mapping({**fields, "kind": options["kind"], **changes})
 
 
-def _fields_with_table(spec: Spec, options: dict[str, Any]) -> dict[str, Any]:
+def _fields_with_table(spec: Spec, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return a spec's keys, as those of a group that has a run for each row of the table that ``--each`` names."""
     from ml_experiment_nb.rows import read_lines
 
@@ -169,40 +214,41 @@ def _working_directory(target: str, cwd: str | None) -> str | None:
     """Return where the code runs: for a notebook or script, where the command was given, as papermill has it."""
     if cwd is not None:
         return str(Path(cwd).absolute())
-    return os.getcwd() if Path(target).suffix in (".py", ".ipynb") else None
+    return None if Path(target).suffix.lower() in SPECS and not is_elsewhere(target) else os.getcwd()
 
 
 def _output(output: str | None, spec: Spec) -> str | None:
-    from ml_experiment_nb.specs import Group, Notebook
+    """Return OUTPUT as a place to write to; with a table it stays the pattern that each row fills in."""
+    if output is None or not _is_table(spec):
+        return output_path(output, spec)
+    from ml_experiment_nb.specs import Notebook
 
-    if output is None:
-        return None
-    each = isinstance(spec, Group) and spec.each is not None
-    if len(spec.run) != 1 or not isinstance(spec.run[0], Notebook) or (spec.kind == "group" and not each):
-        raise SpecError("OUTPUT is for a single notebook; a group keeps each executed notebook with its run")
-    if each and output == "-":
+    if len(spec.run) != 1 or not isinstance(spec.run[0], Notebook):
+        raise SpecError("OUTPUT is for a notebook")
+    if output == "-":
         raise SpecError("OUTPUT - is for a single run: with --each, give a pattern such as out/{row}.ipynb")
-    if each:
-        here = os.getcwd().replace("{", "{{").replace("}", "}}")  # what is filled in stands in OUTPUT alone
-        return os.path.join(here, output)
-    if not Path(output).absolute().parent.is_dir():
-        raise SpecError("its folder does not exist", file=output)
-    return str(Path(output).absolute())
+    here = os.getcwd().replace("{", "{{").replace("}", "}}")  # what is filled in stands in OUTPUT alone
+    return output if is_elsewhere(output) else os.path.join(here, output)
 
 
-def _results_file(file: str | None, spec: Spec) -> str | None:
+def _is_table(spec: Spec) -> bool:
+    from ml_experiment_nb.specs import Group
+
+    return isinstance(spec, Group) and spec.each is not None
+
+
+def _check_results(file: str | None, spec: Spec) -> None:
     """Check at once that a table of results can be written."""
     from ml_experiment_nb.rows import RESULTS
 
     if file is None:
-        return None
+        return
     if spec.kind != "group":
         raise SpecError(f"--results is for a group, and this is kind: {spec.kind}")
     if Path(file).suffix.lower() not in RESULTS:
         raise SpecError(f"a table of results ends in {' or '.join(RESULTS)}", file=file)
     if not Path(file).absolute().parent.is_dir():
         raise SpecError("its folder does not exist", file=file)
-    return file
 
 
 def _write_results(plan: Plan, records: list[Record], file: str) -> None:
@@ -223,7 +269,9 @@ def _results(plan: Plan, records: Iterable[Record]) -> list[dict[str, Any]]:
     return results(records, list(plan.group.param_space), number="trial")
 
 
-def _shown(plan: Plan, updates: Iterable[Update], *, as_json: bool, aside: bool, quiet: bool) -> Iterator[Record]:
+def _shown(
+    plan: Plan, updates: Iterable[Update], *, as_json: bool, aside: bool, quiet: bool, cells: bool
+) -> Iterator[Record]:
     """Hand the records on, showing meanwhile a group's progress, or the output of the code itself.
 
     Args:
@@ -232,23 +280,30 @@ def _shown(plan: Plan, updates: Iterable[Update], *, as_json: bool, aside: bool,
         as_json: Print each record.
         aside: Leave standard output to something else.
         quiet: Show nothing.
+        cells: Show which cell a notebook is at.
     """
-    from ml_experiment_nb.progress import show_progress, stopping
+    from ml_experiment_nb.progress import Console, show_progress, stopping
     from ml_experiment_nb.records import Record
-    from ml_experiment_nb.reports import Log
+    from ml_experiment_nb.reports import Cell, Log
     from ml_experiment_nb.runs import Happened
+    from ml_experiment_nb.specs import Notebook
 
     if plan.kind == "group" and not quiet and not as_json:
         yield from show_progress(plan, updates)
         return
-    with stopping(updates):  # a reader that goes away stops the plan
-        for update in updates:
-            if isinstance(update, Record):
-                if as_json:
-                    print_json([update])
-                yield update
-            elif isinstance(update, Happened) and isinstance(update.event, Log) and not quiet:
-                click.echo(update.event.text, nl=False, err=aside)
+    plain = any(isinstance(target, Notebook) and target.log_output for target in plan.targets)
+    with stopping(updates), Console(sys.stderr if aside else sys.stdout, plain=plain) as console:
+        for update in updates:  # a reader that goes away stops the plan
+            match update:
+                case Record():
+                    console.clear()
+                    if as_json:
+                        print_json([update])
+                    yield update
+                case Happened(event=Log(text)) if not quiet:
+                    console.write(text)
+                case Happened(event=Cell() as cell) if cells and not quiet:
+                    console.at(cell)
 
 
 def _print_result(plan: Plan, records: list[Record], output: str | None) -> None:
@@ -266,7 +321,7 @@ def _print_result(plan: Plan, records: list[Record], output: str | None) -> None
     click.echo(str(last))
     if result.best is not None:
         click.echo(f"  best     {result.best.name}: {pairs(result.best.params)} ({pairs(result.best.metrics)})")
-    if output is not None and plan.table is None:
+    if output is not None and plan.table is None and (last.failure is None or last.failure.type != "SpecError"):
         click.echo(f"  notebook {output}")
     if last.run_id:
         click.echo(f"  look     ml-experiment show {last.run_id[:8]}, or ml-experiment ui")
@@ -276,18 +331,3 @@ def _exit_code(last: Record) -> int:
     if last.ok:
         return 0
     return _CODES.get(last.failure.type if last.failure else "", 1)
-
-
-def _join_parameters(words: list[str]) -> list[str]:
-    """Write papermill's ``-p NAME VALUE`` as ``-p NAME=VALUE``."""
-    found: list[str] = []
-    rest = iter(words)
-    for word in rest:
-        found.append(word)
-        if word in ("-p", "--param", "--parameters"):
-            found[-1] = "-p"
-            name = next(rest, None)
-            if name is not None:
-                value = None if re.match(r"\w+\s*=", name) else next(rest, None)
-                found.append(name if value is None else f"{name}={value}")
-    return found

@@ -137,7 +137,7 @@ def _cell(target: Cell, request: Request, sink: reports.Sink) -> None:
 def _notebook(target: Notebook, request: Request, sink: reports.Sink) -> None:
     from ml_experiment_nb.work.notebook import run_notebook
 
-    run_notebook(Path(target.path), request.step.params, sink, output=request.output)
+    run_notebook(target, request.step.params, sink, output=request.output)
 
 
 def _values(request: Request) -> dict[str, Any]:

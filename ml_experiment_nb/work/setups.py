@@ -15,7 +15,7 @@ from ml_experiment_nb import cells
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.plans import Task
 from ml_experiment_nb.projects import SOCKETS
-from ml_experiment_nb.specs import Cell, Notebook, Script, Target
+from ml_experiment_nb.specs import OWN_ENGINE, Cell, Notebook, Script, Target
 from ml_experiment_nb.work.forkserver import ForkServer, Setup
 
 _INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
@@ -31,7 +31,7 @@ class Warm:
     def __init__(self, task: Task) -> None:
         self.work = ForkServer(work_setup(task))
         self.kernels = {
-            step.target.path: ForkServer(kernel_setup(task, Path(step.target.path)))
+            step.target.path: ForkServer(kernel_setup(task, step.target))
             for step in task.steps
             if isinstance(step.target, Notebook)
         }
@@ -54,21 +54,24 @@ def work_setup(task: Task) -> Setup:
     return Setup(task.cwd, (*task.path, task.cwd), tuple(modules), task.payload, _env(task))
 
 
-def kernel_setup(task: Task, notebook: Path) -> Setup:
-    """Return the setup that a notebook's kernels are forked from: its imports, and the cells above its parameters."""
+def kernel_setup(task: Task, target: Notebook) -> Setup:
+    """Return the setup that a notebook's kernels are forked from: its imports, and the cells above its parameters.
+
+    Where only a part of its cells is run, they all run in the kernel itself.
+    """
     from ml_experiment_nb import notebooks
     from ml_experiment_nb.work.kernels import MODULES
 
     modules = dict.fromkeys(MODULES)
     count = 0
     with suppress(SpecError):
-        nb = notebooks.read_notebook(notebook)
-        count = notebooks.setup_prefix(nb)
+        nb = notebooks.read_notebook(target.file)
+        count = 0 if target.part or target.engine != OWN_ENGINE else notebooks.setup_prefix(nb)
         text = "\n".join(cell.source for _, cell in notebooks.code_cells(nb) if _is_python(cell.source))
         modules |= dict.fromkeys(_installed(_imports(cells.parse(text)), set(), [Path(task.cwd)]))
     listen = os.path.join(tempfile.mkdtemp(prefix="mlexp-", dir=SOCKETS), "forks")
     return Setup(
-        task.cwd, task.path, tuple(modules), env=_env(task), listen=listen, notebook=str(notebook), cells=count
+        task.cwd, task.path, tuple(modules), env=_env(task), listen=listen, notebook=str(target.file), cells=count
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.records import Failure, Outcome, Status
 from ml_experiment_nb.reports import Cell, Done, Log, Metrics, Note, Params
-from ml_experiment_nb.specs import Notebook
+from ml_experiment_nb.specs import Notebook, with_options
 from ml_experiment_nb.work.notebook import run_notebook
 from ml_experiment_nb.work.process import Running
 
@@ -93,7 +93,9 @@ def test_a_notebook_from_its_parameters_to_its_last_value(make_task, notebook, k
         ({"loss": 0.5 / 3}, 2),
         ({"accuracy": 0.5}, None),
     ]
-    assert [event for event in events if isinstance(event, Cell)] == [Cell(k, 5) for k in (1, 2, 3, 4, 5)]
+    cells = [event for event in events if isinstance(event, Cell)]
+    assert [(cell.index, cell.count) for cell in cells] == [(k, 5) for k in (1, 2, 3, 4, 5)]
+    assert cells[-1].title == "{'accuracy': C}, {'more': 'text'}"
     assert "training rbf" in "".join(event.text for event in events if isinstance(event, Log))
     assert [event for event in events if isinstance(event, Note)] == []
     cells = kept(project / "out.ipynb")
@@ -153,6 +155,109 @@ def test_a_failure_after_an_allowed_one(make_task, notebook):
     assert outcome.failure.type == "KeyError"
 
 
+def test_errors_that_a_kernel_would_swallow(make_task, notebook, kept, project):
+    (project / "fails.py").write_text("raise KeyError('within')\n")
+    target = notebook(
+        ("%nosuch", "raises-exception"), "!exit 3", ("%run fails.py", "raises-exception"), "%%capture\n%nosuch", "never"
+    )
+    events, outcome = perform(make_task(target))
+    failure = outcome.failure
+    assert (failure.type, failure.message) == ("UsageError", "Line magic function `%nosuch` not found.")
+    assert failure.traceback.startswith("cell 4\n")
+    assert [output for _, output in kept()] == ["UsageError", "", "KeyError", "UsageError", ""]
+    assert [event.text for event in events if isinstance(event, Note)] == ["In [2]: !exit 3 ended with exit code 3"]
+
+
+@pytest.mark.parametrize("engine", ["ml-experiment", "nbclient"])
+def test_a_script_that_raises_within_run(make_task, notebook, kept, project, engine):
+    (project / "fails.py").write_text("raise KeyError('within')\n")
+    target = with_options(notebook("%run fails.py", "print('after')"), {"engine": engine})
+    assert perform(make_task(target))[1].failure.type == "KeyError"
+    assert kept()[-1][1] == ("" if engine == "ml-experiment" else "after\n")
+
+
+def test_a_cell_that_takes_too_long(make_task, notebook, kept, project):
+    target = notebook("print('before')", "import time; time.sleep(600)", "print('never')")
+    task = make_task(with_options(target, {"execution_timeout": 1}), output=str(project / "out.ipynb"))
+    failure = perform(task)[1].failure
+    assert failure.type == "TaskTimeoutError"
+    assert failure.message == ("stopped in cell 2 (import time; time.sleep(600)): it took longer than its limit of 1 s")
+    assert [output for _, output in kept(project / "out.ipynb")] == ["before\n", "", ""]
+    assert statuses(project / "out.ipynb") == ["completed", "failed", "pending"]
+
+
+def statuses(path):
+    return [cell.metadata.papermill.status for cell in nbformat.read(path, as_version=4).cells]
+
+
+def test_a_part_of_a_notebook(make_task, notebook, kept, project):
+    target = notebook(
+        PARAMETERS, "1 / 0", nbformat.v4.new_markdown_cell("Text"), ("print(C)", "here"), "{'c': C}", "later"
+    )
+    nb = nbformat.read(target.path, as_version=4)
+    nb.cells[1].outputs = [nbformat.v4.new_output("error", ename="OldError", evalue="", traceback=[])]
+    nb.cells[5].outputs = [nbformat.v4.new_output("stream", text="kept")]
+    nbformat.write(nb, target.path)
+    part = with_options(target, {"from_cell": "here", "until_cell": 5, "report_mode": True})
+    task = make_task(part, params={"C": 3}, output=str(project / "out.ipynb"))
+    events, outcome = perform(task)
+    assert outcome == FINISHED
+    assert [output for _, output in kept(project / "out.ipynb")] == ["", "", "OldError", "3\n", "{'c': 3}", "kept"]
+    done, skipped = "completed", "skipped"
+    assert statuses(project / "out.ipynb") == [done, done, skipped, skipped, done, done, skipped]
+    assert [event.index for event in events if isinstance(event, Cell)] == [1, 2, 4, 5]
+    [note] = [event.text for event in events if isinstance(event, Note)]
+    assert note == "a part of the notebook was run, from cell here until cell 5: left out 3 of its 6 cells"
+    hidden = [cell.metadata.get("jupyter") for cell in nbformat.read("out.ipynb", as_version=4).cells]
+    assert hidden == [None if k == 3 else {"source_hidden": True} for k in range(7)]
+
+
+def test_what_is_logged_and_written_besides(make_task, notebook, project):
+    options = {"log_output": True, "stdout_file": "out.txt", "stderr_file": "err.txt", "autosave_cell_every": 0}
+    target = with_options(notebook("import sys\nprint('told')\nprint('warned', file=sys.stderr)\n1 + 41"), options)
+    events, outcome = perform(make_task(target))
+    assert outcome == FINISHED
+    printed = "".join(event.text for event in events if isinstance(event, Log))
+    assert "Executing Cell 1-----" in printed
+    assert printed.count("told") == printed.count("warned") == 1
+    assert "42\n" in printed  # a result, as text
+    assert ((project / "out.txt").read_text(), (project / "err.txt").read_text()) == ("told\n", "warned\n")
+
+
+def test_the_same_as_papermill(notebook, make_task, project, monkeypatch):
+    """Side by side: cells, outputs, tags and the keys of the metadata, but for ids and times."""
+    code = "import sys\nprint(C, kernel)\nprint('warned', file=sys.stderr)\n{'a': C}"
+    title = nbformat.v4.new_markdown_cell("# Title")
+    target = notebook(title, PARAMETERS, ("stale = 1", "injected-parameters"), code, ("1 / 0", "skip-execution"), "")
+    params = ["-p", "C", "0.5", "-r", "kernel", "1", "--report-mode", "-k", "python3"]
+    words = [sys.executable, "-m", "papermill", target.path, "theirs.ipynb", *params, "--no-progress-bar"]
+    assert subprocess.run(words, capture_output=True).returncode == 0
+    task = make_task(
+        with_options(target, {"report_mode": True, "kernel": "python3"}),
+        params={"C": 0.5, "kernel": "1"},
+        output=str(project / "ours.ipynb"),
+    )
+    assert perform(task)[1] == FINISHED
+    ours, theirs = (comparable(project / f"{name}.ipynb") for name in ("ours", "theirs"))
+    assert ours == theirs
+    assert len(ours["cells"]) == 6
+    assert ours["metadata"]["papermill"]["parameters"] == {"C": 0.5, "kernel": "1"}
+
+
+def comparable(path):
+    nb = json.loads(path.read_text())
+    for changing in ("start_time", "end_time", "duration", "output_path"):
+        nb["metadata"]["papermill"][changing] = "…"
+        for cell in nb["cells"]:
+            cell["metadata"]["papermill"][changing] = "…"
+    for cell in nb["cells"]:
+        cell["id"] = "…"
+        cell["metadata"]["execution"] = sorted(cell["metadata"].get("execution", {}))
+        if "outputs" in cell:
+            cell["outputs"].sort(key=str)  # of two streams, either may be read first
+    return nb
+
+
 def test_a_last_cell_without_a_value_records_nothing(make_task, notebook):
     events, outcome = perform(make_task(notebook("{'early': 1}", "x = {'late': 1}")))
     assert outcome == FINISHED
@@ -195,7 +300,7 @@ def test_a_notebook_that_names_no_kernel(make_task, notebook):
 
 def test_a_kernel_that_is_not_installed(make_task, notebook):
     _, outcome = perform(make_task(notebook("1", kernel="no-such-kernel")))
-    assert outcome.failure.type == "NoSuchKernel"
+    assert outcome.failure.type == "SpecError"
     assert "no-such-kernel" in outcome.failure.message
 
 
@@ -243,4 +348,4 @@ def test_a_file_that_is_no_notebook(tmp_path):
 
     (tmp_path / "x.ipynb").write_text("{}")
     with pytest.raises(SpecError, match="isn't a notebook"):
-        run_notebook(tmp_path / "x.ipynb", {}, Nowhere(), None)
+        run_notebook(Notebook(path=str(tmp_path / "x.ipynb")), {}, Nowhere(), None)

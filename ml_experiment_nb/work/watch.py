@@ -1,0 +1,35 @@
+"""In a notebook's kernel: what a cell would otherwise swallow, such as a magic's misuse or a failing ``!command``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ml_experiment_nb import reports
+
+_LENGTH = 80
+
+
+def watch(shell: Any) -> None:
+    """Have a kernel's shell show a magic's misuse as an error, and note shell commands that fail.
+
+    A misused magic fails its cell, also within ``%%capture``. A failing command doesn't: in notebooks they often do.
+
+    Args:
+        shell: The kernel's IPython shell.
+    """
+    run = shell.system
+
+    def system(command: str) -> None:
+        run(command)
+        code = shell.user_ns.get("_exit_code")
+        sink = reports.active_sink()
+        if code and sink is not None:
+            short = command if len(command) <= _LENGTH else f"{command[:_LENGTH]}…"
+            cell = len(shell.history_manager.input_hist_parsed) - 1
+            sink.send(reports.Note(f"In [{cell}]: !{short} ended with exit code {code}"))
+
+    def show_usage_error(error: BaseException) -> None:
+        shell._showtraceback(type(error), error, [f"UsageError: {error}"])
+
+    shell.system = system
+    shell.show_usage_error = show_usage_error
