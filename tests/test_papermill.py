@@ -107,7 +107,7 @@ def test_parameters_of_scripts_and_groups(command):
         (["-b", base64.b64encode(b"\xff").decode()], "error: -b: isn't base64 of YAML"),
         (["-r", "a-b", "1"], "error: -r: 'a-b' can't be a parameter"),
         (["-r", "C"], "requires 2 arguments"),
-        (["-y", "D: 1"], "error: book: D: the parameters cell (cell 1) has no parameter 'D'"),
+        (["-y", "D: 1"], "error: book: D: the parameters cell (cell 1) has no such parameter"),
         (["out-{D}.ipynb"], "error: out-{D}.ipynb: 'D' isn't given"),
         (["{"], "can't be filled in"),
         (["-k", "python4"], "error: book: kernel: no kernel is called 'python4'; did you mean 'python3'?"),

@@ -607,4 +607,4 @@ def test_a_failing_function_raises_its_own_error(sink):
 
 
 def test_lines_are_plain_json():
-    assert json.loads(encode(Cell(1, 2))) == {"event": "Cell", "index": 1, "count": 2}
+    assert json.loads(encode(Cell(1, 2))) == {"event": "Cell", "index": 1, "count": 2, "title": ""}
