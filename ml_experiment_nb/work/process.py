@@ -23,7 +23,8 @@ from ml_experiment_nb.plans import Step, Task
 from ml_experiment_nb.records import Failure, Outcome, Status, duration
 from ml_experiment_nb.specs import Notebook
 from ml_experiment_nb.work.children import Child, Fresh
-from ml_experiment_nb.work.forkserver import FORKS, ForkServer
+from ml_experiment_nb.work.forkserver import Fork, ForkServer
+from ml_experiment_nb.work.forkwire import FORKS
 from ml_experiment_nb.work.perform import Request
 from ml_experiment_nb.work.setups import Warm
 from ml_experiment_nb.work.tree import MARK
@@ -32,6 +33,7 @@ GATHER = 0.05  # seconds that events are gathered for, so that a talkative task 
 PATIENCE = 0.25  # seconds to wait for something before looking after the limits
 MUCH = 1 << 20  # bytes of output that are handed on without gathering any longer
 GRACE = 2.0  # seconds that a stopped task has to write what it has
+_FRESH = "it was run in a fresh process, not in a fork"
 
 
 class Running:
@@ -126,17 +128,40 @@ class Running:
         request.write_bytes(cloudpickle.dumps(Request(step, self.task.payload, self.task.output)))
         env = self._environment()
         if self._warm is not None and isinstance(step.target, Notebook):
-            kernels = self._warm.kernels[step.target.path]
+            kernels = self._server(step.target.path)
             if self._can_fork(kernels, "its kernel was started, not forked, and ran all cells"):
                 env[FORKS] = kernels.setup.listen or ""
-        if self._warm is not None and self._can_fork(self._warm.work, "it was run in a fresh process, not in a fork"):
-            try:
-                return self._warm.work.fork(["task", str(request)], env=env, cwd=self.task.cwd)
-            except ExecutorError as error:
-                self._notes.append(reports.Note(f"it was run in a fresh process, not in a fork: {error}"))
+        if (fork := self._fork(str(request), env)) is not None:
+            return fork
         if self._stopped is not None:
             return None
         return Fresh(str(request), env={**os.environ, **env}, cwd=self.task.cwd)
+
+    def _fork(self, request: str, env: dict[str, str]) -> Fork | None:
+        """Fork the step's process; None where that can't be done, and the notes say why."""
+        if self._warm is None:
+            return None
+        why = ""
+        for _ in range(2):  # the server may be lost between the look at it and the fork
+            server = self._server()
+            if not self._can_fork(server, _FRESH):
+                return None
+            try:
+                return server.fork(["task", request], env=env, cwd=self.task.cwd)
+            except ExecutorError as error:
+                why = str(error)
+        self._note(f"{_FRESH}: {why}")
+        return None
+
+    def _server(self, notebook: str | None = None) -> ForkServer:
+        assert self._warm is not None
+        server, renewed = self._warm.server(notebook)
+        if renewed:
+            self._note("the fork server was killed by something: a new one was started")
+        return server
+
+    def _note(self, text: str) -> None:
+        self._notes.append(reports.Note(text))
 
     def _can_fork(self, server: ForkServer, otherwise: str) -> bool:
         """Wait for a server's setup, as long as nobody stops the task; note what is done otherwise."""
@@ -149,7 +174,7 @@ class Running:
         except ExecutorError as error:
             why = str(error)
         if why is not None:
-            self._notes.append(reports.Note(f"{otherwise}: {why}"))
+            self._note(f"{otherwise}: {why}")
         return why is None
 
     def _environment(self) -> dict[str, str]:
