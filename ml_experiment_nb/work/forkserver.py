@@ -21,6 +21,7 @@ from contextlib import suppress
 from ml_experiment_nb.errors import ExecutorError
 from ml_experiment_nb.work import forkwire
 from ml_experiment_nb.work.forkwire import LARGEST, Setup
+from ml_experiment_nb.work.memory import Tree, descendants, parent
 from ml_experiment_nb.work.tree import MARK, end_tree
 
 
@@ -98,6 +99,15 @@ class ForkServer:
         with self._lock:
             return _fork_over(self._socket, arguments, env, cwd, output)
 
+    def children(self, mark: str) -> list[int]:
+        """Return the children that were forked for the task of this mark, by anybody, and that live."""
+        read, write = os.pipe()
+        with os.fdopen(read, "rb") as answer:
+            forkwire.send(self._socket, {"whose": mark}, write)
+            os.close(write)
+            found: list[int] = json.loads(answer.read() or b"[]")
+        return found
+
     def close(self) -> None:
         """End the server and every child that still runs."""
         self._socket.close()
@@ -111,6 +121,11 @@ class ForkServer:
         if self._ready != -1:
             os.close(self._ready)
             self._ready = -1
+
+
+def tree_of(pid: int) -> Tree:
+    """Return a child of a fork server with what it has started; nothing that it starts gets away from it."""
+    return Tree(descendants(pid), parent(pid))
 
 
 def fork_at(path: str, arguments: list[str], *, env: Mapping[str, str], cwd: str, output: int) -> Fork:
@@ -180,6 +195,10 @@ class Fork:
         """End it; the server ends what it has started before it says that it is gone."""
         self._signal(signal.SIGKILL)
         self.wait(5)
+
+    def tree(self) -> Tree:
+        """Return it with what it has started."""
+        return tree_of(self.pid)
 
     def close(self) -> None:
         """Close the descriptors."""
