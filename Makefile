@@ -35,8 +35,9 @@ test-quick: $(VENV)/for-tests  ## Run the tests that need neither kernels nor Ra
 test-real: $(VENV)/for-tests  ## Run the tests with real kernels, Ray and notebooks, one after the other.
 	pytest -q -m "ray or kernel or slow"
 
-bench: $(VENV)/for-tests  ## Measure how long the extension and the command take to start.
+bench: $(VENV)/for-tests  ## Measure what starting takes: the extension, the command, and a fork of 1 GB.
 	python benchmarks/start_time.py
+	python benchmarks/fork_cost.py
 
 clean:  ## Remove the environment and all that was built; recorded runs stay.
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -14,6 +14,7 @@
     └── TaskError                   the user's code did not succeed; carries its record's status
         ├── CellFailedError         a notebook's cell raised; the kernel's own traceback comes along
         ├── TaskTimeoutError        it took longer than its time limit
+        ├── TaskMemoryError         it used more memory than its limit
         └── TaskDiedError           its process or kernel ended without a word (a signal, out of memory)
 
 All of them pickle, so that they can come back from another process.
@@ -104,6 +105,10 @@ class CellFailedError(TaskError):
 
 class TaskTimeoutError(TaskError):
     """A task took longer than its time limit and was stopped."""
+
+
+class TaskMemoryError(TaskError):
+    """A task used more memory than its limit and was stopped."""
 
 
 class TaskDiedError(TaskError):

@@ -77,6 +77,7 @@ class ExperimentMagics(Magics):
     @argument("--slots", "--cpus", type=int, help="How many trials run at once (the number of CPUs).")
     @argument("--seed", type=int, help="Seed of the sampler.")
     @argument("--timeout-per-trial", type=float, metavar="SECONDS", help="Stop a trial that takes longer.")
+    @argument("--memory", metavar="SIZE", help="Stop a trial that uses more memory, such as 500MB or 2GB.")
     @argument("--storage", help="An Optuna storage URL; by default a file in the project's .ml-experiment folder.")
     @argument("--executor", choices=["auto", "inline", "ray"], help="Where trials run: Ray, or plain processes.")
     @argument("-p", "--param", action="append", metavar="NAME=VALUE", help="Override a parameter or a distribution.")
@@ -295,6 +296,7 @@ def _group_keys(options: Namespace, cell: CellSource) -> dict[str, Any]:
         "slots": options.slots,
         "seed": options.seed,
         "timeout_per_trial": options.timeout_per_trial,
+        "memory": options.memory,
         "storage": options.storage,
         "executor": options.executor,
     }

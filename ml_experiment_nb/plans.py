@@ -12,7 +12,7 @@ from typing import Any
 
 from ml_experiment_nb import cells, scripts, spaces
 from ml_experiment_nb.errors import ParameterError, SpecError, nearest
-from ml_experiment_nb.records import duration, pairs
+from ml_experiment_nb.records import duration, pairs, size
 from ml_experiment_nb.rows import Table, read_table
 from ml_experiment_nb.specs import OWN_ENGINE, Cell, Experiment, Function, Group, Job, Notebook, Script, Target
 
@@ -44,6 +44,7 @@ class Task:
         path: Folders for the front of the import path.
         number: The trial's number in its group.
         timeout: Seconds after which it is stopped.
+        memory: Bytes that it may use with all that it starts.
         pruning: Whether `report` waits for the pruner's verdict.
         output: Where the executed notebook is wanted besides the run's artifacts.
         payload: The file that holds captured values; known when the plan is run.
@@ -60,6 +61,7 @@ class Task:
     path: tuple[str, ...] = ()
     number: int | None = None
     timeout: float | None = None
+    memory: int | None = None
     pruning: bool = False
     output: str | None = None
     payload: str | None = None
@@ -125,6 +127,7 @@ class Plan:
                 cwd=self.cwd,
                 path=self.path,
                 timeout=self.spec.timeout,
+                memory=self.spec.memory,
                 output=self.output,
             )
             for k, target in enumerate(self.targets)
@@ -157,6 +160,7 @@ class Plan:
             number=number,
             timeout=group.timeout_per_trial or group.timeout,
             output=None if self.output is None else _literal(_filled_in(self.output, number, params)),
+            memory=group.memory,
             warm=not self.cold and sys.platform == "linux",
             pruning=group.pruner is not None and group.pruner.name != "Nop",
         )
@@ -219,6 +223,7 @@ class Plan:
             slots = "as many as the cluster has" if self.slots is None else str(self.slots)
             rows += [("slots", f"{slots}, {self.executor}")]
             rows += [("once", text) for text in (self._setup_text(target) for target in self.targets) if text]
+        rows += [("memory", f"at most {size(spec.memory)}" if spec.memory else "")]
         rows += [("values", ", ".join(sorted(self.values))), *(("note", note) for note in self.notes)]
         return f"Plan {spec.name!r}\n" + "\n".join(f"  {name:<10} {text}" for name, text in rows if text)
 

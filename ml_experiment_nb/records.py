@@ -257,6 +257,15 @@ def pairs(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={number(value)}" for name, value in values.items())
 
 
+def size(amount: float) -> str:
+    """Return bytes as people read them: ``800 B``, ``500 MB``, ``1.61 GB``."""
+    for unit in ("B", "kB", "MB"):
+        if amount < 999.5:
+            return f"{amount:.3g} {unit}"
+        amount /= 1000
+    return f"{amount:.3g} GB" if amount < 999.5 else f"{amount:.0f} GB"
+
+
 def duration(seconds: float) -> str:
     """Return a duration as people read it: ``0.52 s``, ``1 min 05 s``, ``2 h 03 min``."""
     if round(seconds, 2) < 60:

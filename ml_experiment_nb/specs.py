@@ -15,6 +15,7 @@ import json
 import keyword
 import numbers
 import operator
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePath
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias, get_args
@@ -98,6 +99,7 @@ Text = Annotated[str, BeforeValidator(lambda value: str(value) if type(value) in
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
 Count = Annotated[int, Field(gt=0, strict=True)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
+Bytes = Annotated[int, Field(gt=0, strict=True), BeforeValidator(lambda value: read_bytes(value))]
 Flag = Annotated[bool, Field(strict=True)]
 
 OWN_ENGINE = "ml-experiment"
@@ -442,6 +444,7 @@ class Job(_Frozen):
     executor: Literal["auto", "inline", "ray"] = "auto"
     slots: Count | None = None
     timeout: Seconds | None = None
+    memory: Bytes | None = None
     allow_unknown_params: Flag = False
 
     @model_validator(mode="before")
@@ -524,6 +527,24 @@ class Group(Experiment):
 
 
 # --- reading values ---
+
+_UNITS = {"": 1, "b": 1} | {f"{prefix}b": 1000**k for k, prefix in enumerate("kmgt", start=1)}
+_UNITS |= {f"{prefix}ib": 1024**k for k, prefix in enumerate("kmgt", start=1)}
+
+
+def read_bytes(value: object) -> object:
+    """Return how many bytes a text such as ``500MB`` or ``1.5 GiB`` means; what is no text stays as it is.
+
+    Raises:
+        SpecError: It is no amount of memory.
+    """
+    if not isinstance(value, str):
+        return value
+    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([a-z]*)\s*", value.lower())
+    unit = _UNITS.get(found[2]) if found else None
+    if found is None or unit is None or float(found[1]) * unit < 1:
+        raise SpecError(f"{value!r} is no amount of memory: write it as 500MB, 2GB or 1.5GiB", key="memory")
+    return int(float(found[1]) * unit)
 
 
 def _targets(value: object) -> tuple[Target, ...]:

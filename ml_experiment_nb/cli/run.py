@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from ml_experiment_nb.runs import Update
 
 SPECS = (".yaml", ".yml", ".json")
-_CODES = {"SpecError": 2, "TaskDiedError": 4, "TaskTimeoutError": 5, "KeyboardInterrupt": 130}
+_CODES = {"SpecError": 2, "TaskDiedError": 4, "TaskTimeoutError": 5, "TaskMemoryError": 6, "KeyboardInterrupt": 130}
 
 
 @click.command(cls=Papermill)
@@ -56,6 +56,7 @@ _CODES = {"SpecError": 2, "TaskDiedError": 4, "TaskTimeoutError": 5, "KeyboardIn
 @click.option("--trials", type=click.IntRange(1), help="How many trials a group runs, in place of num_trials.")
 @click.option("--executor", type=click.Choice(["auto", "inline", "ray"]), help="Where trials run.")
 @click.option("--storage", metavar="URL", help="An Optuna storage for a group's study.")
+@click.option("--memory", metavar="SIZE", help="Stop a task, in a group a trial, that uses more memory: 500MB, 2GB.")
 @click.option("--cwd", type=click.Path(file_okay=False, exists=True), help="The working directory of the code.")
 @click.option("--allow-unknown-params", is_flag=True, help="Pass on parameters that the target doesn't name.")
 @click.option("--cold", is_flag=True, help="Start a fresh process for every trial, in place of forking a warm one.")
@@ -168,12 +169,14 @@ def _located(target: str, given: Mapping[str, Any]) -> Iterator[None]:
 
 
 def _with_options(spec: Spec, options: Mapping[str, Any]) -> Spec:
-    from ml_experiment_nb.specs import Group, Job, spec_from_mapping
+    from ml_experiment_nb.specs import Group, Job, read_bytes, spec_from_mapping
 
     is_group = isinstance(spec, Group)
     keys = {"name": "name", "slots": "slots", "executor": "executor"}
     keys |= {"trials": "num_trials", "storage": "storage"}
     changes = {key: options[option] for option, key in keys.items() if options[option] is not None}
+    if options["memory"] is not None:
+        changes["memory"] = read_bytes(options["memory"])
     if options["allow_unknown_params"]:
         changes["allow_unknown_params"] = True
     wrong = [option for option in ("trials", "storage") if options[option] is not None]

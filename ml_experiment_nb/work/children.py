@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Protocol
 
-from ml_experiment_nb.work.tree import MARK, end_tree
+from ml_experiment_nb.work.memory import Tree
+from ml_experiment_nb.work.tree import MARK, end_tree, members
 
 
 class Child(Protocol):
@@ -39,6 +40,9 @@ class Child(Protocol):
 
     def end(self) -> None:
         """End it with all that it started, and wait for that."""
+
+    def tree(self) -> Tree:
+        """Return it with what it has started."""
 
     def close(self) -> None:
         """Close the descriptors."""
@@ -91,6 +95,10 @@ class Fresh:
         end_tree(self.pid, self._mark, spare=self._process.poll() is not None)
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(5)
+
+    def tree(self) -> Tree:
+        """Return it with what it has started."""
+        return Tree(tuple(one.pid for one in members(self.pid, self._mark)))
 
     def close(self) -> None:
         """Close the descriptors."""

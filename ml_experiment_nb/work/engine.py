@@ -24,7 +24,7 @@ from ml_experiment_nb import reports
 from ml_experiment_nb.notebooks import tags, title
 from ml_experiment_nb.projects import SOCKETS
 from ml_experiment_nb.work.client import HeadlessManager
-from ml_experiment_nb.work.forkserver import FORKS, PREFIX_FILE
+from ml_experiment_nb.work.forkwire import FORKS, PREFIX_FILE
 from ml_experiment_nb.work.kernels import PROVISIONER
 
 _SEND_LAST = "__import__('ml_experiment_nb.reports', fromlist=['send_last']).send_last()"

@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 from traitlets import List, Unicode
 
 from ml_experiment_nb.errors import ExecutorError
-from ml_experiment_nb.work.forkserver import FORKS, Fork, ForkServer, Setup, fork_at
+from ml_experiment_nb.work.forkserver import Fork, ForkServer, fork_at
+from ml_experiment_nb.work.forkwire import FORKS, Setup
 
 PROVISIONER = "ml-experiment-fork"
 LAUNCHER = "ipykernel_launcher"
@@ -105,7 +107,7 @@ class ForkProvisioner(LocalProvisioner):
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> Any:
         """Fork the kernel that `cmd` would start."""
         kwargs["env"] = {k: v for k, v in (kwargs.get("env") or os.environ).items() if k != FORKS}
-        fork = self._fork(cmd, **kwargs)
+        fork = await asyncio.to_thread(self._fork, cmd, **kwargs)  # a server's setup takes seconds
         if fork is None:
             return await super().launch_kernel(cmd, **kwargs)
         self.process = ForkedKernel(fork)  # type: ignore[assignment]  # it has what the base class uses
@@ -140,15 +142,17 @@ class ForkProvisioner(LocalProvisioner):
 
 
 _servers: dict[tuple[str, tuple[str, ...]], ForkServer] = {}
+_starting = threading.Lock()
 
 
 def _server(python: str, preload: tuple[str, ...]) -> ForkServer:
-    """Return this process's server for kernels of a kind; it ends with this process."""
+    """Return this process's server for kernels of a kind, a new one if it was lost; it ends with this process."""
     key = (python, preload)
-    if key not in _servers:
-        _servers[key] = ForkServer(Setup(cwd=os.getcwd(), modules=(*MODULES, *preload)), python)
-        atexit.register(_servers[key].close)
-    return _servers[key]
+    with _starting:
+        if key not in _servers or _servers[key].lost:
+            _servers[key] = ForkServer(Setup(cwd=os.getcwd(), modules=(*MODULES, *preload)), python)
+            atexit.register(_servers[key].close)
+        return _servers[key]
 
 
 def kernel_spec(display_name: str, preload: Sequence[str]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from traitlets import Type
 from traitlets.config import Config
 
 from ml_experiment_nb.notebooks import read_notebook, shell_lines, tags
-from ml_experiment_nb.work.forkserver import PREFIX_FILE
+from ml_experiment_nb.work.forkwire import PREFIX_FILE
 
 _outputs: list[dict[str, Any]] = []
 _shell: PrefixShell | None = None

@@ -20,10 +20,12 @@ import cloudpickle
 from ml_experiment_nb import reports
 from ml_experiment_nb.errors import ExecutorError
 from ml_experiment_nb.plans import Step, Task
-from ml_experiment_nb.records import Failure, Outcome, Status, duration
+from ml_experiment_nb.records import Failure, Outcome, Status, duration, size
 from ml_experiment_nb.specs import Notebook
 from ml_experiment_nb.work.children import Child, Fresh
-from ml_experiment_nb.work.forkserver import FORKS, ForkServer
+from ml_experiment_nb.work.forkserver import Fork, ForkServer, tree_of
+from ml_experiment_nb.work.forkwire import FORKS
+from ml_experiment_nb.work.memory import Watch
 from ml_experiment_nb.work.perform import Request
 from ml_experiment_nb.work.setups import Warm
 from ml_experiment_nb.work.tree import MARK
@@ -32,6 +34,7 @@ GATHER = 0.05  # seconds that events are gathered for, so that a talkative task 
 PATIENCE = 0.25  # seconds to wait for something before looking after the limits
 MUCH = 1 << 20  # bytes of output that are handed on without gathering any longer
 GRACE = 2.0  # seconds that a stopped task has to write what it has
+_FRESH = "it was run in a fresh process, not in a fork"
 
 
 class Running:
@@ -51,6 +54,8 @@ class Running:
         self._notes: list[reports.Event] = []
         self._stopped: Outcome | None = None
         self._deadline: float | None = None
+        self._memory = Watch(task.memory) if task.memory is not None else None
+        self._kernels: ForkServer | None = None
 
     def batches(self) -> Iterator[list[reports.Event]]:
         """Perform the task and yield its events as they come, in small lists; the very last one is `Done`.
@@ -113,9 +118,11 @@ class Running:
                 yield batch
             if last and ended is not None:
                 self._child = None
+                self._end_kernels()
                 child.close()
                 return told or _died(ended)
             if ended is None:
+                self._check_memory(child)
                 killed_at = self._check_limits(child, killed_at)
 
     def _start(self, step: Step) -> Child | None:
@@ -126,17 +133,41 @@ class Running:
         request.write_bytes(cloudpickle.dumps(Request(step, self.task.payload, self.task.output)))
         env = self._environment()
         if self._warm is not None and isinstance(step.target, Notebook):
-            kernels = self._warm.kernels[step.target.path]
+            kernels = self._server(step.target.path)
             if self._can_fork(kernels, "its kernel was started, not forked, and ran all cells"):
                 env[FORKS] = kernels.setup.listen or ""
-        if self._warm is not None and self._can_fork(self._warm.work, "it was run in a fresh process, not in a fork"):
-            try:
-                return self._warm.work.fork(["task", str(request)], env=env, cwd=self.task.cwd)
-            except ExecutorError as error:
-                self._notes.append(reports.Note(f"it was run in a fresh process, not in a fork: {error}"))
+                self._kernels = kernels
+        if (fork := self._fork(str(request), env)) is not None:
+            return fork
         if self._stopped is not None:
             return None
         return Fresh(str(request), env={**os.environ, **env}, cwd=self.task.cwd)
+
+    def _fork(self, request: str, env: dict[str, str]) -> Fork | None:
+        """Fork the step's process; None where that can't be done, and the notes say why."""
+        if self._warm is None:
+            return None
+        why = ""
+        for _ in range(2):  # the server may be lost between the look at it and the fork
+            server = self._server()
+            if not self._can_fork(server, _FRESH):
+                return None
+            try:
+                return server.fork(["task", request], env=env, cwd=self.task.cwd)
+            except ExecutorError as error:
+                why = str(error)
+        self._note(f"{_FRESH}: {why}")
+        return None
+
+    def _server(self, notebook: str | None = None) -> ForkServer:
+        assert self._warm is not None
+        server, renewed = self._warm.server(notebook)
+        if renewed:
+            self._note("the fork server was killed by something: a new one was started")
+        return server
+
+    def _note(self, text: str) -> None:
+        self._notes.append(reports.Note(text))
 
     def _can_fork(self, server: ForkServer, otherwise: str) -> bool:
         """Wait for a server's setup, as long as nobody stops the task; note what is done otherwise."""
@@ -149,7 +180,7 @@ class Running:
         except ExecutorError as error:
             why = str(error)
         if why is not None:
-            self._notes.append(reports.Note(f"{otherwise}: {why}"))
+            self._note(f"{otherwise}: {why}")
         return why is None
 
     def _environment(self) -> dict[str, str]:
@@ -165,7 +196,7 @@ class Running:
     def _gather(self, child: Child, output: _Output) -> tuple[str, list[reports.Event]]:
         """Wait until something has come, and a little longer for more; return what was printed and what was sent."""
         text, events = "", self._inbox.read()
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + (min(PATIENCE, self._memory.due_in) if self._memory else PATIENCE)
         while child.poll() is None and self._wait(output, until - time.monotonic(), child.life):
             until = min(until, time.monotonic() + GATHER) if not (text or events) else until
             text += output.read()
@@ -185,6 +216,30 @@ class Running:
             for descriptor in (*output.waitable(), *([] if life is None else [life])):
                 selector.register(descriptor, selectors.EVENT_READ)
             return timeout >= 0 and bool(selector.select(timeout))
+
+    def _check_memory(self, child: Child) -> None:
+        """End a task that uses more than its memory, at once: what it does meanwhile may cost others theirs."""
+        if self._memory is None or self._stopped is not None or self._memory.due_in > 0:
+            return
+        kernels = self._kernels.children(self._mark) if self._kernels is not None else []
+        used = self._memory.look([child.tree(), *map(tree_of, kernels)])
+        if used is not None:
+            text = f"stopped at its memory limit of {size(self._memory.limit)} (it used {size(used)})"
+            self._stopped = Outcome(Status.FAILED, Failure("TaskMemoryError", text))
+            self._end_kernels()
+            child.end()
+
+    def _end_kernels(self) -> None:
+        """End the kernels that were forked for the task and have not ended with it, and wait for that."""
+        until = time.monotonic() + GRACE
+        while self._kernels is not None and time.monotonic() < until:
+            left = self._kernels.children(self._mark)
+            if not left:
+                return
+            for pid in left:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.005)
 
     def _check_limits(self, child: Child, killed_at: float | None) -> float | None:
         self._check_deadline()

@@ -7,8 +7,10 @@ import importlib.util
 import os
 import sysconfig
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from ml_experiment_nb import cells
@@ -16,7 +18,8 @@ from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.plans import Task
 from ml_experiment_nb.projects import SOCKETS
 from ml_experiment_nb.specs import OWN_ENGINE, Cell, Notebook, Script, Target
-from ml_experiment_nb.work.forkserver import ForkServer, Setup
+from ml_experiment_nb.work.forkserver import ForkServer
+from ml_experiment_nb.work.forkwire import Setup
 
 _INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 
@@ -29,16 +32,29 @@ class Warm:
     """
 
     def __init__(self, task: Task) -> None:
-        self.work = ForkServer(work_setup(task))
-        self.kernels = {
-            step.target.path: ForkServer(kernel_setup(task, step.target))
-            for step in task.steps
-            if isinstance(step.target, Notebook)
-        }
+        self._setups: dict[str | None, Callable[[], Setup]] = {None: partial(work_setup, task)}
+        for step in task.steps:
+            if isinstance(step.target, Notebook):
+                self._setups[step.target.path] = partial(kernel_setup, task, step.target)
+        self._servers = {key: ForkServer(setup()) for key, setup in self._setups.items()}
+        self._lost: list[ForkServer] = []
+        self._lock = threading.Lock()
+
+    def server(self, notebook: str | None = None) -> tuple[ForkServer, bool]:
+        """Return the server for the work, or for a notebook's kernels, and whether it had to be started anew.
+
+        A task may have killed the one that was there; what it has forked goes on.
+        """
+        with self._lock:
+            lost = self._servers[notebook].lost
+            if lost:
+                self._lost.append(self._servers[notebook])
+                self._servers[notebook] = ForkServer(self._setups[notebook]())
+            return self._servers[notebook], lost
 
     def close(self) -> None:
         """End the servers with every child that still runs."""
-        for server in (self.work, *self.kernels.values()):
+        for server in (*self._servers.values(), *self._lost):
             server.close()
 
 

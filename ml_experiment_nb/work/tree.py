@@ -23,7 +23,7 @@ def end_tree(pid: int, mark: str, spare: bool = False) -> None:
         spare: Leave `pid` itself alone: it goes on, or has ended, and its number may be another's.
     """
     for _ in range(5):  # a process may start another while we look
-        found = _members(pid, mark)
+        found = members(pid, mark)
         if spare:
             found = [one for one in found if one.pid != pid]
         if not found:
@@ -36,7 +36,8 @@ def end_tree(pid: int, mark: str, spare: bool = False) -> None:
             time.sleep(0.002)
 
 
-def _members(pid: int, mark: str) -> list[psutil.Process]:
+def members(pid: int, mark: str) -> list[psutil.Process]:
+    """Return a task's processes that live; see `end_tree`."""
     found = {one.pid: one for one in psutil.process_iter() if _belongs(one, pid, mark)}
     with suppress(psutil.NoSuchProcess):
         first = psutil.Process(pid)

@@ -1,10 +1,11 @@
 """Tasks in forks: what a fork server gives, what it keeps apart, and what it refuses."""
 
+import dataclasses
 import os
-import signal
 import sys
 import textwrap
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from ml_experiment_nb.plans import Step, Task, travels_in_payload
 from ml_experiment_nb.records import Outcome, Status
 from ml_experiment_nb.reports import Done, Log, Metrics, Note
 from ml_experiment_nb.specs import Function, Script
+from ml_experiment_nb.work.forkserver import ForkServer
 from ml_experiment_nb.work.payload import write_payload
 from ml_experiment_nb.work.process import Running
 from ml_experiment_nb.work.setups import Warm, work_setup
@@ -164,25 +166,81 @@ def test_a_task_that_hangs_is_stopped_at_its_limit(perform):
         print("hanging", flush=True)
         time.sleep(600)
 
-    (events,) = perform(hang, {}, timeout=4)
+    (events,) = perform(hang, {}, timeout=5)
     assert printed(events) == "hanging\n"
-    assert str(outcome(events).failure) == "TaskTimeoutError: stopped at its limit of 4.00 s"
+    assert str(outcome(events).failure) == "TaskTimeoutError: stopped at its limit of 5.00 s"
 
 
-def test_a_server_that_is_gone_is_no_reason_to_fail(tmp_path):
-    payload = str(write_payload({"function": lambda: {"a": 1}}, tmp_path))
-    step = Step(Function(function=travels_in_payload), {})
-    task = Task("0", "t", (step,), {}, str(tmp_path), payload=payload, folder=str(tmp_path / "run"), warm=True)
-    warm = Warm(task)
-    try:
-        warm.work.wait()
-        os.kill(warm.work._process.pid, signal.SIGKILL)
-        warm.work._process.wait()
-        events = [event for batch in Running(task, warm).batches() for event in batch]
-    finally:
-        warm.close()
-    assert metrics(events) == {"a": 1}
-    assert any(isinstance(e, Note) and "fresh process" in e.text for e in events)
+@pytest.fixture
+def make_warm(tmp_path):
+    """Make a task of a function or a script, and what it is forked from."""
+    made = []
+
+    def make(target, **captured):
+        payload = None
+        if callable(target):
+            payload = str(write_payload({"function": target, **captured}, tmp_path))
+            target = Function(function=travels_in_payload)
+        folder = str(tmp_path / "run")
+        task = Task("0", "t", (Step(target, {}),), {}, str(tmp_path), payload=payload, folder=folder, warm=True)
+        made.append(Warm(task))
+        return task, made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def notes(events):
+    return [e.text for e in events if isinstance(e, Note)]
+
+
+def perform_once(task, warm):
+    return [event for batch in Running(task, warm).batches() for event in batch]
+
+
+@pytest.mark.parametrize("which", ["the server", "its template"])
+def test_a_server_that_was_killed_is_started_anew(make_warm, which, has_ended):
+    task, warm = make_warm(lambda: {"parent": os.getppid()})
+    first = metrics(perform_once(task, warm))["parent"]
+    server, _ = warm.server()
+    victim = psutil.Process(server._process.pid if which == "the server" else int(first))
+    assert psutil.Process(int(first)).ppid() == server._process.pid
+    victim.kill()
+    while not server.lost:
+        time.sleep(0.01)
+    events = perform_once(task, warm)
+    assert notes(events) == ["the fork server was killed by something: a new one was started"]
+    second = metrics(events)["parent"]
+    assert second not in (first, os.getpid())
+    assert metrics(perform_once(task, warm))["parent"] == second  # and it stays
+    assert has_ended(int(first))
+
+
+@pytest.mark.parametrize(
+    ("ends", "says"),
+    [
+        ("import sys; sys.exit(3)", "importing ends raised SystemExit: 3"),
+        ("import os, sys; print('last words', file=sys.stderr); os._exit(3)", "setup: exit code 3 (last words)"),
+        ("import ctypes; ctypes.string_at(0)", "setup: SIGSEGV (Fatal Python error: Segmentation fault"),
+    ],
+)
+def test_a_module_that_ends_the_server_in_its_setup_ends_the_trial_as_it_would_cold(make_warm, tmp_path, ends, says):
+    (tmp_path / "ends.py").write_text(ends)
+    (tmp_path / "main.py").write_text("import ends\n")
+    task, warm = make_warm(Script(path=str(tmp_path / "main.py")))
+    warm.close()
+    setup = dataclasses.replace(warm._setups[None](), modules=("ends",))  # as if it were installed
+    warm._setups[None] = lambda: setup
+    warm._servers[None] = ForkServer(setup)
+    events = perform_once(task, warm)
+    assert len(notes(events)) == 1
+    assert says in notes(events)[0]
+    assert notes(events)[0].startswith("it was run in a fresh process, not in a fork: ")
+    cold = perform_once(dataclasses.replace(task, warm=False), None)
+    assert outcome(events) == outcome(cold)
+    assert outcome(events).status is Status.FAILED
+    assert not warm.server()[1]  # it would only end again
 
 
 def test_the_server_ends_with_its_owner_and_takes_its_children_along(tmp_path):
@@ -191,7 +249,8 @@ def test_the_server_ends_with_its_owner_and_takes_its_children_along(tmp_path):
         textwrap.dedent(
             """
             import os, sys
-            from ml_experiment_nb.work.forkserver import ForkServer, Setup
+            from ml_experiment_nb.work.forkserver import ForkServer
+            from ml_experiment_nb.work.forkwire import Setup
             server = ForkServer(Setup(cwd=os.getcwd()))
             server.wait()
             print(server._process.pid, flush=True)
@@ -266,7 +325,7 @@ def test_kill_from_another_thread(tmp_path):
         "0", "t", (Step(Script(path=str(script)), {}),), {}, str(tmp_path), folder=str(tmp_path / "r"), warm=True
     )
     warm = Warm(task)
-    running = Running(task, warm)
+    running, server = Running(task, warm), warm.server()[0]
     stopped = Outcome(Status.KILLED)
     try:
         events = []
@@ -277,4 +336,4 @@ def test_kill_from_another_thread(tmp_path):
     finally:
         warm.close()
     assert outcome(events) == stopped
-    assert not Path(f"/proc/{warm.work._process.pid}").exists()
+    assert not Path(f"/proc/{server._process.pid}").exists()
