@@ -26,6 +26,7 @@ from ml_experiment_nb.projects import SOCKETS
 from ml_experiment_nb.work.client import HeadlessManager
 from ml_experiment_nb.work.forkwire import FORKS, PREFIX_FILE
 from ml_experiment_nb.work.kernels import PROVISIONER
+from ml_experiment_nb.work.saving import Saving
 
 _SEND_LAST = "__import__('ml_experiment_nb.reports', fromlist=['send_last']).send_last()"
 _WATCH = "__import__('ml_experiment_nb.work.watch', fromlist=['watch']).watch(get_ipython())"
@@ -41,6 +42,12 @@ class Client(PapermillNotebookClient):
     def __init__(self, nb_man: Any, *, left_out: frozenset[str] = frozenset(), **options: Any) -> None:
         super().__init__(nb_man, on_cell_error=_show_error, **options)
         self._left_out = left_out
+        self._saving = Saving(nb_man)
+
+    def execute(self, **options: Any) -> Any:
+        """Execute the notebook, writing it now and then."""
+        with self._saving.paced():
+            return super().execute(**options)
 
     def papermill_execute_cells(self) -> None:
         """Execute the cells, then send the value of the last one."""
@@ -81,7 +88,8 @@ class Client(PapermillNotebookClient):
         """Execute a cell, unless the kernel was forked after it: then its outputs are there already."""
         done = self._done[cell_index] if cell_index < len(self._done) else None
         if done is None:
-            await super().async_execute_cell(cell, cell_index, *arguments, **options)
+            with self._saving.during_cell():
+                await super().async_execute_cell(cell, cell_index, *arguments, **options)
             _stop_at_error(cell)
             return cell
         cell.execution_count = done["execution_count"]
