@@ -117,6 +117,7 @@ def test_parameters_of_scripts_and_groups(command):
         (["--until-cell", "0"], "error: --until-cell: 0 names no cell"),
         (["--execution-timeout", "0"], "0 is not in the range"),
         (["--log-level", "LOUD"], "'LOUD' is not one of"),
+        (["-", "--json"], "error: --json and OUTPUT `-` both take standard output"),
         (["--prepare-only"], "error: --prepare-only needs OUTPUT"),
     ],
 )
@@ -234,6 +235,30 @@ def test_a_failing_cell_in_a_pipe(command, stored):
     assert "ZeroDivisionError" in err
     assert "cell 1/3" not in err
     assert "before\n" in json.loads(out)["cells"][1]["outputs"][0]["text"]
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize(
+    ("source", "code", "failure"),
+    [
+        ("import os; os._exit(3)", 4, "TaskDiedError: the notebook's kernel died in cell 2 (import os; os._exit(3))"),
+        (
+            "while True: pass",
+            5,
+            "TaskTimeoutError: stopped in cell 2 (while True: pass): it took longer than its limit",
+        ),
+    ],
+)
+def test_exit_codes_of_notebooks_that_are_cut_off(command, folder, source, code, failure):
+    cells = [new_code_cell(text) for text in ("print('before')", source, "print('never')")]
+    nbformat.write(new_notebook(cells=cells, metadata=KERNEL), folder / "cut.ipynb")
+    left, out, _ = command("cut.ipynb", "out.ipynb", "--execution-timeout", "5", "--kind", "job")
+    assert left == code
+    assert failure in out
+    first, second, third = nbformat.read("out.ipynb", as_version=4).cells
+    assert first.outputs[0].text == "before\n"
+    assert second.metadata.papermill.status == "failed"
+    assert third.outputs == []
 
 
 @pytest.fixture

@@ -72,6 +72,8 @@ def run(target: str, output: str | None, plan_only: bool, as_json: bool, **optio
     https:// and the rest. {C} in either is replaced by the parameter's value. With --each, OUTPUT is a pattern, such as
     out/{row}.ipynb or out/{C}.ipynb.
     """
+    if as_json and output == "-":
+        raise SpecError("--json and OUTPUT `-` both take standard output: give one of them")
     with tempfile.TemporaryDirectory(prefix="mlexp-") as folder:
         plan, place = _make_plan(target, output, folder, options)
         if plan_only:
