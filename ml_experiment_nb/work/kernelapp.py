@@ -11,6 +11,7 @@ from ipykernel import kernelapp
 from traitlets.config import Config
 from traitlets.config.loader import DeferredConfigString
 
+FLUSHED = 2.0  # seconds that the thread which took the plea to end may take to end itself
 _TRAIT = re.compile(r"--(\w+)\.(\w+)=(.*)", re.DOTALL)
 
 
@@ -39,3 +40,6 @@ def main(arguments: list[str]) -> None:
     if prefix is not None:
         prefix.carry_over(app.shell)
     app.start()
+    if app.control_thread is not None and getattr(app.kernel, "_shutdown_message", None) is not None:
+        # It may still be flushing what was printed, through a thread that ends before it: ipykernel would wait 10 s.
+        app.control_thread.join(FLUSHED)
