@@ -304,6 +304,7 @@ class _Template:
             forkwire.send(self._line, {"ended": pid, "status": ended[pid]})
 
 
+_NOTEBOOKS = "ml_experiment_nb.work.notebook"
 _setup_cwd: str | None = None
 """Where the set-up cells have gone to, if they have gone anywhere."""
 
@@ -323,6 +324,10 @@ def _prepare(setup: Setup) -> str | None:
             continue
         except BaseException as error:
             return f"importing {name} raised {type(error).__name__}: {error}"
+    if _NOTEBOOKS in setup.modules:
+        from ml_experiment_nb.work import notebook
+
+        notebook.rehearse()
     if setup.payload is not None:
         with suppress(Exception):
             perform.held[setup.payload] = payload.read_payload(Path(setup.payload))

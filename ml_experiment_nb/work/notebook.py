@@ -7,12 +7,13 @@ import logging
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 import nbformat
 from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
+from jupyter_client.provisioning.factory import KernelProvisionerFactory
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from papermill.exceptions import PapermillException, PapermillExecutionError
 from papermill.execute import execute_notebook, remove_error_markers
@@ -60,6 +61,17 @@ def run_notebook(target: Notebook, params: Mapping[str, Any], sink: reports.Sink
         _finish(places, sink, failed=True)
         raise
     _finish(places, sink)
+
+
+def rehearse() -> None:
+    """Do what comes first whatever the notebook is, so that the forks of this process find it done.
+
+    nbformat compiles its schema; jupyter_client looks for provisioners, and imports IPython to look for kernels.
+    """
+    nbformat.validate(nbformat.v4.new_notebook())
+    KernelProvisionerFactory.instance()
+    with suppress(NoSuchKernel):
+        KernelSpecManager().get_kernel_spec(DEFAULT_KERNEL)
 
 
 def prepare_notebook(target: Notebook, params: Mapping[str, Any], output: str, kept: Path) -> None:

@@ -64,7 +64,7 @@ def work_setup(task: Task) -> Setup:
     Installed modules are imported. The user's own modules are not: they may look at what differs between tasks;
     they are read for what they import in turn.
     """
-    modules: dict[str, None] = {}
+    modules: dict[str, None] = {"ml_experiment_nb.work.child": None}
     for step in task.steps:
         modules |= dict.fromkeys(_modules(step.target, Path(task.cwd)))
     return Setup(task.cwd, (*task.path, task.cwd), tuple(modules), task.payload, _env(task))
