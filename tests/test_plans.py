@@ -44,6 +44,24 @@ def group(spec, **keys):
     return spec(**{"kind": "group", "param_space": {"C": "loguniform(0.01, 100)"}, **keys})
 
 
+# --- forks ---
+
+
+@pytest.mark.parametrize(("system", "warm"), [("linux", True), ("darwin", False)])
+def test_trials_are_forked_on_linux_alone(spec, monkeypatch, system, warm):
+    monkeypatch.setattr("sys.platform", system)
+    plan = make_plan(group(spec, run="book.ipynb"))
+    assert plan.trial(0, {"C": 1.0}).warm is warm
+    assert make_plan(group(spec), cold=True).trial(0, {"C": 1.0}).warm is False
+
+
+def test_a_memory_limit_is_every_tasks(spec):
+    assert make_plan(group(spec, memory="2GB")).trial(0, {"C": 1.0}).memory == 2 * 10**9
+    plan = make_plan(spec(memory="500MB", params={"C": 1.0}))
+    assert plan.tasks()[0].memory == 5 * 10**8
+    assert "memory     at most 500 MB" in str(plan)
+
+
 # --- as text ---
 
 

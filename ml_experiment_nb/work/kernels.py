@@ -125,7 +125,7 @@ class ForkProvisioner(LocalProvisioner):
         if LAUNCHER not in cmd or sys.platform != "linux":
             return None
         arguments = ["kernel", *cmd[cmd.index(LAUNCHER) + 1 :]]
-        env, cwd = kwargs["env"], kwargs.get("cwd") or os.getcwd()
+        env, cwd = kwargs["env"], os.fspath(kwargs.get("cwd") or os.getcwd())  # `jupyter execute` gives a Path
         try:
             if (path := os.environ.get(FORKS)) is not None and cmd[0] == sys.executable:
                 fork = fork_at(path, arguments, env=env, cwd=cwd, output=1)

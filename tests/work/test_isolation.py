@@ -1,6 +1,7 @@
 """Trials of a group that do what they should not: the others are unharmed, and nothing of them is left."""
 
 import os
+import subprocess
 import sys
 import urllib.parse
 from pathlib import Path
@@ -14,6 +15,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from ml_experiment_nb import make_plan, run
 from ml_experiment_nb.records import Status
 from ml_experiment_nb.specs import Function, spec_from_mapping
+from ml_experiment_nb.work.memory import Tree, used
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks are Linux's")
 
@@ -249,6 +251,35 @@ def test_notebooks_in_two_slots(stored, has_ended):
         assert texts[:2] == ["the setup\n", "before\n"], what
         assert "doing" in kept(record, "record/log.txt").read_text()
     assert_nothing_is_left(stored, has_ended)
+
+
+@pytest.mark.parametrize("memory", [None, "100MB"])
+def test_an_experiment_of_a_fresh_process_has_its_limit_too(stored, memory):
+    (stored / "fill.py").write_text(
+        "import time\nkept = bytearray(b'x' * 1000) * 400_000\ntime.sleep(2)\nprint('done')"
+    )
+    (record,) = run(make_plan(spec_from_mapping({"run": "fill.py", "memory": memory})))
+    if memory is None:
+        assert record.ok
+    else:
+        assert str(record.failure).startswith("TaskMemoryError: stopped at its memory limit of 100 MB (it used ")
+        assert "done" not in kept(record, "record/log.txt").read_text()
+
+
+def test_the_commands_option_and_exit_code(stored):
+    (stored / "fill.py").write_text("import time\nkept = bytearray(b'x' * 1000) * 400_000\ntime.sleep(60)")
+    words = [sys.executable, "-m", "ml_experiment_nb.cli", "run", "fill.py", "--memory"]
+    done = subprocess.run([*words, "100MB"], capture_output=True, text=True)
+    assert (done.returncode, "TaskMemoryError" in done.stdout) == (6, True), done.stderr
+    wrong = subprocess.run([*words, "lots"], capture_output=True, text=True)
+    assert wrong.returncode == 2
+    assert "memory: 'lots' is no amount of memory" in wrong.stderr
+
+
+def test_memory_where_there_is_no_proc(monkeypatch):
+    monkeypatch.setattr("sys.platform", "darwin")
+    assert used([Tree((os.getpid(),))]) == pytest.approx(psutil.Process().memory_full_info().uss, rel=0.2)
+    assert used([Tree((2**22 + 1,))]) == 0
 
 
 def test_a_limit_that_is_no_amount_of_memory_is_refused():

@@ -1,20 +1,22 @@
 """Forked kernels: real ipykernels, started and driven as any other, and the cells above the parameters run once."""
 
+import asyncio
 import json
 import os
+import subprocess
 import sys
 import urllib.parse
 
 import jupyter_kernel_test
 import nbformat
 import pytest
-from jupyter_client.manager import KernelManager, start_new_kernel
+from jupyter_client.manager import AsyncKernelManager, KernelManager, start_new_kernel
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from ml_experiment_nb import make_plan, run
 from ml_experiment_nb.specs import spec_from_mapping
-from ml_experiment_nb.work.kernels import install_kernel
+from ml_experiment_nb.work.kernels import ForkProvisioner, install_kernel
 
 pytestmark = [
     pytest.mark.kernel,
@@ -91,6 +93,54 @@ def test_a_kernel_that_dies_is_seen_to_be_dead():
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
+
+
+def test_on_another_system_the_kernel_is_started(monkeypatch):
+    provisioner = ForkProvisioner()
+    command = [sys.executable, "-m", "ipykernel_launcher", "-f", "file"]
+    monkeypatch.setattr("ml_experiment_nb.work.kernels.sys.platform", "darwin")
+    assert provisioner._fork(command, env={}, cwd=None) is None
+
+
+def test_an_asynchronous_manager_starts_restarts_and_ends_it(has_ended):
+    async def drive():
+        manager = AsyncKernelManager(kernel_name="forked")
+        await manager.start_kernel()
+        client = manager.client()
+        client.start_channels()
+        pids = []
+        for _ in range(2):
+            await client.wait_for_ready(timeout=60)
+            said = []
+            await client.execute_interactive(
+                "import os; print(os.getpid())", output_hook=lambda m, said=said: said.append(m["content"].get("text"))
+            )
+            pids.append(int("".join(filter(None, said))))
+            await manager.restart_kernel(now=True)
+        client.stop_channels()
+        await manager.shutdown_kernel(now=True)
+        return pids
+
+    first, second = asyncio.run(drive())
+    assert first != second
+    assert has_ended(first)
+    assert has_ended(second)
+
+
+def test_the_commands_of_jupyter(tmp_path):
+    nbformat.write(
+        new_notebook(cells=[new_code_cell("import sys\nprint('colorsys' in sys.modules)")]), tmp_path / "n.ipynb"
+    )
+    (tmp_path / "one.py").write_text("import sys\nprint('colorsys' in sys.modules)\n")
+    for words in (["execute", "--kernel_name=forked", "--inplace", "n.ipynb"], ["run", "--kernel=forked", "one.py"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "jupyter", *words], cwd=tmp_path, capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 0, done.stderr
+        if words[0] == "run":
+            assert "True" in done.stdout
+    (cell,) = nbformat.read(tmp_path / "n.ipynb", 4).cells
+    assert cell.outputs[0].text == "True\n"
 
 
 def test_a_kernel_of_another_kind_is_started_as_usual(tmp_path, monkeypatch):
@@ -203,6 +253,9 @@ def test_warm_trials_of_a_notebook_give_what_cold_ones_give_and_run_the_setup_on
         ),
         ("raise ValueError('no data')", "a setup cell raised ValueError: no data"),
         ("file = open('nb.ipynb')", "left open what forks would share"),
+        ("import sys; sys.exit(3)", "a setup cell raised SystemExit: 3"),
+        ("import os; os._exit(3)", "the fork server ended in its setup: exit code 3"),
+        ("import ctypes; ctypes.string_at(0)", "the fork server ended in its setup: SIGSEGV (Fatal Python error"),
     ],
 )
 def test_a_setup_that_can_not_be_forked_is_run_again_by_every_trial(project, setup, why):
@@ -215,4 +268,4 @@ def test_a_setup_that_can_not_be_forked_is_run_again_by_every_trial(project, set
     plan = group_of(project / "nb.ipynb")
     record = next(run(plan))
     assert any(why in note for note in record.notes), record.notes
-    assert record.ok is ("raise" not in setup)
+    assert record.ok is not any(word in setup for word in ("raise", "exit", "ctypes"))
