@@ -3,7 +3,7 @@
 Exit codes: 0 done; 1 the user's code failed (a search: no trial finished; a table: a row did not), or nobody reads the
 output any more;
 2 what was asked is wrong; 3 the store or Ray can't be had; 4 a process or kernel died without a word; 5 it took longer
-than its time limit; 130 interrupted.
+than its time limit; 6 it used more memory than its limit; 130 interrupted.
 """
 
 from __future__ import annotations

@@ -315,7 +315,7 @@ def test_the_setup_imports_what_is_installed_and_reads_what_is_the_users(tmp_pat
     )
     step = Step(Script(path=str(tmp_path / "main.py")), {})
     setup = work_setup(Task("0", "t", (step,), {}, str(tmp_path)))
-    assert setup.modules == ("json", "colorsys", "email")
+    assert setup.modules == ("ml_experiment_nb.work.child", "json", "colorsys", "email")
 
 
 def test_kill_from_another_thread(tmp_path):
