@@ -23,9 +23,9 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Experiment, Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
-from mlflow.store.artifact.artifact_repo import ArtifactRepository
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-from mlflow.utils.uri import add_databricks_profile_info_to_artifact_uri
+from mlflow.utils.file_utils import local_file_uri_to_path
+from mlflow.utils.uri import add_databricks_profile_info_to_artifact_uri, is_local_uri
 
 from ml_experiment_nb import reports
 from ml_experiment_nb.capture import Snapshot
@@ -205,10 +205,23 @@ class Store:
         with translated(self.uri):
             return sorted(self._walk(str(record.run_id), None))
 
-    def files_of(self, record: Record) -> ArtifactRepository:
-        """Return where a run's artifacts go. A client would look the run up for it."""
-        where = add_databricks_profile_info_to_artifact_uri(str(record.artifact_uri), self.uri)
-        return get_artifact_repository(where, tracking_uri=self.uri)
+    def take_files(self, record: Record, folder: Path) -> None:
+        """Make the files in a folder a run's artifacts; where they can be moved, the folder is gone afterwards.
+
+        Raises:
+            MlflowException: The artifact store doesn't take them.
+            OSError: They can't be read or written.
+        """
+        where = str(record.artifact_uri)
+        if is_local_uri(where):
+            target = Path(local_file_uri_to_path(where))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with suppress(OSError):  # the run has artifacts already, or they lie on another disk
+                folder.rename(target)
+                return
+        # A client would look the run up for it.
+        where = add_databricks_profile_info_to_artifact_uri(where, self.uri)
+        get_artifact_repository(where, tracking_uri=self.uri).log_artifacts(str(folder))
 
     def _walk(self, run_id: str, path: str | None) -> Iterator[str]:
         for one in self.client.list_artifacts(run_id, path):
@@ -389,14 +402,15 @@ class OpenRun:
         with translated(store.uri, f"; what was recorded stays in {self.folder}"):
             check(store.uri)
             try:
-                store.files_of(self.first).log_artifacts(str(self.artifacts))
-            except (MlflowException, OSError) as error:
-                self._keep(f"files could not be sent to the store: {error}")
-            try:
                 self.flush({**tags, **self._noted()})
             except StoreError as error:
                 self._keep(f"not all parameters and metrics could be recorded: {error}")
                 store.client.log_batch(self._id, tags=_run_tags({**tags, **self._noted()}))
+            try:
+                store.take_files(self.first, self.artifacts)
+            except (MlflowException, OSError) as error:
+                self._keep(f"files could not be sent to the store: {error}")
+                store.client.log_batch(self._id, tags=_run_tags(self._noted()))
             store.client.set_terminated(self._id, _TO_MLFLOW[outcome.status], int(ended.timestamp() * 1000))
         return self._noted()
 
