@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE PYTHONHOME PYTHONPATH VIRTUAL_ENV
 unexport MLFLOW_TRACKING_URI MLFLOW_EXPERIMENT_NAME ML_EXPERIMENT_ROOT
 
 .NOTPARALLEL:
-.PHONY: help demo test lint test-quick test-real bench clean
+.PHONY: help demo test lint test-quick test-real bench bench-peers clean
 
 help:  ## Say what can be made.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,12 @@ test-real: $(VENV)/for-tests  ## Run the tests with real kernels, Ray and notebo
 bench: $(VENV)/for-tests  ## Measure what starting takes: the extension, the command, and a fork of 1 GB.
 	python benchmarks/start_time.py
 	python benchmarks/fork_cost.py
+
+bench-peers: $(VENV)/for-tests  ## Measure notebooks and trials beside papermill, Optuna and Ray Tune (half an hour).
+	uv pip install --quiet --compile-bytecode --python $(VENV) --editable '.[bench]'
+	python benchmarks/notebook_parts.py
+	python benchmarks/notebooks_per_minute.py
+	python benchmarks/trial_overhead.py
 
 clean:  ## Remove the environment and all that was built; recorded runs stay.
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -8,8 +8,9 @@ its parameter, by
 - ``ml-experiment run --each``, N notebooks (200 by default) on one slot and on two, tracked in MLflow. Once with the
   data's cell above the parameters, where it runs once for all, and once below them, where it runs in every notebook.
 
-"in all" counts every start-up, "running" is the pace between the first notebook's end and the last one's. CPU is what
-the machine spent on a notebook, start-ups included, over what its cells compute themselves; Ray's is out of sight.
+Ratios are against the loop's own pace, its import left out: "in all" counts every start-up of the other, "running" is
+the pace between the first notebook's end and the last one's. CPU is what the machine spent on a notebook, start-ups
+included, over what its cells compute themselves; Ray's is out of sight.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ def main(n: int = 200) -> None:
         head = ("", "n", "s in all", "a minute", "running", "CPU s each")
         print(f"{head[0]:<36}" + "".join(f"{one:>12}" for one in head[1:]) + f"{'against the loop':>24}")
         for name, (count, seconds, pace, cpu) in found.items():
-            ratio = f"{loop[1] / loop[0] / (seconds / count):.1f}x, {loop[2] / pace:.1f}x running"
+            ratio = f"{loop[2] / (seconds / count):.1f}x, {loop[2] / pace:.1f}x running"
             figures = f"{count:>12}{seconds:>12.1f}{60 * count / seconds:>12.1f}{60 / pace:>12.1f}{cpu - own:>12.3f}"
             print(f"{name:<36}{figures}{ratio:>24}")
         print(

@@ -322,14 +322,16 @@ def _check_outputs(output: str | None, group: Group, table: Table) -> None:
     """Check that every row has a file of its own to write its executed notebook to."""
     taken: dict[str, int] = {}
     for number, row in enumerate(table.rows if output is not None else ()):
-        file = os.path.normpath(_filled_in(str(output), number, {**group.params, **row}))
+        file = _filled_in(str(output), number, {**group.params, **row})
+        elsewhere = "://" in file  # papermill writes there
+        file = file if elsewhere else os.path.normpath(file)
         if file in taken:
             raise SpecError(
                 f"rows {taken[file]} and {number} would both be written to {file}: name what tells them apart, "
                 "as in out/{row}.ipynb",
                 file=output,
             )
-        if not os.path.isdir(os.path.dirname(file)):
+        if not elsewhere and not os.path.isdir(os.path.dirname(file)):
             raise SpecError(f"there is no folder {os.path.dirname(file)} for row {number}: make it first", file=output)
         taken[file] = number
 

@@ -60,7 +60,7 @@ class Search:
         try:
             self._study = optuna.create_study(
                 study_name=name,
-                storage=_storage(self.storage),
+                storage=_storage(self.storage, own=group.storage is None),
                 sampler=_sampler(group),
                 pruner=_pruner(group),
                 direction=metric.direction if metric else "minimize",
@@ -140,19 +140,19 @@ class Search:
         return value
 
 
-def _storage(url: str) -> BaseStorage:
+def _storage(url: str, *, own: bool) -> BaseStorage:
     path = Path(url)
     try:
         if "://" in url:
             return optuna.storages.get_storage(url)
         path.parent.mkdir(parents=True, exist_ok=True)
-        return JournalStorage(_Journal(str(path)))
+        return JournalStorage(_Journal(str(path)) if own else JournalFileBackend(str(path)))
     except Exception as error:
         raise StoreError(f"the study's storage {url} can't be opened: {error}") from error
 
 
 class _Journal(JournalFileBackend):
-    """Optuna's journal, without a wait for the disk after each line: a trial writes four of them."""
+    """Optuna's journal for a study of our own, without a wait for the disk after each of a trial's four lines."""
 
     def __init__(self, path: str) -> None:
         self._path, self._own_lock = path, JournalFileSymlinkLock(path)

@@ -164,15 +164,16 @@ def _write_ahead(path: Path) -> None:
     if _file_system(path).startswith(_SHARED):
         return
     with suppress(sqlite3.Error), closing(sqlite3.connect(path)) as database:  # it works without, more slowly
-        database.execute("PRAGMA journal_mode = WAL")
-    _quick.add(os.path.realpath(path))
+        if database.execute("PRAGMA journal_mode = WAL").fetchone() == ("wal",):
+            _quick.add(os.path.realpath(path))
+    if not event.contains(Engine, "connect", _hurry):
+        event.listen(Engine, "connect", _hurry)
 
 
 _quick: set[str] = set()
 """The SQLite files whose commits need not wait for the disk."""
 
 
-@event.listens_for(Engine, "connect")
 def _hurry(connection: Any, _: Any) -> None:
     if isinstance(connection, sqlite3.Connection) and _quick:
         files = {row[2] for row in connection.execute("PRAGMA database_list")}

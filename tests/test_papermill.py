@@ -261,6 +261,29 @@ def test_exit_codes_of_notebooks_that_are_cut_off(command, folder, source, code,
     assert third.outputs == []
 
 
+def test_a_pattern_may_lie_elsewhere(folder, command):
+    (folder / "p.csv").write_text("C\n1\n2\n")
+    code, out, _ = command("book.ipynb", "s3://bucket/{row}.ipynb", "--each", "p.csv", "--plan")
+    assert code == 0, out
+    code, _, err = command("book.ipynb", "s3://bucket/same.ipynb", "--each", "p.csv", "--plan")
+    assert code == 2
+    assert "rows 0 and 1 would both be written to s3://bucket/same.ipynb" in err
+
+
+def test_outputs_are_shown_in_any_case(folder, command):
+    assert command("book.ipynb", "--stdout-file", "-", "--plan")[0] == 0
+    assert not (folder / "-").exists()
+
+
+@pytest.mark.slow  # imports Ray
+def test_nothing_to_write_leaves_earlier_results_alone(folder, command, monkeypatch):
+    (folder / "p.csv").write_text("C\n1\n2\n")
+    (folder / "res.csv").write_text("earlier\n")
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")  # nobody listens there
+    assert command("book.ipynb", "--each", "p.csv", "--results", "res.csv", "--executor", "ray")[0] == 3
+    assert (folder / "res.csv").read_text() == "earlier\n"
+
+
 @pytest.fixture
 def web(folder):
     """A server of this machine that gives and takes files; `web.taken` has what it took."""

@@ -122,7 +122,9 @@ def with_notebook_options(spec: Spec, options: Mapping[str, Any]) -> Spec:
         if (cell := changes.get(name)) is not None and cell.isdecimal():
             changes[name] = int(cell)
     for name in ("stdout_file", "stderr_file"):
-        if name in changes:
+        if changes.get(name) == "-":  # they are shown in any case
+            del changes[name]
+        elif name in changes:
             changes[name] = str(Path(changes[name]).absolute())
     if not changes:
         return spec

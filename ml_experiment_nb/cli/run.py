@@ -129,9 +129,13 @@ def _run(plan: Plan, place: str | None, *, as_json: bool, options: Mapping[str, 
     records: list[Record] = []
     try:
         records += shown
-    finally:
-        if options["results"] is not None:
+    except BaseException:
+        try:
             _write_results(plan, records, options["results"])
+        except SpecError as error:  # what ended the run matters more
+            click.echo(f"error: {error}", err=True)
+        raise
+    _write_results(plan, records, options["results"])
     if piped:
         click.echo(str(records[-1]), err=True)
         assert plan.output is not None
@@ -256,12 +260,18 @@ def _check_results(file: str | None, spec: Spec) -> None:
         raise SpecError("its folder does not exist", file=file)
 
 
-def _write_results(plan: Plan, records: list[Record], file: str) -> None:
+def _write_results(plan: Plan, records: list[Record], file: str | None) -> None:
+    """Write the table of results, if one is wanted; what stands there is kept where there is nothing to write."""
     from ml_experiment_nb.rows import results_text
 
-    text = results_text(_results(plan, [one for one in records if one.kind == "trial"]), Path(file).suffix.lower())
+    trials = [one for one in records if one.kind == "trial"]
+    if file is None or not trials:
+        return
+    text = results_text(_results(plan, trials), Path(file).suffix.lower())
+    partial = Path(f"{file}.partial")
     try:
-        Path(file).write_text(text, encoding="utf-8", errors="backslashreplace")
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
+        partial.replace(file)
     except OSError as error:
         raise SpecError(f"the results can't be written: {error.strerror}", file=file) from None
 

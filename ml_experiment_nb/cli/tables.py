@@ -27,9 +27,10 @@ def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
     from ml_experiment_nb.records import number
 
     columns = list(dict.fromkeys(name for one in rows for name in one))
+    short = [name.removeprefix("params.").removeprefix("metrics.") for name in columns]
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in columns:
-        table.add_column(name.removeprefix("params.").removeprefix("metrics."), overflow="fold")
+    for name, brief in zip(columns, short, strict=True):
+        table.add_column(brief if short.count(brief) == 1 else name, overflow="fold")
     for one in rows:
         table.add_row(*("" if one.get(name) is None else number(one[name]) for name in columns))
     Console(width=None if sys.stdout.isatty() else 10_000, markup=False, emoji=False).print(table)

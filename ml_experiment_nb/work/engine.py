@@ -152,7 +152,9 @@ class Engine(NBClientEngine):
             nb_man, timeout=timeout, startup_timeout=startup, kernel_name=kernel_name, log=logger, **options
         )
         # Sockets in a private folder: no ports to race for, and nothing that another user could listen to.
-        with tempfile.TemporaryDirectory(prefix="mlexp-", dir=SOCKETS) as folder:
+        # A task's own folder is removed even if this process is killed.
+        where = os.path.dirname(os.environ[reports.SOCKET]) if reports.SOCKET in os.environ else SOCKETS
+        with tempfile.TemporaryDirectory(prefix="k-", dir=where) as folder:
             client.create_kernel_manager()
             client.km.transport = "ipc"
             client.km.ip = f"{folder}/k"

@@ -110,7 +110,9 @@ class Places:
     def write(self, text: str, path: str) -> None:
         """Take what papermill writes."""
         text = self._with_old_outputs(text) if self._old_outputs else text
-        self._kept.write_text(text, encoding="utf-8")
+        partial = self._kept.parent.with_name(f"{self._kept.name}.partial")  # whoever is killed leaves a whole notebook
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(self._kept)
         if self._copied and self.problem is None and self.output_path != str(self._kept):
             self._copy(text)
 
