@@ -19,7 +19,7 @@ from ml_experiment_nb.errors import ExecutorError
 from ml_experiment_nb.plans import Step, Task
 from ml_experiment_nb.reports import Note, local_sink
 from ml_experiment_nb.specs import Notebook, spec_from_mapping
-from ml_experiment_nb.work.kernels import ForkProvisioner, install_kernel
+from ml_experiment_nb.work.kernels import ForkedKernel, ForkProvisioner, install_kernel
 from ml_experiment_nb.work.setups import Warm
 
 pytestmark = [
@@ -227,8 +227,8 @@ def executed(record):
     return [(cell.source, cell.get("execution_count"), cell.get("outputs")) for cell in nb.cells]
 
 
-def write(path, cells):
-    kernel = {"name": "python3", "language": "python", "display_name": "Python 3"}
+def write(path, cells, name="python3"):
+    kernel = {"name": name, "language": "python", "display_name": "Python 3"}
     nbformat.write(new_notebook(cells=cells, metadata={"kernelspec": kernel}), path)
 
 
@@ -304,13 +304,12 @@ def said_by(kernel, code):
 
     with local_sink(Sink()):
         manager, client = start_new_kernel(kernel_name=kernel)
-    printed = []
+    printed, forked = [], isinstance(manager.provisioner.process, ForkedKernel)
     try:
         client.execute_interactive(code, output_hook=lambda m: printed.append(m["content"].get("text") or ""))
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
-    forked = type(manager.provisioner.process).__name__ == "ForkedKernel"
     return "".join(printed), [event.text for event in told if isinstance(event, Note)], forked
 
 
@@ -354,7 +353,7 @@ def test_with_a_set_up_elsewhere_no_server_is_made_for_one_kernel(changed, proje
 
 
 SETUP_AND_PARAMETERS = [
-    new_code_cell("import os, sys\nopen('ran', 'a').write('x')\nseen = os.environ.get('COLOUR', '')"),
+    new_code_cell("import os, sys\nopen('ran', 'a').write('x')\nseen = os.getenv('COLOUR', '')"),
     new_code_cell("C = 1\nscale = 1", metadata={"tags": ["parameters"]}),
     new_code_cell("{'score': C, 'red': seen == 'red', 'optimized': sys.flags.optimize}"),
 ]
@@ -362,7 +361,7 @@ SETUP_AND_PARAMETERS = [
 
 def test_the_set_up_cells_see_the_kernelspecs_environment(changed, project):
     kernel = changed("red", env={"COLOUR": "red"}, metadata={})
-    nbformat.write(new_notebook(cells=SETUP_AND_PARAMETERS, metadata={"kernelspec": {"name": kernel}}), "nb.ipynb")
+    write(project / "nb.ipynb", SETUP_AND_PARAMETERS, kernel)
     trials = [r for r in run(group_of(project / "nb.ipynb")) if r.kind == "trial"]
     assert [(r.metrics["red"], r.notes) for r in trials] == [(1.0, ())] * 4
     assert (project / "ran").read_text() == "x"
@@ -370,7 +369,7 @@ def test_the_set_up_cells_see_the_kernelspecs_environment(changed, project):
 
 def test_a_kernel_that_can_not_be_forked_runs_all_cells_in_its_own_interpreter(changed, project):
     kernel = changed("optimized", argv=[sys.executable, "-O", *REST], metadata={})
-    nbformat.write(new_notebook(cells=SETUP_AND_PARAMETERS, metadata={"kernelspec": {"name": kernel}}), "nb.ipynb")
+    write(project / "nb.ipynb", SETUP_AND_PARAMETERS, kernel)
     trials = [r for r in run(group_of(project / "nb.ipynb")) if r.kind == "trial"]
     assert [r.metrics["optimized"] for r in trials] == [1.0] * 4
     assert (project / "ran").read_text() == "xxxx"
