@@ -193,8 +193,9 @@ class Plan:
         """Return which cells of a notebook run once per slot, and not for every trial."""
         if self.cold or sys.platform != "linux" or not isinstance(target, Notebook):
             return ""
-        notebooks = _notebooks()
-        count = 0 if target.part else notebooks.setup_prefix(notebooks.read_notebook(target.file))
+        from ml_experiment_nb.kernelspecs import beginning  # it takes a second to import, as nbformat does
+
+        count = beginning(target).cells
         cells = {0: "", 1: "cell 1"}.get(count, f"cells 1 to {count}")
         return f"{cells} of {target.name}: every trial goes on from there" if cells else ""
 

@@ -21,11 +21,11 @@ from papermill.engines import NBClientEngine
 from papermill.log import logger
 
 from ml_experiment_nb import reports
+from ml_experiment_nb.kernelspecs import PROVISIONER
 from ml_experiment_nb.notebooks import tags, title
 from ml_experiment_nb.projects import SOCKETS
 from ml_experiment_nb.work.client import HeadlessManager
 from ml_experiment_nb.work.forkwire import FORKS, PREFIX_FILE
-from ml_experiment_nb.work.kernels import PROVISIONER
 from ml_experiment_nb.work.saving import Saving
 
 _SEND_LAST = "__import__('ml_experiment_nb.reports', fromlist=['send_last']).send_last()"

@@ -14,7 +14,9 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +24,13 @@ from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 from traitlets import List, Unicode
 
+from ml_experiment_nb import reports
 from ml_experiment_nb.errors import ExecutorError
+from ml_experiment_nb.kernelspecs import LAUNCHER, PROVISIONER, is_this_python, launcher_arguments
 from ml_experiment_nb.work.forkserver import Fork, ForkServer, fork_at
 from ml_experiment_nb.work.forkwire import FORKS, Setup
 
-PROVISIONER = "ml-experiment-fork"
-LAUNCHER = "ipykernel_launcher"
+SETUP_LIMIT = 60.0  # seconds that a server may take to import what it preloads, before a kernel is started instead
 MODULES = (
     "ipykernel.ipkernel",
     "ipykernel.kernelapp",
@@ -94,7 +97,8 @@ class ForkedKernel:
 class ForkProvisioner(LocalProvisioner):
     """Forks a kernel from a process that has imported what a kernel, and `preload`, import.
 
-    A kernel command other than ipykernel's own is started as usual, and so is one whose server can't be forked.
+    A kernel command other than ipykernel's own is started as usual, and so is one whose server can't be forked: a
+    warning says so and, in a run, its record.
     """
 
     preload: List[str] = List(Unicode(), help="Modules that every kernel of this kind has imported already.").tag(
@@ -107,8 +111,10 @@ class ForkProvisioner(LocalProvisioner):
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> Any:
         """Fork the kernel that `cmd` would start."""
         kwargs["env"] = {k: v for k, v in (kwargs.get("env") or os.environ).items() if k != FORKS}
-        fork = await asyncio.to_thread(self._fork, cmd, **kwargs)  # a server's setup takes seconds
-        if fork is None:
+        try:
+            fork = await asyncio.to_thread(self._fork, cmd, **kwargs)  # a server's setup takes seconds
+        except ExecutorError as error:
+            self._tell(f"the kernel was started, not forked: {error}")
             return await super().launch_kernel(cmd, **kwargs)
         self.process = ForkedKernel(fork)  # type: ignore[assignment]  # it has what the base class uses
         self.pid = self.pgid = fork.pid
@@ -121,37 +127,65 @@ class ForkProvisioner(LocalProvisioner):
             wait = self.get_shutdown_wait_time(recommended=5.0) / 2  # then the manager becomes more insistent
             await self.process.ended(wait)
 
-    def _fork(self, cmd: list[str], **kwargs: Any) -> Fork | None:
-        if LAUNCHER not in cmd or sys.platform != "linux":
-            return None
-        arguments = ["kernel", *cmd[cmd.index(LAUNCHER) + 1 :]]
+    def _fork(self, cmd: list[str], **kwargs: Any) -> Fork:
+        if sys.platform != "linux":
+            raise ExecutorError("kernels are forked on Linux alone")
+        if (given := launcher_arguments(cmd)) is None:
+            raise ExecutorError(f"its command asks for more than `-m {LAUNCHER}`: {' '.join(cmd)}")
+        arguments = ["kernel", *given]
         env, cwd = kwargs["env"], os.fspath(kwargs.get("cwd") or os.getcwd())  # `jupyter execute` gives a Path
-        try:
-            if (path := os.environ.get(FORKS)) is not None and cmd[0] == sys.executable:
-                fork = fork_at(path, arguments, env=env, cwd=cwd, output=1)
-                self.forked_after_setup = True
-                return fork
-            server = _server(cmd[0], tuple(self.preload))
-            server.wait()
-            if server.unsafe is None:
-                return server.fork(arguments, env=env, cwd=cwd, output=1)
-            self.log.warning("the kernel is started, not forked: %s", server.unsafe)
-        except ExecutorError as error:
-            self.log.warning("the kernel is started, not forked: %s", error)
-        return None
+        if (path := os.environ.get(FORKS)) is None:
+            server = _ready_server(cmd[0], tuple(self.preload), self._spec_env(env))
+            return server.fork(arguments, env=env, cwd=cwd, output=1)
+        if not is_this_python(cmd[0]):
+            raise ExecutorError(f"it has another interpreter than its set-up: {cmd[0]}")
+        fork = fork_at(path, arguments, env=env, cwd=cwd, output=1)
+        self.forked_after_setup = True
+        return fork
+
+    def _spec_env(self, env: Mapping[str, str]) -> dict[str, str]:
+        """Return what the kernelspec adds to the environment, as it stands in `env`, filled in."""
+        names = getattr(self.kernel_spec, "env", {})
+        return {name: env[name] for name in names if name in env}
+
+    def _tell(self, text: str) -> None:
+        self.log.warning(text)
+        with suppress(OSError):  # a run that is over
+            if (sink := reports.active_sink()) is not None:
+                sink.send(reports.Note(text))
 
 
-_servers: dict[tuple[str, tuple[str, ...]], ForkServer] = {}
+_Kind = tuple[str, tuple[str, ...], tuple[tuple[str, str], ...]]
+_servers: dict[_Kind, tuple[ForkServer, float]] = {}
 _starting = threading.Lock()
 
 
-def _server(python: str, preload: tuple[str, ...]) -> ForkServer:
-    """Return this process's server for kernels of a kind, a new one if it was lost; it ends with this process."""
-    key = (python, preload)
+def _ready_server(python: str, preload: tuple[str, ...], env: Mapping[str, str]) -> ForkServer:
+    """Return a server that kernels of a kind can be forked from, waiting for its setup for a while.
+
+    Raises:
+        ExecutorError: There is none.
+    """
+    server, started_at = _server(python, preload, env)
+    while not server.wait(0.25):
+        if time.monotonic() > started_at + SETUP_LIMIT:
+            raise ExecutorError(f"what it preloads ({', '.join(preload)}) took longer than {SETUP_LIMIT:g} s to import")
+    if server.unsafe is not None:
+        raise ExecutorError(server.unsafe)
+    return server
+
+
+def _server(python: str, preload: tuple[str, ...], env: Mapping[str, str]) -> tuple[ForkServer, float]:
+    """Return this process's server for kernels of a kind, and when it was started; it ends with this process.
+
+    There is a new one if it was lost.
+    """
+    key = (python, preload, tuple(sorted(env.items())))
     with _starting:
-        if key not in _servers or _servers[key].lost:
-            _servers[key] = ForkServer(Setup(cwd=os.getcwd(), modules=(*MODULES, *preload)), python)
-            atexit.register(_servers[key].close)
+        if key not in _servers or _servers[key][0].lost:
+            server = ForkServer(Setup(cwd=os.getcwd(), modules=(*MODULES, *preload), env=dict(env)), python)
+            _servers[key] = server, time.monotonic()
+            atexit.register(server.close)
         return _servers[key]
 
 

@@ -21,6 +21,7 @@ from papermill.iorw import load_notebook_node, write_ipynb
 
 from ml_experiment_nb import reports
 from ml_experiment_nb.errors import CellFailedError, SpecError, TaskDiedError, TaskTimeoutError
+from ml_experiment_nb.kernelspecs import DEFAULT_KERNEL
 from ml_experiment_nb.notebooks import (
     filled_in,
     kernel_name,
@@ -34,7 +35,6 @@ from ml_experiment_nb.notebooks import (
 from ml_experiment_nb.specs import OWN_ENGINE, Notebook
 from ml_experiment_nb.work.places import Places, file_name
 
-DEFAULT_KERNEL = "python3"
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 

@@ -34,6 +34,7 @@ GATHER = 0.05  # seconds that events are gathered for, so that a talkative task 
 PATIENCE = 0.25  # seconds to wait for something before looking after the limits
 MUCH = 1 << 20  # bytes of output that are handed on without gathering any longer
 GRACE = 2.0  # seconds that a stopped task has to write what it has
+_ALL_CELLS = "its kernel was started, not forked, and ran all cells"
 _FRESH = "it was run in a fresh process, not in a fork"
 
 
@@ -133,15 +134,21 @@ class Running:
         request.write_bytes(cloudpickle.dumps(Request(step, self.task.payload, self.task.output)))
         env = self._environment()
         if self._warm is not None and isinstance(step.target, Notebook):
-            kernels = self._server(step.target.path)
-            if self._can_fork(kernels, "its kernel was started, not forked, and ran all cells"):
-                env[FORKS] = kernels.setup.listen or ""
-                self._kernels = kernels
+            self._kernels = self._kernels_of(self._warm, step.target)
+            env |= {FORKS: self._kernels.setup.listen or ""} if self._kernels is not None else {}
         if (fork := self._fork(str(request), env)) is not None:
             return fork
         if self._stopped is not None:
             return None
         return Fresh(str(request), env={**os.environ, **env}, cwd=self.task.cwd)
+
+    def _kernels_of(self, warm: Warm, notebook: Notebook) -> ForkServer | None:
+        """Return what a notebook's kernel can be forked from; None where it can't, and the notes say why."""
+        if (why := warm.started(notebook)) is not None:
+            self._note(f"{_ALL_CELLS}: {why}")
+            return None
+        server = self._server(notebook)
+        return server if self._can_fork(server, _ALL_CELLS) else None
 
     def _fork(self, request: str, env: dict[str, str]) -> Fork | None:
         """Fork the step's process; None where that can't be done, and the notes say why."""
@@ -159,7 +166,7 @@ class Running:
         self._note(f"{_FRESH}: {why}")
         return None
 
-    def _server(self, notebook: str | None = None) -> ForkServer:
+    def _server(self, notebook: Notebook | None = None) -> ForkServer:
         assert self._warm is not None
         server, renewed = self._warm.server(notebook)
         if renewed:

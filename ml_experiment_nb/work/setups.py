@@ -12,14 +12,19 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING
 
 from ml_experiment_nb import cells
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.plans import Task
 from ml_experiment_nb.projects import SOCKETS
-from ml_experiment_nb.specs import OWN_ENGINE, Cell, Notebook, Script, Target
+from ml_experiment_nb.specs import Cell, Notebook, Script, Target
 from ml_experiment_nb.work.forkserver import ForkServer
 from ml_experiment_nb.work.forkwire import Setup
+
+if TYPE_CHECKING:
+    from ml_experiment_nb.kernelspecs import Beginning
 
 _INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 
@@ -27,20 +32,27 @@ _INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib"
 class Warm:
     """The fork servers that the tasks of one plan are forked from: one for the work, one for each notebook.
 
+    A notebook whose kernels can't be forked has none.
+
     Args:
         task: Any task of the plan: they differ in their parameters alone.
     """
 
     def __init__(self, task: Task) -> None:
-        self._setups: dict[str | None, Callable[[], Setup]] = {None: partial(work_setup, task)}
-        for step in task.steps:
-            if isinstance(step.target, Notebook):
-                self._setups[step.target.path] = partial(kernel_setup, task, step.target)
+        self._setups: dict[Notebook | None, Callable[[], Setup]] = {None: partial(work_setup, task)}
+        self._started: dict[Notebook, str] = {}
+        for target in (step.target for step in task.steps):
+            if isinstance(target, Notebook):
+                self._add(task, target)
         self._servers = {key: ForkServer(setup()) for key, setup in self._setups.items()}
         self._lost: list[ForkServer] = []
         self._lock = threading.Lock()
 
-    def server(self, notebook: str | None = None) -> tuple[ForkServer, bool]:
+    def started(self, notebook: Notebook) -> str | None:
+        """Return why a notebook's kernels are started as usual; None when they have a server."""
+        return self._started.get(notebook)
+
+    def server(self, notebook: Notebook | None = None) -> tuple[ForkServer, bool]:
         """Return the server for the work, or for a notebook's kernels, and whether it had to be started anew.
 
         A task may have killed the one that was there; what it has forked goes on.
@@ -57,6 +69,15 @@ class Warm:
         for server in (*self._servers.values(), *self._lost):
             server.close()
 
+    def _add(self, task: Task, target: Notebook) -> None:
+        from ml_experiment_nb.kernelspecs import beginning
+
+        how = beginning(target)
+        if how.started is None:
+            self._setups[target] = partial(kernel_setup, task, target, how)
+        else:
+            self._started[target] = how.started
+
 
 def work_setup(task: Task) -> Setup:
     """Return the setup that a task's own process can be forked from.
@@ -70,24 +91,21 @@ def work_setup(task: Task) -> Setup:
     return Setup(task.cwd, (*task.path, task.cwd), tuple(modules), task.payload, _env(task))
 
 
-def kernel_setup(task: Task, target: Notebook) -> Setup:
-    """Return the setup that a notebook's kernels are forked from: its imports, and the cells above its parameters.
-
-    Where only a part of its cells is run, they all run in the kernel itself.
-    """
+def kernel_setup(task: Task, target: Notebook, how: Beginning) -> Setup:
+    """Return the setup that a notebook's kernels are forked from: its imports, and the cells above its parameters."""
     from ml_experiment_nb import notebooks
     from ml_experiment_nb.work.kernels import MODULES
 
     modules = dict.fromkeys(MODULES)
-    count = 0
     with suppress(SpecError):
         nb = notebooks.read_notebook(target.file)
-        count = 0 if target.part or target.engine != OWN_ENGINE else notebooks.setup_prefix(nb)
         text = "\n".join(cell.source for _, cell in notebooks.code_cells(nb) if _is_python(cell.source))
         modules |= dict.fromkeys(_installed(_imports(cells.parse(text)), set(), [Path(task.cwd)]))
     listen = os.path.join(tempfile.mkdtemp(prefix="mlexp-", dir=SOCKETS), "forks")
+    env = _env(task)
+    env |= {name: Template(value).safe_substitute({**os.environ, **env}) for name, value in how.env.items()}
     return Setup(
-        task.cwd, task.path, tuple(modules), env=_env(task), listen=listen, notebook=str(target.file), cells=count
+        task.cwd, task.path, tuple(modules), env=env, listen=listen, notebook=str(target.file), cells=how.cells
     )
 
 

@@ -15,8 +15,12 @@ from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from ml_experiment_nb import make_plan, run
-from ml_experiment_nb.specs import spec_from_mapping
-from ml_experiment_nb.work.kernels import ForkProvisioner, install_kernel
+from ml_experiment_nb.errors import ExecutorError
+from ml_experiment_nb.plans import Step, Task
+from ml_experiment_nb.reports import Note, local_sink
+from ml_experiment_nb.specs import Notebook, spec_from_mapping
+from ml_experiment_nb.work.kernels import ForkedKernel, ForkProvisioner, install_kernel
+from ml_experiment_nb.work.setups import Warm
 
 pytestmark = [
     pytest.mark.kernel,
@@ -99,7 +103,8 @@ def test_on_another_system_the_kernel_is_started(monkeypatch):
     provisioner = ForkProvisioner()
     command = [sys.executable, "-m", "ipykernel_launcher", "-f", "file"]
     monkeypatch.setattr("ml_experiment_nb.work.kernels.sys.platform", "darwin")
-    assert provisioner._fork(command, env={}, cwd=None) is None
+    with pytest.raises(ExecutorError, match="on Linux alone"):
+        provisioner._fork(command, env={}, cwd=None)
 
 
 def test_an_asynchronous_manager_starts_restarts_and_ends_it(has_ended):
@@ -222,8 +227,8 @@ def executed(record):
     return [(cell.source, cell.get("execution_count"), cell.get("outputs")) for cell in nb.cells]
 
 
-def write(path, cells):
-    kernel = {"name": "python3", "language": "python", "display_name": "Python 3"}
+def write(path, cells, name="python3"):
+    kernel = {"name": name, "language": "python", "display_name": "Python 3"}
     nbformat.write(new_notebook(cells=cells, metadata={"kernelspec": kernel}), path)
 
 
@@ -269,3 +274,118 @@ def test_a_setup_that_can_not_be_forked_is_run_again_by_every_trial(project, set
     record = next(run(plan))
     assert any(why in note for note in record.notes), record.notes
     assert record.ok is not any(word in setup for word in ("raise", "exit", "ctypes"))
+
+
+REST = ["-m", "ipykernel_launcher", "-f", "{connection_file}"]
+
+
+@pytest.fixture
+def changed(tmp_path, monkeypatch):
+    """Install a kernelspec of forked kernels with some of its keys changed."""
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "share" / "jupyter"))
+
+    def install(name, *, preload=(), **keys):
+        where = install_kernel(name, display_name=name, preload=preload, prefix=str(tmp_path))
+        with open(f"{where}/kernel.json") as file:
+            said = json.load(file)
+        with open(f"{where}/kernel.json", "w") as file:
+            json.dump({**said, **keys}, file)
+        return name
+
+    return install
+
+
+def said_by(kernel, code):
+    """Return what a new kernel prints, what it tells its run, and whether it was forked."""
+    told = []
+
+    class Sink:
+        send = told.append
+
+    with local_sink(Sink()):
+        manager, client = start_new_kernel(kernel_name=kernel)
+    printed, forked = [], isinstance(manager.provisioner.process, ForkedKernel)
+    try:
+        client.execute_interactive(code, output_hook=lambda m: printed.append(m["content"].get("text") or ""))
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+    return "".join(printed), [event.text for event in told if isinstance(event, Note)], forked
+
+
+def test_what_is_preloaded_sees_the_kernelspecs_environment(changed, project, monkeypatch):
+    (project / "seen_env.py").write_text("import os\nat_import = os.environ.get('COLOUR')\n")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(project), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv("BASE", "dark")
+    for colour in ("red", "blue"):  # one server for each
+        kernel = changed(colour, preload=["seen_env"], env={"COLOUR": "${BASE} " + colour})
+        code = "import os, seen_env; print(seen_env.at_import, os.environ['COLOUR'])"
+        assert said_by(kernel, code) == (f"dark {colour} dark {colour}\n", [], True)
+
+
+def test_a_kernel_with_flags_of_its_own_is_started_with_them_and_says_so(changed, project):
+    kernel = changed("optimized", argv=[sys.executable, "-O", *REST])
+    printed, (note,), forked = said_by(kernel, "import sys; print(sys.flags.optimize)")
+    assert printed == "1\n"
+    assert note.startswith("the kernel was started, not forked: its command asks for more")
+    assert not forked
+
+
+def test_a_preload_that_hangs_keeps_no_kernel_from_starting(changed, project, monkeypatch):
+    (project / "hangs.py").write_text("import time\ntime.sleep(600)\n")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(project), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setattr("ml_experiment_nb.work.kernels.SETUP_LIMIT", 1.0)
+    printed, (note,), forked = said_by(changed("slow", preload=["hangs"]), "print('up')")
+    assert printed == "up\n"
+    assert "what it preloads (hangs) took longer than 1 s to import" in note
+    assert not forked
+
+
+def test_with_a_set_up_elsewhere_no_server_is_made_for_one_kernel(changed, project, monkeypatch):
+    other = project / "env" / "bin" / "python"
+    other.parent.mkdir(parents=True)
+    other.symlink_to(os.path.realpath(sys.executable))
+    monkeypatch.setenv("ML_EXPERIMENT_FORKS", str(project / "nowhere"))
+    monkeypatch.setattr("ml_experiment_nb.work.kernels._server", lambda *_: pytest.fail("a server was made"))
+    for python, why in ((str(other), "another interpreter than its set-up"), (sys.executable, "is gone")):
+        with pytest.raises(ExecutorError, match=why):
+            ForkProvisioner()._fork([python, "-m", "ipykernel_launcher", "-f", "x"], env={}, cwd=None)
+
+
+SETUP_AND_PARAMETERS = [
+    new_code_cell("import os, sys\nopen('ran', 'a').write('x')\nseen = os.getenv('COLOUR', '')"),
+    new_code_cell("C = 1\nscale = 1", metadata={"tags": ["parameters"]}),
+    new_code_cell("{'score': C, 'red': seen == 'red', 'optimized': sys.flags.optimize}"),
+]
+
+
+def test_the_set_up_cells_see_the_kernelspecs_environment(changed, project):
+    kernel = changed("red", env={"COLOUR": "red"}, metadata={})
+    write(project / "nb.ipynb", SETUP_AND_PARAMETERS, kernel)
+    trials = [r for r in run(group_of(project / "nb.ipynb")) if r.kind == "trial"]
+    assert [(r.metrics["red"], r.notes) for r in trials] == [(1.0, ())] * 4
+    assert (project / "ran").read_text() == "x"
+
+
+def test_a_kernel_that_can_not_be_forked_runs_all_cells_in_its_own_interpreter(changed, project):
+    kernel = changed("optimized", argv=[sys.executable, "-O", *REST], metadata={})
+    write(project / "nb.ipynb", SETUP_AND_PARAMETERS, kernel)
+    trials = [r for r in run(group_of(project / "nb.ipynb")) if r.kind == "trial"]
+    assert [r.metrics["optimized"] for r in trials] == [1.0] * 4
+    assert (project / "ran").read_text() == "xxxx"
+    for record in trials:
+        (note,) = record.notes
+        assert note.startswith("its kernel was started, not forked, and ran all cells: the kernelspec 'optimized' ")
+
+
+@pytest.mark.parametrize("options", [{"engine": "nbclient"}, {"kernel": "optimized"}, {"kernel": "nowhere"}])
+def test_what_can_not_be_forked_has_no_server(changed, project, options):
+    changed("optimized", argv=[sys.executable, "-O", *REST])
+    write(project / "nb.ipynb", NOTEBOOK)
+    target = Notebook(notebook=str(project / "nb.ipynb"), **options)
+    warm = Warm(Task("0", "t", (Step(target, {}),), {}, str(project)))
+    try:
+        assert list(warm._servers) == [None]
+        assert warm.started(target)
+    finally:
+        warm.close()
