@@ -242,6 +242,39 @@ def test_warm_trials_of_a_notebook_give_what_cold_ones_give_and_run_the_setup_on
         assert executed(record) == executed(other)
 
 
+PARAMETERS = new_code_cell("C = 1\nscale = 1", metadata={"tags": ["parameters"]})
+
+
+def test_what_the_setup_has_made_ends_once_and_after_every_trial(project):
+    setup = """
+import atexit, os, tempfile, weakref
+class Ends:
+    def __del__(self):
+        open('ended', 'a').write('an object\\n')
+class Finalized: pass
+d = tempfile.TemporaryDirectory(dir='.')
+_ = open(d.name + '/x', 'w').write('1')
+ends, finalized = Ends(), Finalized()
+weakref.finalize(finalized, lambda: open('ended', 'a').write('a finalizer\\n'))
+_ = atexit.register(lambda: open('ended', 'a').write('an exit function\\n'))
+"""
+    trial = """
+read = open(d.name + '/x').read()
+if C == 1:
+    del d, ends, finalized
+own = Finalized()
+weakref.finalize(own, lambda: open('own', 'a').write('x'))
+os.own = own  # it lives as long as the process
+{'score': float(read)}
+"""
+    write(project / "nb.ipynb", [new_code_cell(setup), PARAMETERS, new_code_cell(trial)])
+    trials = [r for r in run(group_of(project / "nb.ipynb")) if r.kind == "trial"]
+    assert [(r.ok, r.metrics["score"], r.notes) for r in trials] == [(True, 1, ())] * 4
+    assert sorted((project / "ended").read_text().splitlines()) == ["a finalizer", "an exit function"]
+    assert (project / "own").read_text() == "x" * 4
+    assert not list(project.glob("tmp*"))
+
+
 @pytest.mark.parametrize(
     ("setup", "why"),
     [
