@@ -19,6 +19,7 @@ import io
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import sys
@@ -64,6 +65,8 @@ def main() -> None:
     theirs.close()
     os.close(printed)
     _Guardian(control, _listen(setup), ours, pid, errors, ready).serve()
+    if setup.listen is not None:  # an owner that was killed could not
+        shutil.rmtree(os.path.dirname(setup.listen), ignore_errors=True)
 
 
 # ------------------------------------------------------------------------------------------------ the guardian
@@ -333,15 +336,26 @@ _kept: list[object] = []
 _NOTEBOOKS = "ml_experiment_nb.work.notebook"
 _setup_cwd: str | None = None
 """Where the set-up cells have gone to, if they have gone anywhere."""
+_setup_env: dict[str, str | None] = {}
+"""What the setup has set in the environment, and, as None, what it has deleted."""
 
 
 def _prepare(setup: Setup) -> str | None:
     """Do the setup, and return why forking is unsafe after it."""
-    from ml_experiment_nb.work import payload, perform
-
     sys.path[:0] = [one for one in setup.path if one not in sys.path]
     if setup.listen is not None:
         os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")  # as a kernel does
+    before = dict(os.environ)
+    try:
+        return _set_up(setup)
+    finally:
+        changed = {name for name in before.keys() | os.environ.keys() if before.get(name) != os.environ.get(name)}
+        _setup_env.update((name, os.environ.get(name)) for name in changed)
+
+
+def _set_up(setup: Setup) -> str | None:
+    from ml_experiment_nb.work import payload, perform
+
     seeds.watch(setup.modules)
     for name in setup.modules:
         try:
@@ -412,7 +426,7 @@ def _become_child(message: dict[str, Any], output: int) -> None:
         os.dup2(output, 2)
         os.close(output)
         _disown_what_ends_with_the_template()
-        os.environ.update(message["env"])
+        _take_environment(message["env"])
         os.chdir(_setup_cwd or message["cwd"])
         seeds.renew()
         _work(*message["arguments"])
@@ -424,6 +438,16 @@ def _become_child(message: dict[str, Any], output: int) -> None:
         sys.excepthook(*sys.exc_info())
     finally:
         os._exit(code)
+
+
+def _take_environment(env: dict[str, str]) -> None:
+    """Set the task's environment, and on top of it what the setup, which a cold task would run itself, made of it."""
+    os.environ.update(env)
+    for name, value in _setup_env.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 def _disown_what_ends_with_the_template() -> None:

@@ -251,7 +251,7 @@ def test_the_server_ends_with_its_owner_and_takes_its_children_along(tmp_path):
             import os, sys
             from ml_experiment_nb.work.forkserver import ForkServer
             from ml_experiment_nb.work.forkwire import Setup
-            server = ForkServer(Setup(cwd=os.getcwd()))
+            server = ForkServer(Setup(cwd=os.getcwd(), listen=sys.argv[1]))
             server.wait()
             print(server._process.pid, flush=True)
             sys.stdin.readline()
@@ -260,13 +260,18 @@ def test_the_server_ends_with_its_owner_and_takes_its_children_along(tmp_path):
     )
     import subprocess
 
-    owner = subprocess.Popen([sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    listen = tmp_path / "listen" / "forks"
+    listen.parent.mkdir()
+    words = [sys.executable, script, listen]
+    owner = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     server = psutil.Process(int(owner.stdout.readline()))
+    assert listen.exists()
     owner.kill()
     owner.wait()
     owner.stdin.close()
     owner.stdout.close()
     server.wait(timeout=10)
+    assert not listen.parent.exists()
 
 
 def test_an_unsafe_server_is_not_forked_and_the_record_says_why(tmp_path):

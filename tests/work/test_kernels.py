@@ -275,6 +275,22 @@ os.own = own  # it lives as long as the process
     assert not list(project.glob("tmp*"))
 
 
+def test_what_the_setup_does_to_the_environment_holds_in_every_trial(project, monkeypatch):
+    monkeypatch.setenv("REVVAR", "outside")
+    monkeypatch.setenv("DELVAR", "outside")
+    monkeypatch.setenv("KEPTVAR", "outside")
+    (project / "own.py").write_text(
+        "import os\nos.environ['REVVAR'] = 'own'\nos.environ['NEWVAR'] = 'own'\ndel os.environ['DELVAR']\n"
+    )
+    asked = "import os\nfound = [os.environ.get(name + 'VAR') for name in ('REV', 'NEW', 'DEL', 'KEPT')]\n"
+    trial = asked + "print(found, os.environ['ML_EXPERIMENT_RUN'])\n{'score': found == ['own', 'own', None, 'outside']}"
+    write(project / "nb.ipynb", [new_code_cell("import own"), PARAMETERS, new_code_cell(trial)])
+    trials = [r for r in run(group_of(project / "nb.ipynb")) if r.kind == "trial"]
+    assert [(r.ok, r.metrics["score"], r.notes) for r in trials] == [(True, 1, ())] * 4
+    said = {executed(r)[-1][2][0]["text"] for r in trials}
+    assert len(said) == 4  # each has its own run in its environment
+
+
 @pytest.mark.parametrize(
     ("setup", "why"),
     [
