@@ -19,10 +19,13 @@ import io
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import sys
 import threading
+import time
+import weakref
 from collections import deque
 from collections.abc import Collection
 from contextlib import suppress
@@ -62,6 +65,8 @@ def main() -> None:
     theirs.close()
     os.close(printed)
     _Guardian(control, _listen(setup), ours, pid, errors, ready).serve()
+    if setup.listen is not None:  # an owner that was killed could not
+        shutil.rmtree(os.path.dirname(setup.listen), ignore_errors=True)
 
 
 # ------------------------------------------------------------------------------------------------ the guardian
@@ -108,8 +113,20 @@ class _Guardian:
                     guest.settimeout(_PATIENCE)
                     self._take(guest)
             if self._control.fileno() in ready and not self._take(self._control):
-                _kill_but(())  # the owner is gone: so are we, with every child
+                self._end()  # the owner is gone: so are we, with every child
                 return
+
+    def _end(self) -> None:
+        """End every child, and then the template: by itself once its setup is done, so that it can tidy up."""
+        for pid in self._lives:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if self._line is not None and self._ready == -1:
+            self._line.close()
+            until = time.monotonic() + _PATIENCE
+            while not os.waitpid(self._template, os.WNOHANG)[0] and time.monotonic() < until:
+                time.sleep(0.005)
+        _kill_but(())
 
     def _wait(self) -> set[int]:
         poll = select.poll()
@@ -247,9 +264,12 @@ def _live(setup: Setup, line: socket.socket) -> None:
     unsafe = _prepare(setup)
     faulthandler.disable()
     gc.collect()
+    _keep_what_has_a_finalizer()
     gc.freeze()  # so that a child's collector does not touch, and so copy, every page
     forkwire.send(line, {"ready": unsafe})
     _Template(line).serve()
+    _kill_but(())
+    atexit._run_exitfuncs()  # what the setup leaves to the end of its process, such as its temporary folders
 
 
 class _Template:
@@ -304,18 +324,38 @@ class _Template:
             forkwire.send(self._line, {"ended": pid, "status": ended[pid]})
 
 
+def _keep_what_has_a_finalizer() -> None:
+    """Keep what the setup has made from being finalized in a child: the others, and the template, need it still."""
+    made = gc.get_objects()
+    types = {id(type(one)): type(one) for one in made}
+    ending = {key for key, one in types.items() if any("__del__" in vars(base) for base in one.__mro__)}
+    _kept.extend(one for one in made if id(type(one)) in ending)
+
+
+_kept: list[object] = []
 _NOTEBOOKS = "ml_experiment_nb.work.notebook"
 _setup_cwd: str | None = None
 """Where the set-up cells have gone to, if they have gone anywhere."""
+_setup_env: dict[str, str | None] = {}
+"""What the setup has set in the environment, and, as None, what it has deleted."""
 
 
 def _prepare(setup: Setup) -> str | None:
     """Do the setup, and return why forking is unsafe after it."""
-    from ml_experiment_nb.work import payload, perform
-
     sys.path[:0] = [one for one in setup.path if one not in sys.path]
     if setup.listen is not None:
         os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")  # as a kernel does
+    before = dict(os.environ)
+    try:
+        return _set_up(setup)
+    finally:
+        changed = {name for name in before.keys() | os.environ.keys() if before.get(name) != os.environ.get(name)}
+        _setup_env.update((name, os.environ.get(name)) for name in changed)
+
+
+def _set_up(setup: Setup) -> str | None:
+    from ml_experiment_nb.work import payload, perform
+
     seeds.watch(setup.modules)
     for name in setup.modules:
         try:
@@ -385,8 +425,8 @@ def _become_child(message: dict[str, Any], output: int) -> None:
         os.dup2(output, 1)
         os.dup2(output, 2)
         os.close(output)
-        atexit._clear()
-        os.environ.update(message["env"])
+        _disown_what_ends_with_the_template()
+        _take_environment(message["env"])
         os.chdir(_setup_cwd or message["cwd"])
         seeds.renew()
         _work(*message["arguments"])
@@ -398,6 +438,23 @@ def _become_child(message: dict[str, Any], output: int) -> None:
         sys.excepthook(*sys.exc_info())
     finally:
         os._exit(code)
+
+
+def _take_environment(env: dict[str, str]) -> None:
+    """Set the task's environment, and on top of it what the setup, which a cold task would run itself, made of it."""
+    os.environ.update(env)
+    for name, value in _setup_env.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+def _disown_what_ends_with_the_template() -> None:
+    """Forget the setup's exit functions and `weakref.finalize`s, of which the template runs each one once."""
+    atexit._clear()
+    weakref.finalize._registry.clear()  # type: ignore[attr-defined]
+    weakref.finalize._registered_with_atexit = False  # type: ignore[attr-defined]  # for those of the task
 
 
 def _work(kind: str, *arguments: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import sys
@@ -12,6 +11,7 @@ from traitlets.config import Config
 from traitlets.config.loader import DeferredConfigString
 
 FLUSHED = 2.0  # seconds that the thread which took the plea to end may take to end itself
+_NO_PARENT = 1  # ipykernel looks after no such parent: ours may die and leave us to the guardian, who ends us in time
 _TRAIT = re.compile(r"--(\w+)\.(\w+)=(.*)", re.DOTALL)
 
 
@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> None:
     """Be a kernel."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     prefix = sys.modules.get("ml_experiment_nb.work.prefix")
-    app = IPKernelApp.instance(parent_handle=os.getppid(), user_ns=prefix.namespace() if prefix else None)
+    app = IPKernelApp.instance(parent_handle=_NO_PARENT, user_ns=prefix.namespace() if prefix else None)
     app.initialize(arguments)
     if prefix is not None:
         prefix.carry_over(app.shell)

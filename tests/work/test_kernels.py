@@ -247,6 +247,55 @@ def test_warm_trials_of_a_notebook_give_what_cold_ones_give_and_run_the_setup_on
         assert executed(record) == executed(other)
 
 
+PARAMETERS = new_code_cell("C = 1\nscale = 1", metadata={"tags": ["parameters"]})
+
+
+def test_what_the_setup_has_made_ends_once_and_after_every_trial(project):
+    setup = """
+import atexit, os, tempfile, weakref
+class Ends:
+    def __del__(self):
+        open('ended', 'a').write('an object\\n')
+class Finalized: pass
+d = tempfile.TemporaryDirectory(dir='.')
+_ = open(d.name + '/x', 'w').write('1')
+ends, finalized = Ends(), Finalized()
+weakref.finalize(finalized, lambda: open('ended', 'a').write('a finalizer\\n'))
+_ = atexit.register(lambda: open('ended', 'a').write('an exit function\\n'))
+"""
+    trial = """
+read = open(d.name + '/x').read()
+if C == 1:
+    del d, ends, finalized
+own = Finalized()
+weakref.finalize(own, lambda: open('own', 'a').write('x'))
+os.own = own  # it lives as long as the process
+{'score': float(read)}
+"""
+    write(project / "nb.ipynb", [new_code_cell(setup), PARAMETERS, new_code_cell(trial)])
+    trials = [r for r in run(group_of(project / "nb.ipynb")) if r.kind == "trial"]
+    assert [(r.ok, r.metrics["score"], r.notes) for r in trials] == [(True, 1, ())] * 4
+    assert sorted((project / "ended").read_text().splitlines()) == ["a finalizer", "an exit function"]
+    assert (project / "own").read_text() == "x" * 4
+    assert not list(project.glob("tmp*"))
+
+
+def test_what_the_setup_does_to_the_environment_holds_in_every_trial(project, monkeypatch):
+    monkeypatch.setenv("REVVAR", "outside")
+    monkeypatch.setenv("DELVAR", "outside")
+    monkeypatch.setenv("KEPTVAR", "outside")
+    (project / "own.py").write_text(
+        "import os\nos.environ['REVVAR'] = 'own'\nos.environ['NEWVAR'] = 'own'\ndel os.environ['DELVAR']\n"
+    )
+    asked = "import os\nfound = [os.environ.get(name + 'VAR') for name in ('REV', 'NEW', 'DEL', 'KEPT')]\n"
+    trial = asked + "print(found, os.environ['ML_EXPERIMENT_RUN'])\n{'score': found == ['own', 'own', None, 'outside']}"
+    write(project / "nb.ipynb", [new_code_cell("import own"), PARAMETERS, new_code_cell(trial)])
+    trials = [r for r in run(group_of(project / "nb.ipynb")) if r.kind == "trial"]
+    assert [(r.ok, r.metrics["score"], r.notes) for r in trials] == [(True, 1, ())] * 4
+    said = {executed(r)[-1][2][0]["text"] for r in trials}
+    assert len(said) == 4  # each has its own run in its environment
+
+
 @pytest.mark.parametrize(
     ("setup", "why"),
     [
