@@ -80,7 +80,9 @@ class Fresh:
     def wait(self, timeout: float) -> int | None:
         """Wait until it has ended."""
         if self.life is not None:
-            select.select([self.life], [], [], timeout)
+            poll = select.poll()  # `select` takes no descriptor above 1023
+            poll.register(self.life, select.POLLIN)
+            poll.poll(max(0.0, timeout) * 1000)
         else:
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(timeout)

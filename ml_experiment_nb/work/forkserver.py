@@ -66,7 +66,7 @@ class ForkServer:
         """
         with self._lock:
             if self._ready != -1:
-                if not select.select([self._ready], [], [], timeout)[0]:
+                if not _has_word(self._ready, timeout):
                     return False
                 answer = json.loads(os.read(self._ready, LARGEST) or b'{"failed": "it was killed"}')
                 os.close(self._ready)
@@ -81,7 +81,7 @@ class ForkServer:
         """Whether its setup was done, and it can't fork any more: somebody has killed it."""
         if self._ready != -1 or self._failed is not None or self._socket.fileno() == -1:
             return False
-        return bool(select.select([self._socket], [], [], 0)[0])  # it only ever says that it is gone
+        return _has_word(self._socket.fileno(), 0)  # it only ever says that it is gone
 
     def fork(self, arguments: list[str], *, env: Mapping[str, str], cwd: str, output: int | None = None) -> Fork:
         """Fork a child.
@@ -121,6 +121,13 @@ class ForkServer:
         if self._ready != -1:
             os.close(self._ready)
             self._ready = -1
+
+
+def _has_word(descriptor: int, timeout: float | None) -> bool:
+    """Wait until something can be read, or the other end is gone; unlike `select` for descriptors of any number."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(None if timeout is None else max(0.0, timeout) * 1000))
 
 
 def tree_of(pid: int) -> Tree:
@@ -171,20 +178,22 @@ class Fork:
         self._mark = mark
         self._code: int | None = None
         self._open = True
+        self._lock = threading.Lock()
 
     def poll(self) -> int | None:
         """Return how it ended: an exit code, or a signal's number below zero; None while it lives."""
-        if self._code is None and select.select([self.life], [], [], 0)[0]:
-            status = forkwire.hear(self.life)
-            if status is None:  # somebody has killed the server: nobody else ends what it has left
-                end_tree(self.pid, self._mark)
-            self._code = -signal.SIGKILL if status is None else os.waitstatus_to_exitcode(status)
-        return self._code
+        with self._lock:  # the word is said once: another thread would wait for a second one, or hear of no one
+            if self._code is None and _has_word(self.life, 0):
+                status = forkwire.hear(self.life)
+                if status is None:  # somebody has killed the server: nobody else ends what it has left
+                    end_tree(self.pid, self._mark)
+                self._code = -signal.SIGKILL if status is None else os.waitstatus_to_exitcode(status)
+            return self._code
 
     def wait(self, timeout: float) -> int | None:
         """Wait until it has ended, or for `timeout` seconds, and return as `poll` does."""
         if self._code is None:
-            select.select([self.life], [], [], timeout)
+            _has_word(self.life, timeout)
         return self.poll()
 
     def terminate(self) -> None:

@@ -6,6 +6,7 @@ import sys
 import textwrap
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from ml_experiment_nb.records import Outcome, Status
 from ml_experiment_nb.reports import Done, Log, Metrics, Note
 from ml_experiment_nb.specs import Function, Script
 from ml_experiment_nb.work.forkserver import ForkServer
+from ml_experiment_nb.work.forkwire import Setup
 from ml_experiment_nb.work.payload import write_payload
 from ml_experiment_nb.work.process import Running
 from ml_experiment_nb.work.setups import Warm, work_setup
@@ -342,3 +344,34 @@ def test_kill_from_another_thread(tmp_path):
         warm.close()
     assert outcome(events) == stopped
     assert not Path(f"/proc/{server._process.pid}").exists()
+
+
+@pytest.mark.parametrize("warm", [True, False])
+def test_a_process_with_many_open_files_has_trials_too(make_warm, warm):
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limits[1] != resource.RLIM_INFINITY and limits[1] < 2048:
+        pytest.skip("so many can't be opened here")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (2048, limits[1]))
+    files = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    try:
+        task, server = make_warm(lambda: {"a": 1})
+        events = perform_once(dataclasses.replace(task, warm=warm), server if warm else None)
+    finally:
+        for one in files:
+            os.close(one)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert (metrics(events), notes(events)) == ({"a": 1}, [])
+
+
+def test_the_end_of_a_fork_is_heard_by_every_thread_that_looks(tmp_path):
+    server = ForkServer(Setup(cwd=str(tmp_path)))
+    try:
+        for _ in range(5):
+            fork = server.fork(["task"], env={}, cwd=str(tmp_path))  # it ends at once: it has nothing to do
+            with ThreadPoolExecutor(8) as threads:
+                heard = list(threads.map(fork.wait, [20] * 8))
+            fork.close()
+            assert heard == [1] * 8
+    finally:
+        server.close()
