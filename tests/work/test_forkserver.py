@@ -252,7 +252,6 @@ def test_the_server_ends_with_its_owner_and_takes_its_children_along(tmp_path):
             """
             import os, sys
             from ml_experiment_nb.work.forkserver import ForkServer
-from ml_experiment_nb.work.forkwire import Setup
             from ml_experiment_nb.work.forkwire import Setup
             server = ForkServer(Setup(cwd=os.getcwd(), listen=sys.argv[1]))
             server.wait()
