@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,9 +31,28 @@ class Saving:
         """Pace the manager's writes within this block; papermill itself writes the notebook's last state after it."""
         self._nb_man.save = self._save
         try:
-            yield
+            with self._at_termination():
+                yield
         finally:
             del self._nb_man.save
+
+    @contextmanager
+    def _at_termination(self) -> Iterator[None]:
+        """Write what is due when this process is asked to end, and let it end as it would have."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def write(number: int, frame: object) -> None:
+            signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+            self._write_due()
+            signal.raise_signal(number)
+
+        before = signal.signal(signal.SIGTERM, write)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
     @contextmanager
     def during_cell(self) -> Iterator[None]:

@@ -120,7 +120,10 @@ class Kernel:
         ask(self.address, "POST", f"api/kernels/{self.id}/{verb}")
 
     def close(self):
-        self._line.close()
+        async def hang_up():  # in a loop: another test may have left this thread without one
+            self._line.close()
+
+        self._loop.run_until_complete(hang_up())
         if any(one["id"] == self.id for one in ask(self.address, "GET", "api/kernels")):
             ask(self.address, "DELETE", f"api/kernels/{self.id}")
         self._loop.close()
