@@ -20,7 +20,7 @@ from notebooks_per_minute import write_inputs
 from papermill import iorw
 
 from ml_experiment_nb.plans import Step, Task
-from ml_experiment_nb.specs import Notebook
+from ml_experiment_nb.targets import Notebook
 from ml_experiment_nb.work import client, engine, kernels, notebook, setups
 from ml_experiment_nb.work.forkserver import ForkServer
 from ml_experiment_nb.work.forkwire import FORKS

@@ -19,16 +19,8 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from ml_experiment_nb.errors import SpecError, nearest
-from ml_experiment_nb.specs import (
-    Experiment,
-    Group,
-    Job,
-    Notebook,
-    Script,
-    Target,
-    spec_from_mapping,
-    to_mapping,
-)
+from ml_experiment_nb.specs import Experiment, Group, Job, spec_from_mapping, to_mapping
+from ml_experiment_nb.targets import Notebook, Script, Target
 
 Spec = TypeVar("Spec", bound=Job)
 

@@ -106,7 +106,8 @@ class Job(Generic[P, T]):
         """
         from ml_experiment_nb import runs
         from ml_experiment_nb.plans import make_plan
-        from ml_experiment_nb.specs import Function, spec_from_mapping
+        from ml_experiment_nb.specs import spec_from_mapping
+        from ml_experiment_nb.targets import Function
 
         asked = {
             "kind": "group", "name": self.name, "description": self.description, "tags": self.tags,
@@ -138,7 +139,8 @@ class Job(Generic[P, T]):
 
     def _call_tracked(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> T:
         from ml_experiment_nb import runs
-        from ml_experiment_nb.specs import Experiment, Function
+        from ml_experiment_nb.specs import Experiment
+        from ml_experiment_nb.targets import Function
 
         arguments = self._bind(args, kwargs)
         spec = Experiment(

@@ -14,7 +14,7 @@ from traitlets import TraitError
 
 from ml_experiment_nb import notebooks
 from ml_experiment_nb.errors import SpecError
-from ml_experiment_nb.specs import OWN_ENGINE, Notebook
+from ml_experiment_nb.targets import OWN_ENGINE, Notebook
 
 DEFAULT_KERNEL: Final = "python3"
 LAUNCHER: Final = "ipykernel_launcher"

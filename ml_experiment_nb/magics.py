@@ -202,7 +202,8 @@ def parse_cell(options: Namespace, source: str, *, kind: str, rows: Sequence[Row
     from ml_experiment_nb.cells import read_cell
     from ml_experiment_nb.jobs import read_assignments
     from ml_experiment_nb.plans import make_plan, with_params
-    from ml_experiment_nb.specs import Cell, spec_from_mapping
+    from ml_experiment_nb.specs import spec_from_mapping
+    from ml_experiment_nb.targets import Cell
 
     if options.into is not None and not options.into.isidentifier():
         raise SpecError(f"--into {options.into}: not a variable's name")

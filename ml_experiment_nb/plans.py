@@ -14,7 +14,8 @@ from ml_experiment_nb import cells, scripts, spaces
 from ml_experiment_nb.errors import ParameterError, SpecError, nearest
 from ml_experiment_nb.records import duration, pairs, size
 from ml_experiment_nb.rows import Table, read_table
-from ml_experiment_nb.specs import OWN_ENGINE, Cell, Experiment, Function, Group, Job, Notebook, Script, Target
+from ml_experiment_nb.specs import Experiment, Group, Job
+from ml_experiment_nb.targets import OWN_ENGINE, Cell, Function, Notebook, Script, Target
 
 Spec = Job | Experiment | Group
 _SHOWN = 3  # rows of a table that a plan shows

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ml_experiment_nb.errors import SpecError, nearest
+from ml_experiment_nb.fields import check_identifier
 from ml_experiment_nb.literals import read_value
 from ml_experiment_nb.records import Record, as_json
-from ml_experiment_nb.specs import Row, check_identifier
+from ml_experiment_nb.specs import Row
 
 SUFFIXES = (".csv", ".jsonl", ".json")
 RESULTS = (".csv", ".jsonl")

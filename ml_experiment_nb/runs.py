@@ -26,7 +26,8 @@ from ml_experiment_nb.projects import find_root
 from ml_experiment_nb.records import Failure, Outcome, Record, Records, Status
 from ml_experiment_nb.reports import Done, Event, Metrics
 from ml_experiment_nb.rows import Table, results, results_text
-from ml_experiment_nb.specs import Group, Notebook, Script, Target
+from ml_experiment_nb.specs import Group
+from ml_experiment_nb.targets import Notebook, Script, Target
 from ml_experiment_nb.tracking import OpenRun, Store, untracked
 from ml_experiment_nb.work.payload import write_payload
 

@@ -66,7 +66,7 @@ def make_task(project):
 @pytest.fixture
 def script(project):
     """Write a script into the project."""
-    from ml_experiment_nb.specs import Script
+    from ml_experiment_nb.targets import Script
 
     def write(source, name="script.py"):
         path = project / name

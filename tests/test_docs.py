@@ -10,7 +10,8 @@ import pytest
 import ml_experiment_nb
 from ml_experiment_nb import cli, magics
 from ml_experiment_nb.files import read_spec
-from ml_experiment_nb.specs import Group, Notebook, Pruner, Sampler, spec_from_mapping
+from ml_experiment_nb.specs import Group, Pruner, Sampler, spec_from_mapping
+from ml_experiment_nb.targets import Notebook
 
 ROOT = Path(__file__).parents[1]
 DOCS = {path.name: path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}

@@ -15,9 +15,9 @@ from ml_experiment_nb.specs import (
     RayConfig,
     Resources,
     Sampler,
-    Script,
     spec_from_mapping,
 )
+from ml_experiment_nb.targets import Script
 
 PAPER = """\
 name: "SVM"

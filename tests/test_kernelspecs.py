@@ -8,7 +8,8 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from ml_experiment_nb import make_plan
 from ml_experiment_nb.kernelspecs import Beginning, beginning, is_this_python, launcher_arguments
-from ml_experiment_nb.specs import Notebook, spec_from_mapping
+from ml_experiment_nb.specs import spec_from_mapping
+from ml_experiment_nb.targets import Notebook
 
 REST = ["-m", "ipykernel_launcher", "-f", "{connection_file}"]
 

@@ -6,7 +6,8 @@ import pytest
 from ml_experiment_nb import cells
 from ml_experiment_nb.errors import ParameterError, SpecError
 from ml_experiment_nb.plans import Task, make_plan, prepared, space_text, with_params
-from ml_experiment_nb.specs import Cell, Function, spec_from_mapping
+from ml_experiment_nb.specs import spec_from_mapping
+from ml_experiment_nb.targets import Cell, Function
 
 TRAIN = """\
 from ml_experiment_nb import job

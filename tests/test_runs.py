@@ -18,7 +18,8 @@ from ml_experiment_nb.plans import make_plan
 from ml_experiment_nb.records import Failure, Status
 from ml_experiment_nb.reports import Log, report
 from ml_experiment_nb.runs import Happened, Started
-from ml_experiment_nb.specs import Function, spec_from_mapping
+from ml_experiment_nb.specs import spec_from_mapping
+from ml_experiment_nb.targets import Function
 
 TRAIN = """
 from ml_experiment import job

@@ -11,26 +11,21 @@ import pytest
 from ml_experiment_nb.errors import SpaceError, SpecError
 from ml_experiment_nb.spaces import Choice, LogUniform, Range, Uniform
 from ml_experiment_nb.specs import (
-    Cell,
-    Command,
     Data,
     DockerConfig,
     Experiment,
-    Function,
     Group,
     Job,
     Metric,
-    Notebook,
     Pruner,
     RayConfig,
     Resources,
     Sampler,
-    Script,
     spec_from_mapping,
     spec_hash,
     to_mapping,
-    with_options,
 )
+from ml_experiment_nb.targets import Cell, Command, Function, Notebook, Script, with_options
 
 
 def train(C, kernel="rbf"):

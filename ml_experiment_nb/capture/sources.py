@@ -9,7 +9,7 @@ from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
-from ml_experiment_nb.specs import Cell, Command, Function, Notebook, Script, Target
+from ml_experiment_nb.targets import Cell, Command, Function, Notebook, Script, Target
 
 
 def sources(targets: Iterable[Target]) -> Mapping[str, str]:

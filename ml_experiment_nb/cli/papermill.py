@@ -18,7 +18,7 @@ from ml_experiment_nb.errors import SpecError
 
 if TYPE_CHECKING:
     from ml_experiment_nb.plans import Plan, Spec
-    from ml_experiment_nb.specs import Notebook
+    from ml_experiment_nb.targets import Notebook
 
 INPUT, OUTPUT = "PAPERMILL_INPUT_PATH", "PAPERMILL_OUTPUT_PATH"
 _LEVELS = ("NOTSET", "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -115,7 +115,7 @@ def with_notebook_options(spec: Spec, options: Mapping[str, Any]) -> Spec:
     Raises:
         SpecError: An option is given, and there is no notebook; or an option makes no sense.
     """
-    from ml_experiment_nb.specs import Notebook, with_options
+    from ml_experiment_nb.targets import Notebook, with_options
 
     changes = {name: options[name] for name in Notebook.model_fields if options.get(name) is not None}
     for name in ("from_cell", "until_cell"):
@@ -146,7 +146,7 @@ def single_notebook(spec: Spec, asked: str) -> Notebook:
     Raises:
         SpecError: It runs something else; `asked` is for a single notebook.
     """
-    from ml_experiment_nb.specs import Notebook
+    from ml_experiment_nb.targets import Notebook
 
     [first, *others] = spec.run
     if others or not isinstance(first, Notebook) or spec.kind == "group":
@@ -187,7 +187,7 @@ def fetched(spec: Spec, folder: str) -> Spec:
     Raises:
         SpecError: One can't be had, or is no notebook.
     """
-    from ml_experiment_nb.specs import Notebook
+    from ml_experiment_nb.targets import Notebook
 
     run = [
         one.fetched(_fetch(one.path, tempfile.mkdtemp(dir=folder)))

@@ -175,7 +175,8 @@ def _located(target: str, given: Mapping[str, Any]) -> Iterator[None]:
 
 
 def _with_options(spec: Spec, options: Mapping[str, Any]) -> Spec:
-    from ml_experiment_nb.specs import Group, Job, read_bytes, spec_from_mapping
+    from ml_experiment_nb.fields import read_bytes
+    from ml_experiment_nb.specs import Group, Job, spec_from_mapping
 
     is_group = isinstance(spec, Group)
     keys = {"name": "name", "slots": "slots", "executor": "executor"}
@@ -230,7 +231,7 @@ def _output(output: str | None, spec: Spec) -> str | None:
     """Return OUTPUT as a place to write to; with a table it stays the pattern that each row fills in."""
     if output is None or not _is_table(spec):
         return output_path(output, spec)
-    from ml_experiment_nb.specs import Notebook
+    from ml_experiment_nb.targets import Notebook
 
     if len(spec.run) != 1 or not isinstance(spec.run[0], Notebook):
         raise SpecError("OUTPUT is for a notebook")
@@ -301,7 +302,7 @@ def _shown(
     from ml_experiment_nb.records import Record
     from ml_experiment_nb.reports import Cell, Log
     from ml_experiment_nb.runs import Happened
-    from ml_experiment_nb.specs import Notebook
+    from ml_experiment_nb.targets import Notebook
 
     if plan.kind == "group" and not quiet and not as_json:
         yield from show_progress(plan, updates)

@@ -32,7 +32,7 @@ from ml_experiment_nb.notebooks import (
     tags,
     title,
 )
-from ml_experiment_nb.specs import OWN_ENGINE, Notebook
+from ml_experiment_nb.targets import OWN_ENGINE, Notebook
 from ml_experiment_nb.work.places import Places, file_name
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")

@@ -22,7 +22,7 @@ from ml_experiment_nb.errors import SpecError, TaskDiedError
 from ml_experiment_nb.failures import failure_of
 from ml_experiment_nb.plans import Step
 from ml_experiment_nb.records import Failure, Outcome, Status
-from ml_experiment_nb.specs import Cell, Command, Function, Notebook, Script
+from ml_experiment_nb.targets import Cell, Command, Function, Notebook, Script
 from ml_experiment_nb.work.payload import read_payload
 
 held: dict[str, dict[str, Any]] = {}

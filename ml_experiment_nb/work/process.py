@@ -21,7 +21,7 @@ from ml_experiment_nb import reports
 from ml_experiment_nb.errors import ExecutorError
 from ml_experiment_nb.plans import Step, Task
 from ml_experiment_nb.records import Failure, Outcome, Status, duration, size
-from ml_experiment_nb.specs import Notebook
+from ml_experiment_nb.targets import Notebook
 from ml_experiment_nb.work.children import Child, Fresh
 from ml_experiment_nb.work.forkserver import Fork, ForkServer, tree_of
 from ml_experiment_nb.work.forkwire import FORKS

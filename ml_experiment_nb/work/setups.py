@@ -19,7 +19,7 @@ from ml_experiment_nb import cells
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.plans import Task
 from ml_experiment_nb.projects import SOCKETS
-from ml_experiment_nb.specs import Cell, Notebook, Script, Target
+from ml_experiment_nb.targets import Cell, Notebook, Script, Target
 from ml_experiment_nb.work.forkserver import ForkServer
 from ml_experiment_nb.work.forkwire import Setup
 

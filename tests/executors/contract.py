@@ -11,7 +11,7 @@ import pytest
 
 from ml_experiment_nb.records import Failure, Outcome, Status
 from ml_experiment_nb.reports import Done, Log, Metrics, Params
-from ml_experiment_nb.specs import Function
+from ml_experiment_nb.targets import Function
 from ml_experiment_nb.work.payload import write_payload
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # tasks do not find the tests' folder

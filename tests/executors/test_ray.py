@@ -168,7 +168,8 @@ sys.path.insert(0, {os.path.dirname(__file__)!r})
 from contract import Listener, wait_for_good
 from ml_experiment_nb.executors.ray import RayExecutor
 from ml_experiment_nb.plans import Step, Task, make_plan
-from ml_experiment_nb.specs import Function, spec_from_mapping
+from ml_experiment_nb.specs import spec_from_mapping
+from ml_experiment_nb.targets import Function
 from ml_experiment_nb.work.payload import write_payload
 from pathlib import Path
 asked = {{"run": {{"command": "true"}}, "param_space": {{"x": "range(0, 9)"}}, "slots": 1}}

@@ -8,7 +8,8 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from ml_experiment_nb import make_plan, run
 from ml_experiment_nb.plans import Step, Task
-from ml_experiment_nb.specs import Notebook, spec_from_mapping
+from ml_experiment_nb.specs import spec_from_mapping
+from ml_experiment_nb.targets import Notebook
 from ml_experiment_nb.work.forkserver import ForkServer
 from ml_experiment_nb.work.setups import kernel_setup
 

@@ -14,7 +14,8 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from ml_experiment_nb import make_plan, run
 from ml_experiment_nb.records import Status
-from ml_experiment_nb.specs import Function, spec_from_mapping
+from ml_experiment_nb.specs import spec_from_mapping
+from ml_experiment_nb.targets import Function
 from ml_experiment_nb.work.memory import Tree, used
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks are Linux's")

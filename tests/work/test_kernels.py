@@ -18,7 +18,8 @@ from ml_experiment_nb import make_plan, run
 from ml_experiment_nb.errors import ExecutorError
 from ml_experiment_nb.plans import Step, Task
 from ml_experiment_nb.reports import Note, local_sink
-from ml_experiment_nb.specs import Notebook, spec_from_mapping
+from ml_experiment_nb.specs import spec_from_mapping
+from ml_experiment_nb.targets import Notebook
 from ml_experiment_nb.work.kernels import ForkedKernel, ForkProvisioner, install_kernel
 from ml_experiment_nb.work.setups import Warm
 

@@ -8,7 +8,7 @@ import pytest
 
 from ml_experiment_nb.records import Failure, Outcome, Status
 from ml_experiment_nb.reports import Done, Log, Metrics, Note, Params
-from ml_experiment_nb.specs import Cell, Command, Function
+from ml_experiment_nb.targets import Cell, Command, Function
 from ml_experiment_nb.work.payload import write_payload
 from ml_experiment_nb.work.process import Running
 
@@ -467,7 +467,7 @@ def test_a_shells_background_process_is_ended_and_nobody_waits_for_it(make_task,
 OWNER = """
 import sys
 from ml_experiment_nb.plans import Step, Task
-from ml_experiment_nb.specs import Script
+from ml_experiment_nb.targets import Script
 from ml_experiment_nb.work.process import Running
 path, cwd, folder = sys.argv[1:]
 for batch in Running(Task("0", "t", (Step(Script(path=path), {}),), {}, cwd, folder=folder)).batches():

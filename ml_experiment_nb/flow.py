@@ -1,0 +1,350 @@
+"""What a cell's code takes from outside and what it binds, told from its text.
+
+The top level is followed statement by statement, branches apart; what functions do when they are called is told from
+the symbol table.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import symtable
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+_OPTIONS = re.compile(r"(?:-\w+(?:\s+\d+)?\s+)*")
+_EXPANDED = re.compile(r"\{([^{}]+)\}|\$(\w+)")
+
+
+def reads_and_writes(
+    text: str, module: ast.Module, lead: Sequence[tuple[str, ast.stmt]] = ()
+) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the names that a cell takes from outside, built-ins among them, and those that it may bind.
+
+    Args:
+        text: The cell as Python.
+        module: The same, parsed.
+        lead: The parameters, by name, with the statements that give them. They are bound, and not read.
+    """
+    flow = _Flow()
+    parameters = {id(statement): name for name, statement in lead}
+    for statement in module.body:
+        if name := parameters.get(id(statement)):
+            flow.parameter(name, statement)
+        else:
+            flow.visit(statement)
+        flow.certain |= flow.bound
+    later, written = _function_globals(text, module)
+    reads = flow.reads | (later - flow.certain)
+    return frozenset(reads), frozenset(flow.writes | written)
+
+
+def imported_names(statement: ast.Import | ast.ImportFrom) -> Iterator[str]:
+    """Yield the names that an import binds, but for those of ``*``."""
+    for alias in statement.names:
+        if alias.name != "*":
+            yield alias.asname or alias.name.split(".")[0]
+
+
+def _function_globals(text: str, module: ast.Module) -> tuple[set[str], set[str]]:
+    """Return the globals that functions and lambdas read, and those that they declare and bind."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        symbols = list(_function_symbols(symtable.symtable(text, "<cell>", "exec")))
+    reads = {symbol.get_name() for symbol in symbols if symbol.is_global() and symbol.is_referenced()}
+    declared = [symbol for symbol in symbols if symbol.is_declared_global()]
+    writes = {symbol.get_name() for symbol in declared if symbol.is_assigned() or symbol.is_imported()}
+    for node in ast.walk(module):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            reads |= _global_counters(node)
+    return reads, writes
+
+
+def _function_symbols(table: symtable.SymbolTable, inside: bool = False) -> Iterator[symtable.Symbol]:
+    """Yield the symbols of all functions; what runs at once (class bodies, comprehensions) is `_Flow`'s."""
+    for child in table.get_children():
+        at_once = child.get_type() == "class" or ".0" in child.get_identifiers()
+        if inside or not at_once:
+            yield from child.get_symbols()
+        yield from _function_symbols(child, inside or not at_once)
+
+
+def _global_counters(function: ast.AST) -> set[str]:
+    """Return the names of ``global x; x += 1``, which symtable doesn't call a reference."""
+    nodes = list(ast.walk(function))
+    declared = {name for node in nodes if isinstance(node, ast.Global) for name in node.names}
+    targets = (node.target for node in nodes if isinstance(node, ast.AugAssign))
+    return declared & {target.id for target in targets if isinstance(target, ast.Name)}
+
+
+def _names(node: ast.AST, context: type[ast.expr_context]) -> set[str]:
+    found = (child for child in ast.walk(node) if isinstance(child, ast.Name))
+    return {name.id for name in found if isinstance(name.ctx, context)}
+
+
+class _Flow(ast.NodeVisitor):
+    """Walks what runs when the cell runs, in order: the top level, class bodies and comprehensions.
+
+    Attributes:
+        bound: The names that are bound here on every way that leads here.
+        certain: The names that were bound so at any point of the top level.
+        reads: The names that were read while not `bound`.
+        writes: The names that the top level may bind.
+    """
+
+    def __init__(self) -> None:
+        self.bound: set[str] = set()
+        self.certain: set[str] = set()
+        self.reads: set[str] = set()
+        self.writes: set[str] = set()
+        self._falls_through = True
+        self._around_class: set[str] | None = None  # what comprehensions see, from inside a class body
+
+    def parameter(self, name: str, statement: ast.stmt) -> None:
+        """Bind a parameter; what its statement calls, a distribution, is grammar and isn't read."""
+        if isinstance(statement, ast.AnnAssign):
+            self.visit(statement.annotation)
+        self._bind(name)
+
+    # names
+
+    def visit_Name(self, node: ast.Name) -> None:
+        if isinstance(node.ctx, ast.Store):
+            self._bind(node.id)
+            return
+        self._read(node.id)
+        if isinstance(node.ctx, ast.Del):
+            self.bound.discard(node.id)
+
+    def visit_Assign(self, node: ast.Assign) -> None:
+        self._visit_all([node.value, *node.targets])
+
+    def visit_AugAssign(self, node: ast.AugAssign) -> None:
+        if isinstance(node.target, ast.Name):
+            self._read(node.target.id)
+        self._visit_all([node.value, node.target])
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
+        self.visit(node.annotation)
+        if node.value is not None:
+            self.visit(node.value)
+        if node.value is not None or not isinstance(node.target, ast.Name):
+            self.visit(node.target)
+
+    def visit_NamedExpr(self, node: ast.NamedExpr) -> None:
+        self._visit_all([node.value, node.target])
+
+    def visit_Import(self, node: ast.Import | ast.ImportFrom) -> None:
+        self._bind(*imported_names(node))
+
+    visit_ImportFrom = visit_Import
+
+    def visit_Call(self, node: ast.Call) -> None:
+        self.generic_visit(node)
+        self._visit_all(_magic_code(node))
+
+    # scopes
+
+    def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
+        self._visit_all(node.decorator_list)
+        self._with_type_params(node, [node.args, *([node.returns] if node.returns else [])])
+        self._bind(node.name)
+
+    visit_AsyncFunctionDef = visit_FunctionDef
+
+    def visit_Lambda(self, node: ast.Lambda) -> None:
+        self.visit(node.args)  # the defaults; the body runs when it is called
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> None:
+        self._visit_all(node.decorator_list)
+        self._with_type_params(node, [*node.bases, *node.keywords])
+        outside = self.bound, self.writes, self._around_class
+        self._around_class = self._seen_inside()
+        self.bound, self.writes = self._around_class | {"__module__", "__qualname__"}, set()
+        self._with_type_params(node, node.body)
+        self.bound, self.writes, self._around_class = outside
+        self._bind(node.name)
+
+    def visit_TypeAlias(self, node: Any) -> None:  # ast.TypeAlias, from Python 3.12 on
+        self._with_type_params(node, [node.value])
+        self.visit(node.name)
+
+    def visit_ListComp(self, node: ast.ListComp | ast.SetComp | ast.GeneratorExp) -> None:
+        self._comprehension(node.generators, [node.elt])
+
+    visit_SetComp = visit_ListComp
+    visit_GeneratorExp = visit_ListComp
+
+    def visit_DictComp(self, node: ast.DictComp) -> None:
+        self._comprehension(node.generators, [node.key, node.value])
+
+    def _comprehension(self, generators: list[ast.comprehension], elements: list[ast.expr]) -> None:
+        self.visit(generators[0].iter)  # alone, it is evaluated outside
+        outside = self.bound, self._around_class
+        self.bound = set(self._seen_inside())
+        self._around_class = None
+        for index, generator in enumerate(generators):
+            if index:
+                self.visit(generator.iter)
+            self.bound |= _names(generator.target, ast.Store)
+            self._visit_all(generator.ifs)
+        self._visit_all(elements)
+        self.bound, self._around_class = outside
+
+    def _seen_inside(self) -> set[str]:
+        """Return what is bound for a scope opened here: a class body's own names can't be seen from it."""
+        return self.bound if self._around_class is None else self._around_class
+
+    def _with_type_params(self, node: ast.AST, parts: Sequence[ast.AST]) -> None:
+        names = {param.name for param in getattr(node, "type_params", ())} - self.bound
+        self.bound |= names
+        self._visit_all(parts)
+        self.bound -= names
+
+    # ways
+
+    def visit_BoolOp(self, node: ast.BoolOp) -> None:
+        self.visit(node.values[0])
+        self._way(node.values[1:])
+
+    def visit_IfExp(self, node: ast.IfExp) -> None:
+        self.visit(node.test)
+        self._join([self._way([node.body]), self._way([node.orelse])])
+
+    def visit_If(self, node: ast.If) -> None:
+        self.visit(node.test)
+        self._join([self._way(node.body), self._way(node.orelse)])
+
+    def visit_While(self, node: ast.While) -> None:
+        self.visit(node.test)
+        self.bound -= _deleted(node.body)
+        self._way(node.body)
+        self._way(node.orelse)
+
+    def visit_For(self, node: ast.For | ast.AsyncFor) -> None:
+        self.visit(node.iter)
+        self.bound -= _deleted(node.body)
+        self._way([node.target, *node.body])
+        self._way(node.orelse)
+
+    visit_AsyncFor = visit_For
+
+    def visit_With(self, node: ast.With | ast.AsyncWith) -> None:
+        for item in node.items:
+            self.visit(item.context_expr)
+            if item.optional_vars is not None:
+                self.visit(item.optional_vars)
+        before = set(self.bound)
+        self._visit_all(node.body)
+        if not self._falls_through or any(_suppresses(item) for item in node.items):
+            self.bound &= before
+            self._falls_through = True
+
+    visit_AsyncWith = visit_With
+
+    def visit_Try(self, node: ast.Try | ast.TryStar) -> None:
+        ends = [self._way([*node.body, *node.orelse])]
+        self.bound -= _deleted(node.body)  # a handler may begin after any statement of the body
+        ends += [self._way([handler]) for handler in node.handlers]
+        self._way(node.finalbody)  # as after an error that no handler takes
+        self._join(ends)
+        self._visit_all(node.finalbody)
+
+    visit_TryStar = visit_Try
+
+    def visit_ExceptHandler(self, node: ast.ExceptHandler) -> None:
+        if node.type is not None:
+            self.visit(node.type)
+        name = {node.name} if node.name else set()
+        self.bound |= name
+        self._visit_all(node.body)
+        self.bound -= name  # Python deletes it
+
+    def visit_Match(self, node: ast.Match) -> None:
+        self.visit(node.subject)
+        ends = [self._way([case]) for case in node.cases]
+        if not _takes_anything(node.cases[-1]):
+            ends.append(set(self.bound))
+        self._join(ends)
+
+    def visit_MatchAs(self, node: ast.MatchAs | ast.MatchStar) -> None:
+        self.generic_visit(node)
+        if node.name is not None:
+            self._bind(node.name)
+
+    visit_MatchStar = visit_MatchAs
+
+    def visit_MatchMapping(self, node: ast.MatchMapping) -> None:
+        self.generic_visit(node)
+        if node.rest is not None:
+            self._bind(node.rest)
+
+    def visit_Raise(self, node: ast.Raise | ast.Break | ast.Continue) -> None:
+        self.generic_visit(node)
+        self._falls_through = False
+
+    visit_Break = visit_Raise
+    visit_Continue = visit_Raise
+
+    def _way(self, nodes: Sequence[ast.AST]) -> set[str] | None:
+        """Walk one way from here and come back; return what it binds, or None where it never arrives."""
+        here = set(self.bound)
+        self._visit_all(nodes)
+        end = self.bound if self._falls_through else None
+        self.bound, self._falls_through = here, True
+        return end
+
+    def _join(self, ends: Sequence[set[str] | None]) -> None:
+        arriving = [end for end in ends if end is not None]
+        if arriving:
+            self.bound = set.intersection(*arriving)
+        self._falls_through = bool(arriving)
+
+    def _visit_all(self, nodes: Iterable[ast.AST]) -> None:
+        for node in nodes:
+            self.visit(node)
+
+    def _bind(self, *names: str) -> None:
+        self.bound.update(names)
+        self.writes.update(names)
+
+    def _read(self, name: str) -> None:
+        if name not in self.bound:
+            self.reads.add(name)
+
+
+def _deleted(statements: Iterable[ast.stmt]) -> set[str]:
+    return {name for statement in statements for name in _names(statement, ast.Del)}
+
+
+def _suppresses(item: ast.withitem) -> bool:
+    call = item.context_expr
+    return isinstance(call, ast.Call) and ast.unparse(call.func).split(".")[-1] == "suppress"
+
+
+def _takes_anything(case: ast.match_case) -> bool:
+    return case.guard is None and isinstance(case.pattern, ast.MatchAs) and case.pattern.pattern is None
+
+
+def _magic_code(call: ast.Call) -> list[ast.stmt]:
+    """Return the Python inside a line of IPython's: all of ``%time f(x)``, the ``{x}`` of ``!ls {x}``."""
+    match call:
+        case ast.Call(
+            func=ast.Attribute(value=ast.Call(func=ast.Name(id="get_ipython")), attr=method),
+            args=[ast.Constant(value=str() as first), *others],
+        ):
+            pass
+        case _:
+            return []
+    line = getattr(others[0], "value", "") if method.endswith("_magic") and others else first
+    if method == "run_line_magic" and first in ("time", "timeit", "prun"):
+        return _parsed_or_nothing(_OPTIONS.sub("", line, count=1))
+    return _parsed_or_nothing("\n".join(code.strip() or name for code, name in _EXPANDED.findall(line)))
+
+
+def _parsed_or_nothing(code: str) -> list[ast.stmt]:
+    try:
+        return ast.parse(code).body
+    except (SyntaxError, ValueError):
+        return []
