@@ -9,13 +9,11 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, datetime
+from collections.abc import Iterable, Iterator
 from importlib.metadata import entry_points
 from itertools import count
 from pathlib import Path
 from typing import Any, Final
-from uuid import uuid4
 
 import nbformat
 from nbformat import NotebookNode
@@ -137,25 +135,6 @@ def check_notebook_params(nb: NotebookNode, given: Iterable[str], *, where: str)
     for name in names:
         if known is not None and name not in known:
             raise unknown_parameter(f"the parameters cell (cell {index + 1})", name, known, where=where)
-
-
-def filled_in(path: str, params: Mapping[str, Any]) -> str:
-    """Return a path with its ``{C}`` filled in, as papermill does it: by `str.format`, with its own ``pm`` besides.
-
-    Raises:
-        SpecError: It names a parameter that isn't given, or can't be filled in.
-    """
-    if not {"{", "}"} & set(path):
-        return path
-    now = {"current_datetime_local": datetime.now(), "current_datetime_utc": datetime.now(UTC)}
-    try:
-        return path.format(**{"pm": {"run_uuid": str(uuid4()), **now}, **params})
-    except LookupError as error:
-        raise SpecError(
-            f"{error} isn't given, so it can't be filled in; {{{{ and }}}} stand for braces", path
-        ) from None
-    except (ValueError, AttributeError, TypeError) as error:
-        raise SpecError(f"can't be filled in: {error}; {{{{ and }}}} stand for braces", path) from None
 
 
 def left_out(

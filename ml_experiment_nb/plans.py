@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from ml_experiment_nb import cells, scripts, spaces
-from ml_experiment_nb.errors import ParameterError, SpecError, nearest
+from ml_experiment_nb import cells, spaces
+from ml_experiment_nb.checks import accepts, check_notebook, check_params, check_rows
+from ml_experiment_nb.errors import SpecError
+from ml_experiment_nb.paths import filled_in, is_elsewhere, literal
 from ml_experiment_nb.records import duration, pairs, size
 from ml_experiment_nb.rows import Table, read_table
 from ml_experiment_nb.specs import Experiment, Group, Job
-from ml_experiment_nb.targets import OWN_ENGINE, Cell, Function, Notebook, Script, Target
+from ml_experiment_nb.targets import Cell, Function, Notebook, Script, Target
 
 Spec = Job | Experiment | Group
 _SHOWN = 3  # rows of a table that a plan shows
-
-PATH_PARAMS = ("PAPERMILL_INPUT_PATH", "PAPERMILL_OUTPUT_PATH")
-"""Parameters that papermill sets in any notebook, named by its parameters cell or not."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,8 @@ class Task:
         timeout: Seconds after which it is stopped.
         memory: Bytes that it may use with all that it starts.
         pruning: Whether `report` waits for the pruner's verdict.
-        output: Where the executed notebook is wanted besides the run's artifacts.
+        output: Where the executed notebook is wanted besides the run's artifacts: a file's absolute path, or one of
+            papermill's places.
         payload: The file that holds captured values; known when the plan is run.
         folder: Where it leaves its artifacts; known when the plan is run.
         env: Environment variables for its processes; known when the plan is run.
@@ -83,7 +82,7 @@ class Plan:
         executor: ``inline`` or ``ray``.
         values: Values that travel to every task: what a cell reads, or a function.
         path: Folders for the front of the tasks' import path.
-        output: Where the executed notebook is wanted; with a table, a pattern such as ``out/{row}.ipynb``.
+        output: Where the executed notebook is wanted; with a table, what each row fills in: ``/data/{row}.ipynb``.
         notes: What is done otherwise than asked.
         cold: Whether every task starts a fresh process even where it could be forked.
         table: The rows of a group that has a run for each.
@@ -123,8 +122,8 @@ class Plan:
             Task(
                 key=str(k),
                 name=f"{self.spec.name} {target.name}" if several else self.spec.name,
-                steps=(self._step(target, self.spec.params),),
-                params=dict(self._step(target, self.spec.params).params),
+                steps=(step,),
+                params=dict(step.params),
                 cwd=self.cwd,
                 path=self.path,
                 timeout=self.spec.timeout,
@@ -132,6 +131,7 @@ class Plan:
                 output=self.output,
             )
             for k, target in enumerate(self.targets)
+            for step in (self._step(target, self.spec.params),)
         ]
 
     @property
@@ -160,7 +160,7 @@ class Plan:
             path=self.path,
             number=number,
             timeout=group.timeout_per_trial or group.timeout,
-            output=None if self.output is None else _literal(_filled_in(self.output, number, params)),
+            output=None if self.output is None else _row_output(self.output, number, params),
             memory=group.memory,
             warm=not self.cold and sys.platform == "linux",
             pruning=group.pruner is not None and group.pruner.name != "Nop",
@@ -250,7 +250,8 @@ def make_plan(
         values: What the tasks read from a notebook, or ``{"function": f}`` for a `Function` target.
         path: Folders for the front of the tasks' import path.
         cwd: The working directory; by default the spec's root, or the present one.
-        output: Where the executed notebook is wanted.
+        output: Where the executed notebook is wanted. ``{C}`` is a parameter's value, with a table ``{row}`` the row's
+            number.
         cold: Start a fresh process for every task, even where it could be forked.
 
     Raises:
@@ -261,14 +262,13 @@ def make_plan(
     targets = tuple(_absolute(target, root) for target in spec.run)
     for target in targets:
         if isinstance(target, Notebook):
-            _check_notebook(target, spec)
+            check_notebook(target, spec)
     table = _table(spec, root)
     if isinstance(spec, Group) and table is not None:
-        _check_rows(targets, spec, table)
-        _check_outputs(output, spec, table)
+        check_rows(targets, spec, table)
     else:
         space = dict.fromkeys(spec.param_space) if isinstance(spec, Group) else {}
-        _check_params(targets, {**spec.params, **space}, spec.allow_unknown_params)
+        check_params(targets, {**spec.params, **space}, spec.allow_unknown_params)
     if isinstance(spec, Group) and spec.sampler.is_exhaustive:
         spaces.grid(spec.param_space)  # says which parameter has no end of values
     slots, executor = _slots(spec, table)
@@ -276,6 +276,7 @@ def make_plan(
     if spec.docker_config is not None:
         notes = ("docker_config was read but not used: the tasks run in this environment, not in a container",)
     where = cwd or str(root.absolute())
+    output = None if output is None else _output(output, spec, table)
     return Plan(spec, targets, where, slots, executor, values or {}, path, output, notes, cold, table)
 
 
@@ -320,39 +321,45 @@ def _table_text(table: Table) -> list[tuple[str, str]]:
     ]
 
 
-def _check_outputs(output: str | None, group: Group, table: Table) -> None:
+def _output(output: str, spec: Spec, table: Table | None) -> str:
+    """Return where executed notebooks are written, relative to no folder; each has a place of its own."""
+    [first, *others] = spec.run
+    if others or not isinstance(first, Notebook):
+        raise SpecError("OUTPUT is for a single notebook")
+    if isinstance(spec, Group):
+        if table is None:
+            raise SpecError("OUTPUT is for a single notebook; a group keeps each executed notebook with its run")
+        pattern = output if is_elsewhere(output) else os.path.join(literal(os.getcwd()), output)
+        _check_row_outputs(pattern, spec, table)
+        return pattern
+    place = filled_in(output, spec.params)
+    if is_elsewhere(place):
+        return place
+    if not Path(place).absolute().parent.is_dir():
+        raise SpecError("its folder does not exist", file=place)
+    return str(Path(place).absolute())
+
+
+def _check_row_outputs(pattern: str, group: Group, table: Table) -> None:
     """Check that every row has a file of its own to write its executed notebook to."""
     taken: dict[str, int] = {}
-    for number, row in enumerate(table.rows if output is not None else ()):
-        file = _filled_in(str(output), number, {**group.params, **row})
-        elsewhere = "://" in file  # papermill writes there
-        file = file if elsewhere else os.path.normpath(file)
-        if file in taken:
+    for number, row in enumerate(table.rows):
+        place = _row_output(pattern, number, {**group.params, **row})
+        if place in taken:
             raise SpecError(
-                f"rows {taken[file]} and {number} would both be written to {file}: name what tells them apart, "
+                f"rows {taken[place]} and {number} would both be written to {place}: name what tells them apart, "
                 "as in out/{row}.ipynb",
-                file=output,
+                file=pattern,
             )
-        if not elsewhere and not os.path.isdir(os.path.dirname(file)):
-            raise SpecError(f"there is no folder {os.path.dirname(file)} for row {number}: make it first", file=output)
-        taken[file] = number
+        folder = os.path.dirname(place)
+        if not is_elsewhere(place) and not os.path.isdir(folder):
+            raise SpecError(f"there is no folder {folder} for row {number}: make it first", file=pattern)
+        taken[place] = number
 
 
-def _filled_in(output: str, number: int, params: Mapping[str, Any]) -> str:
-    """Return a row's own path: ``{row}`` is its number, ``{C}`` a parameter, as papermill has it."""
-    try:
-        return output.format(**{"row": number, **params})
-    except KeyError as error:
-        name = str(error.args[0])
-        hint = nearest(name, ["row", *params])
-        raise SpecError(f"row {number} gives no parameter {name!r}{hint}", file=output) from None
-    except (ValueError, IndexError, AttributeError, TypeError) as error:
-        raise SpecError(f"can't be filled in: {error}; write it as in out/{{row}}.ipynb", file=output) from None
-
-
-def _literal(path: str) -> str:
-    """Return a path in which papermill finds nothing to fill in."""
-    return path.replace("{", "{{").replace("}", "}}")
+def _row_output(pattern: str, number: int, params: Mapping[str, Any]) -> str:
+    place = filled_in(pattern, {"row": number, **params}, giver=f"row {number}")
+    return place if is_elsewhere(place) else os.path.normpath(place)
 
 
 def _is_space(value: Any) -> bool:
@@ -364,37 +371,6 @@ def space_text(value: Any) -> str:
     return "[" + ", ".join(map(str, value)) + "]" if isinstance(value, list | tuple) else str(value)
 
 
-def accepts(target: Target) -> frozenset[str] | None:
-    """Return the parameters that a target knows; None when it takes any, or can't be asked."""
-    match target:
-        case Script():
-            jobs = scripts.read_script(Path(target.path)).jobs
-            if not jobs or any(job.accepts_any for job in jobs):
-                return None
-            return frozenset(name for job in jobs for name in job.params)
-        case Notebook():
-            notebooks = _notebooks()
-            nb = notebooks.read_notebook(target.file)
-            known = notebooks.notebook_params(nb)
-            tagged = notebooks.parameters_cell(nb) is not None
-            return None if known is None and tagged else frozenset(known or ())
-        case Cell():
-            cell = cells.read_cell(target.source)
-            return frozenset((*cell.params, *cell.space))
-        case Function():
-            signature = scripts.signature_of(target.function)
-            return None if signature.accepts_any else frozenset(signature.params)
-        case _:
-            return None
-
-
-def _notebooks() -> ModuleType:
-    """Return the module that reads notebooks: nbformat takes a second to import, and tasks import this module."""
-    from ml_experiment_nb import notebooks
-
-    return notebooks
-
-
 def _absolute(target: Target, root: Path) -> Target:
     names: tuple[str, ...] = ()
     if isinstance(target, Notebook):
@@ -404,104 +380,6 @@ def _absolute(target: Target, root: Path) -> Target:
     given = {name: getattr(target, name) for name in names}
     changes = {name: str((root / path).absolute()) for name, path in given.items() if path}
     return target.model_copy(update=changes) if changes else target
-
-
-def _check_notebook(target: Notebook, spec: Spec) -> None:
-    """Check what can be known of how a notebook is asked to be executed."""
-    if target.is_elsewhere and not target.file.is_file():
-        raise SpecError("is fetched by the command `ml-experiment run` alone: give a file", file=target.path)
-    if isinstance(spec, Group):
-        for key in ("stdout_file", "stderr_file"):
-            if getattr(target, key) is not None:
-                raise SpecError("is for a single notebook: each trial's log is kept with its run", key=key)
-    notebooks = _notebooks()
-    if target.kernel is not None:
-        notebooks.check_kernel(target.kernel, where=target.name)
-    if target.engine != OWN_ENGINE:
-        notebooks.check_engine(target.engine, where=target.name)
-    if target.part:
-        nb = notebooks.read_notebook(target.file)
-        notebooks.left_out(nb, target.from_cell, target.until_cell, where=target.name)
-
-
-def _check_params(targets: tuple[Target, ...], given: Mapping[str, Any], allow_unknown: bool) -> None:
-    _check_known(targets, given, allow_unknown)
-    for target in targets:
-        if (job := _only_job(target)) is not None:
-            _check_required(target, job, given)
-
-
-def _check_known(targets: tuple[Target, ...], names: Iterable[str], allow_unknown: bool) -> None:
-    given = [name for name in names if name not in PATH_PARAMS]
-    known = [accepts(target) for target in targets]
-    named = [one for one in known if one is not None]
-    anything = len(named) < len(known) or allow_unknown
-    everything = frozenset().union(*named)
-    unknown = [name for name in given if name not in everything]
-    if unknown and not anything:
-        for target in targets:
-            if isinstance(target, Notebook):
-                where = target.name
-                notebooks = _notebooks()
-                notebooks.check_notebook_params(notebooks.read_notebook(target.file), given, where=where)
-        where = ", ".join(target.name for target in targets)
-        raise cells.unknown_parameter(where, unknown[0], sorted(everything))
-
-
-def _check_rows(targets: tuple[Target, ...], group: Group, table: Table) -> None:
-    """Check every row of a table; an error says which, and where it stands."""
-    names = table.names
-    for name in names:
-        if name in group.params:
-            problem = "is fixed for all rows (params, -p), and the table gives it too: keep one"
-            raise table.located(ParameterError(problem, key=name))
-    try:
-        _check_known(targets, [*group.params, *names], group.allow_unknown_params)
-    except SpecError as error:
-        raise (table.located(error) if error.key in names else error) from None
-    jobs = [(target, job) for target in targets if (job := _only_job(target)) is not None]
-    writes = any(isinstance(target, Cell) for target in targets)
-    for number, row in enumerate(table.rows):
-        try:
-            for target, job in jobs:
-                _check_required(target, job, {**group.params, **row})
-            for name, value in row.items() if writes else ():
-                cells.value_text(name, value)
-        except SpecError as error:
-            raise table.located(error, number) from None
-
-
-def _only_job(target: Target) -> scripts.JobSignature | None:
-    if isinstance(target, Script):
-        jobs = scripts.read_script(Path(target.path)).jobs
-    elif isinstance(target, Function):
-        jobs = (scripts.signature_of(target.function),)
-    else:
-        return None
-    return jobs[0] if len(jobs) == 1 else None
-
-
-def _check_required(target: Target, job: scripts.JobSignature, given: Mapping[str, Any]) -> None:
-    missing = [name for name, info in job.params.items() if info.required and name not in given]
-    if missing:
-        raise ParameterError(
-            f"{target.name}: {job.name}() needs it; give it in params, or with -p {missing[0]}=…",
-            key=missing[0],
-        )
-    for name, info in job.params.items():
-        _check_types(name, info, given)
-
-
-_TYPES: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}
-
-
-def _check_types(name: str, info: scripts.ParamInfo, given: Mapping[str, Any]) -> None:
-    """Check a value against a plain annotation; None stands for a parameter that is drawn for each trial."""
-    wanted, value = _TYPES.get(info.annotation or ""), given.get(name)
-    if wanted is None or value is None:
-        return
-    if not isinstance(value, wanted) or (isinstance(value, bool) and info.annotation != "bool"):
-        raise ParameterError(f"{value!r} is a {type(value).__name__}; it is annotated as {info.annotation}", key=name)
 
 
 def _slots(spec: Spec, table: Table | None = None) -> tuple[int | None, str]:

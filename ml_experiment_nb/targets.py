@@ -20,6 +20,7 @@ from pydantic import (
 
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.fields import Count, Flag, Frozen, name_of, translated
+from ml_experiment_nb.paths import is_elsewhere
 
 OWN_ENGINE = "ml-experiment"
 """This package's engine, by the name under which papermill knows it."""
@@ -93,7 +94,7 @@ class Notebook(Frozen):
     @property
     def is_elsewhere(self) -> bool:
         """Whether it has to be fetched."""
-        return self.path == "-" or "://" in self.path
+        return is_elsewhere(self.path)
 
     @property
     def part(self) -> str:
@@ -110,7 +111,7 @@ class Notebook(Frozen):
     @field_validator("path")
     @classmethod
     def _check_path(cls, path: str) -> str:
-        if path != "-" and "://" not in path and PurePath(path).suffix.lower() != ".ipynb":
+        if not is_elsewhere(path) and PurePath(path).suffix.lower() != ".ipynb":
             raise ValueError(f"{path!r} is no notebook (.ipynb)")
         return path
 

@@ -13,7 +13,6 @@ from ml_experiment_nb.errors import ParameterError, SpecError
 from ml_experiment_nb.notebooks import (
     check_notebook_params,
     code_cells,
-    filled_in,
     kernel_name,
     language,
     left_out,
@@ -262,15 +261,3 @@ def test_a_part_that_there_is_not(first, last, problem):
 )
 def test_what_a_cell_is_called(source, name):
     assert title(new_code_cell(source)) == name
-
-
-def test_a_path_is_filled_in_as_papermill_does():
-    from papermill.parameterize import parameterize_path
-
-    for path in ("out-{C}-{name}.ipynb", "{{C}}.ipynb", "plain.ipynb", "{C:.2f}"):
-        assert filled_in(path, {"C": 0.5, "name": "x"}) == parameterize_path(path, {"C": 0.5, "name": "x"})
-    assert len(filled_in("{pm[run_uuid]}", {})) == 36
-    assert filled_in("{pm[current_datetime_local].year}", {}).isdecimal()
-    for wrong in ("{D}", "{", "{}", "{C.x}"):
-        with pytest.raises(SpecError):
-            filled_in(wrong, {"C": 1})

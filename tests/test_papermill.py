@@ -108,7 +108,7 @@ def test_parameters_of_scripts_and_groups(command):
         (["-r", "a-b", "1"], "error: -r: 'a-b' can't be a parameter"),
         (["-r", "C"], "requires 2 arguments"),
         (["-y", "D: 1"], "error: book: D: the parameters cell (cell 1) has no such parameter"),
-        (["out-{D}.ipynb"], "error: out-{D}.ipynb: 'D' isn't given"),
+        (["out-{D}.ipynb"], "error: out-{D}.ipynb: the run gives no parameter 'D'"),
         (["{"], "can't be filled in"),
         (["-k", "python4"], "error: book: kernel: no kernel is called 'python4'; did you mean 'python3'?"),
         (["--engine", "nbclint"], "papermill has no engine 'nbclint'; did you mean 'nbclient'?"),
@@ -139,7 +139,7 @@ def test_what_is_asked_wrongly(command, folder, words, says):
         (["-"], "error: standard input: isn't a notebook: it is empty"),
         (["ftp://host/x.ipynb"], "error: ftp://host/x.ipynb: papermill knows no such place; it knows abs://"),
         (["https://host/train.yaml"], "only a notebook can lie elsewhere: fetch it first"),
-        (["{D}.ipynb"], "error: {D}.ipynb: 'D' isn't given"),
+        (["{D}.ipynb"], "error: {D}.ipynb: the run gives no parameter 'D'"),
     ],
 )
 def test_targets_that_are_wrong(command, folder, words, says):

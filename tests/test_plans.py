@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -378,10 +379,28 @@ def test_a_row_of_a_cell_can_be_written_into_it():
         make_plan(spec_from_mapping(keys))
 
 
+def test_the_output_of_a_single_run(folder, rows):
+    def output(path, **keys):
+        spec = spec_from_mapping({"run": str(folder / "book.ipynb"), "params": {"C": 2}, **keys})
+        return make_plan(spec, output=path).tasks()[0].output
+
+    assert output(f"{folder}/out-{{C}}-{{{{x}}}}.ipynb") == f"{folder}/out-2-{{x}}.ipynb"
+    assert output("out.ipynb") == str(Path("out.ipynb").absolute())
+    assert output("s3://bucket/{C}.ipynb") == "s3://bucket/2.ipynb"
+    for path, keys, says in (
+        ("out-{D}.ipynb", {}, "the run gives no parameter 'D'"),
+        ("nowhere/out.ipynb", {}, "nowhere/out.ipynb: its folder does not exist"),
+        ("out.ipynb", {"param_space": {"kernel": "choice('rbf', 'linear')"}}, "a group keeps each executed notebook"),
+        ("out.ipynb", {"run": [str(folder / "book.ipynb")] * 2}, "OUTPUT is for a single notebook"),
+    ):
+        with pytest.raises(SpecError, match=says):
+            output(path, **keys)
+
+
 def test_each_row_has_an_output_of_its_own(rows, folder):
     plan = rows("C\n1\n0.5\n", run="book.ipynb", output=f"{folder}/{{row}}-{{C:.2f}}-{{{{x}}}}.ipynb")
     outputs = [plan.trial(number, row).output for number, row in enumerate(plan.table.rows)]
-    assert outputs == [f"{folder}/0-1.00-{{{{x}}}}.ipynb", f"{folder}/1-0.50-{{{{x}}}}.ipynb"]
+    assert outputs == [f"{folder}/0-1.00-{{x}}.ipynb", f"{folder}/1-0.50-{{x}}.ipynb"]
 
 
 @pytest.mark.parametrize(

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ml_experiment_nb.errors import SpecError
+from ml_experiment_nb.paths import INPUT, OUTPUT, filled_in, is_elsewhere
 
 if TYPE_CHECKING:
     from ml_experiment_nb.plans import Plan, Spec
     from ml_experiment_nb.targets import Notebook
 
-INPUT, OUTPUT = "PAPERMILL_INPUT_PATH", "PAPERMILL_OUTPUT_PATH"
 _LEVELS = ("NOTSET", "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
@@ -161,14 +161,7 @@ def filled_target(target: str, params: Mapping[str, Any]) -> str:
     """Return TARGET with its ``{C}`` filled in, unless a file is called just so."""
     if not {"{", "}"} & set(target) or Path(target).exists():
         return target
-    from ml_experiment_nb.notebooks import filled_in
-
     return filled_in(target, params)
-
-
-def is_elsewhere(path: str) -> bool:
-    """Whether a path is standard input or output, or one of papermill's places: ``s3://…``, ``https://…``."""
-    return path == "-" or "://" in path
 
 
 def spec_of_notebook(target: str) -> Spec:
@@ -196,25 +189,6 @@ def fetched(spec: Spec, folder: str) -> Spec:
         for one in spec.run
     ]
     return spec.model_copy(update={"run": tuple(run)})
-
-
-def output_path(output: str | None, spec: Spec) -> str | None:
-    """Return OUTPUT with its ``{C}`` filled in, as an absolute path if it is a file's.
-
-    Raises:
-        SpecError: What is run is no single notebook, or the folder isn't there.
-    """
-    if output is None:
-        return None
-    single_notebook(spec, "OUTPUT")
-    from ml_experiment_nb.notebooks import filled_in
-
-    path = filled_in(output, spec.params)
-    if is_elsewhere(path):
-        return path
-    if not Path(path).absolute().parent.is_dir():
-        raise SpecError("its folder does not exist", file=path)
-    return str(Path(path).absolute())
 
 
 def print_notebook(path: Path) -> None:
@@ -268,15 +242,16 @@ def show_parameters(plan: Plan, usage: str) -> int:
     return 0
 
 
-def prepare(plan: Plan, output: str | None) -> None:
-    """Write a notebook with its parameters to OUTPUT, and run nothing."""
+def prepare(plan: Plan, *, piped: bool) -> None:
+    """Write a notebook with its parameters to OUTPUT, or to standard output, and run nothing."""
     target = single_notebook(plan.spec, "--prepare-only")
-    if output is None:
+    if plan.output is None:
         raise SpecError("--prepare-only needs OUTPUT, where the notebook is written; `-` is standard output")
     from ml_experiment_nb.work.notebook import prepare_notebook
 
     with tempfile.TemporaryDirectory(prefix="mlexp-") as folder:
-        prepare_notebook(target, plan.spec.params, output, Path(folder, "prepared.ipynb"))
+        place = "-" if piped else plan.output
+        prepare_notebook(target, plan.spec.params, place, Path(folder, "prepared.ipynb"))
 
 
 # --- parameters ---

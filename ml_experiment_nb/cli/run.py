@@ -13,14 +13,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ml_experiment_nb.cli.papermill import (
-    INPUT,
-    OUTPUT,
     Papermill,
     fetched,
     filled_target,
-    is_elsewhere,
     notebook_options,
-    output_path,
     parameter_options,
     prepare,
     print_notebook,
@@ -32,6 +28,7 @@ from ml_experiment_nb.cli.papermill import (
 )
 from ml_experiment_nb.cli.tables import print_json, print_rows, print_table
 from ml_experiment_nb.errors import SpecError
+from ml_experiment_nb.paths import INPUT, OUTPUT, is_elsewhere, literal
 
 if TYPE_CHECKING:
     from ml_experiment_nb.plans import Plan, Spec
@@ -75,24 +72,25 @@ def run(target: str, output: str | None, plan_only: bool, as_json: bool, **optio
     if as_json and output == "-":
         raise SpecError("--json and OUTPUT `-` both take standard output: give one of them")
     with tempfile.TemporaryDirectory(prefix="mlexp-") as folder:
-        plan, place = _make_plan(target, output, folder, options)
+        plan = _make_plan(target, output, folder, options)
         if plan_only:
             click.echo(str(plan))
             return
         if options["help_notebook"]:
             sys.exit(show_parameters(plan, click.get_current_context().get_usage()))
         if options["prepare_only"]:
-            prepare(plan, place)
+            prepare(plan, piped=output == "-")
             return
         for note in plan.notes:
             click.echo(f"note: {note}", err=True)
-        last = _run(plan, place, as_json=as_json, options=options)
+        last = _run(plan, piped=output == "-", as_json=as_json, options=options)
     sys.exit(_exit_code(last))
 
 
-def _make_plan(target: str, output: str | None, folder: str, options: Mapping[str, Any]) -> tuple[Plan, str | None]:
-    """Return what will be done, and OUTPUT as a path."""
+def _make_plan(target: str, output: str | None, folder: str, options: Mapping[str, Any]) -> Plan:
+    """Return what will be done; what goes to standard output is first written to `folder`."""
     from ml_experiment_nb.plans import make_plan, with_params
+    from ml_experiment_nb.specs import Group
 
     if target == options["each"] == "-":
         raise SpecError("TARGET and --each can't both be standard input")
@@ -103,25 +101,23 @@ def _make_plan(target: str, output: str | None, folder: str, options: Mapping[st
     if {INPUT, OUTPUT} & given.keys():
         single_notebook(spec, "--inject-paths")
     _check_results(options["results"], spec)
-    place = _output(output, spec)
-    written = os.path.join(folder, f"{spec.run[0].name}.ipynb") if place == "-" else place
-    if written is not None and not _is_table(spec):
-        written = written.replace("{", "{{").replace("}", "}}")  # it is filled in already
+    if output == "-":
+        if isinstance(spec, Group) and spec.each is not None:
+            raise SpecError("OUTPUT - is for a single run: with --each, give a pattern such as out/{row}.ipynb")
+        output = literal(os.path.join(folder, f"{spec.run[0].name}.ipynb"))
     with _located(target, given):
-        plan = make_plan(
+        return make_plan(
             spec,
             cwd=_working_directory(target, options["cwd"]),
-            output=written,
+            output=output,
             cold=options["cold"],
         )
-    return plan, place
 
 
-def _run(plan: Plan, place: str | None, *, as_json: bool, options: Mapping[str, Any]) -> Record:
+def _run(plan: Plan, *, piped: bool, as_json: bool, options: Mapping[str, Any]) -> Record:
     """Do what a plan says, show it, and return the last record."""
     from ml_experiment_nb import runs  # MLflow takes seconds to import: not before the plan is known to be sound
 
-    piped = place == "-"
     shown = _shown(
         plan, runs.follow(plan), as_json=as_json, aside=as_json or piped, quiet=options["quiet"],
         cells=options["progress_bar"] is not False,
@@ -139,9 +135,9 @@ def _run(plan: Plan, place: str | None, *, as_json: bool, options: Mapping[str, 
     if piped:
         click.echo(str(records[-1]), err=True)
         assert plan.output is not None
-        print_notebook(Path(plan.output.replace("{{", "{").replace("}}", "}")))
+        print_notebook(Path(plan.output))
     elif not as_json:
-        _print_result(plan, records, place)
+        _print_result(plan, records)
     return records[-1]
 
 
@@ -204,20 +200,14 @@ def _with_options(spec: Spec, options: Mapping[str, Any]) -> Spec:
 def _fields_with_table(spec: Spec, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return a spec's keys, as those of a group that has a run for each row of the table that ``--each`` names."""
     from ml_experiment_nb.rows import read_lines
+    from ml_experiment_nb.work.places import standard_input
 
     if "job" in (options["kind"], spec.kind):
         raise SpecError("--each records a run for each row, and a job is not recorded: make it an experiment")
     given = options["each"]
-    each = read_lines(_standard_input(), "standard input") if given == "-" else str(Path(given).absolute())
+    each = read_lines(standard_input(), "standard input") if given == "-" else str(Path(given).absolute())
     fields = {name: getattr(spec, name) for name in spec.model_fields_set | {"name", "run"}}
     return {**fields, "kind": "group", "each": each}
-
-
-def _standard_input() -> str:
-    try:
-        return sys.stdin.buffer.read().decode()
-    except UnicodeDecodeError as error:
-        raise SpecError(f"is not UTF-8 text: byte {error.start} can't be read", file="standard input") from None
 
 
 def _working_directory(target: str, cwd: str | None) -> str | None:
@@ -225,26 +215,6 @@ def _working_directory(target: str, cwd: str | None) -> str | None:
     if cwd is not None:
         return str(Path(cwd).absolute())
     return None if Path(target).suffix.lower() in SPECS and not is_elsewhere(target) else os.getcwd()
-
-
-def _output(output: str | None, spec: Spec) -> str | None:
-    """Return OUTPUT as a place to write to; with a table it stays the pattern that each row fills in."""
-    if output is None or not _is_table(spec):
-        return output_path(output, spec)
-    from ml_experiment_nb.targets import Notebook
-
-    if len(spec.run) != 1 or not isinstance(spec.run[0], Notebook):
-        raise SpecError("OUTPUT is for a notebook")
-    if output == "-":
-        raise SpecError("OUTPUT - is for a single run: with --each, give a pattern such as out/{row}.ipynb")
-    here = os.getcwd().replace("{", "{{").replace("}", "}}")  # what is filled in stands in OUTPUT alone
-    return output if is_elsewhere(output) else os.path.join(here, output)
-
-
-def _is_table(spec: Spec) -> bool:
-    from ml_experiment_nb.specs import Group
-
-    return isinstance(spec, Group) and spec.each is not None
 
 
 def _check_results(file: str | None, spec: Spec) -> None:
@@ -322,7 +292,7 @@ def _shown(
                     console.at(cell)
 
 
-def _print_result(plan: Plan, records: list[Record], output: str | None) -> None:
+def _print_result(plan: Plan, records: list[Record]) -> None:
     from ml_experiment_nb import runs
     from ml_experiment_nb.records import pairs
 
@@ -337,8 +307,8 @@ def _print_result(plan: Plan, records: list[Record], output: str | None) -> None
     click.echo(str(last))
     if result.best is not None:
         click.echo(f"  best     {result.best.name}: {pairs(result.best.params)} ({pairs(result.best.metrics)})")
-    if output is not None and plan.table is None and (last.failure is None or last.failure.type != "SpecError"):
-        click.echo(f"  notebook {output}")
+    if plan.output is not None and plan.table is None and (last.failure is None or last.failure.type != "SpecError"):
+        click.echo(f"  notebook {plan.output}")
     if last.run_id:
         click.echo(f"  look     ml-experiment show {last.run_id[:8]}, or ml-experiment ui")
 

@@ -23,7 +23,6 @@ from ml_experiment_nb import reports
 from ml_experiment_nb.errors import CellFailedError, SpecError, TaskDiedError, TaskTimeoutError
 from ml_experiment_nb.kernelspecs import DEFAULT_KERNEL
 from ml_experiment_nb.notebooks import (
-    filled_in,
     kernel_name,
     language,
     left_out,
@@ -32,6 +31,7 @@ from ml_experiment_nb.notebooks import (
     tags,
     title,
 )
+from ml_experiment_nb.paths import literal
 from ml_experiment_nb.targets import OWN_ENGINE, Notebook
 from ml_experiment_nb.work.places import Places, file_name
 
@@ -48,7 +48,6 @@ def run_notebook(target: Notebook, params: Mapping[str, Any], sink: reports.Sink
         Pruned: A cell's `report` was told to stop.
         SpecError: The kernel, the engine or `output` can't be had.
     """
-    output = filled_in(output, params) if output else None
     kept = sink.artifacts / file_name(output or target.path)
     sink.send(reports.Params(dict(params)))
     nb = read_notebook(target.file)
@@ -135,8 +134,8 @@ def _common(target: Notebook, nb: nbformat.NotebookNode, params: Mapping[str, An
     kernel = target.kernel or (DEFAULT_KERNEL if kernel_name(nb) is None else None)
     said = bool(nb.metadata.get("language_info", {}).get("name") or nb.metadata.get("kernelspec", {}).get("language"))
     return {
-        "input_path": _literal(places.input_path),
-        "output_path": _literal(places.output_path),
+        "input_path": literal(places.input_path),
+        "output_path": literal(places.output_path),
         "parameters": dict(params),
         "engine_name": target.engine,
         "kernel_name": kernel,
@@ -227,11 +226,6 @@ def _papermill(target: Notebook, **options: Any) -> None:
         raise
     except PapermillException as error:
         raise SpecError(str(error), file=target.path) from None
-
-
-def _literal(path: str) -> str:
-    """Return a path in which papermill finds nothing to fill in."""
-    return path.replace("{", "{{").replace("}", "}}")
 
 
 def _was_allowed(executed: Path) -> bool:

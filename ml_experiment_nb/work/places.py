@@ -25,7 +25,7 @@ def read_text(path: str) -> str:
         SpecError: It can't be had; says what to install where a package is missing.
     """
     if path == "-":
-        return _standard_input()
+        return standard_input()
     with _translated("read", path):
         text = _handler(path).read(path)
         return text.decode("utf-8") if isinstance(text, bytes | bytearray) else str(text)
@@ -39,6 +39,18 @@ def write_text(text: str, path: str) -> None:
     """
     with _translated("written", path):
         _handler(path).write(text, path)
+
+
+def standard_input() -> str:
+    """Return the text on standard input.
+
+    Raises:
+        SpecError: It is no text.
+    """
+    try:
+        return sys.stdin.buffer.read().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SpecError(f"is not UTF-8 text: byte {error.start} can't be read", file="standard input") from None
 
 
 def file_name(path: str) -> str:
@@ -148,13 +160,6 @@ def _handler(path: str) -> Any:
         schemes = ", ".join(sorted(scheme for scheme, _ in handlers if scheme.endswith("://")))
         raise SpecError(f"papermill knows no such place; it knows {schemes}", file=path)
     return found
-
-
-def _standard_input() -> str:
-    try:
-        return sys.stdin.buffer.read().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise SpecError(f"isn't a notebook: not UTF-8 (at byte {error.start})", file="standard input") from None
 
 
 @contextmanager

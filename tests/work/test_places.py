@@ -135,5 +135,5 @@ def test_standard_input_that_is_no_text(monkeypatch):
             read = staticmethod(lambda: b"\xff")
 
     monkeypatch.setattr(sys, "stdin", Stdin)
-    with pytest.raises(SpecError, match="standard input: isn't a notebook: not UTF-8"):
+    with pytest.raises(SpecError, match="standard input: is not UTF-8 text: byte 0"):
         read_text("-")

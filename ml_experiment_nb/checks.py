@@ -1,0 +1,157 @@
+"""What can be known of a spec before anything runs: whether its targets can be read, and take their parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from ml_experiment_nb import cells, scripts
+from ml_experiment_nb.errors import ParameterError, SpecError
+from ml_experiment_nb.paths import PATH_PARAMS
+from ml_experiment_nb.rows import Table
+from ml_experiment_nb.specs import Group, Job
+from ml_experiment_nb.targets import OWN_ENGINE, Cell, Function, Notebook, Script, Target
+
+
+def accepts(target: Target) -> frozenset[str] | None:
+    """Return the parameters that a target knows; None when it takes any, or can't be asked."""
+    match target:
+        case Script():
+            jobs = scripts.read_script(Path(target.path)).jobs
+            if not jobs or any(job.accepts_any for job in jobs):
+                return None
+            return frozenset(name for job in jobs for name in job.params)
+        case Notebook():
+            notebooks = _notebooks()
+            nb = notebooks.read_notebook(target.file)
+            known = notebooks.notebook_params(nb)
+            tagged = notebooks.parameters_cell(nb) is not None
+            return None if known is None and tagged else frozenset(known or ())
+        case Cell():
+            cell = cells.read_cell(target.source)
+            return frozenset((*cell.params, *cell.space))
+        case Function():
+            signature = scripts.signature_of(target.function)
+            return None if signature.accepts_any else frozenset(signature.params)
+        case _:
+            return None
+
+
+def check_notebook(target: Notebook, spec: Job) -> None:
+    """Check how a notebook is asked to be executed.
+
+    Raises:
+        SpecError: Its kernel, its engine or one of its cells can't be had, or an option is for a single notebook.
+    """
+    if target.is_elsewhere and not target.file.is_file():
+        raise SpecError("is fetched by the command `ml-experiment run` alone: give a file", file=target.path)
+    if isinstance(spec, Group):
+        for key in ("stdout_file", "stderr_file"):
+            if getattr(target, key) is not None:
+                raise SpecError("is for a single notebook: each trial's log is kept with its run", key=key)
+    notebooks = _notebooks()
+    if target.kernel is not None:
+        notebooks.check_kernel(target.kernel, where=target.name)
+    if target.engine != OWN_ENGINE:
+        notebooks.check_engine(target.engine, where=target.name)
+    if target.part:
+        nb = notebooks.read_notebook(target.file)
+        notebooks.left_out(nb, target.from_cell, target.until_cell, where=target.name)
+
+
+def check_params(targets: tuple[Target, ...], given: Mapping[str, Any], allow_unknown: bool) -> None:
+    """Check that a run's targets take the parameters that are given, and are given those that they need.
+
+    Raises:
+        ParameterError: One is unknown, is missing or is of another type than its annotation says.
+    """
+    _check_known(targets, given, allow_unknown)
+    for target in targets:
+        if (job := _only_job(target)) is not None:
+            _check_required(target, job, given)
+
+
+def _check_known(targets: tuple[Target, ...], names: Iterable[str], allow_unknown: bool) -> None:
+    given = [name for name in names if name not in PATH_PARAMS]
+    known = [accepts(target) for target in targets]
+    named = [one for one in known if one is not None]
+    anything = len(named) < len(known) or allow_unknown
+    everything = frozenset().union(*named)
+    unknown = [name for name in given if name not in everything]
+    if unknown and not anything:
+        for target in targets:
+            if isinstance(target, Notebook):
+                where = target.name
+                notebooks = _notebooks()
+                notebooks.check_notebook_params(notebooks.read_notebook(target.file), given, where=where)
+        where = ", ".join(target.name for target in targets)
+        raise cells.unknown_parameter(where, unknown[0], sorted(everything))
+
+
+def check_rows(targets: tuple[Target, ...], group: Group, table: Table) -> None:
+    """Check every row of a table.
+
+    Raises:
+        ParameterError: As `check_params`; says which row, and where it stands.
+    """
+    names = table.names
+    for name in names:
+        if name in group.params:
+            problem = "is fixed for all rows (params, -p), and the table gives it too: keep one"
+            raise table.located(ParameterError(problem, key=name))
+    try:
+        _check_known(targets, [*group.params, *names], group.allow_unknown_params)
+    except SpecError as error:
+        raise (table.located(error) if error.key in names else error) from None
+    jobs = [(target, job) for target in targets if (job := _only_job(target)) is not None]
+    writes = any(isinstance(target, Cell) for target in targets)
+    for number, row in enumerate(table.rows):
+        try:
+            for target, job in jobs:
+                _check_required(target, job, {**group.params, **row})
+            for name, value in row.items() if writes else ():
+                cells.value_text(name, value)
+        except SpecError as error:
+            raise table.located(error, number) from None
+
+
+def _only_job(target: Target) -> scripts.JobSignature | None:
+    if isinstance(target, Script):
+        jobs = scripts.read_script(Path(target.path)).jobs
+    elif isinstance(target, Function):
+        jobs = (scripts.signature_of(target.function),)
+    else:
+        return None
+    return jobs[0] if len(jobs) == 1 else None
+
+
+def _check_required(target: Target, job: scripts.JobSignature, given: Mapping[str, Any]) -> None:
+    missing = [name for name, info in job.params.items() if info.required and name not in given]
+    if missing:
+        raise ParameterError(
+            f"{target.name}: {job.name}() needs it; give it in params, or with -p {missing[0]}=…",
+            key=missing[0],
+        )
+    for name, info in job.params.items():
+        _check_types(name, info, given)
+
+
+_TYPES: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}
+
+
+def _check_types(name: str, info: scripts.ParamInfo, given: Mapping[str, Any]) -> None:
+    """Check a value against a plain annotation; None stands for a parameter that is drawn for each trial."""
+    wanted, value = _TYPES.get(info.annotation or ""), given.get(name)
+    if wanted is None or value is None:
+        return
+    if not isinstance(value, wanted) or (isinstance(value, bool) and info.annotation != "bool"):
+        raise ParameterError(f"{value!r} is a {type(value).__name__}; it is annotated as {info.annotation}", key=name)
+
+
+def _notebooks() -> ModuleType:
+    """Return the module that reads notebooks: nbformat takes a second to import, and tasks import this module."""
+    from ml_experiment_nb import notebooks
+
+    return notebooks
