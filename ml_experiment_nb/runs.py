@@ -23,12 +23,13 @@ from ml_experiment_nb.failures import failure_of
 from ml_experiment_nb.files import spec_text
 from ml_experiment_nb.plans import Plan, Spec, Task, prepared, space_text
 from ml_experiment_nb.projects import find_root
+from ml_experiment_nb.recording import OpenRun, open_run, untracked
 from ml_experiment_nb.records import Failure, Outcome, Record, Records, Status
 from ml_experiment_nb.reports import Done, Event, Metrics
 from ml_experiment_nb.rows import Table, results, results_text
 from ml_experiment_nb.specs import Group
 from ml_experiment_nb.targets import Notebook, Script, Target
-from ml_experiment_nb.tracking import OpenRun, Store, untracked
+from ml_experiment_nb.tracking import Store
 from ml_experiment_nb.work.payload import write_payload
 
 RUN_ID = "ML_EXPERIMENT_RUN"
@@ -411,7 +412,8 @@ def _open(
     tags |= {"mlflow.note.content": spec.description} if spec.description else {}
     parts = [target.part for target in spec.run if isinstance(target, Notebook) and target.part]
     tags |= {"mlexp.partial": "; ".join(parts)} if parts else {}
-    return store.open_run(
+    return open_run(
+        store,
         name=name,
         experiment=spec.name,
         kind=kind,

@@ -390,7 +390,7 @@ def test_the_output_of_a_single_run(folder, rows):
     for path, keys, says in (
         ("out-{D}.ipynb", {}, "the run gives no parameter 'D'"),
         ("nowhere/out.ipynb", {}, "nowhere/out.ipynb: its folder does not exist"),
-        ("out.ipynb", {"param_space": {"kernel": "choice('rbf', 'linear')"}}, "a group keeps each executed notebook"),
+        ("out.ipynb", {"param_space": {"kernel": "choice([1, 2])"}}, "a group keeps each executed notebook"),
         ("out.ipynb", {"run": [str(folder / "book.ipynb")] * 2}, "OUTPUT is for a single notebook"),
     ):
         with pytest.raises(SpecError, match=says):

@@ -9,6 +9,7 @@ from ml_experiment_nb import stores
 from ml_experiment_nb.capture import snapshot
 from ml_experiment_nb.errors import StoreError
 from ml_experiment_nb.projects import home
+from ml_experiment_nb.recording import open_run
 from ml_experiment_nb.records import Outcome, Status
 from ml_experiment_nb.tracking import Store
 
@@ -18,15 +19,15 @@ def journal_mode(path):
         return database.execute("PRAGMA journal_mode").fetchone()[0]
 
 
-def open_run(store, project):
+def opened(store, project):
     options = {"experiment": "e", "kind": "experiment", "params": {"C": 1}, "tags": {}}
-    return store.open_run(name="r", snapshot=snapshot(project), **options)
+    return open_run(store, name="r", snapshot=snapshot(project), **options)
 
 
 def test_our_own_store_writes_ahead_and_its_file_is_whole_when_it_is_settled(stored, tmp_path_factory):
     store = Store(stored)
     assert journal_mode(home(stored) / "mlflow.db") == "wal"
-    open_run(store, stored).close(Outcome(Status.FINISHED))
+    opened(store, stored).close(Outcome(Status.FINISHED))
     store.settle()
     alone = shutil.copy(home(stored) / "mlflow.db", tmp_path_factory.mktemp("alone"))
     client = MlflowClient(f"sqlite:///{alone}")
@@ -70,7 +71,7 @@ def test_the_file_system_is_that_of_the_innermost_mount(project):
 
 def test_a_store_that_goes_away_is_told_of_and_not_begun_anew(stored):
     store = Store(stored)
-    live = open_run(store, stored)
+    live = opened(store, stored)
     path = home(stored) / "mlflow.db"
     path.rename(path.with_name("away.db"))
     with pytest.raises(StoreError, match="has gone"):

@@ -14,10 +14,11 @@ from mlflow.exceptions import MlflowException
 from ml_experiment_nb.capture import Snapshot, snapshot
 from ml_experiment_nb.errors import RunNotFoundError, StoreError
 from ml_experiment_nb.projects import home
+from ml_experiment_nb.recording import open_run, untracked
 from ml_experiment_nb.records import Failure, Outcome, Record, Status
 from ml_experiment_nb.reports import Log, Metrics, Note, Params
 from ml_experiment_nb.stores import default_uri
-from ml_experiment_nb.tracking import Store, untracked
+from ml_experiment_nb.tracking import Store
 
 FINISHED = Outcome(Status.FINISHED)
 
@@ -36,7 +37,9 @@ def taken(tmp_path_factory):
 def start(store, taken):
     def start(name="svm", experiment="svm", kind="experiment", params=(), tags=(), **more):
         more.setdefault("snapshot", taken)
-        return store.open_run(name=name, experiment=experiment, kind=kind, params=dict(params), tags=dict(tags), **more)
+        return open_run(
+            store, name=name, experiment=experiment, kind=kind, params=dict(params), tags=dict(tags), **more
+        )
 
     return start
 
@@ -308,7 +311,7 @@ def test_any_folder_may_be_the_project(project, database, taken, name):
     root.mkdir()
     shutil.copy(database, home(root) / "mlflow.db")
     store = Store(root)
-    live = store.open_run(name="n", experiment="e", kind="experiment", params={}, tags={}, snapshot=taken)
+    live = open_run(store, name="n", experiment="e", kind="experiment", params={}, tags={}, snapshot=taken)
     live.close(FINISHED)
     assert "record/log.txt" in store.artifacts(store.records()[0])
 
@@ -358,12 +361,12 @@ def test_runs_of_others_are_read_too(store):
     client.log_metric(run.info.run_id, "loss", 0.5)
     client.log_param(run.info.run_id, "lr", 0.1)
     client.set_terminated(run.info.run_id, "FAILED")
-    open_run = client.create_run("0")
+    theirs = client.create_run("0")
     record = store.record(run.info.run_id)
     assert (record.name, record.experiment, record.kind) == ("theirs", "Default", "experiment")
     assert (record.status, record.failure, record.number) == (Status.FAILED, None, None)
     assert (record.metrics, record.params) == ({"loss": 0.5}, {"lr": "0.1"})
-    assert store.record(open_run.info.run_id).status is Status.RUNNING
+    assert store.record(theirs.info.run_id).status is Status.RUNNING
     assert len(store.records()) == 2
 
 
@@ -393,7 +396,7 @@ def test_mlflows_variables_are_honoured(project, database, taken, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///else/where.db")
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "theirs")
     store = Store(project)
-    live = store.open_run(name="n", experiment="ours", kind="experiment", params={}, tags={}, snapshot=taken)
+    live = open_run(store, name="n", experiment="ours", kind="experiment", params={}, tags={}, snapshot=taken)
     record = live.close(FINISHED)
     assert store.uri == f"sqlite:///{elsewhere}"
     assert record.experiment == "theirs"
@@ -452,12 +455,13 @@ import sys
 from pathlib import Path
 from ml_experiment_nb.capture import Snapshot
 from ml_experiment_nb.capture.system import system_info
-from ml_experiment_nb.tracking import Store
+from ml_experiment_nb.recording import open_run
 from ml_experiment_nb.records import Outcome, Status
+from ml_experiment_nb.tracking import Store
 sys.stdout.write("ready\\n"); sys.stdout.flush(); sys.stdin.readline()
 store = Store(Path(sys.argv[1]))
-live = store.open_run(name="n", experiment="same", kind="experiment", params={"k": sys.argv[2]}, tags={},
-                      snapshot=Snapshot(None, system_info(), (), ()))
+live = open_run(store, name="n", experiment="same", kind="experiment", params={"k": sys.argv[2]}, tags={},
+                snapshot=Snapshot(None, system_info(), (), ()))
 live.close(Outcome(Status.FINISHED))
 """
 
@@ -510,7 +514,7 @@ def test_a_store_that_comes_back_misses_nothing(store, start, monkeypatch):
     live = start()
     failing = Failing(store.client)
     monkeypatch.setattr(store, "client", failing)
-    monkeypatch.setattr("ml_experiment_nb.tracking.FLUSH_SECONDS", -1)
+    monkeypatch.setattr("ml_experiment_nb.recording.FLUSH_SECONDS", -1)
     live.add(Metrics({"loss": 0.5}, 0))  # a flush is due and fails: the user's code goes on
     live.add(Params({"C": 1}))
     with pytest.raises(StoreError, match="database is locked"):

@@ -1,6 +1,6 @@
 """A fork server, as its owner sees it: a process that has done a setup, and forks a child for each task.
 
-Its own side is `ml_experiment_nb.work.forking`. When the owner is gone, its end of their socket closes, and the server
+Its own side is `ml_experiment_nb.work.guardian`. When the owner is gone, its end of their socket closes, and the server
 ends with its children.
 """
 
@@ -46,7 +46,7 @@ class ForkServer:
         self._failed: str | None = None
         with theirs:
             self._process = subprocess.Popen(
-                [python, "-u", "-P", "-m", "ml_experiment_nb.work.forking", str(theirs.fileno()), str(write)],
+                [python, "-u", "-P", "-m", "ml_experiment_nb.work.guardian", str(theirs.fileno()), str(write)],
                 pass_fds=[theirs.fileno(), write],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

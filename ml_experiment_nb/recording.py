@@ -1,0 +1,335 @@
+"""A run while it goes on: what its driver is told of it, written to MLflow.
+
+A run is opened, fed events and closed by the process that drives it, through the store's client with explicit ids; no
+global active run is touched. What is ours stands in tags under ``mlexp.`` and in artifacts under ``record/``; the
+user's own artifacts stand at the run's root.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+
+from ml_experiment_nb import reports
+from ml_experiment_nb.capture import Snapshot
+from ml_experiment_nb.capture.console import Collapser
+from ml_experiment_nb.capture.packages import as_requirements
+from ml_experiment_nb.errors import StoreError
+from ml_experiment_nb.projects import home
+from ml_experiment_nb.records import Outcome, Record, Status, now
+from ml_experiment_nb.stores import check, translated
+from ml_experiment_nb.tracking import LOG, Store
+
+FLUSH_SECONDS = 1.0
+_PARAM_LENGTH = 6000
+_METRICS, _PARAMS, _TAGS = 800, 100, 100  # what MLflow takes in one batch: 1,000 entities, of them so many
+_TAG_LENGTH = 5000
+_TO_MLFLOW = {
+    Status.FINISHED: "FINISHED",
+    Status.FAILED: "FAILED",
+    Status.PRUNED: "KILLED",
+    Status.KILLED: "KILLED",
+    Status.RUNNING: "RUNNING",
+}
+
+
+def open_run(
+    store: Store,
+    *,
+    name: str,
+    experiment: str,
+    kind: str,
+    params: Mapping[str, Any],
+    tags: Mapping[str, str],
+    snapshot: Snapshot,
+    parent_id: str | None = None,
+    number: int | None = None,
+) -> OpenRun:
+    """Open a run and record what is known at its start.
+
+    Raises:
+        StoreError: The store can't be written.
+    """
+    experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME") or experiment
+    started = now()
+    everything = {
+        "mlexp.kind": kind,
+        **_snapshot_tags(snapshot),
+        **({"mlflow.parentRunId": parent_id} if parent_id else {}),
+        **({"mlexp.trial": str(number)} if number is not None else {}),
+        **tags,
+    }
+    with translated(store.uri):
+        run = store.client.create_run(
+            store.experiment_id(experiment),
+            start_time=int(started.timestamp() * 1000),
+            tags={_key(name): value[:_TAG_LENGTH] for name, value in everything.items()},
+            run_name=name,
+        )
+    folder = home(store.root) / "runs" / run.info.run_id
+    first = Record(
+        run.info.run_id, name, experiment, kind, Status.RUNNING, {}, {}, started, 0.0,
+        number=number, parent_id=parent_id, artifact_uri=run.info.artifact_uri, tags=everything,
+    )  # fmt: skip
+    live = OpenRun(first, folder, store)
+    live.add(reports.Params(dict(params)))
+    live.save("requirements.txt", as_requirements(snapshot.packages))
+    if snapshot.git is not None and snapshot.git.diff:
+        live.save("git.diff", snapshot.git.diff)
+    for note in snapshot.notes:
+        live.add(reports.Note(note))
+    if kind != "trial":  # of trials there may be many a second: theirs are written with what follows
+        live.flush()
+    return live
+
+
+class OpenRun:
+    """A run while it goes on, as its driver sees it. It is also the sink of code that runs in the driver itself.
+
+    Args:
+        first: What is known at the start.
+        folder: Where its files are gathered; it is removed in the end.
+        store: Where it is recorded; None for a job, which isn't.
+    """
+
+    def __init__(self, first: Record, folder: Path, store: Store | None) -> None:
+        self.first = first
+        self.folder = folder
+        self.artifacts = folder / "artifacts"
+        self.params: dict[str, Any] = {}
+        self.metrics: dict[str, float] = {}
+        self.notes: list[str] = []
+        self._store = store
+        self._id = first.run_id or ""
+        self._pending: list[Metric] = []
+        self._new_params: list[Param] = []
+        self._last: dict[str, tuple[int, int]] = {}
+        self._flushed = time.monotonic()
+        self._collapser = Collapser()
+        self._kept = False
+        (self.artifacts / "record").mkdir(parents=True, exist_ok=True)
+        self.log_path = self.artifacts / LOG
+        self.record: Record | None = None
+
+    @property
+    def run_id(self) -> str | None:
+        """MLflow's id of the run; None when it isn't tracked."""
+        return self.first.run_id
+
+    def send(self, event: reports.Event) -> None:
+        """Take an event of code in this process."""
+        self.add(event)
+
+    def ask(self, event: reports.Metrics) -> bool:
+        """Take metrics; code in the driver's own process is never pruned."""
+        self.add(event)
+        return False
+
+    def add(self, event: reports.Event) -> None:
+        """Take an event."""
+        match event:
+            case reports.Log(text):
+                self._append(self._collapser.feed(text))
+            case reports.Metrics():
+                self._add_metrics(event)
+            case reports.Params(values):
+                self._add_params(values)
+            case reports.Note(text):
+                self._note(text)
+        self.flush_if_due()
+
+    def flush_if_due(self) -> None:
+        """Write what has gathered, if the last time is a while ago."""
+        if time.monotonic() - self._flushed > FLUSH_SECONDS:
+            with suppress(StoreError):  # what can't be written now is tried again, and for the last time by `close`
+                self.flush()
+
+    def save(self, name: str, text: str) -> None:
+        """Keep a file of the record itself, such as its source."""
+        path = self.artifacts / "record" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+    def tag(self, tags: Mapping[str, str]) -> None:
+        """Set tags, and write what has gathered."""
+        self.flush(tags)
+
+    def flush(self, tags: Mapping[str, str] | None = None) -> None:
+        """Write what has gathered, and tags with it.
+
+        Raises:
+            StoreError: It can't be written; it is kept for the next time.
+        """
+        self._flushed = time.monotonic()
+        rest = list(_run_tags(tags or {}))
+        if self._store is None or not (self._pending or self._new_params or rest):
+            return
+        with translated(self._store.uri):
+            check(self._store.uri)
+            while self._pending or self._new_params or rest:
+                metrics, params = self._pending[:_METRICS], self._new_params[:_PARAMS]
+                self._store.client.log_batch(self._id, metrics=metrics, params=params, tags=rest[:_TAGS])
+                del self._pending[:_METRICS], self._new_params[:_PARAMS], rest[:_TAGS]
+
+    def close(self, outcome: Outcome, tags: Mapping[str, str] | None = None) -> Record:
+        """End the run and return its record. It is closed in the store even if its files can't be written.
+
+        Raises:
+            StoreError: The store can't be written; what was recorded stays in `folder`.
+        """
+        ended = now()
+        self._append(self._collapser.flush())
+        if outcome.failure is not None and outcome.failure.traceback:
+            self.save("error.txt", outcome.failure.traceback)
+        final = {"mlexp.status": outcome.status.value, **(tags or {})}
+        if outcome.failure is not None:
+            final["mlexp.error"] = str(outcome.failure)
+        if self._store is not None:
+            final |= self._write(outcome, final, ended)
+        if not self._kept:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        self.record = Record(
+            **{name: getattr(self.first, name) for name in _KEPT},
+            status=outcome.status,
+            params=dict(self.params),
+            metrics=dict(self.metrics),
+            seconds=(ended - self.first.started).total_seconds(),
+            failure=outcome.failure,
+            tags={**self.first.tags, **final},
+            notes=tuple(self.notes),
+        )
+        return self.record
+
+    def _append(self, text: str) -> None:
+        with self.log_path.open("a", encoding="utf-8", errors="backslashreplace", newline="") as file:
+            file.write(text)
+
+    def _write(self, outcome: Outcome, tags: Mapping[str, str], ended: datetime) -> dict[str, str]:
+        """Write the rest, end the run, and return the tags that came of it.
+
+        All goes in one batch: of trials there may be many a second, and each call costs them.
+        """
+        assert self._store is not None
+        store = self._store
+        with translated(store.uri, f"; what was recorded stays in {self.folder}"):
+            check(store.uri)
+            try:
+                self.flush({**tags, **self._noted()})
+            except StoreError as error:
+                self._keep(f"not all parameters and metrics could be recorded: {error}")
+                store.client.log_batch(self._id, tags=_run_tags({**tags, **self._noted()}))
+            try:
+                store.take_files(self.first, self.artifacts)
+            except (MlflowException, OSError) as error:
+                self._keep(f"files could not be sent to the store: {error}")
+                store.client.log_batch(self._id, tags=_run_tags(self._noted()))
+            store.client.set_terminated(self._id, _TO_MLFLOW[outcome.status], int(ended.timestamp() * 1000))
+        return self._noted()
+
+    def _noted(self) -> dict[str, str]:
+        return {"mlexp.notes": _notes_text(self.notes)} if self.notes else {}
+
+    def _add_params(self, values: Mapping[str, Any]) -> None:
+        for name, value in values.items():
+            if name not in self.params:
+                self.params[name] = value
+                self._new_params.append(self._param(name, value))
+            elif _is_plain(value) and _is_plain(self.params[name]) and value != self.params[name]:
+                self._note(f"parameter {name!r} was given as {self.params[name]!r}; the code ran with {value!r}")
+
+    def _param(self, name: str, value: Any) -> Param:
+        key, text = _key(name), _text(value)
+        if len(text) > _PARAM_LENGTH:
+            self.save(f"params/{key}.txt", text)
+            self._note(f"parameter {name!r} is cut at {_PARAM_LENGTH} characters; record/params/ has it whole")
+        return Param(key, text[:_PARAM_LENGTH])
+
+    def _add_metrics(self, event: reports.Metrics) -> None:
+        for name, value in event.values.items():
+            key, moment = _key(name), int(event.time * 1000)
+            if key != name:
+                self._note(f"metric {name!r} is called {key!r} in MLflow, which doesn't take some of its characters")
+            # MLflow's latest value is that of the highest step, then of the latest time: a value without a step
+            # belongs to the last step, and comes after what was reported there.
+            last_step, last_moment = self._last.get(name, (0, 0))
+            step = last_step if event.step is None else event.step
+            if step == last_step:
+                moment = max(moment, last_moment + 1)
+            if step >= last_step:
+                self._last[name] = step, moment
+            self.metrics[name] = value
+            self._pending.append(Metric(key, value, moment, step))
+
+    def _keep(self, problem: str) -> None:
+        """Leave the run's files where they are, since the store hasn't got them."""
+        self._kept = True
+        self._note(f"{problem}; they are in {self.folder}")
+
+    def _note(self, text: str) -> None:
+        if text not in self.notes:
+            self.notes.append(text)
+
+
+_KEPT = ("run_id", "name", "experiment", "kind", "started", "number", "parent_id", "artifact_uri")
+
+
+def untracked(name: str, kind: str, params: Mapping[str, Any], number: int | None = None) -> OpenRun:
+    """Return the run of a job: it gathers like any other and is recorded nowhere."""
+    first = Record(None, name, name, kind, Status.RUNNING, {}, {}, now(), 0.0, number=number)
+    live = OpenRun(first, Path(tempfile.mkdtemp(prefix="mlexp-job-")), None)
+    live.add(reports.Params(dict(params)))
+    return live
+
+
+def _snapshot_tags(snapshot: Snapshot) -> dict[str, str]:
+    tags = snapshot.system.as_tags()
+    git = snapshot.git
+    if git is not None:
+        tags |= {
+            "mlflow.source.git.commit": git.commit or "",
+            "mlflow.source.git.branch": git.branch or "",
+            "mlflow.source.git.repoURL": git.remote or "",
+            "mlexp.git.dirty": str(git.dirty).lower(),
+        }
+    return {"mlflow.user": snapshot.system.user} | {key: value for key, value in tags.items() if value}
+
+
+def _run_tags(tags: Mapping[str, str]) -> Sequence[RunTag]:
+    return [RunTag(_key(name), value[:_TAG_LENGTH]) for name, value in tags.items()]
+
+
+def _notes_text(notes: Sequence[str]) -> str:
+    """Return notes as JSON that fits into a tag; the first ones stay."""
+    kept = list(notes)
+    while len(text := json.dumps(kept)) > _TAG_LENGTH:
+        kept = [*kept[:-2], "…"] if len(kept) > 1 else [kept[0][: len(kept[0]) // 2]]
+    return text
+
+
+def _key(name: str) -> str:
+    """Return a name as MLflow takes it: letters, digits, and ``_ - . : / space``, in the form of a relative path."""
+    text = re.sub(r"[^/\w.\- :]", "_", name)[:250]
+    return "/".join(part for part in text.split("/") if part not in ("", ".", "..")) or "_"
+
+
+def _text(value: Any) -> str:
+    try:
+        return str(value)
+    except Exception as error:
+        return f"<{type(value).__name__}, which can't be shown: {type(error).__name__}>"
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or (isinstance(value, str | int | float | bool) and value == value)
