@@ -8,14 +8,17 @@ writing to one changes neither the file nor what another reader sees.
 from __future__ import annotations
 
 import hashlib
+import io
 import mmap
 import os
 import pickle
 import struct
 import sys
-from collections.abc import Mapping
+from collections import ChainMap
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from types import CodeType
+from typing import Any, ClassVar
 
 import cloudpickle
 
@@ -33,7 +36,7 @@ def write_payload(values: Mapping[str, Any], folder: Path) -> Path:
     """
     buffers: list[pickle.PickleBuffer] = []
     try:
-        data = cloudpickle.dumps(dict(values), protocol=5, buffer_callback=buffers.append)
+        data = _pickled(dict(values), buffers.append)
     except Exception as error:
         raise _explain(values, error) from error
     raws = [buffer.raw() for buffer in buffers]
@@ -45,7 +48,8 @@ def write_payload(values: Mapping[str, Any], folder: Path) -> Path:
     with partial.open("wb") as file:
         file.write(_HEAD.pack(len(data), len(raws)))
         file.write(b"".join(struct.pack("<Q", raw.nbytes) for raw in raws))
-        for piece in (data, *raws):
+        pieces: list[bytes | memoryview] = [data, *raws]
+        for piece in pieces:
             file.write(b"\0" * (-file.tell() % _ALIGN))
             file.write(piece)
     partial.rename(path)
@@ -67,11 +71,30 @@ def read_payload(path: Path) -> dict[str, Any]:
     return values
 
 
+def _pickled(value: Any, buffer_callback: Callable[[pickle.PickleBuffer], Any]) -> bytes:
+    with io.BytesIO() as file:
+        _Pickler(file, protocol=5, buffer_callback=buffer_callback).dump(value)
+        return file.getvalue()
+
+
+def _code_with_its_file(code: CodeType) -> tuple[Any, ...]:
+    make, arguments = cloudpickle.Pickler.dispatch_table[CodeType](code)
+    return make, tuple(code.co_filename if one == "<dynamic-code>" else one for one in arguments)
+
+
+class _Pickler(cloudpickle.Pickler):
+    """Keeps the names of code's files, which cloudpickle drops since 3.1.3: a trial's traceback shows lines of them."""
+
+    dispatch_table: ClassVar[Mapping[type, Any]] = ChainMap(
+        {CodeType: _code_with_its_file}, cloudpickle.Pickler.dispatch_table
+    )
+
+
 def _explain(values: Mapping[str, Any], error: Exception) -> CaptureError:
     faults = []
     for name, value in values.items():
         try:
-            cloudpickle.dumps(value, protocol=5, buffer_callback=lambda buffer: None)
+            _pickled(value, lambda buffer: None)
         except Exception as reason:
             size = getattr(value, "nbytes", None) or sys.getsizeof(value)
             faults.append(f"{name!r} ({type(value).__name__}, {size:,} bytes): {reason}")
