@@ -25,6 +25,7 @@ from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.connect import write_connection_file
 from nbformat.v4 import new_code_cell, new_notebook
 
+from ml_experiment_nb.kernelspecs import beginning
 from ml_experiment_nb.plans import Step, Task, travels_in_payload
 from ml_experiment_nb.reports import Inbox, Metrics
 from ml_experiment_nb.targets import Function, Notebook
@@ -83,8 +84,9 @@ def kernel(folder: Path, n: int) -> tuple[float, float, float]:
     source = f"import numpy as np\narray = np.ones({ITEMS})"
     nbformat.write(new_notebook(cells=[new_code_cell(source), new_code_cell("", metadata={"tags": ["parameters"]})]),
                    path)  # fmt: skip
-    step = Step(Notebook(path=str(path)), {})
-    server = ForkServer(kernel_setup(Task("0", "t", (step,), {}, str(folder), folder=str(folder)), path))
+    target = Notebook(path=str(path))
+    task = Task("0", "t", (Step(target, {}),), {}, str(folder), folder=str(folder))
+    server = ForkServer(kernel_setup(task, target, beginning(target)))
     server.wait()
     assert server.unsafe is None, server.unsafe
     found = []

@@ -19,6 +19,7 @@ import psutil
 from notebooks_per_minute import write_inputs
 from papermill import iorw
 
+from ml_experiment_nb.kernelspecs import beginning
 from ml_experiment_nb.plans import Step, Task
 from ml_experiment_nb.targets import Notebook
 from ml_experiment_nb.work import client, engine, kernels, notebook, setups
@@ -57,7 +58,7 @@ def main(n: int = 30) -> None:
         write_inputs(1)
         target = Notebook(path=os.path.abspath("once.ipynb"))
         task = Task("0", "bench", (Step(target, {}),), {}, cwd=folder)
-        server = ForkServer(setups.kernel_setup(task, target))
+        server = ForkServer(setups.kernel_setup(task, target, beginning(target)))
         server.wait()
         assert server.unsafe is None, server.unsafe
         os.environ[FORKS] = server.setup.listen or ""

@@ -7,6 +7,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
 from ml_experiment_nb import make_plan, run
+from ml_experiment_nb.kernelspecs import beginning
 from ml_experiment_nb.plans import Step, Task
 from ml_experiment_nb.specs import spec_from_mapping
 from ml_experiment_nb.targets import Notebook
@@ -41,8 +42,9 @@ def write(path, setup, *below):
 )
 def test_a_setup_is_unsafe_once_torch_has_started_threads(project, setup, safe):
     write(project / "nb.ipynb", setup)
-    task = Task("0", "t", (Step(Notebook(path="nb.ipynb"), {}),), {}, str(project))
-    server = ForkServer(kernel_setup(task, project / "nb.ipynb"))
+    target = Notebook(path=str(project / "nb.ipynb"))
+    task = Task("0", "t", (Step(target, {}),), {}, str(project))
+    server = ForkServer(kernel_setup(task, target, beginning(target)))
     try:
         server.wait()
         assert server.unsafe == (None if safe else "the setup cells have started threads, such as OpenMP's")
