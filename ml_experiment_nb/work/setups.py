@@ -124,7 +124,7 @@ def _modules(target: Target, cwd: Path) -> Iterator[str]:
             with suppress(SpecError):
                 yield from _installed(_imports(cells.parse(target.source)), set(), [cwd])
         case Notebook():
-            yield "ml_experiment_nb.work.notebook"
+            yield from ("ml_experiment_nb.work.notebook", "ml_experiment_nb.work.kernels")
         case _:
             return
 

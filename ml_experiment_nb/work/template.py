@@ -102,6 +102,7 @@ def _keep_what_has_a_finalizer() -> None:
 
 _kept: list[object] = []
 _NOTEBOOKS = "ml_experiment_nb.work.notebook"
+_KERNELS = "ml_experiment_nb.work.kernelapp"
 _setup_cwd: str | None = None
 """Where the set-up cells have gone to, if they have gone anywhere."""
 _setup_env: dict[str, str | None] = {}
@@ -154,6 +155,8 @@ def _set_up(setup: Setup) -> str | None:
             return "the setup cells have started processes"
         if os.getcwd() != os.path.realpath(setup.cwd):
             _setup_cwd = os.getcwd()
+    if (kernels := sys.modules.get(_KERNELS)) is not None:
+        kernels.note_modules()
     seeds.hold()
     return unsafe_to_fork()
 
@@ -241,10 +244,13 @@ def _flush() -> None:
     """Write what files opened by the task still hold, and let its objects end, as the end of a program does."""
     if (main := sys.modules["__main__"]) is not _MAIN:
         main.__dict__.clear()
-    for one in gc.get_objects():  # those made since the fork: the others are frozen
-        with suppress(Exception):
-            if isinstance(one, io.IOBase) and not one.closed:
-                one.flush()
+    made = gc.get_objects()  # since the fork: the others are frozen
+    files = {kind for kind in set(map(type, made)) if io.IOBase in kind.__mro__}
+    for one in made:
+        if type(one) in files:
+            with suppress(Exception):
+                if not one.closed:
+                    one.flush()
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):
             stream.flush()

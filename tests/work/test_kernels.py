@@ -363,6 +363,13 @@ def said_by(kernel, code):
     return "".join(printed), [event.text for event in told if isinstance(event, Note)], forked
 
 
+def test_its_debugger_leaves_out_the_modules_that_a_started_kernels_does():
+    ask = "import json, sys\nfrom ipykernel import ipkernel\nkernel = get_ipython().kernel\n"
+    ask += "print(json.__file__ in kernel._kernel_modules, kernel.debugger.kernel_modules is kernel._kernel_modules)\n"
+    ask += "print(all(isinstance(one, str) for one in kernel._kernel_modules), ipkernel.sys is sys)"
+    assert said_by("forked", ask) == ("True True\nTrue True\n", [], True)
+
+
 def test_what_is_preloaded_sees_the_kernelspecs_environment(changed, project, monkeypatch):
     (project / "seen_env.py").write_text("import os\nat_import = os.environ.get('COLOUR')\n")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(project), os.environ.get("PYTHONPATH", "")]))

@@ -119,11 +119,19 @@ class Kernel:
     def post(self, verb):
         ask(self.address, "POST", f"api/kernels/{self.id}/{verb}")
 
-    def close(self):
+    def reconnect(self):
+        """Connect anew, as JupyterLab does after a restart: the server answers when the kernel can be heard."""
+        self._hang_up()
+        self._connect()
+
+    def _hang_up(self):
         async def hang_up():  # in a loop: another test may have left this thread without one
             self._line.close()
 
         self._loop.run_until_complete(hang_up())
+
+    def close(self):
+        self._hang_up()
         if any(one["id"] == self.id for one in ask(self.address, "GET", "api/kernels")):
             ask(self.address, "DELETE", f"api/kernels/{self.id}")
         self._loop.close()
@@ -183,6 +191,7 @@ def test_a_kernel_that_crashes_is_restarted_by_the_server(start, has_ended):
     kernel.send("execute_request", {"code": "import os; os._exit(1)"})
     kernel.until(lambda m: m["content"].get("execution_state") in ("restarting", "autorestarting"))
     assert has_ended(first)
+    kernel.reconnect()
     assert kernel.execute("print('here' in globals())").strip() == "False"
 
 
