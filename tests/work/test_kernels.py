@@ -9,6 +9,7 @@ import urllib.parse
 
 import jupyter_kernel_test
 import nbformat
+import pexpect
 import pytest
 from jupyter_client.manager import AsyncKernelManager, KernelManager, start_new_kernel
 from nbclient import NotebookClient
@@ -147,6 +148,27 @@ def test_the_commands_of_jupyter(tmp_path):
             assert "True" in done.stdout
     (cell,) = nbformat.read(tmp_path / "n.ipynb", 4).cells
     assert cell.outputs[0].text == "True\n"
+
+
+def test_the_console_runs_interrupts_and_ends_it(tmp_path, has_ended):
+    words = ["-m", "jupyter", "console", "--kernel=forked", "--simple-prompt"]
+    console = pexpect.spawn(sys.executable, words, cwd=str(tmp_path), encoding="utf-8", timeout=120)
+    try:
+        console.expect(r"In \[1\]: ")
+        console.sendline("import os, sys, time; print('is', os.getpid(), 'colorsys' in sys.modules)")
+        console.expect(r"is (\d+) True")
+        pid = int(console.match[1])
+        console.expect(r"In \[2\]: ")
+        console.sendline("print('s' + 'leeps', flush=True); time.sleep(600)")
+        console.expect("sleeps")
+        console.sendintr()
+        console.expect("KeyboardInterrupt")
+        console.expect(r"In \[3\]: ")
+        console.sendline("exit")
+        console.expect(pexpect.EOF)
+    finally:
+        console.close(force=True)
+    assert has_ended(pid)
 
 
 def test_a_kernel_of_another_kind_is_started_as_usual(tmp_path, monkeypatch):
