@@ -65,14 +65,14 @@ def read_cell(source: str) -> CellSource:
         SpaceError: A distribution in the lead is wrong; carries the line and the name.
     """
     text, module = _parse(source)
-    lead = list(_lead(module.body))
+    parameters = list(lead(module.body))
     params: dict[str, Any] = {}
     space: dict[str, spaces.Value] = {}
-    for parameter in lead:
+    for parameter in parameters:
         mine, other = (space, params) if parameter.is_space else (params, space)
         mine[parameter.name] = parameter.value
         other.pop(parameter.name, None)
-    reads, writes = reads_and_writes(text, module, [(each.name, each.statement) for each in lead])
+    reads, writes = reads_and_writes(text, module, [(each.name, each.statement) for each in parameters])
     if "get_ipython" not in source:
         reads -= {"get_ipython"}  # that was IPython's syntax, not the user's reading
     return CellSource(source, params, space, reads, writes)
@@ -96,8 +96,8 @@ def with_values(cell: CellSource, values: Mapping[str, Any]) -> str:
         if name not in known:
             raise unknown_parameter("the cell", name, known)
     body = parse(cell.source).body
-    lines = _dedented(cell.source).encode().splitlines(keepends=True)
-    for parameter in reversed(list(_lead(body))):  # from the end, so that positions stay true
+    lines = dedented(cell.source).encode().splitlines(keepends=True)
+    for parameter in reversed(list(lead(body))):  # from the end, so that positions stay true
         if parameter.name in values:
             text = value_text(parameter.name, values[parameter.name])
             _replace(lines, parameter.node, text, body)
@@ -152,7 +152,9 @@ def unknown_parameter(owner: str, name: str, known: Iterable[str], *, where: str
 
 
 @dataclass(frozen=True)
-class _Parameter:
+class Parameter:
+    """A parameter in a cell's lead: its value or distribution, its statement, and where in it that value stands."""
+
     name: str
     value: Any
     is_space: bool
@@ -160,7 +162,12 @@ class _Parameter:
     node: ast.expr
 
 
-def _lead(body: Sequence[ast.stmt]) -> Iterator[_Parameter]:
+def lead(body: Sequence[ast.stmt]) -> Iterator[Parameter]:
+    """Yield the parameters with which a cell begins.
+
+    Raises:
+        SpaceError: A distribution is wrong; carries the line and the name.
+    """
     foreign: set[str] = set()  # imported from elsewhere: a call of such a name isn't a distribution
     for statement in body:
         if isinstance(statement, ast.Import | ast.ImportFrom):
@@ -177,7 +184,7 @@ def _lead(body: Sequence[ast.stmt]) -> Iterator[_Parameter]:
         if value is DYNAMIC and drawn is None:
             return
         if not name.startswith("_"):
-            yield _Parameter(name, value if drawn is None else drawn, drawn is not None, statement, node)
+            yield Parameter(name, value if drawn is None else drawn, drawn is not None, statement, node)
 
 
 def _foreign_names(statement: ast.Import | ast.ImportFrom) -> set[str]:
@@ -276,7 +283,7 @@ _WRAPPER = re.compile(r"%%(?:time|capture|prun)\b")  # cell magics that run what
 
 def _parse(source: str) -> tuple[str, ast.Module]:
     """Return the source as plain Python, and parsed."""
-    text = _unwrapped(_dedented(source))
+    text = _unwrapped(dedented(source))
     try:
         return text, _compiled(text)
     except (SyntaxError, ValueError):
@@ -306,7 +313,7 @@ def _not_python(source: str, error: SyntaxError | ValueError) -> SpecError:
     return SpecError(f"{error.msg}: {text}" if text else error.msg, line=error.lineno)
 
 
-def _dedented(source: str) -> str:
+def dedented(source: str) -> str:
     """Return the source without the indent of its first line of code, as IPython takes it."""
     found = _INDENTED.match(source)
     return re.sub(f"(?m)^{found[1]}", "", source) if found else source

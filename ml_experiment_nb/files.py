@@ -75,21 +75,29 @@ def write_spec(spec: Job, path: str | Path) -> None:
     _check_suffix(path)
     if spec.root_path == str(path.absolute().parent.resolve()):
         spec = spec.model_copy(update={"root_path": None})
-    if path.suffix.lower() == ".json":
-        text = json.dumps(to_mapping(spec), indent=2, ensure_ascii=False) + "\n"
-    else:
-        text = spec_text(spec)
+    text = spec_text(spec, path.suffix.lower())
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise SpecError(f"can't be written: {error.strerror}", file=str(path)) from error
 
 
-def spec_text(spec: Job) -> str:
-    """Give `spec` as YAML."""
+def spec_text(spec: Job, suffix: str = ".yaml") -> str:
+    """Give `spec` as YAML, or as JSON where the suffix is that."""
+    if suffix == ".json":
+        return json.dumps(to_mapping(spec), indent=2, ensure_ascii=False) + "\n"
     stream = io.StringIO()
     _parser().dump(to_mapping(spec), stream)
     return stream.getvalue()
+
+
+def parse_mapping(text: str) -> dict[str, Any]:
+    """Read the keys of a spec that `spec_text` gave; it is not looked whether what they name is there.
+
+    Raises:
+        SpecError: It is no YAML.
+    """
+    return _parsed(text, is_json=False)[0]
 
 
 # --- text ---

@@ -11,7 +11,10 @@ import re
 import symtable
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, Final
+
+HIDDEN: Final = frozenset({"In", "Out", "get_ipython", "exit", "quit", "open", "display"})
+"""Names that every kernel has, and that are nobody's values."""
 
 _OPTIONS = re.compile(r"(?:-\w+(?:\s+\d+)?\s+)*")
 _EXPANDED = re.compile(r"\{([^{}]+)\}|\$(\w+)")

@@ -24,11 +24,10 @@ from ml_experiment_nb.errors import ExperimentError, SpecError, TaskError
 
 if TYPE_CHECKING:
     from ml_experiment_nb.cells import CellSource
+    from ml_experiment_nb.lineage import Executed
     from ml_experiment_nb.plans import Plan, Spec
     from ml_experiment_nb.records import Record, Records
     from ml_experiment_nb.specs import Row
-
-_HIDDEN = frozenset({"In", "Out", "get_ipython", "exit", "quit", "open", "display"})
 
 
 @dataclass(frozen=True)
@@ -39,17 +38,24 @@ class Asked:
     cell: CellSource
     into: str | None
     plan: bool
+    save: str | None
 
 
 @magics_class
 class ExperimentMagics(Magics):
     """The cell magics of ml-experiment-nb."""
 
+    def __init__(self, shell: Any) -> None:
+        super().__init__(shell)
+        self._failed: set[int] = set()  # the numbers of cells that did
+        shell.events.register("post_run_cell", self._note_failure)
+
     @magic_arguments()
     @argument("name", nargs="?", help="The experiment's name; by default the notebook's.")
     @argument("-p", "--param", action="append", metavar="NAME=VALUE", help="Override a parameter; may be repeated.")
     @argument("--into", metavar="VARIABLE", help="Bind the run's record to this variable.")
     @argument("--tag", action="append", metavar="NAME=VALUE", help="Tag the run; may be repeated.")
+    @argument("--save", metavar="FILE", help="Write a spec (.yaml, .json) and a notebook that run it; run nothing.")
     @argument("--plan", action="store_true", help="Show what would be done, and do nothing.")
     @cell_magic
     def experiment(self, line: str, cell: str) -> None:
@@ -83,6 +89,7 @@ class ExperimentMagics(Magics):
     @argument("-p", "--param", action="append", metavar="NAME=VALUE", help="Override a parameter or a distribution.")
     @argument("--into", metavar="VARIABLE", help="Bind the records to this variable.")
     @argument("--tag", action="append", metavar="NAME=VALUE", help="Tag the group and its trials; may be repeated.")
+    @argument("--save", metavar="FILE", help="Write a spec (.yaml, .json) and a notebook that run it; run nothing.")
     @argument("--plan", action="store_true", help="Show what would be done, and do nothing.")
     @cell_magic
     def group(self, line: str, cell: str) -> None:
@@ -122,6 +129,9 @@ class ExperimentMagics(Magics):
         from ml_experiment_nb.work.shell import render_in_notebook, run_source
 
         asked = parse_cell(options, cell, kind="experiment")
+        if asked.save is not None:
+            self._save(asked, asked.save)
+            return
         if asked.plan:
             print(make_plan(asked.spec))
             return
@@ -147,6 +157,9 @@ class ExperimentMagics(Magics):
 
         rows = given_rows(options.each, self._namespace) if options.each is not None else None
         asked = parse_cell(options, cell, kind="group", rows=rows)
+        if asked.save is not None:
+            self._save(asked, asked.save)
+            return
         values = captured(asked.cell, self._namespace)
         plan = make_plan(asked.spec, values=values, path=tuple(p for p in sys.path if p))
         if asked.plan:
@@ -164,6 +177,27 @@ class ExperimentMagics(Magics):
         self._show(records)
         if records.parent is not None and not records.parent.ok:
             raise TaskError(records.parent.failure.message if records.parent.failure else "the group failed")
+
+    def _save(self, asked: Asked, file: str) -> None:
+        from ml_experiment_nb.export import make_pair, write_pair
+
+        pair = make_pair(asked.spec, asked.cell, self._history(asked.cell.source), self._namespace, file)
+        write_pair(pair)
+        print(pair)
+
+    def _history(self, source: str) -> list[Executed]:
+        """Return the cells that were executed before the one with this source."""
+        from ml_experiment_nb.lineage import Executed
+
+        assert self.shell is not None and self.shell.history_manager is not None
+        texts = list(self.shell.history_manager.input_hist_raw)
+        if texts and texts[-1].rstrip().endswith(source.rstrip()):
+            texts.pop()
+        return [Executed(k, text, k in self._failed) for k, text in enumerate(texts) if text.strip()]
+
+    def _note_failure(self, result: Any) -> None:
+        if not result.success and result.execution_count is not None:
+            self._failed.add(result.execution_count)
 
     def _is_of_the_cell(self, error: BaseException) -> bool:
         """Whether an error was raised by what the cell calls, such as `report`, and not on the way to it."""
@@ -207,6 +241,8 @@ def parse_cell(options: Namespace, source: str, *, kind: str, rows: Sequence[Row
 
     if options.into is not None and not options.into.isidentifier():
         raise SpecError(f"--into {options.into}: not a variable's name")
+    if options.save is not None and options.plan:
+        raise SpecError("--save writes and --plan shows: give one of them")
     cell = read_cell(source)
     _refuse_await(source)
     given = read_assignments(options.param or [])
@@ -227,7 +263,7 @@ def parse_cell(options: Namespace, source: str, *, kind: str, rows: Sequence[Row
         asked |= _group_keys(options, cell)
     spec = with_params(spec_from_mapping(asked), given)
     make_plan(spec)  # checks the parameters
-    return Asked(spec, cell, options.into, options.plan)
+    return Asked(spec, cell, options.into, options.plan, options.save)
 
 
 def given_rows(name: str, namespace: Mapping[str, Any]) -> Sequence[Row]:
@@ -277,10 +313,12 @@ def _refuse_await(source: str) -> None:
 
 def captured(cell: CellSource, namespace: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a cell reads from a notebook's namespace."""
+    from ml_experiment_nb.flow import HIDDEN
+
     return {
         name: namespace[name]
         for name in sorted(cell.reads)
-        if name in namespace and name not in _HIDDEN and not name.startswith("__")
+        if name in namespace and name not in HIDDEN and not name.startswith("__")
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -277,7 +277,20 @@ def make_plan(
         notes = ("docker_config was read but not used: the tasks run in this environment, not in a container",)
     where = cwd or str(root.absolute())
     output = None if output is None else _output(output, spec, table)
+    values = {"function": _only_function(targets)} if not values and _has_function(targets) else values
     return Plan(spec, targets, where, slots, executor, values or {}, path, output, notes, cold, table)
+
+
+def _has_function(targets: tuple[Target, ...]) -> bool:
+    return any(isinstance(target, Function) for target in targets)
+
+
+def _only_function(targets: tuple[Target, ...]) -> Callable[..., Any]:
+    """Return the function that travels with a plan of a spec's file, which names it."""
+    [first, *others] = [target for target in targets if isinstance(target, Function)]
+    if others:
+        raise SpecError("names more than one function: a plan takes one", key="run")
+    return first.function
 
 
 def with_params(spec: Spec, given: Mapping[str, Any], *, texts: Container[str] = ()) -> Spec:

@@ -20,6 +20,7 @@ from ml_experiment_nb.capture.sources import sources
 from ml_experiment_nb.executors import Executor, open_executor
 from ml_experiment_nb.failures import failure_of
 from ml_experiment_nb.files import spec_text
+from ml_experiment_nb.identity import as_experiment, code_of, identity_tags
 from ml_experiment_nb.plans import Plan, Spec, Task, prepared, space_text
 from ml_experiment_nb.projects import find_root
 from ml_experiment_nb.recording import OpenRun, open_run, untracked
@@ -107,7 +108,10 @@ def here(spec: Spec, params: Mapping[str, Any]) -> Iterator[OpenRun]:
     """
     store, taken = Store(find_root()), snapshot(Path.cwd())
     with _uninterrupted():
-        live = _open(store, spec, name=spec.name, kind=spec.kind, params=params, taken=taken)
+        identity = identity_tags(spec.model_copy(update={"params": params}), code_of(spec.run, Path.cwd()))
+        live = _open(
+            store, spec, name=spec.name, kind=spec.kind, params=params, taken=taken, cwd=os.getcwd(), identity=identity
+        )
     try:
         _keep_sources(live, spec_text(spec), spec.run)
         with Tee(live.log_path, notes=live.notes), reports.local_sink(live):
@@ -132,6 +136,7 @@ class _Driver:
             stack.callback(self.store.settle)
         self.snapshot = snapshot(Path(plan.cwd)) if plan.tracked else None
         self.open: dict[str, OpenRun] = {}
+        self.code = code_of(plan.targets, Path(plan.cwd)) if plan.tracked else None
         self.spec_yaml = spec_text(plan.spec)
         self.payload = self._write_payload(stack)
         self.parent: OpenRun | None = None
@@ -213,6 +218,8 @@ class _Driver:
             kind="trial" if isinstance(spec, Group) else spec.kind,
             params=task.params,
             taken=self.snapshot,
+            cwd=self.plan.cwd,
+            identity=self._identity(task),
             parent_id=self.parent.run_id if self.parent else None,
             number=task.number,
         )
@@ -229,6 +236,8 @@ class _Driver:
             kind=spec.kind,
             params={**spec.params, **space},
             taken=self.snapshot,
+            cwd=self.plan.cwd,
+            identity=self._identity(),
         )
         _keep_sources(live, self.spec_yaml, self.plan.targets)
         live.save("plan.txt", str(self.plan) + "\n")
@@ -237,6 +246,18 @@ class _Driver:
         for note in self.plan.notes:
             live.add(reports.Note(note))
         live.tag(self.tasks.tags())
+
+    def _identity(self, task: Task | None = None) -> dict[str, str]:
+        """Return the tags that say what was asked: of a trial, it alone as an experiment; of a step, its target."""
+        assert self.code is not None
+        spec, code = self.plan.spec, self.code
+        if task is not None and isinstance(spec, Group):
+            spec = as_experiment(spec, task.params)
+        elif task is not None and len(self.plan.targets) > 1:
+            targets = tuple(step.target for step in task.steps)
+            spec = spec.model_copy(update={"run": targets, "params": dict(task.params)})
+            code = code_of(targets, Path(self.plan.cwd))
+        return identity_tags(spec, code)
 
     def _close_parent(self, outcome: Outcome) -> Record:
         assert self.parent is not None
@@ -254,13 +275,15 @@ class _Driver:
 
 
 def _open(
-    store: Store, spec: Spec, *, name: str, kind: str, params: Mapping[str, Any], taken: Snapshot,
-    parent_id: str | None = None, number: int | None = None,
+    store: Store, spec: Spec, *, name: str, kind: str, params: Mapping[str, Any], taken: Snapshot, cwd: str,
+    identity: Mapping[str, str], parent_id: str | None = None, number: int | None = None,
 ) -> OpenRun:  # fmt: skip
     names = [target.path if isinstance(target, Script | Notebook) else target.name for target in spec.run]
     tags = {
         "mlflow.source.name": ", ".join(names),
         "mlflow.source.type": "LOCAL",
+        "mlexp.cwd": cwd,
+        **identity,
     }
     tags |= {"mlflow.note.content": spec.description} if spec.description else {}
     parts = [target.part for target in spec.run if isinstance(target, Notebook) and target.part]

@@ -9,8 +9,6 @@ Every door makes one of these from what the user typed, with `spec_from_mapping`
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
@@ -73,12 +71,6 @@ def to_mapping(spec: Job) -> dict[str, Any]:
     A parameter that JSON can't hold (an array, an object) is written as its ``repr``.
     """
     return {"kind": spec.kind, **plain(spec.model_dump(exclude_defaults=True))}
-
-
-def spec_hash(spec: Job) -> str:
-    """Give twelve hexadecimal digits that are the same for equal specs."""
-    text = json.dumps(to_mapping(spec), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 # --- parts ---

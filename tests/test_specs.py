@@ -22,7 +22,6 @@ from ml_experiment_nb.specs import (
     Resources,
     Sampler,
     spec_from_mapping,
-    spec_hash,
     to_mapping,
 )
 from ml_experiment_nb.targets import Cell, Command, Function, Notebook, Script, with_options
@@ -410,21 +409,6 @@ def test_what_json_can_t_hold_is_written_as_text():
     assert math.isnan(written.pop("nan"))
     assert written == {"call": f"{__name__}:train", "thing": "{1, 2}", "by_number": {"1": 2}}
     assert to_mapping(Job(run=Function(function=train)))["run"] == [{"function": f"{__name__}:train"}]
-
-
-def test_equal_specs_hash_equally_and_others_don_t():
-    one = spec_from_mapping(PAPER)
-    assert spec_hash(one) == spec_hash(spec_from_mapping(dict(reversed(PAPER.items()))))
-    assert spec_hash(one) == spec_hash(spec_from_mapping({**PAPER, "samples": "tpe", "slots": None}))
-    others = [
-        {**PAPER, "num_trials": 13},
-        {**PAPER, "params": {"x": math.nan}},
-        {"run": "a.py"},
-        {"run": "b.py"},
-    ]
-    hashes = {spec_hash(one), *(spec_hash(spec_from_mapping(other)) for other in others)}
-    assert len(hashes) == 5
-    assert all(len(digits) == 12 for digits in hashes)
 
 
 def test_a_spec_is_frozen():
