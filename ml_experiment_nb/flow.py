@@ -7,6 +7,7 @@ the symbol table.
 from __future__ import annotations
 
 import ast
+import builtins
 import re
 import symtable
 import warnings
@@ -41,6 +42,11 @@ def reads_and_writes(
     later, written = _function_globals(text, module)
     reads = flow.reads | (later - flow.certain)
     return frozenset(reads), frozenset(flow.writes | written)
+
+
+def is_everywhere(name: str) -> bool:
+    """Return whether every notebook has a name: a built-in, or one of IPython's."""
+    return name in HIDDEN or hasattr(builtins, name) or (name.startswith("__") and name.endswith("__"))
 
 
 def imported_names(statement: ast.Import | ast.ImportFrom) -> Iterator[str]:

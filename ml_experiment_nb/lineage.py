@@ -17,7 +17,7 @@ from typing import Any
 
 from ml_experiment_nb.cells import parse, read_cell
 from ml_experiment_nb.errors import SpecError
-from ml_experiment_nb.flow import HIDDEN
+from ml_experiment_nb.flow import is_everywhere
 from ml_experiment_nb.notebooks import shell_lines
 
 _OF_OURS = re.compile(r"\s*%%(experiment|group)\b")
@@ -141,7 +141,7 @@ class _Slice:
     def _is_traced(self, name: str) -> bool:
         if _EARLIER.fullmatch(name):
             raise SpecError(f"the cell reads {name}, which a new notebook hasn't: give that value a name of its own")
-        return name in self._namespace and not _is_everywhere(name)
+        return name in self._namespace and not is_everywhere(name)
 
     def _follow(self) -> None:
         while self._waiting:
@@ -182,9 +182,9 @@ class _Slice:
         for name in sorted(cell.reads):
             if _EARLIER.fullmatch(name):
                 raise SpecError(f"{cell.place} reads {name}, which a new notebook hasn't: give that value a name")
-            if _is_everywhere(name) and name not in self._namespace:
+            if is_everywhere(name) and name not in self._namespace:
                 continue
-            if name in self._namespace and not _is_everywhere(name):
+            if name in self._namespace and not is_everywhere(name):
                 if cell.late:
                     self._waiting.append((name, len(self._cells), cell.place))
                 if name not in cell.writes or self._is_written_before(name, index):
@@ -194,10 +194,6 @@ class _Slice:
 
     def _is_written_before(self, name: str, index: int) -> bool:
         return any(name in cell.writes for cell in self._cells[:index])
-
-
-def _is_everywhere(name: str) -> bool:
-    return name in HIDDEN or hasattr(builtins, name) or (name.startswith("__") and name.endswith("__"))
 
 
 def _is_users(namespace: Mapping[str, Any], called: str) -> bool:

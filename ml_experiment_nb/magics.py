@@ -133,7 +133,7 @@ class ExperimentMagics(Magics):
             self._save(asked, asked.save)
             return
         if asked.plan:
-            print(make_plan(asked.spec))
+            _show_plan(make_plan(asked.spec))
             return
         source = with_values(asked.cell, asked.spec.params)
         live = None
@@ -163,7 +163,7 @@ class ExperimentMagics(Magics):
         values = captured(asked.cell, self._namespace)
         plan = make_plan(asked.spec, values=values, path=tuple(p for p in sys.path if p))
         if asked.plan:
-            print(plan)
+            _show_plan(plan)
             return
         done: list[Record] = []
         try:
@@ -189,7 +189,8 @@ class ExperimentMagics(Magics):
         """Return the cells that were executed before the one with this source."""
         from ml_experiment_nb.lineage import Executed
 
-        assert self.shell is not None and self.shell.history_manager is not None
+        assert self.shell is not None
+        assert self.shell.history_manager is not None
         texts = list(self.shell.history_manager.input_hist_raw)
         if texts and texts[-1].rstrip().endswith(source.rstrip()):
             texts.pop()
@@ -342,6 +343,13 @@ def _group_keys(options: Namespace, cell: CellSource) -> dict[str, Any]:
     if metric := options.maximize or options.minimize:
         keys["metric"] = {"name": metric, "direction": "maximize" if options.maximize else "minimize"}
     return {name: value for name, value in keys.items() if value is not None}
+
+
+def _show_plan(plan: Plan) -> None:
+    from ml_experiment_nb.forecast import forecast
+
+    print(plan)
+    print(forecast(plan))
 
 
 def _unfinished(plan: Plan, done: list[Record]) -> Records:

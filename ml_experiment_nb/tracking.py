@@ -7,7 +7,7 @@ import logging
 import re
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +25,7 @@ from ml_experiment_nb.records import Failure, Record, Status
 from ml_experiment_nb.stores import opening, settle, store_uri, translated, without_password
 
 LOG = "record/log.txt"
+SPEC = "record/spec.yaml"
 _FROM_MLFLOW = {
     "FINISHED": Status.FINISHED,
     "FAILED": Status.FAILED,
@@ -74,7 +75,7 @@ class Store:
 
     def records(
         self, *, experiment: str | None = None, parent_id: str | None = None, status: str | None = None,
-        limit: int = 50,
+        tags: Mapping[str, str] | None = None, limit: int = 50,
     ) -> list[Record]:  # fmt: skip
         """Return the newest runs first.
 
@@ -82,8 +83,11 @@ class Store:
             experiment: Only those of this MLflow experiment.
             parent_id: Only the children of this run.
             status: Only those that ended so.
+            tags: Only those with these tags.
             limit: At most so many.
         """
+        wanted = {**(tags or {}), **({"mlflow.parentRunId": parent_id} if parent_id else {})}
+        condition = " and ".join(f"tags.`{name}` = {_quoted(value)}" for name, value in wanted.items())
         with translated(self.uri):
             names = {
                 one.experiment_id: one.name for one in self._active_experiments() if experiment in (None, one.name)
@@ -95,7 +99,7 @@ class Store:
             while len(found) < limit:
                 page = self.client.search_runs(
                     list(names),
-                    filter_string=f"tags.`mlflow.parentRunId` = '{parent_id}'" if parent_id else "",
+                    filter_string=condition,
                     max_results=min(1000, limit) if status is None else 1000,
                     order_by=["attributes.start_time DESC"],
                     page_token=token,
@@ -118,15 +122,19 @@ class Store:
 
     def log_text(self, record: Record) -> str:
         """Return what a run has printed so far."""
-        live = home(self.root) / "runs" / str(record.run_id) / "artifacts" / LOG
+        return self.text(record, LOG) or ""
+
+    def text(self, record: Record, path: str) -> str | None:
+        """Return the text of one of a run's files, also while it goes on; None if it has no such file."""
+        live = home(self.root) / "runs" / str(record.run_id) / "artifacts" / path
         if live.exists():
             return live.read_text(errors="replace")
         with translated(self.uri), tempfile.TemporaryDirectory() as folder:
             try:
-                path = self.client.download_artifacts(str(record.run_id), LOG, folder)
+                found = self.client.download_artifacts(str(record.run_id), path, folder)
             except (MlflowException, OSError):
-                return ""
-            return Path(path).read_text(errors="replace")
+                return None
+            return Path(found).read_text(errors="replace")
 
     def artifacts(self, record: Record) -> list[str]:
         """Return the paths of a run's artifacts."""
@@ -197,6 +205,11 @@ class Store:
                 raise
             return str(found.experiment_id)
         return made
+
+
+def _quoted(value: str) -> str:
+    """Return a text as MLflow's conditions have it; it knows no escape."""
+    return f'"{value}"' if "'" in value else f"'{value}'"
 
 
 def _record(run: Run, experiment: str) -> Record:

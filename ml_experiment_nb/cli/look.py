@@ -42,10 +42,23 @@ def list_runs(experiment: str | None, group: str | None, status: str | None, lim
 @click.command()
 @click.argument("run_id", metavar="RUN")
 @click.option("--json", "as_json", is_flag=True, help="Print the record as a line of JSON.")
-def show(run_id: str, as_json: bool) -> None:
+@click.option(
+    "--as", "form", type=click.Choice(["yaml", "json", "cell", "command"]),
+    help="Print what was asked: as a spec, as a cell with its magic, or as a shell line. A trial is an experiment.",
+)  # fmt: skip
+def show(run_id: str, as_json: bool, form: str | None) -> None:
     """Show a run: its parameters, metrics, code, environment and artifacts. RUN is its id or the beginning of it."""
     store = _store()
     record = store.record(run_id)
+    if form is not None:
+        from ml_experiment_nb.cli.again import form_of
+        from ml_experiment_nb.tracking import SPEC
+
+        found = form_of(record, store.text(record, SPEC), form)
+        for loss in found.losses:
+            click.echo(f"note: {loss}", err=True)
+        click.echo(found.text.rstrip("\n"))
+        return
     if as_json:
         print_json([record])
         return

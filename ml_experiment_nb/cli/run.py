@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,7 +74,10 @@ def run(target: str, output: str | None, plan_only: bool, as_json: bool, **optio
     with tempfile.TemporaryDirectory(prefix="mlexp-") as folder:
         plan = _make_plan(target, output, folder, options)
         if plan_only:
+            from ml_experiment_nb.forecast import forecast
+
             click.echo(str(plan))
+            click.echo(forecast(plan))
             return
         if options["help_notebook"]:
             sys.exit(show_parameters(plan, click.get_current_context().get_usage()))
@@ -85,6 +88,12 @@ def run(target: str, output: str | None, plan_only: bool, as_json: bool, **optio
             click.echo(f"note: {note}", err=True)
         last = _run(plan, piped=output == "-", as_json=as_json, options=options)
     sys.exit(_exit_code(last))
+
+
+def read_command(words: Sequence[str]) -> Plan:
+    """Return the plan for the words behind ``ml-experiment run``; nothing is run."""
+    with tempfile.TemporaryDirectory(prefix="mlexp-") as folder, run.make_context("run", list(words)) as context:
+        return _make_plan(context.params["target"], context.params["output"], folder, context.params)
 
 
 def _make_plan(target: str, output: str | None, folder: str, options: Mapping[str, Any]) -> Plan:
