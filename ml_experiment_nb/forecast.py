@@ -72,7 +72,8 @@ def estimate(plan: Plan) -> Estimate | None:
         StoreError: The tracking store can't be reached.
     """
     root = find_root()
-    if not has_store(root):
+    named = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if not has_store(root) or (named.startswith("sqlite:///") and not Path(named.removeprefix("sqlite:///")).exists()):
         return None
     from ml_experiment_nb.tracking import Store
 
