@@ -110,6 +110,10 @@ def as_file(asked: Asked, suffix: str = ".yaml") -> Form:
     for target in spec.run:
         if isinstance(target, Cell) and (names := _outside(target)):
             raise SpecError(f"the cell reads {', '.join(names)} from its notebook, which a file hasn't: {_SAVE}")
+        if isinstance(target, Cell):  # it has these itself
+            own = read_cell(target.source).params
+            kept = {n: v for n, v in spec.params.items() if is_json(v) or n not in own or not _same(own[n], v)}
+            spec = spec.model_copy(update={"params": kept})
     values = [(f"params.{name}", value) for name, value in spec.params.items()]
     if isinstance(spec, Group) and spec.each is not None and not isinstance(spec.each, str):
         values += [(f"each[{k}].{name}", value) for k, row in enumerate(spec.each) for name, value in row.items()]

@@ -47,7 +47,8 @@ def sources(path):
     ("text", "value"),
     [
         ("range(10)", 4), ("range(3, 4)", 3), ("randint(1, 3)", 2), ("uniform(0, 1)", 0.5),
-        ("loguniform(0.01, 100)", 1.0), ("loguniform(1, 1.01)", 1.0), ("uniform(0, 1, step=0.3)", 0.3), ("uniform(0, 1, step=1e-6)", 0.0),
+        ("loguniform(0.01, 100)", 1.0),
+        ("loguniform(1, 1.01)", 1.0), ("uniform(0, 1, step=0.3)", 0.3), ("uniform(0, 1, step=1e-6)", 0.0),
         ("choice(['b', 'a'])", "b"), ("choice([[1, 2], None])", [1, 2]),
     ],
 )  # fmt: skip
