@@ -40,7 +40,7 @@ class Estimate:
         total: All of it; None where it isn't known how much runs at once, or how many runs there are.
         each: The median of the past runs.
         spread: Their first and last decile.
-        startup: How much longer a group took until the first of its trials had ended.
+        startup: How much longer a group took until the first of its trials had ended; None where no past group tells.
         past: How many past runs there are.
         same_code: Whether they ran the same code, and not only the same file.
     """
@@ -48,7 +48,7 @@ class Estimate:
     total: float | None
     each: float
     spread: tuple[float, float]
-    startup: float
+    startup: float | None
     past: int
     same_code: bool
 
@@ -87,7 +87,7 @@ def estimate(plan: Plan) -> Estimate | None:
     count = how_many(plan)
     total = None
     if count is not None and plan.slots is not None:
-        total = math.ceil(count / plan.slots) * each + startup
+        total = math.ceil(count / plan.slots) * each + (startup or 0.0)
     low, high = seconds[len(seconds) // 10], seconds[len(seconds) - 1 - len(seconds) // 10]
     return Estimate(total, each, (low, high), startup, len(past), same_code)
 
@@ -132,7 +132,9 @@ def _estimate_text(plan: Plan) -> str:
     parts = [f"{duration(found.each)} each ({runs}{code}{spread})"]
     if (count := how_many(plan)) is not None and plan.kind == "group":
         parts.insert(0, f"{count} {'rows' if plan.table is not None else 'trials'}")
-    if found.startup >= 0.1:
+    if found.startup is None:
+        parts.append("without what it takes to start")
+    elif found.startup >= 0.1:
         parts.append(f"{duration(found.startup)} to start")
     return f"{whole}: {', '.join(parts)}"
 
@@ -167,11 +169,11 @@ def _given(plan: Plan) -> list[str]:
     return [one.path for one in plan.spec.run if isinstance(one, Script | Notebook)]
 
 
-def _startup(past: Sequence[Record], each: float, store: Store) -> float:
+def _startup(past: Sequence[Record], each: float, store: Store) -> float | None:
     """Return how much longer than a trial the beginning of past groups took, up to the first trial's end."""
     firsts = {one.parent_id: one for one in past if one.number == 0 and one.parent_id}
     found = []
     for parent, first in list(firsts.items())[:_GROUPS]:
         begun = store.record(str(parent)).started
         found.append((first.started - begun).total_seconds() + first.seconds - each)
-    return max(0.0, statistics.median(found)) if found else 0.0
+    return max(0.0, statistics.median(found)) if found else None

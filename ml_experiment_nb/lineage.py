@@ -21,6 +21,7 @@ from ml_experiment_nb.flow import is_everywhere
 from ml_experiment_nb.notebooks import shell_lines
 
 _OF_OURS = re.compile(r"\s*%%(experiment|group)\b")
+_RUNS_NOTHING = re.compile(r"\s--(save|plan)\b")
 _INTO = re.compile(r"--into[ =](\w+)")
 _EARLIER = re.compile(r"_+|_\d+|_i+|_i\d+|_[do]h|In|Out")
 _PROCESS = re.compile(r"^[%!]?%?(cd|env|set_env)\b|\bos\.(environ|putenv|chdir)\b|\bsys\.path\b", re.MULTILINE)
@@ -225,6 +226,8 @@ def _imports_by_star(cell: _Cell, name: str) -> bool:
 def _read(executed: Executed) -> _Cell:
     if found := _OF_OURS.match(executed.source):
         line, _, body = executed.source.lstrip().partition("\n")
+        if _RUNS_NOTHING.search(line):
+            return _Cell(executed)
         bound = frozenset(_INTO.findall(line))
         if found[1] == "group" or executed.failed:
             return _Cell(executed, writes=bound, certain=bound)
@@ -315,4 +318,5 @@ def _given(call: ast.Call) -> frozenset[str]:
 
 def _only_looks(call: ast.Call) -> bool:
     in_place = any(keyword.arg in ("inplace", "out") for keyword in call.keywords)
-    return isinstance(call.func, ast.Attribute) and call.func.attr in _LOOKS and not in_place
+    words = [node.attr for node in ast.walk(call.func) if isinstance(node, ast.Attribute)]
+    return bool(words) and not in_place and (words[0] in _LOOKS or "plot" in words)

@@ -98,10 +98,13 @@ def test_what_is_shown_of_the_points(group):
 def test_an_estimate(group, past):
     past(2.0, 3.0, 4.0, 60.0)
     found = estimate(make_plan(group(num_trials=9)))
-    assert (found.each, found.spread, found.past, found.startup, found.same_code) == (3.5, (2.0, 60.0), 4, 0.0, True)
+    assert (found.each, found.spread, found.past, found.startup, found.same_code) == (3.5, (2.0, 60.0), 4, None, True)
     assert found.total == 5 * 3.5
     text = forecast(make_plan(group(num_trials=9, seed=1))).splitlines()[0]
-    assert text == "  estimate   about 17.50 s: 9 trials, 3.50 s each (4 past runs, 2.00 s to 1 min 00 s)"
+    assert (
+        text
+        == "  estimate   about 17.50 s: 9 trials, 3.50 s each (4 past runs, 2.00 s to 1 min 00 s), without what it takes to start"
+    )
     alone = spec_from_mapping({"run": "train.py", "params": {"C": 3}})
     assert forecast(make_plan(alone)) == "  estimate   about 3.50 s: 3.50 s each (4 past runs, 2.00 s to 1 min 00 s)"
     rows = spec_from_mapping({"run": "train.py", "each": [{"C": 1}] * 3, "slots": 1})

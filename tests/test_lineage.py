@@ -15,8 +15,6 @@ def needed():
         for number, source in enumerate(cells):
             if number not in failed and not source.startswith("%"):
                 exec(source, namespace)
-            elif "%%experiment" in source:
-                exec(source.partition("\n")[2], namespace)
         history = [Executed(k, source, k in failed) for k, source in enumerate(cells)]
         return [one.number for one in needed_cells(reads.split(), history, namespace)]
 
@@ -44,6 +42,8 @@ def needed():
         (["def change(x): x.append(1)", "a = []", "done = change(a)"], "a", [0, 1, 2]),
         (["a = [1]", "total = sum(a)", "b = sorted(a)"], "a", [0]),
         (["a = 3", "print(a)", "str(a)"], "a", [0]),
+        (["class A:\n    pass", "a = A()", "a.plot = a\na.line = print", "a.plot.line(1)"], "a", [0, 1, 2]),
+        (["a = 3", "%%experiment --save x.yaml\na = 4"], "a", [0]),
         # a module's own state
         (["import random", "random.seed(0)", "x = random.random()", "y = random.random()"], "y", [0, 1, 2, 3]),
         (["import random", "random.seed(0)", "x = 1"], "x", [2]),
