@@ -13,6 +13,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from ml_experiment_nb import scripts
 from ml_experiment_nb.capture.sources import sources
 from ml_experiment_nb.cells import DYNAMIC, assignment, lead, literal, parse, read_cell, value_text
 from ml_experiment_nb.errors import ParameterError, SpecError
-from ml_experiment_nb.fields import name_of
+from ml_experiment_nb.fields import name_of, shown
 from ml_experiment_nb.rows import read_table
 from ml_experiment_nb.specs import Experiment, Group, Job, to_mapping
 from ml_experiment_nb.targets import Cell, Command, Function, Notebook, Script, Target
@@ -40,6 +41,9 @@ UNASKED: Final = frozenset(
 
 SAVED: Final = "ml_experiment"
 """The key of a notebook's metadata under which ``--save`` writes what it made of which cell."""
+
+
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 @dataclass(frozen=True)
@@ -190,7 +194,7 @@ def _text(name: str, value: Any) -> str:
     try:
         return value_text(name, value)
     except ParameterError:
-        return name_of(value) if callable(value) and hasattr(value, "__qualname__") else repr(value)
+        return name_of(value) if callable(value) and hasattr(value, "__qualname__") else _ADDRESS.sub("", shown(value))
 
 
 def _digest(value: Any) -> str:

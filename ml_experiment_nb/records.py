@@ -248,7 +248,10 @@ def number(value: Any) -> str:
     """Return a value as people read it: floats with four significant digits, the rest as a line of text."""
     if isinstance(value, float):
         return f"{value:.4g}" if value == 0 or 1e-4 <= abs(value) < 1e6 else f"{value:.3e}"
-    text = " ".join(str(value).split())
+    try:
+        text = " ".join(str(value).split())
+    except Exception as error:  # a class of the user's whose text can't be had
+        text = f"<{type(value).__name__}, which can't be shown: {type(error).__name__}>"
     return text if len(text) <= _WIDTH else text[: _WIDTH - 1] + "…"
 
 

@@ -19,6 +19,7 @@ from ml_experiment_nb.capture.console import Tee
 from ml_experiment_nb.capture.sources import sources
 from ml_experiment_nb.executors import Executor, open_executor
 from ml_experiment_nb.failures import failure_of
+from ml_experiment_nb.fields import shown
 from ml_experiment_nb.files import spec_text
 from ml_experiment_nb.identity import as_experiment, code_of, identity_tags
 from ml_experiment_nb.plans import Plan, Spec, Task, prepared, space_text
@@ -33,6 +34,7 @@ from ml_experiment_nb.tracking import Store
 from ml_experiment_nb.work.payload import write_payload
 
 RUN_ID = "ML_EXPERIMENT_RUN"
+_LONG = 6000
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 STOPPED = Outcome(Status.KILLED, Failure("KeyboardInterrupt", "the run was stopped"))
 
@@ -107,13 +109,14 @@ def here(spec: Spec, params: Mapping[str, Any]) -> Iterator[OpenRun]:
         The open run; give it what the code reports. After the block its `record` stands in it.
     """
     store, taken = Store(find_root()), snapshot(Path.cwd())
+    asked = spec.model_copy(update={"params": dict(params)})
     with _uninterrupted():
-        identity = identity_tags(spec.model_copy(update={"params": params}), code_of(spec.run, Path.cwd()))
+        identity = identity_tags(asked, code_of(spec.run, Path.cwd()))
         live = _open(
             store, spec, name=spec.name, kind=spec.kind, params=params, taken=taken, cwd=os.getcwd(), identity=identity
         )
     try:
-        _keep_sources(live, spec_text(spec), spec.run)
+        _keep_sources(live, _text_of_call(asked), spec.run)
         with Tee(live.log_path, notes=live.notes), reports.local_sink(live):
             yield live
     except BaseException as error:
@@ -299,6 +302,13 @@ def _open(
         parent_id=parent_id or os.environ.get(RUN_ID),
         number=number,
     )
+
+
+def _text_of_call(spec: Spec) -> str:
+    """Return a spec's text, values that are long cut: a call may be given whole data sets."""
+    texts = {name: shown(value) for name, value in spec.params.items()}
+    cut = {name: text[:_LONG] for name, text in texts.items() if len(text) > _LONG}
+    return spec_text(spec.model_copy(update={"params": {**spec.params, **cut}}))
 
 
 def _keep_sources(live: OpenRun, spec_yaml: str, targets: Iterable[Target]) -> None:

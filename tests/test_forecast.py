@@ -101,10 +101,8 @@ def test_an_estimate(group, past):
     assert (found.each, found.spread, found.past, found.startup, found.same_code) == (3.5, (2.0, 60.0), 4, None, True)
     assert found.total == 5 * 3.5
     text = forecast(make_plan(group(num_trials=9, seed=1))).splitlines()[0]
-    assert (
-        text
-        == "  estimate   about 17.50 s: 9 trials, 3.50 s each (4 past runs, 2.00 s to 1 min 00 s), without what it takes to start"
-    )
+    each = "9 trials, 3.50 s each (4 past runs, 2.00 s to 1 min 00 s)"
+    assert text == f"  estimate   about 17.50 s: {each}, without what it takes to start"
     alone = spec_from_mapping({"run": "train.py", "params": {"C": 3}})
     assert forecast(make_plan(alone)) == "  estimate   about 3.50 s: 3.50 s each (4 past runs, 2.00 s to 1 min 00 s)"
     rows = spec_from_mapping({"run": "train.py", "each": [{"C": 1}] * 3, "slots": 1})

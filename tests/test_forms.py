@@ -345,6 +345,53 @@ def test_runs_of_a_cell_come_back(runs_of):
     assert form_of(record(), spec_text(needs), "cell").text == "%%experiment SVM\nC = 1\n{'a': C + outside}"
 
 
+CALLED = """\
+class Data:
+    pass
+
+class Sly:
+    def __repr__(self):
+        raise ValueError("no")
+
+def train(C, kernel="rbf", **more):
+    return {"accuracy": C}
+"""
+
+
+def test_a_called_job_comes_back(stored, monkeypatch):
+    (stored / "called.py").write_text(CALLED)
+    monkeypatch.syspath_prepend(str(stored))
+    import called
+
+    from ml_experiment_nb import job
+
+    store = Store(stored)
+    train = job(called.train)
+    train(C=0.5)
+    [kept] = store.records()
+    assert kept.tags["mlexp.cwd"] == str(stored)
+    form = form_of(kept, store.text(kept, SPEC), "yaml")
+    assert form.losses == ()
+    again = spec_from_mapping(yaml(form.text))
+    assert again.params == {"C": 0.5, "kernel": "rbf"}
+    *_, record = runs.run(make_plan(again))
+    assert (record.metrics, record.tags["mlexp.spec_hash"]) == ({"accuracy": 0.5}, kept.tags["mlexp.spec_hash"])
+
+    train(C=1, data=called.Data(), sly=called.Sly(), long=list(range(10**5)), **{"no-name": 1})
+    odd = store.records()[0]
+    began = store.text(odd, SPEC)
+    assert len(began) < 10_000
+    with pytest.raises(SpecError, match="no-name"):
+        form_of(odd, began, "yaml")
+    train(C=1, data=called.Data())
+    train(C=1, data=called.Data())
+    one, other = store.records()[:2]
+    assert one.tags["mlexp.spec_hash"] == other.tags["mlexp.spec_hash"]
+    assert form_of(one, store.text(one, SPEC), "yaml").losses == (
+        "a parameter or a row was of a kind that the record has as text only",
+    )
+
+
 def test_the_command(runs_of, folder):
     [(kept, _)] = runs_of(spec_from_mapping({"run": "train.py", "params": {"C": 1, "kernel": "it's"}}))
     shown = {
