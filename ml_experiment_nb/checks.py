@@ -13,7 +13,7 @@ from ml_experiment_nb.errors import ParameterError, SpecError
 from ml_experiment_nb.paths import PATH_PARAMS
 from ml_experiment_nb.rows import Table
 from ml_experiment_nb.specs import Group, Job
-from ml_experiment_nb.targets import OWN_ENGINE, Cell, Function, Notebook, Script, Target
+from ml_experiment_nb.targets import OWN_ENGINE, Cell, Command, Function, Notebook, Script, Target
 
 
 def accepts(target: Target) -> frozenset[str] | None:

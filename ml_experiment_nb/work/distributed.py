@@ -12,6 +12,7 @@ import json
 import os
 import secrets
 import shutil
+import socket
 import sys
 import tempfile
 import threading
@@ -19,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from multiprocessing import AuthenticationError
-from multiprocessing.connection import Connection, Listener
+from multiprocessing.connection import Connection, Listener, answer_challenge, deliver_challenge
 from pathlib import Path
 from typing import Any
 
@@ -166,7 +167,7 @@ class Hub:
         self._failed: list[Connection] = []
         self._parting = False
         self._closed = False
-        self._listener = Listener((host, 0), backlog=64, authkey=self.key)
+        self._listener = Listener((host, 0), backlog=64)
         address: Any = self._listener.address
         self.address: tuple[str, int] = (address[0], address[1])
         threading.Thread(target=self._accept, name="workers", daemon=True).start()
@@ -181,7 +182,7 @@ class Hub:
         return cloudpickle.loads(self._value) if self._value else None
 
     def cause(self) -> BaseException:
-        """Return what has stopped the run: a worker that was lost makes the others fail, and not the other way round."""
+        """Return what has stopped the run; a lost worker makes the others fail, and not the other way round."""
         for rank, who in self._lost.items():
             text = f"rank {rank} of {self._count} ({who}) was lost before its work was done: killed, out of memory, "
             return WorkerFailedError(TaskDiedError.__name__, text + "or it ended itself")
@@ -203,27 +204,25 @@ class Hub:
         """Close every connection: a worker that is left ends itself."""
         self._parting = self._closed = True
         with suppress(OSError):
-            self._listener.close()
+            socket.create_connection(self.address, timeout=1).close()  # wakes the thread that accepts
         for connection in self._connections:
-            with suppress(OSError):
-                connection.close()
+            with suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as line:
+                line.shutdown(socket.SHUT_RDWR)  # closing alone says nothing while a thread reads
 
     def _accept(self) -> None:
-        while not self._closed:
-            try:
+        with self._listener:
+            while not self._closed:
                 connection = self._listener.accept()
-            except (AuthenticationError, EOFError):  # somebody else's
-                continue
-            except OSError:
-                return
-            self._connections.append(connection)
-            threading.Thread(target=self._serve, args=(connection,), name="worker", daemon=True).start()
+                threading.Thread(target=self._serve, args=(connection,), name="worker", daemon=True).start()
 
     def _serve(self, connection: Connection) -> None:
-        """Listen to one worker until it has ended."""
+        """Listen to one worker until it has ended; who hasn't the key is turned away."""
         rank, who, shown = -1, "", None
-        with suppress(EOFError, OSError):
-            while True:
+        with connection, suppress(AuthenticationError, EOFError, OSError):
+            deliver_challenge(connection, self.key)
+            answer_challenge(connection, self.key)
+            self._connections.append(connection)
+            while not self._closed:
                 data = connection.recv_bytes()
                 letter, content = data[:1], data[1:]
                 match letter:

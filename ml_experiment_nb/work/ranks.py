@@ -74,7 +74,7 @@ class Work:
     pruning: bool
 
 
-class EndedEarly(Exception):  # noqa: N818
+class EndedEarly(Exception):
     """Raised to Ray Train by a worker that did not finish: it ends the other ones."""
 
 
@@ -218,7 +218,7 @@ def _printing_to(link: Link) -> Iterator[None]:
     os.dup2(writing, 1)
     os.dup2(writing, 2)
     os.close(writing)
-    sys.stdout, sys.stderr = (open(number, "w", buffering=1, closefd=False, encoding="utf-8") for number in (1, 2))
+    sys.stdout, sys.stderr = (os.fdopen(number, "w", 1, "utf-8", closefd=False) for number in (1, 2))
     thread = threading.Thread(target=_pass_on, args=(reading, link), name="output", daemon=True)
     thread.start()
     try:
