@@ -16,7 +16,7 @@ ASKED = "ML_EXPERIMENT_DISTRIBUTED"
 """In a task's environment: what its spec asks, as JSON. It goes before what a function's own ``@job`` asks."""
 
 RAY = "ML_EXPERIMENT_RAY"
-"""In a task's environment: the address of the Ray that has room for the task's workers."""
+"""In a task's environment: the Ray that has room for the task's workers, as JSON: its address, and a runtime_env."""
 
 RANK = "ML_EXPERIMENT_RANK"
 """In a worker's environment: which one it is. What is distributed already is not distributed again."""

@@ -13,13 +13,15 @@ import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import PurePath
-from typing import Any, Generic, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from ml_experiment_nb import reports
-from ml_experiment_nb.distribution import RANK, RAY, Distributed, asked_here, read_distributed
 from ml_experiment_nb.errors import ParameterError, SpecError, nearest
 from ml_experiment_nb.literals import read_value
 from ml_experiment_nb.records import Records
+
+if TYPE_CHECKING:
+    from ml_experiment_nb.distribution import Distributed
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -44,7 +46,7 @@ class Job(Generic[P, T]):
         self.name = name or getattr(function, "__name__", "job")
         self.description = description
         self.tags = dict(tags)
-        self.distributed = read_distributed(distributed)
+        self.distributed = None if distributed is None else _workers(distributed)
 
     def __reduce__(self) -> Any:
         """Pickle by name like a function; in ``__main__``, which another process doesn't have, by value."""
@@ -151,6 +153,8 @@ class Job(Generic[P, T]):
     @property
     def _workers(self) -> Distributed | None:
         """The workers that a call is run on; None where it is one of a worker's own."""
+        from ml_experiment_nb.distribution import RANK, asked_here
+
         return asked_here() or (self.distributed if RANK not in os.environ else None)
 
     def _perform(self, arguments: Mapping[str, Any], sink: reports.Sink, record: bool = True) -> T:
@@ -159,6 +163,7 @@ class Job(Generic[P, T]):
         if (asked := self._workers) is None:
             value = reports.call(self.function, arguments, sink)
             return value
+        from ml_experiment_nb.distribution import RAY
         from ml_experiment_nb.work import distributed
 
         with nullcontext() if RAY in os.environ else self._ray(asked):
@@ -409,6 +414,12 @@ def _check_named(function: Callable[..., Any]) -> None:
             raise SpecError(f"{name}(*{parameter.name}): a job's parameters have names; take a list in its place")
         if parameter.kind is parameter.POSITIONAL_ONLY:
             raise SpecError(f"{name}({parameter.name}, /): a job's parameters are given by name; leave the / out")
+
+
+def _workers(asked: str | Mapping[str, Any] | Distributed) -> Distributed | None:
+    from ml_experiment_nb.distribution import read_distributed  # which loads pydantic
+
+    return read_distributed(asked)
 
 
 def _name(function: Callable[..., Any]) -> str:

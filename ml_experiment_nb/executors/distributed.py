@@ -7,6 +7,7 @@ as there is room for whole sets of workers, so that no task waits for what anoth
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -33,9 +34,10 @@ class DistributedExecutor(InlineExecutor):
     def __init__(self, plan: Plan) -> None:
         self._stack = ExitStack()
         super().__init__(self._stack.enter_context(connected(plan)))
-        asked = plan.spec.distributed
+        asked, given = plan.spec.distributed, plan.spec.ray_config
+        runtime_env = ((given and given.model_extra) or {}).get("runtime_env") or {}
         self._env = {
-            RAY: ray.get_runtime_context().gcs_address,
+            RAY: json.dumps({"address": ray.get_runtime_context().gcs_address, "runtime_env": runtime_env}),
             ASKED: "" if asked is None else asked.model_dump_json(),
         }
 

@@ -336,12 +336,13 @@ def _connect() -> None:
         return
     if RAY not in os.environ:
         raise ExecutorError("there is no Ray to place the workers")
-    mark = {MARK: os.environ[MARK]} if MARK in os.environ else {}
+    given = json.loads(os.environ[RAY])
+    marked = {**given["runtime_env"].get("env_vars", {}), MARK: os.environ.get(MARK, "")}
     ray.init(
-        address=os.environ[RAY],
+        address=given["address"],
         log_to_driver=False,
         logging_level=logging.ERROR,
-        runtime_env={"env_vars": mark},
+        runtime_env={**given["runtime_env"], "env_vars": marked},
     )
 
 

@@ -1,6 +1,8 @@
 """Functions on several workers: real Ray Train, real torch, XGBoost and LightGBM."""
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +16,7 @@ import ray
 from ml_experiment_nb import job, make_plan, run
 from ml_experiment_nb.errors import ExecutorError
 from ml_experiment_nb.executors import ray as on_ray
+from ml_experiment_nb.files import read_spec
 from ml_experiment_nb.records import Status
 from ml_experiment_nb.runs import collect
 from ml_experiment_nb.specs import spec_from_mapping
@@ -21,7 +24,7 @@ from ml_experiment_nb.targets import Cell
 from ml_experiment_nb.tracking import Store
 
 pytest.importorskip("xgboost")
-pytestmark = [pytest.mark.frameworks, pytest.mark.ray]
+pytestmark = [pytest.mark.frameworks, pytest.mark.ray, pytest.mark.timeout(1800)]  # mostly imports, on a busy machine
 
 TORCH = """
 import torch, torch.distributed as dist
@@ -101,7 +104,7 @@ def write_pids(folder):
     (Path(folder) / f"pid-{rank}").write_text(str(os.getpid()))
 
 
-def pids_in(folder, count=2, timeout=120):
+def pids_in(folder, count=2, timeout=400):
     until = time.monotonic() + timeout
     while len(found := [p for p in sorted(Path(folder).glob("pid-*")) if p.read_text()]) < count:
         assert time.monotonic() < until, "the workers did not start"
@@ -128,6 +131,19 @@ class TestTorch:
         assert "rank 0 is done" in log
         assert "rank 1" not in log
         assert "rank 1 is done" in (files(record) / "record/rank-1.txt").read_text()
+
+    def test_the_example_of_the_docs(self, two_cpus, stored, script):
+        pytest.importorskip("torch")
+        text = (Path(__file__).parents[2] / "docs/distributed.md").read_text()
+        blocks = dict(re.findall(r"^```(python|yaml)\n(.*?)^```", text, re.M | re.S))
+        script(blocks["python"], "train_torch.py")
+        (stored / "spec.yaml").write_text(blocks["yaml"])
+        plan = make_plan(read_spec(stored / "spec.yaml"))
+        [record] = run(plan)
+        assert record.ok, record.failure
+        losses = Store(stored).client.get_metric_history(record.run_id, "loss")
+        assert losses[0].value > losses[-1].value
+        assert json.loads((files(record) / "weights.json").read_text()).keys() == {"weight", "bias"}
 
 
 def boost(depth):
@@ -224,7 +240,7 @@ class TestFailures:
     )
     def test_a_worker_that_fails_ends_the_run_and_is_named(self, two_cpus, stored, has_ended, how, failure):
         [record] = do(
-            {"function": fail}, params={"how": how, "folder": str(stored)}, values={"function": fail}, timeout=120.0,
+            {"function": fail}, params={"how": how, "folder": str(stored)}, values={"function": fail}, timeout=400.0,
             distributed={"framework": "xgboost"},
         )  # fmt: skip
         pids = pids_in(stored, timeout=0)
@@ -306,7 +322,7 @@ def test_a_run_that_is_stopped_leaves_no_process(stored, script, has_ended, numb
         assert started.keys() >= set(pids)
         started = {pid: text for pid, text in started.items() if "Agent" not in text}  # Ray's own take their time
         ran.send_signal(number)
-        ran.wait(60)
+        ran.wait(200)
     finally:
         ran.kill()
     assert {pid: text for pid, text in started.items() if not has_ended(pid, timeout=30)} == {}
