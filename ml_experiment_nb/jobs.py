@@ -11,7 +11,7 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
@@ -43,7 +43,7 @@ class Job(Generic[P, T]):
         _check_named(function)
         functools.update_wrapper(self, function)
         self.function: Callable[..., T] = function
-        self.name = name or getattr(function, "__name__", "job")
+        self.name = name or str(getattr(function, "__name__", "job"))
         self.description = description
         self.tags = dict(tags)
         self.distributed = None if distributed is None else _workers(distributed)
@@ -163,23 +163,10 @@ class Job(Generic[P, T]):
         if (asked := self._workers) is None:
             value = reports.call(self.function, arguments, sink)
             return value
-        from ml_experiment_nb.distribution import RAY
-        from ml_experiment_nb.work import distributed
+        from ml_experiment_nb.executors.distributed import call_on_workers
 
-        with nullcontext() if RAY in os.environ else self._ray(asked):
-            value = distributed.call(self.function, arguments, sink, asked, record=record)
+        value = call_on_workers(self.function, arguments, sink, asked, name=self.name, record=record)
         return value
-
-    def _ray(self, asked: Distributed) -> AbstractContextManager[Any]:
-        """Return a Ray for the workers of a call in this very process."""
-        from ml_experiment_nb.executors.distributed import connected
-        from ml_experiment_nb.plans import Plan
-        from ml_experiment_nb.specs import Experiment
-        from ml_experiment_nb.targets import Function
-
-        target = Function(function=self.function)
-        spec = Experiment(name=self.name, run=(target,), distributed=asked)
-        return connected(Plan(spec, (target,), os.getcwd(), 1, "ray", distributed=asked))
 
     def _call_tracked(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> T:
         from ml_experiment_nb import runs

@@ -9,9 +9,10 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
+from typing import Any
 
 import ray
 
@@ -21,7 +22,10 @@ from ml_experiment_nb.executors import ray as on_ray
 from ml_experiment_nb.executors.inline import InlineExecutor
 from ml_experiment_nb.plans import Plan, Task
 from ml_experiment_nb.records import number
-from ml_experiment_nb.specs import Group
+from ml_experiment_nb.reports import Sink
+from ml_experiment_nb.specs import Experiment, Group
+from ml_experiment_nb.targets import Function
+from ml_experiment_nb.work import distributed
 
 
 class DistributedExecutor(InlineExecutor):
@@ -51,6 +55,39 @@ class DistributedExecutor(InlineExecutor):
         self._stack.close()
         if interrupted:
             on_ray.shutdown()
+
+
+def call_on_workers(
+    function: Callable[..., Any],
+    arguments: Mapping[str, Any],
+    sink: Sink,
+    asked: Distributed,
+    *,
+    name: str,
+    record: bool,
+) -> Any:
+    """Call a job's function on its workers: on the Ray of the task that this is, else on one of this very process.
+
+    Args:
+        function: The job's function.
+        arguments: Its arguments.
+        sink: Where its events go.
+        asked: Which workers.
+        name: The job's name.
+        record: Whether what it returns are the run's metrics.
+
+    Returns:
+        Rank 0's value.
+
+    Raises:
+        ExecutorError: Ray can't be reached or started, or will never have room for the workers.
+        TaskError: See `ml_experiment_nb.work.distributed.call`, as for what else it raises.
+    """
+    target = Function(function=function)
+    spec = Experiment(name=name, run=(target,), distributed=asked)
+    plan = Plan(spec, (target,), os.getcwd(), 1, "ray", distributed=asked)
+    with nullcontext() if RAY in os.environ else connected(plan):
+        return distributed.call(function, arguments, sink, asked, record=record)
 
 
 @contextmanager
