@@ -179,6 +179,7 @@ class Job(Generic[P, T]):
             run=(Function(function=self.function),),
             description=self.description,
             tags=self.tags,
+            distributed=self.distributed,
         )
         with runs.here(spec, arguments) as live:
             value = self._perform(arguments, live)
