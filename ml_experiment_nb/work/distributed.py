@@ -190,7 +190,11 @@ class Hub:
             if outcome.status is Status.PRUNED:
                 return reports.Pruned("pruned")
             if (failure := outcome.failure) is not None:
-                return WorkerFailedError(failure.type, f"rank {rank}: {failure.message}", failure.traceback)
+                error = WorkerFailedError(failure.type, f"rank {rank}: {failure.message}", failure.traceback)
+                error.add_note(
+                    f"On rank {rank}:\n{failure.traceback}"
+                )  # for who called the job themselves
+                return error
         raise AssertionError("a run that was stopped has a cause")
 
     def say_goodbye(self) -> None:

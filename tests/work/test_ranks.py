@@ -123,6 +123,7 @@ def test_the_first_exception_is_the_cause(hub, link):
         until(lambda rank=rank: rank in hub._ends)
     cause = hub.cause()
     assert (cause.name, cause.message, cause.traceback) == ("ValueError", "rank 1: of 1", "Traceback ...")
+    assert cause.__notes__ == ["On rank 1:\nTraceback ..."]
     hub.say_goodbye()
 
 
