@@ -191,9 +191,7 @@ class Hub:
                 return reports.Pruned("pruned")
             if (failure := outcome.failure) is not None:
                 error = WorkerFailedError(failure.type, f"rank {rank}: {failure.message}", failure.traceback)
-                error.add_note(
-                    f"On rank {rank}:\n{failure.traceback}"
-                )  # for who called the job themselves
+                error.add_note(f"On rank {rank}:\n{failure.traceback}")  # for who called the job themselves
                 return error
         raise AssertionError("a run that was stopped has a cause")
 
