@@ -104,6 +104,17 @@ def with_values(cell: CellSource, values: Mapping[str, Any]) -> str:
     return b"".join(lines).decode()
 
 
+def without_lead(source: str) -> str:
+    """Return a cell's code without its lead's parameters, formatted one way: the same for cells that do the same.
+
+    Raises:
+        SpecError: It isn't Python.
+    """
+    body = parse(source).body
+    own = {id(parameter.statement) for parameter in lead(body)}
+    return "\n".join(ast.unparse(statement) for statement in body if id(statement) not in own)
+
+
 def parse(source: str) -> ast.Module:
     """Parse a cell, IPython's syntax included.
 

@@ -10,6 +10,8 @@
     ├── MetricError                 a returned value that isn't metrics, or a metric that never came
     ├── StoreError                  the tracking store can't be reached or read
     │   └── RunNotFoundError        no run, or more than one, has that id
+    ├── StillRunningError           a run that is to be taken up, and its driver lives
+    ├── ResumeError                 a group that can't be taken up again
     ├── ExecutorError               the slots (Ray) can't be had
     └── TaskError                   the user's code did not succeed; carries its record's status
         ├── CellFailedError         a notebook's cell raised; the kernel's own traceback comes along
@@ -77,6 +79,14 @@ class StoreError(ExperimentError):
 
 class RunNotFoundError(StoreError):
     """No run, or more than one, answers to an id."""
+
+
+class StillRunningError(ExperimentError):
+    """A run's driver lives: it can be attached to or stopped, and not taken up again."""
+
+
+class ResumeError(ExperimentError):
+    """A run can't be taken up again; says why and what to do."""
 
 
 class ExecutorError(ExperimentError):

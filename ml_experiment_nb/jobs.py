@@ -85,6 +85,7 @@ class Job(Generic[P, T]):
         direction: str = "minimize",
         num_trials: int | None = None,
         params: Mapping[str, Any] | None = None,
+        fresh: bool = False,
         **options: Any,
     ) -> Records:
         """Search a space of parameters, or call the function for each row of a table, in parallel.
@@ -99,6 +100,7 @@ class Job(Generic[P, T]):
             direction: ``minimize`` or ``maximize``.
             num_trials: How many points to try; 10 by default.
             params: Parameters that stay fixed.
+            fresh: Start anew, even if the same group was stopped before it had finished.
             **options: Any other key of a group's spec: ``sampler``, ``pruner``, ``seed``, ``slots``,
                 ``timeout_per_trial``, ``ray_config``, ``executor``, ``storage``, …
 
@@ -109,8 +111,10 @@ class Job(Generic[P, T]):
         Raises:
             SpecError: A key or a distribution is wrong.
             ParameterError: The function has no such parameter.
+            StillRunningError: The same group is being run.
         """
         from ml_experiment_nb import runs
+        from ml_experiment_nb.groups import continued
         from ml_experiment_nb.plans import make_plan
         from ml_experiment_nb.specs import spec_from_mapping
         from ml_experiment_nb.targets import Function
@@ -127,6 +131,9 @@ class Job(Generic[P, T]):
         plan = make_plan(
             spec_from_mapping(asked), values={"function": self.function}, path=tuple(p for p in sys.path if p)
         )
+        plan = continued(plan, fresh=fresh)
+        for note in plan.notes:
+            print(f"note: {note}", file=sys.stderr)
         return runs.collect(plan, runs.run(plan))
 
     def _call_in_script(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> T:

@@ -90,6 +90,7 @@ class ExperimentMagics(Magics):
     @argument("--into", metavar="VARIABLE", help="Bind the records to this variable.")
     @argument("--tag", action="append", metavar="NAME=VALUE", help="Tag the group and its trials; may be repeated.")
     @argument("--save", metavar="FILE", help="Write a spec (.yaml, .json) and a notebook that run it; run nothing.")
+    @argument("--fresh", action="store_true", help="Start anew, even if the same group was stopped before its end.")
     @argument("--plan", action="store_true", help="Show what would be done, and do nothing.")
     @cell_magic
     def group(self, line: str, cell: str) -> None:
@@ -151,7 +152,8 @@ class ExperimentMagics(Magics):
         self._show(live.record)
 
     def _group(self, options: Namespace, cell: str) -> None:
-        from ml_experiment_nb import runs
+        from ml_experiment_nb import runs, triage
+        from ml_experiment_nb.groups import continued
         from ml_experiment_nb.plans import make_plan
         from ml_experiment_nb.progress import show_progress
 
@@ -165,6 +167,9 @@ class ExperimentMagics(Magics):
         if asked.plan:
             _show_plan(plan)
             return
+        plan = continued(plan, fresh=options.fresh)
+        for note in plan.notes:
+            print(f"note: {note}", file=sys.stderr)
         done: list[Record] = []
         try:
             for record in show_progress(plan, runs.follow(plan)):
@@ -175,6 +180,8 @@ class ExperimentMagics(Magics):
         records = runs.collect(plan, done)
         self._bind(asked.into, records)
         self._show(records)
+        if text := triage.report(records):
+            print(text, file=sys.stderr)
         if records.parent is not None and not records.parent.ok:
             raise TaskError(records.parent.failure.message if records.parent.failure else "the group failed")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ml_experiment_nb import cells, spaces
+from ml_experiment_nb.again import Again, Taken
 from ml_experiment_nb.checks import accepts, check_notebook, check_params, check_rows, workers_of
 from ml_experiment_nb.distribution import Distributed
 from ml_experiment_nb.errors import SpecError
@@ -52,6 +53,7 @@ class Task:
         folder: Where it leaves its artifacts; known when the plan is run.
         env: Environment variables for its processes; known when the plan is run.
         warm: Whether its processes are forked from one that has imported what they import.
+        repeats: The number of the trial whose point it tries once more.
     """
 
     key: str
@@ -69,6 +71,7 @@ class Task:
     folder: str = ""
     env: Mapping[str, str] = field(default_factory=dict)
     warm: bool = False
+    repeats: int | None = None
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,8 @@ class Plan:
         cold: Whether every task starts a fresh process even where it could be forked.
         table: The rows of a group that has a run for each.
         distributed: The workers that each task's function runs on, if it is distributed.
+        again: The group that goes on, if it is no new one.
+        taken: What a new group takes over from an older one, whose space was another.
     """
 
     spec: Spec
@@ -102,6 +107,8 @@ class Plan:
     cold: bool = False
     table: Table | None = None
     distributed: Distributed | None = None
+    again: Again | None = None
+    taken: Taken | None = None
 
     @property
     def kind(self) -> str:
@@ -148,6 +155,8 @@ class Plan:
         """How many tasks there will be; None when a sampler decides."""
         if self.table is not None:
             return len(self.table.rows)
+        if self.again is not None and self.again.missing is not None:
+            return len(self.again.kept) + self.again.missing
         return self.spec.num_trials if isinstance(self.spec, Group) else len(self.targets)
 
     @property
@@ -155,7 +164,7 @@ class Plan:
         """CPUs that one task takes, with all of its workers."""
         return _cpus_per_slot(self.spec, self.distributed)
 
-    def trial(self, number: int, drawn: Mapping[str, Any]) -> Task:
+    def trial(self, number: int, drawn: Mapping[str, Any], repeats: int | None = None) -> Task:
         """Return the task of a group's trial, which gets the group's parameters and those drawn for it, or its row."""
         group = self.group
         params = {**group.params, **drawn}
@@ -172,6 +181,7 @@ class Plan:
             memory=group.memory,
             warm=not self.cold and sys.platform == "linux" and self.distributed is None,
             pruning=group.pruner is not None and group.pruner.name != "Nop",
+            repeats=repeats,
         )
 
     def sources_of(self, task: Task) -> list[Target]:

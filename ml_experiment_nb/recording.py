@@ -15,7 +15,8 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +27,18 @@ from ml_experiment_nb import reports
 from ml_experiment_nb.capture import Snapshot
 from ml_experiment_nb.capture.console import Collapser
 from ml_experiment_nb.capture.packages import as_requirements
+from ml_experiment_nb.drivers import NEW, Driver, Hold, folders, this_driver
 from ml_experiment_nb.errors import StoreError
 from ml_experiment_nb.projects import home
-from ml_experiment_nb.records import Outcome, Record, Status, now
-from ml_experiment_nb.stores import check, translated
+from ml_experiment_nb.records import Failure, Outcome, Record, Status, now
+from ml_experiment_nb.stores import check, translated, without_password
 from ml_experiment_nb.tracking import LOG, Store
 
 FLUSH_SECONDS = 1.0
 _PARAM_LENGTH = 6000
 _METRICS, _PARAMS, _TAGS = 800, 100, 100  # what MLflow takes in one batch: 1,000 entities, of them so many
 _TAG_LENGTH = 5000
+_DUE = "due.json"  # what is to be written of a run that has ended, until it is
 _TO_MLFLOW = {
     Status.FINISHED: "FINISHED",
     Status.FAILED: "FAILED",
@@ -64,26 +67,40 @@ def open_run(
     """
     experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME") or experiment
     started = now()
+    with translated(store.uri):
+        check(store.uri)
+    driver = this_driver(
+        store=without_password(store.uri), name=name, kind=kind, parent=parent_id, number=number,
+        params={_key(one): _text(value)[:_PARAM_LENGTH] for one, value in params.items()},
+    )  # fmt: skip
     everything = {
         "mlexp.kind": kind,
+        "mlexp.driver": driver.tag,
         **_snapshot_tags(snapshot),
         **({"mlflow.parentRunId": parent_id} if parent_id else {}),
         **({"mlexp.trial": str(number)} if number is not None else {}),
         **tags,
     }
-    with translated(store.uri):
-        run = store.client.create_run(
-            store.experiment_id(experiment),
-            start_time=int(started.timestamp() * 1000),
-            tags={_key(name): value[:_TAG_LENGTH] for name, value in everything.items()},
-            run_name=name,
-        )
-    folder = home(store.root) / "runs" / run.info.run_id
+    where = folders(home(store.root))
+    (where / f"{NEW}{driver.token}").mkdir(parents=True)
+    hold = Hold(where / f"{NEW}{driver.token}", driver)  # before the run is there: it never is without its driver
+    try:
+        with translated(store.uri):
+            run = store.client.create_run(
+                store.experiment_id(experiment),
+                start_time=int(started.timestamp() * 1000),
+                tags={_key(name): value[:_TAG_LENGTH] for name, value in everything.items()},
+                run_name=name,
+            )
+        hold.move(where / run.info.run_id)
+    except BaseException:
+        hold.drop()
+        raise
     first = Record(
         run.info.run_id, name, experiment, kind, Status.RUNNING, {}, {}, started, 0.0,
         number=number, parent_id=parent_id, artifact_uri=run.info.artifact_uri, tags=everything,
     )  # fmt: skip
-    live = OpenRun(first, folder, store)
+    live = OpenRun(first, hold.folder, store, hold)
     live.add(reports.Params(dict(params)))
     live.save("requirements.txt", as_requirements(snapshot.packages))
     if snapshot.git is not None and snapshot.git.diff:
@@ -95,6 +112,52 @@ def open_run(
     return live
 
 
+def reopen_run(store: Store, record: Record, hold: Hold) -> OpenRun:
+    """Open a run again that had ended; its parameters and notes are those that it had.
+
+    Args:
+        store: The store.
+        record: The run.
+        hold: The hold on its folder, taken already.
+
+    Raises:
+        StoreError: The store can't be written.
+    """
+    run_id = str(record.run_id)
+    tags = {"mlexp.status": Status.RUNNING.value, "mlexp.driver": hold.driver.tag}
+    with translated(store.uri):
+        check(store.uri)
+        store.client.update_run(run_id, status="RUNNING")
+        store.client.log_batch(run_id, tags=_run_tags(tags))
+        if "mlexp.error" in record.tags:
+            store.client.delete_tag(run_id, "mlexp.error")
+    kept = {name: value for name, value in record.tags.items() if name != "mlexp.error"} | tags
+    first = replace(record, status=Status.RUNNING, failure=None, params={}, metrics={}, tags=kept, notes=())
+    live = OpenRun(first, hold.folder, store, hold)
+    live.params, live.notes = dict(record.params), list(record.notes)
+    return live
+
+
+def close_for(driver: Driver, store: Store, record: Record, folder: Path, outcome: Outcome, ended: datetime) -> Record:
+    """Close a run whose driver is gone, with all that it left in the run's folder.
+
+    Args:
+        driver: Who drove it.
+        store: The store.
+        record: The run as the store has it.
+        folder: The run's folder.
+        outcome: What it ends with, unless its driver had got to know how it ended.
+        ended: When that was.
+
+    Raises:
+        StoreError: The store can't be written; the folder stays.
+    """
+    live = OpenRun(record, folder, store)
+    live.metrics, live.notes = dict(record.metrics), list(record.notes)
+    live.params = {**driver.params, **record.params}
+    return live.close_late(driver, outcome, ended)
+
+
 class OpenRun:
     """A run while it goes on, as its driver sees it. It is also the sink of code that runs in the driver itself.
 
@@ -102,10 +165,13 @@ class OpenRun:
         first: What is known at the start.
         folder: Where its files are gathered; it is removed in the end.
         store: Where it is recorded; None for a job, which isn't.
+        hold: The driver's hold on the folder.
     """
 
-    def __init__(self, first: Record, folder: Path, store: Store | None) -> None:
+    def __init__(self, first: Record, folder: Path, store: Store | None, hold: Hold | None = None) -> None:
         self.first = first
+        self._hold = hold
+        self._ended: datetime | None = None
         self.folder = folder
         self.artifacts = folder / "artifacts"
         self.params: dict[str, Any] = {}
@@ -159,8 +225,11 @@ class OpenRun:
     def save(self, name: str, text: str) -> None:
         """Keep a file of the record itself, such as its source."""
         path = self.artifacts / "record" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8", errors="backslashreplace")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8", errors="backslashreplace")
+        except OSError as error:
+            self._note(f"record/{name} could not be written: {error.strerror}")
 
     def tag(self, tags: Mapping[str, str]) -> None:
         """Set tags, and write what has gathered."""
@@ -189,17 +258,19 @@ class OpenRun:
         Raises:
             StoreError: The store can't be written; what was recorded stays in `folder`.
         """
-        ended = now()
-        self._append(self._collapser.flush())
-        if outcome.failure is not None and outcome.failure.traceback:
-            self.save("error.txt", outcome.failure.traceback)
+        if self._ended is None:
+            self._end(outcome, now())
+        ended = self._ended or now()
         final = {"mlexp.status": outcome.status.value, **(tags or {})}
         if outcome.failure is not None:
             final["mlexp.error"] = str(outcome.failure)
         if self._store is not None:
-            final |= self._write(outcome, final, ended)
-        if not self._kept:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            try:
+                final |= self._write(outcome, final, ended)
+            except StoreError:
+                self._leave(outcome, tags or {})
+                raise
+        self._let_go()
         self.record = Record(
             **{name: getattr(self.first, name) for name in _KEPT},
             status=outcome.status,
@@ -212,9 +283,73 @@ class OpenRun:
         )
         return self.record
 
+    def settle(self, outcome: Outcome) -> None:
+        """Leave in the folder what is to be written of the run's end, should the driver die before it is written."""
+        self._end(outcome, now())
+        self._leave(outcome, {})
+
+    def drop(self) -> None:
+        """Let go of a run that can't be closed now: a later sweep does it, with what stands in the folder."""
+        if self._hold is not None:
+            self._hold.drop()
+
+    def close_late(self, driver: Driver, outcome: Outcome, ended: datetime) -> Record:
+        """Close a run that another process drove; see `close_for`."""
+        tags: dict[str, str] = {}
+        self._new_params = [Param(*one) for one in driver.params.items()]
+        with suppress(OSError, ValueError, KeyError, TypeError):  # the disk was full, or the driver died as it wrote
+            due = json.loads((self.folder / _DUE).read_text())
+            failure = Failure(**due["failure"]) if due["failure"] else None
+            outcome, ended = Outcome(Status(due["status"]), failure), datetime.fromtimestamp(due["ended"], UTC)
+            self._new_params = [Param(*one) for one in due["params"]]
+            self._pending = [Metric(*one) for one in due["metrics"]]
+            self.metrics |= {one.key: one.value for one in self._pending}
+            self.notes += [note for note in due["notes"] if note not in self.notes]
+            tags = due["tags"]
+        self._ended = ended
+        return self.close(outcome, tags)
+
+    def _end(self, outcome: Outcome, ended: datetime) -> None:
+        self._ended = ended
+        self._append(self._collapser.flush())
+        if outcome.failure is not None and outcome.failure.traceback:
+            self.save("error.txt", outcome.failure.traceback)
+
+    def _leave(self, outcome: Outcome, tags: Mapping[str, str]) -> None:
+        if self._store is None or self._ended is None:
+            return
+        due = {
+            "status": outcome.status.value,
+            "failure": asdict(outcome.failure) if outcome.failure else None,
+            "ended": self._ended.timestamp(),
+            "params": [(one.key, one.value) for one in self._new_params],
+            "metrics": [(one.key, one.value, one.timestamp, one.step) for one in self._pending],
+            "tags": dict(tags),
+            "notes": self.notes,
+        }
+        try:
+            partial = self.folder / f"{_DUE}.partial"
+            partial.write_text(json.dumps(due))
+            partial.rename(self.folder / _DUE)
+        except OSError as error:
+            self._note(f"{self.folder} can't be written: {error.strerror}")
+
+    def _let_go(self) -> None:
+        """Remove what nobody needs any more, the driver's file last: until then a sweep would finish the work."""
+        if not self._kept:
+            for name in (self.artifacts, self.folder / "request.pkl", self.folder / _DUE):
+                shutil.rmtree(name, ignore_errors=True) if name.is_dir() else name.unlink(missing_ok=True)
+        if self._hold is not None:
+            self._hold.release()
+        with suppress(OSError):  # what an unfinished group leaves stays
+            self.folder.rmdir()
+
     def _append(self, text: str) -> None:
-        with self.log_path.open("a", encoding="utf-8", errors="backslashreplace", newline="") as file:
-            file.write(text)
+        try:
+            with self.log_path.open("a", encoding="utf-8", errors="backslashreplace", newline="") as file:
+                file.write(text)
+        except OSError as error:
+            self._note(f"not all of the log could be written: {error.strerror}")
 
     def _write(self, outcome: Outcome, tags: Mapping[str, str], ended: datetime) -> dict[str, str]:
         """Write the rest, end the run, and return the tags that came of it.
@@ -223,16 +358,20 @@ class OpenRun:
         """
         assert self._store is not None
         store = self._store
+        self._kept = False
         with translated(store.uri, f"; what was recorded stays in {self.folder}"):
             check(store.uri)
             try:
                 self.flush({**tags, **self._noted()})
             except StoreError as error:
+                check(store.uri)
                 self._keep(f"not all parameters and metrics could be recorded: {error}")
                 store.client.log_batch(self._id, tags=_run_tags({**tags, **self._noted()}))
             try:
-                store.take_files(self.first, self.artifacts)
+                if self.artifacts.exists():  # else they were sent before the store went away
+                    store.take_files(self.first, self.artifacts)
             except (MlflowException, OSError) as error:
+                check(store.uri)
                 self._keep(f"files could not be sent to the store: {error}")
                 store.client.log_batch(self._id, tags=_run_tags(self._noted()))
             store.client.set_terminated(self._id, _TO_MLFLOW[outcome.status], int(ended.timestamp() * 1000))

@@ -3,40 +3,41 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import tempfile
 import threading
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ml_experiment_nb import reports
-from ml_experiment_nb.capture import Snapshot, snapshot
+from ml_experiment_nb import drivers, reports
+from ml_experiment_nb.again import REPEATS
+from ml_experiment_nb.capture import snapshot
 from ml_experiment_nb.capture.console import Tee
-from ml_experiment_nb.capture.sources import sources
+from ml_experiment_nb.errors import StoreError
 from ml_experiment_nb.executors import Executor, open_executor
 from ml_experiment_nb.failures import failure_of
 from ml_experiment_nb.fields import shown
 from ml_experiment_nb.files import spec_text
-from ml_experiment_nb.identity import as_experiment, code_of, identity_tags
-from ml_experiment_nb.plans import Plan, Spec, Task, prepared, space_text
+from ml_experiment_nb.identity import code_of, identity_tags
+from ml_experiment_nb.parents import RUN_ID, Parent, identity_of, keep_sources, open_for, write_values
+from ml_experiment_nb.patience import Patience
+from ml_experiment_nb.plans import Plan, Spec, Task, prepared
 from ml_experiment_nb.projects import find_root
-from ml_experiment_nb.recording import OpenRun, open_run, untracked
+from ml_experiment_nb.recording import OpenRun, untracked
 from ml_experiment_nb.records import Failure, Outcome, Record, Records, Status
 from ml_experiment_nb.reports import Done, Event, Metrics
 from ml_experiment_nb.specs import Group
-from ml_experiment_nb.targets import Notebook, Script, Target
+from ml_experiment_nb.sweeps import sweep
 from ml_experiment_nb.tasks import tasks_of
 from ml_experiment_nb.tracking import Store
-from ml_experiment_nb.work.payload import write_payload
 
-RUN_ID = "ML_EXPERIMENT_RUN"
 _LONG = 6000
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 STOPPED = Outcome(Status.KILLED, Failure("KeyboardInterrupt", "the run was stopped"))
+LOOK = 0.5  # seconds between two looks for somebody who asks for a run to be stopped
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,8 @@ def follow(plan: Plan) -> Iterator[Update]:
         try:
             yield from driver.drive()
         except BaseException as error:
-            with _uninterrupted():
+            # A store that has gone fails each close, too: the first error says more.
+            with _uninterrupted(), suppress(StoreError) if isinstance(error, StoreError) else nullcontext():
                 driver.stop(_outcome_of(error))
             raise
 
@@ -110,21 +112,25 @@ def here(spec: Spec, params: Mapping[str, Any]) -> Iterator[OpenRun]:
     """
     store, taken = Store(find_root()), snapshot(Path.cwd())
     asked = spec.model_copy(update={"params": dict(params)})
+    sweep(store)
     with _uninterrupted():
         identity = identity_tags(asked, code_of(spec.run, Path.cwd()))
-        live = _open(
+        live = open_for(
             store, spec, name=spec.name, kind=spec.kind, params=params, taken=taken, cwd=os.getcwd(), identity=identity
         )
     try:
-        _keep_sources(live, _text_of_call(asked), spec.run)
-        with Tee(live.log_path, notes=live.notes), reports.local_sink(live):
+        keep_sources(live, _text_of_call(asked), spec.run)
+        with _stoppable(live.folder), Tee(live.log_path, notes=live.notes), reports.local_sink(live):
             yield live
     except BaseException as error:
+        outcome = _outcome_of(error)
+        if outcome is STOPPED and (who := drivers.stop_asked(live.folder)):
+            outcome = _stopped_by(who)
         with _uninterrupted():
-            live.close(_outcome_of(error))
+            live.close(outcome)
         raise
+    Patience().insist(lambda: live.close(Outcome(Status.FINISHED)))
     with _uninterrupted():
-        live.close(Outcome(Status.FINISHED))
         store.settle()
 
 
@@ -137,61 +143,101 @@ class _Driver:
         self.store = Store(self.root) if plan.tracked else None
         if self.store is not None:
             stack.callback(self.store.settle)
+            sweep(self.store)
         self.snapshot = snapshot(Path(plan.cwd)) if plan.tracked else None
         self.open: dict[str, OpenRun] = {}
         self.code = code_of(plan.targets, Path(plan.cwd)) if plan.tracked else None
         self.spec_yaml = spec_text(plan.spec)
-        self.payload = self._write_payload(stack)
-        self.parent: OpenRun | None = None
+        self.parent = self._parent(stack)
+        self.payload = self.parent.payload if self.parent else write_values(plan, stack)
         self.tasks = tasks_of(plan, self.root)
         self.executor: Executor | None = None
-        self.done: list[Record] = []
+        self.done: list[Record] = self.tasks.kept()
+        self.patience = Patience()
+        self.waiting: Task | None = None  # for the store, which is to open its run
+        self.late: list[tuple[OpenRun, Outcome]] = []  # what has ended and could not be written yet
+        self.stopped: Outcome | None = None
+        self._asked: set[str] = set()
+        self._looked = 0.0
 
     def drive(self) -> Iterator[Update]:
-        with _uninterrupted():
-            self._open_parent()
-        if self.parent is not None:
-            yield Started("", self.parent.first.name, self.parent.run_id, parent=True)
-        self.executor = open_executor(self.plan)
-        while True:
-            while len(self.open) < self.executor.slots and (task := self.tasks.next()) is not None:
-                yield self._start(task)
-            if not self.open:
-                break
-            for key, event in self.executor.poll(timeout=0.2):
-                yield self._take(key, event)
-            for live in self.open.values():
-                live.flush_if_due()
-        self.executor.close()
         if self.parent is not None:
             with _uninterrupted():
-                record = self._close_parent(self.tasks.outcome(self.done))
-            yield record
+                live = self.parent.open(self.tasks)
+                self.payload = self.parent.payload
+            yield Started("", live.first.name, live.run_id, parent=True)
+        yield from list(self.done)
+        self.executor = open_executor(self.plan)
+        while True:
+            while self._has_room() and (task := self._next()) is not None:
+                if (started := self._start(task)) is not None:
+                    yield started
+            if not self.open and not self.late and self.waiting is None:
+                break
+            if not self.open:
+                time.sleep(0.2)
+            for key, event in self.executor.poll(timeout=0.2) if self.open else ():
+                if (update := self._take(key, event)) is not None:
+                    yield update
+            yield from self._close_late()
+            for live in self.open.values():
+                live.flush_if_due()
+            self._heed_stops()
+        self.executor.close()
+        if self.parent is not None:
+            outcome = self.stopped or self.tasks.outcome(self.done)
+            if self.stopped is not None:
+                self.tasks.close()
+            parent = self.parent
+            yield self.patience.insist(lambda: parent.close(outcome, self.tasks, self.done))
 
     def stop(self, outcome: Outcome) -> None:
         """Stop what runs and close every run, the group's own with `outcome`, whatever else fails."""
         with ExitStack() as stack:  # each of these is done even if the one before raises
-            if self.parent is not None and self.parent.record is None:
-                stack.callback(self._close_parent, outcome)
+            if self.parent is not None and self.parent.live is not None and self.parent.live.record is None:
+                stack.callback(self.parent.live.drop)
+                stack.callback(self.parent.close, outcome, self.tasks, self.done)
             stack.callback(self.tasks.close)
-            for key in list(self.open):
-                stack.callback(self._close, key, STOPPED)
+            for live, ended in self.late:
+                stack.callback(live.drop)
+                stack.callback(live.close, ended)
+            for key, live in list(self.open.items()):
+                stack.callback(live.drop)
+                stack.callback(self._close_at_once, key)
             if self.executor is not None:
                 stack.callback(self.executor.close, interrupted=True)
 
-    def _start(self, task: Task) -> Started:
+    def _parent(self, stack: ExitStack) -> Parent | None:
+        if not self.plan.nested or self.store is None or self.snapshot is None or self.code is None:
+            return None
+        return Parent(self.plan, self.root, self.store, self.snapshot, self.code, stack)
+
+    def _has_room(self) -> bool:
+        assert self.executor is not None
+        return self.stopped is None and len(self.open) < self.executor.slots and self.patience.is_due
+
+    def _next(self) -> Task | None:
+        task, self.waiting = self.waiting or self.tasks.next(), None
+        return task
+
+    def _start(self, task: Task) -> Started | None:
+        """Open a task's run and give it a slot; None when its run can't be opened yet, as the store has gone."""
+        self.waiting = task
         with _uninterrupted():
-            self.open[task.key] = live = self._open_run(task)
+            live = self._open_run(task) if self.parent is None else self.patience.attempt(lambda: self._open_run(task))
+            if live is None:
+                return None
+            self.open[task.key], self.waiting = live, None
         if self.store is not None:
             spec = self.plan.spec_of(task)
             text = self.spec_yaml if spec is self.plan.spec else spec_text(spec)
-            _keep_sources(live, text, self.plan.sources_of(task))
+            keep_sources(live, text, self.plan.sources_of(task))
         env = _environment(self.store, live, self.root)
         assert self.executor is not None
         self.executor.submit(prepared(task, folder=str(live.folder), payload=self.payload, env=env))
         return Started(task.key, task.name, live.run_id)
 
-    def _take(self, key: str, event: Event) -> Update:
+    def _take(self, key: str, event: Event) -> Update | None:
         if isinstance(event, Done):
             return self._close(key, event.outcome)
         self.open[key].add(event)
@@ -200,21 +246,63 @@ class _Driver:
             self.executor.answer(key, self.tasks.prune(key, event))
         return Happened(key, event)
 
-    def _close(self, key: str, outcome: Outcome) -> Record:
+    def _close(self, key: str, outcome: Outcome) -> Record | None:
+        """Tell the sampler of a task's end and close its run; None when that can't be written yet."""
         with _uninterrupted():
             live = self.open.pop(key)
-            try:
-                outcome = self.tasks.tell(key, outcome, live.metrics)
-            finally:
-                record = live.close(outcome)
-            self.done.append(record)
+            outcome = self._tell(key, live, outcome)
+            record = self.patience.attempt(lambda: live.close(outcome))
+            if record is None:
+                self.late.append((live, outcome))
+            else:
+                self.done.append(record)
         return record
+
+    def _close_at_once(self, key: str) -> None:
+        live = self.open.pop(key)
+        try:
+            self._tell(key, live, STOPPED)
+        finally:
+            self.done.append(live.close(STOPPED))
+
+    def _tell(self, key: str, live: OpenRun, outcome: Outcome) -> Outcome:
+        live.settle(outcome)  # should the driver die between the two, the next sweep knows how it ended
+        return self.tasks.tell(key, outcome, live.metrics)
+
+    def _close_late(self) -> Iterator[Record]:
+        """Write what could not be written before, when the store is there again."""
+        while self.late and self.patience.is_due:
+            live, outcome = self.late[0]
+            with _uninterrupted():
+                record = self.patience.attempt(lambda live=live, outcome=outcome: live.close(outcome))  # type: ignore[misc]
+                if record is None:
+                    return
+                del self.late[0]
+                self.done.append(record)
+            yield record
+
+    def _heed_stops(self) -> None:
+        """Stop what somebody has asked to be stopped: the whole plan, or one of its tasks."""
+        if time.monotonic() - self._looked < LOOK or self.store is None:
+            return
+        self._looked = time.monotonic()
+        assert self.executor is not None
+        own = self.parent.live if self.parent else None
+        if own is not None and self.stopped is None and (who := drivers.stop_asked(own.folder)):
+            self.stopped, self.waiting = _stopped_by(who), None
+        for key, live in self.open.items():
+            if key not in self._asked:
+                alone = drivers.stop_asked(live.folder)
+                outcome = self.stopped or (Outcome(Status.KILLED, Failure("Stopped", alone)) if alone else None)
+                if outcome is not None:
+                    self._asked.add(key)
+                    self.executor.kill(key, outcome)
 
     def _open_run(self, task: Task) -> OpenRun:
         spec = self.plan.spec
-        if self.store is None or self.snapshot is None:
+        if self.store is None or self.snapshot is None or self.code is None:
             return untracked(task.name, spec.kind, task.params, task.number)
-        return _open(
+        return open_for(
             self.store,
             spec,
             name=task.name,
@@ -222,86 +310,11 @@ class _Driver:
             params=task.params,
             taken=self.snapshot,
             cwd=self.plan.cwd,
-            identity=self._identity(task),
-            parent_id=self.parent.run_id if self.parent else None,
+            identity=identity_of(self.plan, self.code, task),
+            parent_id=self.parent.live.run_id if self.parent and self.parent.live else None,
             number=task.number,
+            more={REPEATS: str(task.repeats)} if task.repeats is not None else {},
         )
-
-    def _open_parent(self) -> None:
-        spec = self.plan.spec
-        if not self.plan.nested or self.store is None or self.snapshot is None:
-            return
-        space = {n: space_text(v) for n, v in spec.param_space.items()} if isinstance(spec, Group) else {}
-        self.parent = live = _open(
-            self.store,
-            spec,
-            name=spec.name,
-            kind=spec.kind,
-            params={**spec.params, **space},
-            taken=self.snapshot,
-            cwd=self.plan.cwd,
-            identity=self._identity(),
-        )
-        _keep_sources(live, self.spec_yaml, self.plan.targets)
-        live.save("plan.txt", str(self.plan) + "\n")
-        if (table := self.plan.table) is not None and table.file is not None:
-            live.save(f"each{Path(table.file).suffix}", table.text)
-        for note in self.plan.notes:
-            live.add(reports.Note(note))
-        live.tag(self.tasks.tags())
-
-    def _identity(self, task: Task | None = None) -> dict[str, str]:
-        """Return the tags that say what was asked: of a trial, it alone as an experiment; of a step, its target."""
-        assert self.code is not None
-        spec, code = self.plan.spec, self.code
-        if task is not None and isinstance(spec, Group):
-            spec = as_experiment(spec, task.params)
-        elif task is not None and len(self.plan.targets) > 1:
-            targets = tuple(step.target for step in task.steps)
-            spec = spec.model_copy(update={"run": targets, "params": dict(task.params)})
-            code = code_of(targets, Path(self.plan.cwd))
-        return identity_tags(spec, code)
-
-    def _close_parent(self, outcome: Outcome) -> Record:
-        assert self.parent is not None
-        metrics, tags = self.tasks.summary(self.done)
-        self.parent.add(Metrics(metrics))
-        self.tasks.keep(self.parent, self.done)
-        return self.parent.close(outcome, tags)
-
-    def _write_payload(self, stack: ExitStack) -> str | None:
-        if not self.plan.values:
-            return None
-        folder = tempfile.mkdtemp(prefix="mlexp-values-")
-        stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        return str(write_payload(self.plan.values, Path(folder)))
-
-
-def _open(
-    store: Store, spec: Spec, *, name: str, kind: str, params: Mapping[str, Any], taken: Snapshot, cwd: str,
-    identity: Mapping[str, str], parent_id: str | None = None, number: int | None = None,
-) -> OpenRun:  # fmt: skip
-    names = [target.path if isinstance(target, Script | Notebook) else target.name for target in spec.run]
-    tags = {
-        "mlflow.source.name": ", ".join(names),
-        "mlflow.source.type": "LOCAL",
-        "mlexp.cwd": cwd,
-        **identity,
-    }
-    tags |= {"mlflow.note.content": spec.description} if spec.description else {}
-    parts = [target.part for target in spec.run if isinstance(target, Notebook) and target.part]
-    tags |= {"mlexp.partial": "; ".join(parts)} if parts else {}
-    return open_run(
-        store,
-        name=name,
-        experiment=spec.name,
-        kind=kind,
-        params=params,
-        tags={**tags, **spec.tags},
-        snapshot=taken,
-        parent_id=parent_id or os.environ.get(RUN_ID),
-        number=number,
-    )
 
 
 def _text_of_call(spec: Spec) -> str:
@@ -309,12 +322,6 @@ def _text_of_call(spec: Spec) -> str:
     texts = {name: shown(value) for name, value in spec.params.items()}
     cut = {name: text[:_LONG] for name, text in texts.items() if len(text) > _LONG}
     return spec_text(spec.model_copy(update={"params": {**spec.params, **cut}}))
-
-
-def _keep_sources(live: OpenRun, spec_yaml: str, targets: Iterable[Target]) -> None:
-    for name, text in sources(targets).items():
-        live.save(f"source/{name}", text)
-    live.save("spec.yaml", spec_yaml)
 
 
 def _environment(store: Store | None, live: OpenRun, root: Path) -> dict[str, str]:
@@ -330,12 +337,39 @@ def _environment(store: Store | None, live: OpenRun, root: Path) -> dict[str, st
     }
 
 
+def _stopped_by(who: str) -> Outcome:
+    return Outcome(Status.KILLED, Failure("KeyboardInterrupt", who))
+
+
+@contextmanager
+def _stoppable(folder: Path) -> Iterator[None]:
+    """Interrupt the code of this process, as Ctrl-C does, when somebody asks for its run to be stopped."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.wait(LOOK):
+            if drivers.stop_asked(folder):
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+                return
+
+    thread = threading.Thread(target=look, name="stop", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+
+
 def _outcome_of(error: BaseException) -> Outcome:
     if isinstance(error, KeyboardInterrupt | GeneratorExit):
         return STOPPED
     if isinstance(error, SystemExit) and error.code in (None, 0):
         return Outcome(Status.FINISHED)
-    return Outcome(Status.FAILED, failure_of(error))
+    # Without its store a plan was stopped, and can go on when that is there again.
+    return Outcome(Status.KILLED if isinstance(error, StoreError) else Status.FAILED, failure_of(error))
 
 
 @contextmanager

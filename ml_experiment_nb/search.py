@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import json
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +18,10 @@ from optuna.distributions import BaseDistribution
 from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from ml_experiment_nb import spaces
+from ml_experiment_nb.again import IMPORTED, REPEATS, Again, Taken
 from ml_experiment_nb.errors import MetricError, SpecError, StoreError, nearest
 from ml_experiment_nb.projects import home
 from ml_experiment_nb.records import Outcome, Status
@@ -33,6 +36,7 @@ class Draw:
 
     number: int
     params: Mapping[str, Any]
+    repeats: int | None = None
 
 
 class Search:
@@ -42,21 +46,29 @@ class Search:
         group: The group's spec.
         root: The project's root; the study is kept in its ``.ml-experiment/studies`` unless the spec names a storage.
         name: The study's name, unique in its storage.
+        again: The group that goes on, with its study, in place of a new one.
 
     Raises:
         SpecError: The sampler or the pruner doesn't take an option.
-        StoreError: The storage can't be reached.
+        StoreError: The storage can't be reached, or has no such study.
     """
 
-    def __init__(self, group: Group, root: Path, name: str) -> None:
+    def __init__(self, group: Group, root: Path, name: str, again: Again | None = None) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.name = name
-        self.storage = group.storage or str(home(root) / "studies" / f"{name}.log")
+        self.name = again.study if again else name
+        self.storage = again.storage if again else group.storage or str(home(root) / "studies" / f"{name}.log")
         self._group = group
         self._space: dict[str, BaseDistribution] = spaces.to_optuna(group.param_space)
         self._asked: dict[int, optuna.Trial] = {}
         self._grid_size = _grid_size(group)
+        self._most = group.num_trials
         metric = group.metric
+        if again is not None:
+            self._study = load_study(self.storage, self.name, own=group.storage is None)
+            there = len(self._study.get_trials(deepcopy=False))
+            self._study.sampler, self._study.pruner = _sampler(_reseeded(group, there)), _pruner(group)
+            self._resume(again)
+            return
         try:
             self._study = optuna.create_study(
                 study_name=name,
@@ -70,7 +82,7 @@ class Search:
 
     def ask(self) -> Draw | None:
         """Return the next point to try; None when there are no more."""
-        limit = min(n for n in (self._group.num_trials, self._grid_size, math.inf) if n is not None)
+        limit = min(n for n in (self._most, self._grid_size, math.inf) if n is not None)
         if len(self._asked) >= limit:
             return None
         sampler = self._group.sampler.name
@@ -81,7 +93,35 @@ class Search:
         except (TypeError, ValueError) as error:  # options are checked by their use only
             raise SpecError(f"the sampler {sampler} can't draw: {error}", key="sampler") from error
         self._asked[trial.number] = trial
-        return Draw(trial.number, spaces.from_optuna(self._group.param_space, trial.params))
+        params = spaces.from_optuna(self._group.param_space, trial.params)
+        return Draw(trial.number, params, trial.user_attrs.get(REPEATS))
+
+    def params(self, number: int) -> Mapping[str, Any]:
+        """Return the parameters that were drawn for a trial, as the code got them; none if it has none."""
+        trials = self._study.get_trials(deepcopy=False)
+        if not 0 <= number < len(trials) or not trials[number].params:
+            return {}
+        return spaces.from_optuna(self._group.param_space, trials[number].params)
+
+    def take(self, taken: Taken) -> None:
+        """Take over the trials of another group; they count towards the number of trials."""
+        for one in taken.trials:
+            self._study.add_trial(
+                optuna.trial.create_trial(
+                    state=TrialState.PRUNED if one.value is None else TrialState.COMPLETE,
+                    params=spaces.flat(self._group.param_space, one.params),
+                    distributions=self._space,
+                    value=one.value,
+                    intermediate_values=dict(one.steps),
+                    user_attrs={IMPORTED: str(one.record.run_id)},
+                )
+            )
+        self._most = None if self._most is None else max(0, self._most - len(taken.trials))
+        if self._grid_size is not None:
+            there = _points(self._study.get_trials(deepcopy=False))
+            self._grid_size -= len(there)
+            if self._group.sampler.name == "Grid":  # which takes a trial's number for that of its point
+                self._enqueue_rest(there)
 
     def report(self, number: int, value: float, step: int) -> bool:
         """Note an intermediate value, and return whether the pruner gives the trial up; steps count from 0."""
@@ -117,11 +157,44 @@ class Search:
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             self._tell(trial.number, TrialState.FAIL)
 
+    def _resume(self, again: Again) -> None:
+        """Settle what the last driver left open, and have the points that were lost drawn once more.
+
+        A point is enqueued before its trial is closed: were this driver to die between the two, it wouldn't be lost.
+        """
+        trials = self._study.get_trials(deepcopy=False)
+        repeated = {one.user_attrs.get(REPEATS) for one in trials}
+        ended = {one.number: one for one in again.kept}
+        open_or_failed = {one.number for one in trials if one.state in (TrialState.RUNNING, TrialState.FAIL)}
+        redo = {*again.redo} | open_or_failed - ended.keys()  # of some there is no run: the driver hadn't opened it yet
+        for number in sorted(redo - repeated):
+            if number < len(trials) and (params := trials[number].params):
+                self._study.enqueue_trial(params, user_attrs={REPEATS: number})
+        for one in trials:
+            if one.state is TrialState.RUNNING and one.number in ended:
+                record = ended[one.number]
+                with suppress(MetricError):
+                    self.tell(one.number, Outcome(record.status, record.failure), record.metrics)
+            elif one.state is TrialState.RUNNING:
+                self._tell(one.number, TrialState.FAIL)
+        self._most = again.missing
+        if self._grid_size is not None:
+            now = self._study.get_trials(deepcopy=False)
+            self._grid_size -= len(_points(one for one in now if one.number not in redo | repeated))
+
+    def _enqueue_rest(self, there: set[frozenset[tuple[str, Any]]]) -> None:
+        axes = spaces.grid(self._group.param_space)
+        points = (dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values()))
+        rest = (point for point in points if frozenset(point.items()) not in there)
+        for point in itertools.islice(rest, self._most):
+            self._study.enqueue_trial(point)
+
     def _tell(self, number: int, state: TrialState, value: float | None = None) -> None:
         try:
             self._study.tell(number, value if state is TrialState.COMPLETE else None, state)
-        except RuntimeError:
-            # A grid's last tell tries to stop an optimize() that isn't there; the trial is stored by then.
+        except (RuntimeError, KeyError):
+            # A grid's last tell tries to stop an optimize() that isn't there, or looks for the grid's point of a trial
+            # that was enqueued; the trial is stored by then.
             if not self._study.get_trials(deepcopy=False)[number].state.is_finished():
                 raise
 
@@ -138,6 +211,65 @@ class Search:
         if math.isnan(value):
             raise MetricError(f"{metric.name} is nan: the trial counts as failed")
         return value
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A trial of a study that finished or was pruned: its number, parameters, value and the values on the way.
+
+    `origin` is the run of a trial that its group had taken over from another.
+    """
+
+    number: int
+    params: Mapping[str, Any]
+    value: float | None
+    steps: Mapping[int, float]
+    origin: str | None = None
+
+
+def ended_trials(group: Group, storage: str, name: str) -> list[Ended]:
+    """Return the trials of a group's study that finished or were pruned.
+
+    Raises:
+        StoreError: The study isn't there.
+        SpaceError: It isn't the group's.
+    """
+    study = load_study(storage, name, own=group.storage is None)
+    states = (TrialState.COMPLETE, TrialState.PRUNED)
+    return [
+        Ended(
+            one.number,
+            spaces.from_optuna(group.param_space, one.params),
+            one.value if one.state is TrialState.COMPLETE else None,
+            one.intermediate_values,
+            one.user_attrs.get(IMPORTED),
+        )
+        for one in study.get_trials(deepcopy=False, states=states)
+    ]
+
+
+def load_study(storage: str, name: str, *, own: bool) -> optuna.Study:
+    """Return a study that is there already.
+
+    Args:
+        storage: Where it is kept: a path or an address.
+        name: Its name.
+        own: Whether its journal is one of ours.
+
+    Raises:
+        StoreError: It isn't there.
+    """
+    if "://" not in storage and not Path(storage).exists():
+        raise StoreError(f"the group's study is gone: there is no {storage}; run it anew")
+    try:
+        return optuna.load_study(study_name=name, storage=_storage(storage, own=own))
+    except KeyError as error:
+        raise StoreError(f"{storage} has no study {name!r} any more: run the group anew") from error
+
+
+def _points(trials: Iterable[FrozenTrial]) -> set[frozenset[tuple[str, Any]]]:
+    """Return the points that trials have ended at."""
+    return {frozenset(one.params.items()) for one in trials if one.state.is_finished() and one.params}
 
 
 def _storage(url: str, *, own: bool) -> BaseStorage:
@@ -183,6 +315,16 @@ def _sampler(group: Group) -> optuna.samplers.BaseSampler:
         options.setdefault("seed", group.seed)
     sampler: optuna.samplers.BaseSampler = _make(cls, options, "sampler")
     return sampler
+
+
+def _reseeded(group: Group, there: int) -> Group:
+    """Return a group that goes on with another seed: with the same one it would draw its first points again.
+
+    A grid's order and a low-discrepancy sequence are made by the seed, and go on by what the study holds.
+    """
+    if group.seed is None or group.sampler.name in ("Grid", "QMC"):
+        return group
+    return group.model_copy(update={"seed": group.seed + there})
 
 
 def _pruner(group: Group) -> optuna.pruners.BasePruner:

@@ -248,6 +248,19 @@ def from_optuna(space: Mapping[str, Value], flat_params: Mapping[str, Any]) -> d
     }
 
 
+def flat(space: Mapping[str, Value], params: Mapping[str, Any]) -> dict[str, Any]:
+    """Give parameters as Optuna stores them: what `from_optuna` turns back."""
+    found = {}
+    for name, value in space.items():
+        given = dict(enumerate(params[name])) if isinstance(value, tuple) else {None: params[name]}
+        for (key, distribution), one in zip(_flat({name: value}), given.values(), strict=True):
+            if isinstance(distribution, Choice):
+                places = [k for k, option in enumerate(distribution.options) if contains(Choice((option,)), one)]
+                one = _stored(distribution)[places[0]]
+            found[key] = one
+    return found
+
+
 def grid(space: Mapping[str, Value]) -> dict[str, list[Any]]:
     """List each axis's values, flat and as Optuna stores them: the search space of Optuna's grid sampler.
 

@@ -104,6 +104,11 @@ def without_password(uri: str) -> str:
     return re.sub(r"://([^:/@]*):[^@]*@", r"://\1:***@", uri)
 
 
+def is_shared(path: Path) -> bool:
+    """Return whether a file is on a file system that several machines may write."""
+    return _file_system(path).startswith(_SHARED)
+
+
 def _absolute(uri: str) -> str:
     """Return a SQLite file's address with its whole path: tasks run in other folders."""
     scheme, _, path = uri.partition(":///")
@@ -161,7 +166,7 @@ def _write_ahead(path: Path) -> None:
     Nothing is lost when a process dies; a loss of power may cost the last moments' runs. It isn't done on a shared
     file system, which several machines may write, as SQLite's documentation says (https://sqlite.org/wal.html).
     """
-    if _file_system(path).startswith(_SHARED):
+    if is_shared(path):
         return
     with suppress(sqlite3.Error), closing(sqlite3.connect(path)) as database:  # it works without, more slowly
         if database.execute("PRAGMA journal_mode = WAL").fetchone() == ("wal",):

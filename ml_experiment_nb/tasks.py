@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from ml_experiment_nb import reports
 from ml_experiment_nb.errors import MetricError, nearest
@@ -19,6 +20,9 @@ from ml_experiment_nb.specs import Group
 
 class Tasks(Protocol):
     """The tasks of a plan while it runs, one at a time."""
+
+    def kept(self) -> list[Record]:
+        """Return the records of earlier tasks that count among these."""
 
     def tags(self) -> dict[str, str]:
         """Return tags for the run that all tasks belong to."""
@@ -59,6 +63,9 @@ class _Listed:
         self._waiting = plan.tasks()
         self._failed = False
 
+    def kept(self) -> list[Record]:
+        return []
+
     def tags(self) -> dict[str, str]:
         return {}
 
@@ -92,7 +99,12 @@ class _Rows:
     def __init__(self, plan: Plan, table: Table) -> None:
         self._plan = plan
         self._table = table
-        self._waiting = enumerate(table.rows)
+        self._kept = list(plan.again.kept) if plan.again else []
+        there = {one.number for one in self._kept}
+        self._waiting = (one for one in enumerate(table.rows) if one[0] not in there)
+
+    def kept(self) -> list[Record]:
+        return [_with_params(one, self._plan, self._table.rows[one.number or 0]) for one in self._kept]
 
     def tags(self) -> dict[str, str]:
         return {"mlexp.rows": str(len(self._table.rows))} | ({"mlexp.each": f} if (f := self._table.file) else {})
@@ -143,14 +155,23 @@ class _Trials:
         self._plan = plan
         self._metric = plan.group.metric
         name = "".join(c if c.isalnum() else "-" for c in plan.spec.name)
-        self._search = Search(plan.group, root, f"{name}-{os.urandom(4).hex()}")
+        self._search = Search(plan.group, root, f"{name}-{os.urandom(4).hex()}", plan.again)
+        if plan.taken is not None:
+            self._search.take(plan.taken)
+
+    def kept(self) -> list[Record]:
+        plan = self._plan
+        if plan.taken is not None:
+            return [replace(one.record, params=one.params) for one in plan.taken.trials]
+        found = plan.again.kept if plan.again else ()
+        return [_with_params(one, plan, self._search.params(-1 if one.number is None else one.number)) for one in found]
 
     def tags(self) -> dict[str, str]:
         return {"mlexp.study": self._search.name, "mlexp.storage": self._search.storage}
 
     def next(self) -> Task | None:
         draw = self._search.ask()
-        return None if draw is None else self._plan.trial(draw.number, draw.params)
+        return None if draw is None else self._plan.trial(draw.number, draw.params, draw.repeats)
 
     def prune(self, key: str, event: Metrics) -> bool:
         if self._metric is None or self._metric.name not in event.values or event.step is None:
@@ -178,6 +199,11 @@ class _Trials:
 
     def keep(self, parent: OpenRun, done: list[Record]) -> None:
         pass
+
+
+def _with_params(record: Record, plan: Plan, given: Mapping[str, Any]) -> Record:
+    """Return a record that was read from the store with its parameters as values, where they are known."""
+    return replace(record, params={**record.params, **plan.spec.params, **given})
 
 
 def _summary(plan: Plan, done: list[Record], names: Iterable[str]) -> tuple[dict[str, float], dict[str, str]]:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from mlflow import MlflowClient
-from mlflow.entities import Experiment, Run, ViewType
+from mlflow.entities import Experiment, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.utils.file_utils import local_file_uri_to_path
@@ -109,6 +109,10 @@ class Store:
                     break
         return [_record(run, names[run.info.experiment_id]) for run in found[:limit]]
 
+    def children(self, run_id: str) -> list[Record]:
+        """Return the records of all runs that belong to a run, the oldest first."""
+        return self.records(parent_id=run_id, limit=1_000_000)[::-1]
+
     def record(self, run_id: str) -> Record:
         """Return the record of a run, by its id or the beginning of it.
 
@@ -116,25 +120,36 @@ class Store:
             RunNotFoundError: None, or more than one, has it.
         """
         with translated(self.uri):
-            run = self._run(run_id)
+            run = self.run(run_id)
             name = self.client.get_experiment(run.info.experiment_id).name
         return _record(run, name)
+
+    def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
+        """Set tags of a run that has ended."""
+        with translated(self.uri):
+            self.client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+
+    def tagged(self, tag: str, value: str) -> Run | None:
+        """Return the run that has a tag of that value."""
+        ids = [one.experiment_id for one in self._active_experiments()]
+        found = self.client.search_runs(ids, f"tags.`{tag}` = '{value}'", max_results=1)
+        return found[0] if found else None
+
+    def text(self, record: Record, path: str) -> str | None:
+        """Return the text of one of a run's artifacts, of one that goes on too; None when there is none."""
+        live = home(self.root) / "runs" / str(record.run_id) / "artifacts" / path
+        with suppress(OSError):
+            return live.read_text(encoding="utf-8", errors="replace")
+        with translated(self.uri), tempfile.TemporaryDirectory() as folder:
+            try:
+                found = self.client.download_artifacts(str(record.run_id), path, folder)
+                return Path(found).read_text(encoding="utf-8", errors="replace")
+            except (MlflowException, OSError):
+                return None
 
     def log_text(self, record: Record) -> str:
         """Return what a run has printed so far."""
         return self.text(record, LOG) or ""
-
-    def text(self, record: Record, path: str) -> str | None:
-        """Return the text of one of a run's files, also while it goes on; None if it has no such file."""
-        live = home(self.root) / "runs" / str(record.run_id) / "artifacts" / path
-        if live.exists():
-            return live.read_text(errors="replace")
-        with translated(self.uri), tempfile.TemporaryDirectory() as folder:
-            try:
-                found = self.client.download_artifacts(str(record.run_id), path, folder)
-            except (MlflowException, OSError):
-                return None
-            return Path(found).read_text(errors="replace")
 
     def artifacts(self, record: Record) -> list[str]:
         """Return the paths of a run's artifacts."""
@@ -166,7 +181,8 @@ class Store:
             else:
                 yield one.path
 
-    def _run(self, run_id: str) -> Run:
+    def run(self, run_id: str) -> Run:
+        """Return MLflow's run, by its id or the beginning of it; see `record`."""
         if len(run_id) == 32:
             try:
                 return self.client.get_run(run_id)
@@ -215,7 +231,8 @@ def _quoted(value: str) -> str:
 def _record(run: Run, experiment: str) -> Record:
     tags = dict(run.data.tags)
     started = datetime.fromtimestamp(run.info.start_time / 1000, UTC)
-    ended = run.info.end_time / 1000 if run.info.end_time else time.time()
+    status = _status(run)
+    ended = run.info.end_time / 1000 if run.info.end_time and status.ended else time.time()  # it may be open again
     error = tags.get("mlexp.error")
     number = tags.get("mlexp.trial")
     return Record(
@@ -223,7 +240,7 @@ def _record(run: Run, experiment: str) -> Record:
         name=run.info.run_name or run.info.run_id[:8],
         experiment=experiment,
         kind=tags.get("mlexp.kind", "experiment"),
-        status=_status(run),
+        status=status,
         params=dict(run.data.params),
         metrics=dict(run.data.metrics),
         started=started,

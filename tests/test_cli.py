@@ -420,3 +420,51 @@ def test_a_search_takes_no_table(folder, command):
     (folder / "params.csv").write_text("C\n1\n2\n")
     code, _, err = command("run", "group.json", "--each", "params.csv")
     assert (code, "param_space: is for a search, and `each` names the points already" in err) == (2, True)
+
+
+# --- runs of other processes, and of before ---
+
+
+def test_a_group_that_has_ended_is_attached_to_stopped_and_resumed(folder, command, store):
+    code, out, _ = command("run", "group.json")
+    run_id = next(record.run_id for record in store.records() if record.kind == "group")
+    attached = command("attach", run_id[:8])
+    assert attached[0] == code == 0
+    assert [line.split()[:2] for line in attached[1].splitlines()] == [line.split()[:2] for line in out.splitlines()]
+    assert command("stop", run_id[:8]) == (0, "", f"search ({run_id[:8]}) had ended: finished\n")
+    code, _, err = command("resume", run_id[:8])
+    assert (code, err) == (2, f"error: nothing is missing of {run_id[:8]}: --trials N asks for N more\n")
+    code, out, _ = command("resume", run_id[:8], "--trials", "1", "--plan")
+    assert (code, "trials     3" in out) == (0, True)
+    code, out, err = command("resume", run_id[:8], "--trials", "1")
+    assert code == 0
+    assert f"note: goes on with the group {run_id[:8]}: 2 of 3 trials are done" in err
+    assert len(out.splitlines()) == len(attached[1].splitlines()) + 2  # a trial, and the note
+    assert len(store.children(run_id)) == 3
+
+
+def test_a_single_run_s_log_is_followed_to_its_end(folder, command, store):
+    command("run", "plain.py")
+    [record] = store.records()
+    assert command("logs", "-f", record.run_id)[1] == "plain\n"
+    code, out, err = command("attach", record.run_id)
+    assert (code, out) == (0, "plain\n")
+    assert "plain  finished" in err
+
+
+@pytest.mark.parametrize("verb", ["resume", "attach", "stop"])
+def test_a_run_that_is_not_there(folder, command, store, verb):
+    code, _, err = command(verb, "abcdef12")
+    assert (code, "no run 'abcdef12'" in err) == (2, True)
+
+
+def test_fresh(folder, command, store):
+    assert command("run", "group.json", "--fresh", "-q")[0] == 0
+
+
+def test_failures_are_told_and_kept(folder, command, store):
+    code, _, err = command("run", "group.json", "-p", "fail=raise")
+    assert code == 1
+    assert "2 trials failed at train.py, line 8, in main: ValueError: that failed\n  trials   #0, #1\n" in err
+    group = next(record for record in store.records() if record.kind == "group")
+    assert "2 trials failed at train.py, line 8" in command("show", group.run_id)[1]

@@ -371,6 +371,67 @@ first.touch()
     assert psutil.Process().children() == []
 
 
+STOPS_ONCE = """\
+%%group again --executor inline --slots 1 --trials 4 --minimize loss --into found
+x = uniform(1, 2)
+import os, pathlib, signal, threading
+first, second = pathlib.Path("first"), pathlib.Path("second")
+if first.exists() and not second.exists():
+    second.touch()
+    os.kill(notebook, signal.SIGINT)
+    threading.Event().wait()
+first.touch()
+{"loss": x}"""
+
+
+def test_an_interrupted_group_goes_on_when_its_cell_is_run_again(run, store, shell):
+    shell.user_ns["notebook"] = os.getpid()
+    before = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert isinstance(run(STOPS_ONCE).error, KeyboardInterrupt)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    [group] = [record for record in store.records() if record.kind == "group"]
+    shown = run(STOPS_ONCE)
+    assert shown.error is None, shown.traceback
+    assert f"note: goes on with the group {group.run_id[:8]}: 1 of 4 trials are done, 1 are tried again" in shown.err
+    found = shell.user_ns["found"]
+    assert (found.parent.run_id, len(found), found.parent.ok) == (group.run_id, 4, True)
+    assert len([record for record in store.records() if record.kind == "group"]) == 1
+    assert run(STOPS_ONCE).error is None  # one that has finished is run anew
+    assert shell.user_ns["found"].parent.run_id != group.run_id
+
+
+def test_failures_are_told_by_what_they_share(run):
+    shown = run("""\
+%%group --executor inline --slots 1 --sampler grid --minimize loss
+kernel = choice(["rbf", "poly", "lin"])
+if kernel == "poly":
+    raise ValueError("no poly")
+{"loss": 1}""")
+    assert "1 trial failed at the cell, line 3: ValueError: no poly" in shown.err
+
+
+def test_a_cell_is_stopped_from_elsewhere(run, store, shell):
+    """Somebody asks for the run to be stopped while its cell runs here."""
+    before = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        shown = run("""\
+%%experiment
+import os, pathlib, time
+from ml_experiment_nb import drivers
+[folder] = drivers.driven(pathlib.Path(".ml-experiment").absolute())
+drivers.ask_to_stop(folder)
+time.sleep(60)""")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert isinstance(shown.error, KeyboardInterrupt)
+    [record] = store.records()
+    assert (record.status, record.failure.message[:11]) == (Status.KILLED, "stopped by ")
+
+
 # --- in a kernel ---
 
 

@@ -28,7 +28,7 @@ def list_runs(experiment: str | None, group: str | None, status: str | None, lim
     if not has_store(find_root()):
         click.echo("no runs yet: `ml-experiment run` makes one", err=True)
         return
-    store = _store()
+    store = opened_store()
     parent = store.record(group).run_id if group else None
     records = store.records(experiment=experiment, parent_id=parent, status=status, limit=limit)
     if as_json:
@@ -48,7 +48,7 @@ def list_runs(experiment: str | None, group: str | None, status: str | None, lim
 )  # fmt: skip
 def show(run_id: str, as_json: bool, form: str | None) -> None:
     """Show a run: its parameters, metrics, code, environment and artifacts. RUN is its id or the beginning of it."""
-    store = _store()
+    store = opened_store()
     record = store.record(run_id)
     if form is not None:
         from ml_experiment_nb.cli.again import form_of
@@ -67,14 +67,24 @@ def show(run_id: str, as_json: bool, form: str | None) -> None:
         children = store.records(parent_id=record.run_id, limit=200)
         if children:
             print_table(children[::-1])
+        if record.kind == "group" and (text := store.text(record, "record/failures.txt")):
+            click.echo(text, nl=False)
 
 
 @click.command()
 @click.argument("run_id", metavar="RUN")
-def logs(run_id: str) -> None:
+@click.option("-f", "--follow", is_flag=True, help="Go on with what it prints, until it has ended.")
+def logs(run_id: str, follow: bool) -> None:
     """Print what a run has printed. RUN is its id or the beginning of it."""
-    store = _store()
-    click.echo(store.log_text(store.record(run_id)), nl=False)
+    store = opened_store()
+    record = store.record(run_id)
+    if not follow:
+        click.echo(store.log_text(record), nl=False)
+        return
+    from ml_experiment_nb import attached
+
+    for text in attached.log(store, record):
+        click.echo(text, nl=False)
 
 
 @click.command()
@@ -95,16 +105,21 @@ def ui(port: int, host: str) -> None:
     os.execv(sys.executable, [*words, "--host", host, "--port", str(port)])
 
 
-def _store() -> Any:
-    """Return the store to look into; looking makes none."""
+def opened_store() -> Any:
+    """Return the store to look into; looking makes none. Runs whose driver is dead are closed first."""
     from ml_experiment_nb.projects import find_root, has_store
 
     root = find_root()
     if not has_store(root):
         raise RunNotFoundError(f"nothing is recorded in {root} yet: `ml-experiment run` does that")
+    from ml_experiment_nb.sweeps import sweep
     from ml_experiment_nb.tracking import Store
 
-    return Store(root)
+    store = Store(root)
+    closed = sweep(store)
+    if closed:
+        click.echo(f"note: the driver of {len(closed)} runs had died; they are closed now", err=True)
+    return store
 
 
 def _print_record(record: Record, artifacts: list[str]) -> None:

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from ml_experiment_nb.runs import Update
 
 SPECS = (".yaml", ".yml", ".json")
-_CODES = {"SpecError": 2, "TaskDiedError": 4, "TaskTimeoutError": 5, "TaskMemoryError": 6, "KeyboardInterrupt": 130}
+_CODES = {"SpecError": 2, "TaskDiedError": 4, "TaskTimeoutError": 5, "TaskMemoryError": 6}
+_CODES |= {"KeyboardInterrupt": 130, "Stopped": 130}
 
 
 @click.command(cls=Papermill)
@@ -57,6 +58,7 @@ _CODES = {"SpecError": 2, "TaskDiedError": 4, "TaskTimeoutError": 5, "TaskMemory
 @click.option("--cwd", type=click.Path(file_okay=False, exists=True), help="The working directory of the code.")
 @click.option("--allow-unknown-params", is_flag=True, help="Pass on parameters that the target doesn't name.")
 @click.option("--cold", is_flag=True, help="Start a fresh process for every trial, in place of forking a warm one.")
+@click.option("--fresh", is_flag=True, help="Start a group anew, even if the same one was stopped before its end.")
 @click.option("--plan", "plan_only", is_flag=True, help="Show what would be done, and do nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print each record as a line of JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="Show no progress and none of the code's output.")
@@ -84,10 +86,15 @@ def run(target: str, output: str | None, plan_only: bool, as_json: bool, **optio
         if options["prepare_only"]:
             prepare(plan, piped=output == "-")
             return
-        for note in plan.notes:
-            click.echo(f"note: {note}", err=True)
-        last = _run(plan, piped=output == "-", as_json=as_json, options=options)
-    sys.exit(_exit_code(last))
+        if plan.kind == "group":
+            from ml_experiment_nb.groups import continued
+
+            plan = continued(plan, fresh=options["fresh"])
+        last = run_plan(
+            plan, piped=output == "-", as_json=as_json, quiet=options["quiet"], results=options["results"],
+            cells=options["progress_bar"] is not False,
+        )  # fmt: skip
+    sys.exit(exit_code(last))
 
 
 def read_command(words: Sequence[str]) -> Plan:
@@ -123,30 +130,41 @@ def _make_plan(target: str, output: str | None, folder: str, options: Mapping[st
         )
 
 
-def _run(plan: Plan, *, piped: bool, as_json: bool, options: Mapping[str, Any]) -> Record:
-    """Do what a plan says, show it, and return the last record."""
+def run_plan(
+    plan: Plan, *, piped: bool = False, as_json: bool = False, quiet: bool = False, results: str | None = None,
+    cells: bool = True,
+) -> Record:  # fmt: skip
+    """Do what a plan says, show it, and return the last record.
+
+    Args:
+        plan: What to do.
+        piped: Standard output takes the executed notebook.
+        as_json: Print each record.
+        quiet: Show nothing while it runs.
+        results: Where to write a group's table of results.
+        cells: Show which cell a notebook is at.
+    """
     from ml_experiment_nb import runs  # MLflow takes seconds to import: not before the plan is known to be sound
 
-    shown = _shown(
-        plan, runs.follow(plan), as_json=as_json, aside=as_json or piped, quiet=options["quiet"],
-        cells=options["progress_bar"] is not False,
-    )  # fmt: skip
+    for note in plan.notes:
+        click.echo(f"note: {note}", err=True)
+    shown = _shown(plan, runs.follow(plan), as_json=as_json, aside=as_json or piped, quiet=quiet, cells=cells)
     records: list[Record] = []
     try:
         records += shown
     except BaseException:
         try:
-            _write_results(plan, records, options["results"])
+            _write_results(plan, records, results)
         except SpecError as error:  # what ended the run matters more
             click.echo(f"error: {error}", err=True)
         raise
-    _write_results(plan, records, options["results"])
+    _write_results(plan, records, results)
     if piped:
         click.echo(str(records[-1]), err=True)
         assert plan.output is not None
         print_notebook(Path(plan.output))
     elif not as_json:
-        _print_result(plan, records)
+        print_result(plan, records)
     return records[-1]
 
 
@@ -301,8 +319,9 @@ def _shown(
                     console.at(cell)
 
 
-def _print_result(plan: Plan, records: list[Record]) -> None:
-    from ml_experiment_nb import runs
+def print_result(plan: Plan, records: list[Record], failures: str | None = None) -> None:
+    """Print what came of a plan: its table, what failed (by default, as the records say), its last record, the best."""
+    from ml_experiment_nb import runs, triage
     from ml_experiment_nb.records import pairs
 
     result = runs.collect(plan, records)
@@ -310,8 +329,12 @@ def _print_result(plan: Plan, records: list[Record]) -> None:
         print_rows([{**one, "run_id": (one["run_id"] or "")[:8]} for one in _results(plan, result)])
     elif plan.nested:
         print_table(result)
-    for failed in [record for record in result if record.failure][: 3 if plan.nested else 0]:
-        click.echo(f"{failed.name}: {failed.failure}", err=True)
+    if plan.kind == "group":
+        if text := triage.report(result) if failures is None else failures.rstrip():
+            click.echo(text, err=True)
+    else:
+        for failed in [record for record in result if record.failure][: 3 if plan.nested else 0]:
+            click.echo(f"{failed.name}: {failed.failure}", err=True)
     last = records[-1]
     click.echo(str(last))
     if result.best is not None:
@@ -322,7 +345,8 @@ def _print_result(plan: Plan, records: list[Record]) -> None:
         click.echo(f"  look     ml-experiment show {last.run_id[:8]}, or ml-experiment ui")
 
 
-def _exit_code(last: Record) -> int:
+def exit_code(last: Record) -> int:
+    """Return the exit code that says how a run ended."""
     if last.ok:
         return 0
     return _CODES.get(last.failure.type if last.failure else "", 1)

@@ -1,0 +1,152 @@
+"""A group taken up again: what of it counts already, and what is still to be done. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ml_experiment_nb.records import Record, Status, number
+from ml_experiment_nb.spaces import Value, contains
+
+REPEATS = "mlexp.repeats"
+IMPORTED = "mlexp.imported_from"
+
+
+@dataclass(frozen=True)
+class Again:
+    """How a group goes on whose driver was stopped, or that is asked for more.
+
+    Attributes:
+        run_id: The group's own run, which is opened again.
+        kept: The trials that count already.
+        missing: How many trials are still to be run; None where its table or its grid says so.
+        redo: The numbers of trials whose points are tried once more.
+        study: The name of its study.
+        storage: Where that is kept.
+        payload: The file with the values that its trials need.
+    """
+
+    run_id: str
+    kept: tuple[Record, ...]
+    missing: int | None
+    redo: tuple[int, ...] = ()
+    study: str = ""
+    storage: str = ""
+    payload: str | None = None
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A trial of another group, whose result a new one takes over.
+
+    Attributes:
+        record: What is kept of it.
+        params: Its parameters in the new space.
+        value: The metric's value; None where it was pruned.
+        steps: The values that it reported on the way.
+    """
+
+    record: Record
+    params: Mapping[str, Any]
+    value: float | None
+    steps: Mapping[int, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What a new group takes over from one of another space.
+
+    Attributes:
+        run_id: The other group's run.
+        trials: The trials that fit.
+        left: A line for each that doesn't, with the reason.
+    """
+
+    run_id: str
+    trials: tuple[Trial, ...]
+    left: tuple[str, ...]
+
+
+def split(
+    children: Sequence[Record], *, rows: bool = False, failed: bool = False
+) -> tuple[tuple[Record, ...], tuple[int, ...]]:
+    """Return the trials of a group that stand, and the numbers of those whose points are to be tried again.
+
+    Those that were running when their driver was stopped are tried again; one that was stopped by itself isn't.
+
+    Args:
+        children: The records of all of its trials.
+        rows: The group has a table: a row without a finished run is run again, under its own number.
+        failed: Try the failed ones again, too.
+    """
+    if rows:
+        return tuple({one.number: one for one in children if one.ok}.values()), ()
+    repeated = {int(told) for one in children if (told := one.tags.get(REPEATS, "")).isdigit()}
+    again = [
+        one.number
+        for one in children
+        if one.number is not None and one.number not in repeated and (_was_lost(one) or (failed and _failed(one)))
+    ]
+    return tuple(one for one in children if one.status.ended and not _was_lost(one)), tuple(sorted(again))
+
+
+def missing(total: int | None, kept: Sequence[Record]) -> int | None:
+    """Return how many trials are missing of a number: those that finished or were pruned count."""
+    if total is None:
+        return None
+    return max(0, total - sum(one.status in (Status.FINISHED, Status.PRUNED) for one in kept))
+
+
+def misfit(old: Mapping[str, Any], space: Mapping[str, Value], fixed: Mapping[str, Any]) -> str | None:
+    """Return why a trial's parameters are no point of another space with its fixed parameters; None if they are.
+
+    Args:
+        old: All of the trial's parameters.
+        space: The other group's space.
+        fixed: The parameters that it fixes.
+    """
+    for name, value in space.items():
+        if name not in old:
+            return f"it has no {name}"
+        if not _holds(value, old[name]):
+            return f"{name}={number(old[name])} is not in {_text(value)}"
+    for name, value in fixed.items():
+        if name not in old:
+            return f"it has no {name}, which is {number(value)} now"
+        if not _equal(value, old[name]):
+            return f"{name} was {number(old[name])}, and is {number(value)} now"
+    for name in old:
+        if name not in space and name not in fixed:
+            return f"it has {name}={number(old[name])}, which is no parameter any more"
+    return None
+
+
+def _was_lost(record: Record) -> bool:
+    alone = record.failure is not None and record.failure.type == "Stopped"
+    return record.status in (Status.KILLED, Status.RUNNING) and not alone
+
+
+def _failed(record: Record) -> bool:
+    return record.status is Status.FAILED
+
+
+def _holds(value: Value, given: Any) -> bool:
+    if isinstance(value, tuple):
+        return (
+            isinstance(given, list | tuple)
+            and len(given) == len(value)
+            and all(contains(one, each) for one, each in zip(value, given, strict=True))
+        )
+    return contains(value, given)
+
+
+def _equal(one: Any, other: Any) -> bool:
+    try:
+        return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
+    except Exception:  # arrays, and classes of the user's own
+        return False
+
+
+def _text(value: Value) -> str:
+    return "[" + ", ".join(map(str, value)) + "]" if isinstance(value, tuple) else str(value)

@@ -1,0 +1,121 @@
+"""Closing the runs whose driver is gone: killed, or lost with its machine's power."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+
+from ml_experiment_nb import drivers
+from ml_experiment_nb.drivers import NEW, Driver
+from ml_experiment_nb.errors import RunNotFoundError, StoreError
+from ml_experiment_nb.projects import home
+from ml_experiment_nb.recording import close_for
+from ml_experiment_nb.records import Failure, Outcome, Record, Status
+from ml_experiment_nb.stores import is_shared, translated, without_password
+from ml_experiment_nb.tracking import Store
+
+LOST = "lost"  # below .ml-experiment: folders of runs that the store doesn't know
+
+
+def sweep(store: Store) -> list[Record]:
+    """Close the runs of this project whose driver is gone, and return their records.
+
+    They end as killed, or as their driver had got to know that they ended; their logs and files are sent to the store.
+    It costs one look at a folder when there is nothing to do. What can't be written now is left to the next sweep.
+    """
+    root = home(store.root)
+    if not any(_is_dead(folder) for folder in drivers.driven(root)):
+        return []
+    closed: list[Record] = []
+    with drivers.alone(root), suppress(StoreError):
+        dead = [folder for folder in drivers.driven(root) if _is_dead(folder)]
+        for folder in sorted(dead, key=_is_group):  # trials before their groups
+            if (record := _close(store, folder)) is not None:
+                closed.append(record)
+    return closed
+
+
+def forget(folder: Path) -> None:
+    """Take a driver that can't be asked for dead: its machine is gone for good."""
+    driver = drivers.read_driver(folder)
+    if driver is not None and not driver.is_near:
+        (folder / drivers.GONE).touch()
+
+
+def _is_dead(folder: Path) -> bool:
+    if drivers.is_alive(folder):
+        return False
+    driver = drivers.read_driver(folder)
+    # Another machine's locks may not be seen from here.
+    return driver is not None and (driver.is_near or (folder / drivers.GONE).exists() or not is_shared(folder))
+
+
+def _is_group(folder: Path) -> bool:
+    driver = drivers.read_driver(folder)
+    return driver is not None and driver.kind != "trial"
+
+
+def _close(store: Store, folder: Path) -> Record | None:
+    """Close a folder's run; None where there is nothing to close, or it belongs to another store."""
+    driver = drivers.read_driver(folder)
+    if driver is None or driver.store != without_password(store.uri):
+        return None
+    with translated(store.uri):
+        found = _run_of(store, driver, folder)
+    if found is None:
+        return None
+    run, folder = found
+    record = store.record(run.info.run_id)
+    if run.info.status not in ("RUNNING", "SCHEDULED"):  # its driver died as it cleared up
+        with suppress(MlflowException, OSError):
+            if (folder / "artifacts").exists():
+                store.take_files(record, folder / "artifacts")
+        _clear(folder)
+        return None
+    why = f"its driver died ({driver}) and left it"
+    record = close_for(driver, store, record, folder, Outcome(Status.KILLED, Failure("DriverDied", why)), _last(folder))
+    _clear(folder)
+    return record
+
+
+def _run_of(store: Store, driver: Driver, folder: Path) -> tuple[Run, Path] | None:
+    """Return a folder's run and the folder, named as it should be."""
+    if not folder.name.startswith(NEW):
+        try:
+            return store.run(folder.name), folder
+        except RunNotFoundError:
+            _set_aside(store, folder)
+            return None
+    # The driver died between two steps: the run may be there, and it has no folder by its id.
+    run = store.tagged("mlexp.driver", driver.tag)
+    if run is None:
+        shutil.rmtree(folder, ignore_errors=True)
+        return None
+    return run, folder.rename(folder.with_name(run.info.run_id))
+
+
+def _set_aside(store: Store, folder: Path) -> None:
+    """Keep the files of a run that the store doesn't know, out of the next sweep's way."""
+    lost = home(store.root) / LOST
+    lost.mkdir(exist_ok=True)
+    with suppress(OSError):
+        folder.rename(lost / folder.name)
+
+
+def _last(folder: Path) -> datetime:
+    """Return when a run gave its last sign of life."""
+    times = [path.stat().st_mtime for path in folder.rglob("*") if path.is_file()]
+    return datetime.fromtimestamp(max(times, default=datetime.now().timestamp()), UTC)
+
+
+def _clear(folder: Path) -> None:
+    """Say that a run's driver is no more, and remove its folder if nothing else lies in it."""
+    for name in (drivers.FILE, drivers.STOP, drivers.GONE):
+        (folder / name).unlink(missing_ok=True)
+    with suppress(OSError):
+        folder.rmdir()

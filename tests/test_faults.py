@@ -1,0 +1,315 @@
+"""What a group comes to when its driver, its store or its disk fails: every trial accounted for, and no run open."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+import pytest
+
+from ml_experiment_nb.records import Status
+from ml_experiment_nb.tracking import Store
+
+pytestmark = pytest.mark.slow
+
+TRAIN = """
+import os, signal, time
+from ml_experiment_nb import job, report
+
+@job
+def main(C):
+    print("at", C, flush=True)
+    report(seen=C)
+    if os.path.exists("stubborn"):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    while os.path.exists("stubborn") or os.path.exists(f"hang{C}"):
+        time.sleep(0.02)
+    time.sleep(float(open("pause").read()))
+    with open("model.bin", "wb") as file:
+        file.write(b"x" * int(open("size").read()))
+    from ml_experiment_nb import artifact
+    artifact("model.bin", "model.bin")
+    return {"acc": C / 10}
+
+main()
+"""
+POINTS = list(range(8))
+
+
+@pytest.fixture
+def folder(stored):
+    (stored / "train.py").write_text(TRAIN)
+    (stored / "pause").write_text("0.3")
+    (stored / "size").write_text("10")
+    write_group(stored)
+    return stored
+
+
+def write_group(folder, **keys):
+    asked = {
+        "kind": "group", "name": "g", "run": "train.py", "sampler": "Grid", "slots": 2, "executor": "inline",
+        "param_space": '{C: "range(0, 8)"}', "metric": "{name: acc, direction: maximize}", **keys,
+    }  # fmt: skip
+    (folder / "g.yaml").write_text("".join(f"{key}: {value}\n" for key, value in asked.items()))
+
+
+@pytest.fixture
+def command(folder):
+    """Start the command in a process of its own; at the end none is left."""
+    started = []
+
+    def start(*words):
+        made = subprocess.Popen(
+            [sys.executable, "-m", "ml_experiment_nb.cli", *words],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder,
+        )  # fmt: skip
+        started.append(made)
+        return made
+
+    yield start
+    for one in started:
+        if one.poll() is None:
+            one.kill()
+        one.communicate()
+
+
+def finish(process, timeout=180):
+    out, err = process.communicate(timeout=timeout)
+    return process.returncode, out, err
+
+
+def wait_for(condition, process=None, timeout=120):
+    until = time.monotonic() + timeout
+    while time.monotonic() < until:
+        if found := condition():
+            return found
+        if process is not None and process.poll() is not None:
+            raise AssertionError(process.communicate())
+        time.sleep(0.2)
+    raise AssertionError("it never came")
+
+
+def records(folder):
+    return Store(folder).records(limit=1000)
+
+
+def group_of(folder):
+    return next((one for one in records(folder) if one.kind == "group"), None)
+
+
+def ended(folder, count):
+    """Return the group's run when so many of its trials have finished."""
+    found = records(folder)
+    return group_of(folder) if sum(one.ok and one.kind == "trial" for one in found) >= count else None
+
+
+def check_whole(folder, parent):
+    """Every point has one finished trial, the others are closed as killed, and nothing is left open."""
+    store = Store(folder)
+    children = store.children(parent.run_id)
+    assert sorted(int(one.params["C"]) for one in children if one.ok) == POINTS
+    assert {one.status for one in children} <= {Status.FINISHED, Status.KILLED}
+    numbers = [one.number for one in children]
+    assert len(numbers) == len({*numbers})
+    repeated = [one.tags["mlexp.repeats"] for one in children if "mlexp.repeats" in one.tags]
+    assert sorted(repeated) == sorted(str(one.number) for one in children if one.status is Status.KILLED)
+    assert store.record(parent.run_id).status is Status.FINISHED
+    assert all(one.status.ended for one in store.records(limit=1000))
+    for one in children:
+        if one.ok:
+            assert {"model.bin", "record/log.txt"} <= set(store.artifacts(one))
+        assert "mlexp.driver" in one.tags
+    runs = folder / ".ml-experiment/runs"
+    assert [*runs.iterdir()] == []
+
+
+@pytest.mark.parametrize("executor", ["inline", pytest.param("ray", marks=pytest.mark.ray)])
+def test_a_driver_that_is_killed_again_and_again(folder, command, executor):
+    write_group(folder, executor=executor)
+    driver = command("run", "g.yaml", "-q")
+    (folder / "hang5").touch()
+    parent = wait_for(lambda: ended(folder, 2), driver)
+    driver.kill()
+    driver.wait()
+    code, out, err = finish(command("ls"))
+    assert (code, "running" in out) == (0, False), out
+    assert "had died" in err
+    resumed = command("resume", parent.run_id[:8], "-q")
+    wait_for(lambda: ended(folder, 4), resumed)
+    resumed.kill()
+    resumed.wait()
+    (folder / "hang5").unlink()
+    code, out, err = finish(command("resume", parent.run_id[:8]))
+    assert code == 0, err
+    assert "note: goes on with the group" in err
+    check_whole(folder, parent)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_driver_that_is_asked_to_end_and_the_same_command_again(folder, command, number):
+    driver = command("run", "g.yaml", "-q")
+    parent = wait_for(lambda: ended(folder, 3), driver)
+    driver.send_signal(number)
+    assert finish(driver)[0] == 130
+    assert all(one.status.ended for one in records(folder))
+    code, _, err = finish(command("run", "g.yaml"))
+    assert code == 0, err
+    assert f"note: goes on with the group {parent.run_id[:8]}" in err
+    check_whole(folder, parent)
+
+
+def test_trials_that_never_return_run_into_their_limit(folder, command):
+    (folder / "stubborn").touch()
+    write_group(folder, timeout_per_trial=0.5, num_trials=2)
+    code, _, err = finish(command("run", "g.yaml"))
+    assert code == 1
+    assert "TaskTimeoutError: stopped at its limit of 0.50 s" in err
+    parent, *_ = [one for one in records(folder) if one.kind == "group"]
+    assert {one.status for one in records(folder)} == {Status.FAILED}
+    (folder / "stubborn").unlink()
+    write_group(folder)
+    code, _, err = finish(command("resume", parent.run_id[:8], "--failed"))
+    assert len([one for one in Store(folder).children(parent.run_id) if one.ok]) == 2 or "limit" in err
+
+
+def test_trials_that_never_return_are_stopped(folder, command):
+    (folder / "stubborn").touch()
+    driver = command("run", "g.yaml")
+    parent = wait_for(lambda: group_of(folder), driver)
+    wait_for(lambda: len([*(folder / ".ml-experiment/runs").rglob("log.txt")]) >= 2, driver)
+    code, out, err = finish(command("stop", parent.run_id[:8]))
+    assert code == 0, err
+    assert "has ended: killed, KeyboardInterrupt: stopped by" in out
+    assert f"ml-experiment resume {parent.run_id[:8]}" in out
+    assert finish(driver)[0] == 130
+    assert {one.status for one in records(folder)} == {Status.KILLED}
+    (folder / "stubborn").unlink()
+    code, _, err = finish(command("resume", parent.run_id[:8]))
+    assert code == 0, err
+    check_whole(folder, parent)
+
+
+def test_a_group_is_attached_to(folder, command):
+    (folder / "hang3").touch()
+    driver = command("run", "g.yaml", "-q")
+    parent = wait_for(lambda: ended(folder, 2), driver)
+    looking = command("attach", parent.run_id[:8])
+    trial = wait_for(lambda: next((r for r in records(folder) if r.status == "running" and r.kind == "trial"), None))
+    following = command("logs", "-f", trial.run_id)
+    leaving = command("attach", parent.run_id[:8])
+    time.sleep(8)
+    leaving.send_signal(signal.SIGINT)
+    leaving.communicate(timeout=60)
+    assert driver.poll() is None  # the run goes on
+    (folder / "hang3").unlink()
+    code, out, _ = finish(looking)
+    assert code == 0
+    result = finish(driver)
+    assert {line.split()[0] for line in out.splitlines()} == {line.split()[0] for line in result[1].splitlines()}
+    assert "g  finished" in out
+    assert "best     g #" in out
+    assert finish(following)[1] == f"at {trial.params.get('C', '3')}\n"
+    check_whole(folder, parent)
+
+
+# ------------------------------------------------------------------------------------------------ the store
+
+
+@contextmanager
+def serving(folder, port):
+    words = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    words += ["--backend-store-uri", f"sqlite:///{folder}/server.db", "--artifacts-destination", f"{folder}/served"]
+    env = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    with (folder / "server.log").open("a") as log:
+        server = subprocess.Popen(words, stdout=log, stderr=log, env=env, cwd=folder, start_new_session=True)
+    try:
+        wait_for(lambda: answers(port), server, timeout=180)
+        yield
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+def answers(port):
+    import urllib.request
+
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2) as found:
+            return found.status == 200
+    except OSError:
+        return False
+
+
+@pytest.fixture
+def port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def test_a_store_that_goes_and_comes_back(folder, command, port, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("ML_EXPERIMENT_STORE_PATIENCE", "300")
+    with serving(folder, port):
+        driver = command("run", "g.yaml", "-q")
+        parent = wait_for(lambda: ended(folder, 2), driver)
+    time.sleep(20)
+    assert driver.poll() is None  # it waits
+    with serving(folder, port):
+        code, _, err = finish(driver, timeout=300)
+        assert code == 0, err
+        check_whole(folder, parent)
+
+
+def test_a_store_that_does_not_come_back(folder, command, port, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("ML_EXPERIMENT_STORE_PATIENCE", "3")
+    with serving(folder, port):
+        driver = command("run", "g.yaml", "-q")
+        parent = wait_for(lambda: ended(folder, 2), driver)
+    code, _, err = finish(driver, timeout=300)
+    assert code == 3
+    assert "it was tried for 3 s. What was recorded stays in .ml-experiment/runs" in err
+    assert "Traceback" not in err
+    with serving(folder, port):
+        code, out, err = finish(command("ls"))
+        assert (code, "running" in out) == (0, False), out
+        found = Store(folder).children(parent.run_id)
+        assert all("record/log.txt" in Store(folder).artifacts(one) for one in found)
+        code, _, err = finish(command("run", "g.yaml", "-q"))
+        assert code == 0, err
+        check_whole(folder, parent)
+
+
+# ------------------------------------------------------------------------------------------------ the disk
+
+
+@pytest.fixture
+def small_disk(folder):
+    """A disk of a megabyte where the store keeps artifacts."""
+    place = folder / ".ml-experiment/artifacts"
+    place.mkdir(parents=True)
+    words = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
+    if subprocess.run(words, capture_output=True).returncode != 0:
+        pytest.skip("mounting is not permitted here")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_disk_that_is_full_of_artifacts(folder, command, small_disk):
+    (folder / "size").write_text("400000")
+    write_group(folder, slots=1)
+    code, _, err = finish(command("run", "g.yaml"))
+    assert code == 0, err
+    store = Store(folder)
+    parent = group_of(folder)
+    children = store.children(parent.run_id)
+    assert sorted(int(one.params["C"]) for one in children if one.ok) == POINTS
+    assert all(one.status.ended for one in records(folder))
+    kept = [one for one in children if any("files could not be sent to the store" in note for note in one.notes)]
+    assert len(kept) >= 5
+    for one in kept:
+        assert (folder / ".ml-experiment/runs" / one.run_id / "artifacts/model.bin").stat().st_size == 400_000
