@@ -315,7 +315,8 @@ def test_a_group_that_is_given_up_closes_everything(plan, script, client, has_en
     parent = all_runs(client)[0]
     assert [trial.state for trial in study_of(parent).trials] == [TrialState.FAIL] * 2
     assert parent.data.tags["mlexp.trials.killed"] == "2"
-    assert not list((stored / ".ml-experiment" / "runs").iterdir())
+    left = [path.relative_to(stored) for path in (stored / ".ml-experiment/runs").rglob("*") if path.is_file()]
+    assert [str(path) for path in left] == [f".ml-experiment/runs/{parent.info.run_id}/group.json"]
 
 
 def test_an_error_of_the_caller_does_the_same(plan, script, client, has_ended):
