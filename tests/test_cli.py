@@ -220,7 +220,7 @@ def test_a_group_of_which_no_trial_finishes(folder, command, store):
     code, out, err = command("run", "group.json", "-p", "fail=raise", "--trials", "1")
     assert code == 1
     assert "no trial finished; the first: ValueError: that failed" in out
-    assert "search #0: ValueError: that failed" in err
+    assert "1 trial failed at train.py, line 8, in main: ValueError: that failed" in err
 
 
 @pytest.mark.parametrize(
