@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,10 +126,16 @@ def here(spec: Spec, params: Mapping[str, Any]) -> Iterator[OpenRun]:
         outcome = _outcome_of(error)
         if outcome is STOPPED and (who := drivers.stop_asked(live.folder)):
             outcome = _stopped_by(who)
-        with _uninterrupted():
-            live.close(outcome)
+        try:
+            with _uninterrupted():
+                live.close(outcome)
+        finally:
+            live.drop()  # what could not be written is a later sweep's
         raise
-    Patience().insist(lambda: live.close(Outcome(Status.FINISHED)))
+    try:
+        Patience().insist(_whole(lambda: live.close(Outcome(Status.FINISHED))))
+    finally:
+        live.drop()
     with _uninterrupted():
         store.settle()
 
@@ -189,7 +195,7 @@ class _Driver:
             if self.stopped is not None:
                 self.tasks.close()
             parent = self.parent
-            yield self.patience.insist(lambda: parent.close(outcome, self.tasks, self.done))
+            yield self.patience.insist(_whole(lambda: parent.close(outcome, self.tasks, self.done)))
 
     def stop(self, outcome: Outcome) -> None:
         """Stop what runs and close every run, the group's own with `outcome`, whatever else fails."""
@@ -370,6 +376,16 @@ def _outcome_of(error: BaseException) -> Outcome:
         return Outcome(Status.FINISHED)
     # Without its store a plan was stopped, and can go on when that is there again.
     return Outcome(Status.KILLED if isinstance(error, StoreError) else Status.FAILED, failure_of(error))
+
+
+def _whole(write: Callable[[], Record]) -> Callable[[], Record]:
+    """Return what writes a record and is not interrupted in the middle of it."""
+
+    def written() -> Record:
+        with _uninterrupted():
+            return write()
+
+    return written
 
 
 @contextmanager

@@ -211,7 +211,7 @@ def test_a_group_is_attached_to(folder, command):
     assert {line.split()[0] for line in out.splitlines()} == {line.split()[0] for line in result[1].splitlines()}
     assert "g  finished" in out
     assert "best     g #" in out
-    assert finish(following)[1] == f"at {trial.params.get('C', '3')}\n"
+    assert finish(following)[1] == f"at {Store(folder).record(trial.run_id).params['C']}\n"
     check_whole(folder, parent)
 
 
