@@ -11,6 +11,8 @@
     ├── StoreError                  the tracking store can't be reached or read
     │   └── RunNotFoundError        no run, or more than one, has that id
     ├── ExecutorError               the slots (Ray) can't be had
+    │   └── SlotLostError           the slot under a running task was lost: its node, or the slot's own process
+    │       └── SlotMemoryError     Ray ended it, as its node was short of memory
     └── TaskError                   the user's code did not succeed; carries its record's status
         ├── CellFailedError         a notebook's cell raised; the kernel's own traceback comes along
         ├── TaskTimeoutError        it took longer than its time limit
@@ -80,6 +82,14 @@ class RunNotFoundError(StoreError):
 
 class ExecutorError(ExperimentError):
     """The slots that tasks run in can't be had."""
+
+
+class SlotLostError(ExecutorError):
+    """The slot under a running task was lost, by no fault of the task's: its node, or the slot's own process."""
+
+
+class SlotMemoryError(SlotLostError):
+    """Ray's memory monitor ended the slot under a running task, as its node was short of memory."""
 
 
 class TaskError(ExperimentError):

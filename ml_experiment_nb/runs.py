@@ -26,7 +26,8 @@ from ml_experiment_nb.plans import Plan, Spec, Task, prepared, space_text
 from ml_experiment_nb.projects import find_root
 from ml_experiment_nb.recording import OpenRun, open_run, untracked
 from ml_experiment_nb.records import Failure, Outcome, Record, Records, Status
-from ml_experiment_nb.reports import Done, Event, Metrics
+from ml_experiment_nb.reports import Done, Event, Metrics, Note
+from ml_experiment_nb.retries import Retries
 from ml_experiment_nb.specs import Group
 from ml_experiment_nb.targets import Notebook, Script, Target
 from ml_experiment_nb.tasks import tasks_of
@@ -145,6 +146,7 @@ class _Driver:
         self.parent: OpenRun | None = None
         self.tasks = tasks_of(plan, self.root)
         self.executor: Executor | None = None
+        self.retries = Retries(plan.spec.retries if isinstance(plan.spec, Group) else 0)
         self.done: list[Record] = []
 
     def drive(self) -> Iterator[Update]:
@@ -153,10 +155,15 @@ class _Driver:
         if self.parent is not None:
             yield Started("", self.parent.first.name, self.parent.run_id, parent=True)
         self.executor = open_executor(self.plan)
+        more = True  # where there is no slot at the moment, one is waited for
         while True:
-            while len(self.open) < self.executor.slots and (task := self.tasks.next()) is not None:
+            while len(self.open) < self.executor.slots:
+                task = self.retries.next() or self.tasks.next()
+                more = task is not None
+                if task is None:
+                    break
                 yield self._start(task)
-            if not self.open:
+            if not (self.open or more):
                 break
             for key, event in self.executor.poll(timeout=0.2):
                 yield self._take(key, event)
@@ -182,6 +189,8 @@ class _Driver:
     def _start(self, task: Task) -> Started:
         with _uninterrupted():
             self.open[task.key] = live = self._open_run(task)
+            if (lost := self.retries.begin(task, live.run_id)) is not None and self.store is not None:
+                self.store.tag(lost, {"mlexp.retried_by": live.run_id or ""})
         if self.store is not None:
             spec = self.plan.spec_of(task)
             text = self.spec_yaml if spec is self.plan.spec else spec_text(spec)
@@ -193,6 +202,8 @@ class _Driver:
 
     def _take(self, key: str, event: Event) -> Update:
         if isinstance(event, Done):
+            if self.retries.grants(key, event.outcome):
+                return self._lose(key, event.outcome)
             return self._close(key, event.outcome)
         self.open[key].add(event)
         if isinstance(event, Metrics) and event.ask:
@@ -210,6 +221,15 @@ class _Driver:
             self.done.append(record)
         return record
 
+    def _lose(self, key: str, outcome: Outcome) -> Happened:
+        """Close the run of a trial whose slot was lost; the study isn't told, for the trial is tried again."""
+        note = Note(f"{self.open[key].first.name} is tried again: {outcome.failure}")
+        with _uninterrupted():
+            self.open.pop(key).close(Outcome(Status.KILLED, outcome.failure))
+            if self.parent is not None:
+                self.parent.add(note)
+        return Happened(key, note)
+
     def _open_run(self, task: Task) -> OpenRun:
         spec = self.plan.spec
         if self.store is None or self.snapshot is None:
@@ -222,7 +242,7 @@ class _Driver:
             params=task.params,
             taken=self.snapshot,
             cwd=self.plan.cwd,
-            identity=self._identity(task),
+            identity={**self._identity(task), **self.retries.tags(task.key)},
             parent_id=self.parent.run_id if self.parent else None,
             number=task.number,
         )
