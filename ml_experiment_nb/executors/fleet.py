@@ -20,12 +20,15 @@ from ml_experiment_nb.errors import ExecutorError
 from ml_experiment_nb.executors.capacity import Need, totals
 from ml_experiment_nb.executors.copies import Beacon
 from ml_experiment_nb.executors.node import Hello, Node, Payload
-from ml_experiment_nb.executors.packing import belongings, pack
+from ml_experiment_nb.executors.packing import belongings, pack, runtime_env_of
 from ml_experiment_nb.plans import Plan
 from ml_experiment_nb.projects import find_root, home
+from ml_experiment_nb.records import duration
 
 LOOK_EVERY = 2.0  # seconds between two looks at which nodes there are
-START_TIMEOUT = 60.0  # seconds that the first slots, or new ones where none are left, may take to come up
+START_TIMEOUT = 60.0  # seconds that the first slots may take to come up
+ENV_TIMEOUT = 600.0  # seconds more, where an environment is made for them first
+LOST_TIMEOUT = 600.0  # seconds that new ones may take where none are left
 TRIES = 3  # times that a node may fail to bring up its slots
 CHUNK = 64 << 20  # bytes of one object in Ray's store
 
@@ -81,6 +84,7 @@ class Fleet:
         self._failed: Counter[str] = Counter()
         self._looked = -LOOK_EVERY
         self._without_since: float | None = None
+        self._patience = START_TIMEOUT + (ENV_TIMEOUT if runtime_env_of(plan) else 0)
         self._belongings = belongings(plan, find_root())
         self._beacon = Beacon(home(find_root()), (Path(plan.cwd), *self._belongings.trees))
         self._archive: list[Any] | None = None
@@ -137,7 +141,7 @@ class Fleet:
                 place.pending = place.actor.receive.remote(self._packed(), None if what is None else str(what))
                 return
         place.pending = None
-        self._without_since = None
+        self._without_since, self._patience = None, LOST_TIMEOUT
 
     def choose(self) -> Place:
         """Return the place with the most free slots; of two, one that sees the files."""
@@ -212,17 +216,17 @@ class Fleet:
         return self._archive
 
     def _check_patience(self) -> None:
-        """Give up where no slot has been there for a while, unless a node is there that only has no room now."""
+        """Give up where no slot has been there for a while."""
         if self.slots:
             return
         now = time.monotonic()
         self._without_since = self._without_since or now
-        if now - self._without_since < START_TIMEOUT:
+        refused = all(self._failed[node["NodeID"]] >= TRIES for node in ray.nodes() if node["Alive"])
+        if now - self._without_since < self._patience and not (refused and self.problems):
             return
-        nodes = totals(ray.nodes())
+        self.need.check(totals(ray.nodes()))
         why = self.problems[-1] if self.problems else "all that Ray has is taken by others"
-        self.need.check(nodes)
-        raise ExecutorError(f"Ray did not bring up a slot ({self.need}) within {START_TIMEOUT:.0f} s: {why}")
+        raise ExecutorError(f"Ray did not bring up a slot of {self.need} within {duration(self._patience)}: {why}")
 
 
 def _sees_all(hello: Hello) -> bool:

@@ -114,7 +114,13 @@ def _walk(folder: Path, ignored: list[tuple[Path, Any]]) -> Iterator[Path]:
 
 
 def _matches(spec: Any, path: Path, above: Path, is_folder: bool) -> bool:
-    return bool(spec.match_file(str(path.relative_to(above)) + ("/" if is_folder else "")))
+    """Return whether the last pattern that matches says so, as git has it."""
+    name = str(path.relative_to(above))
+    names = (name, name + "/") if is_folder else (name,)
+    for pattern in reversed(spec.patterns):
+        if pattern.include is not None and any(pattern.match_file(one) for one in names):
+            return bool(pattern.include)
+    return False
 
 
 def _lines(file: Path) -> list[str]:

@@ -73,6 +73,7 @@ class TestRay(ExecutorContract):
         listener.until(lambda: listener.ended("0"))
         outcome = listener.outcome("0")
         assert (outcome.status, outcome.failure.type) == (Status.FAILED, "SlotLostError")
+        listener.until(lambda: executor.slots == 2)
         assert [has_ended(pid) for pid in pids] == [True, True]
         for key in ("1", "2"):
             executor.submit(task(square, key))

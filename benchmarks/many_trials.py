@@ -1,0 +1,115 @@
+"""How a trial's cost grows with their number: ``python benchmarks/many_trials.py [TRIALS] [SLOTS] [inline|ray]``.
+
+A function that does nothing is searched by a group of `TRIALS` trials (5,000 by default) on `SLOTS` slots (2), inline
+by default, once with a random sampler and once with TPE, each in a process and a store of its own. Told are what a
+trial costs at the start and at the end (the first and the last tenth), how much of that is Optuna's asking and telling,
+which grows by its own nature (TPE looks at every trial before it), and the driver's memory after the first tenth and at
+the end.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+
+import psutil
+
+GOAL = 1.5  # times that a trial may cost at the end what it costs at the start, Optuna's own part apart
+
+
+def main(trials: int = 5000, slots: int = 2, executor: str = "inline") -> None:
+    print(f"{trials} trials on {slots} slots, {executor}: ms a trial in the first and in the last tenth")
+    print(f"{'sampler':<8} {'all':>16} {'of it Optuna':>16} {'the rest':>16} {'MB after it':>16} {'kB a trial':>10}")
+    for sampler in ("Random", "TPE"):
+        one = apart(sampler, trials, slots, executor)
+        pairs = [(one["all"][k], one["optuna"][k]) for k in (0, 1)]
+        rest = [every - optuna for every, optuna in pairs]
+        texts = [between(one["all"]), between(one["optuna"]), between(rest), between(one["rss"])]
+        print(f"{sampler:<8} {texts[0]:>16} {texts[1]:>16} {texts[2]:>16} {texts[3]:>16} {one['growth']:>10.1f}")
+        print(
+            f"{'':<8} the rest grows {rest[1] / rest[0]:.2f} times, all {one['all'][1] / one['all'][0]:.2f} times: ",
+            end="",
+        )
+        print("met" if rest[1] <= GOAL * rest[0] else "missed")
+
+
+def between(pair: list[float]) -> str:
+    return f"{pair[0]:.1f} → {pair[1]:.1f}"
+
+
+def apart(sampler: str, trials: int, slots: int, executor: str) -> dict[str, list[float]]:
+    """Run a group in a process and a folder of its own, and return what it measured."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        env = os.environ | {"ML_EXPERIMENT_ROOT": folder, "MLFLOW_DISABLE_TELEMETRY": "true"}
+        command = [sys.executable, os.path.abspath(__file__), sampler, str(trials), str(slots), executor]
+        ended = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
+    if ended.returncode:
+        sys.exit(f"{sampler}: {ended.stderr[-2000:]}")
+    return json.loads(ended.stdout.splitlines()[-1])
+
+
+def measure(sampler: str, trials: int, slots: int, executor: str) -> None:
+    from ml_experiment_nb.plans import make_plan
+    from ml_experiment_nb.records import Record
+    from ml_experiment_nb.runs import follow
+    from ml_experiment_nb.search import Search
+    from ml_experiment_nb.specs import spec_from_mapping
+
+    asked = {
+        "name": "nothing",
+        "kind": "group",
+        "run": {"function": nothing},
+        "param_space": {"x": "uniform(0, 1)", "k": "randint(1, 9)", "kernel": "choice(['rbf', 'linear'])"},
+        "metric": {"name": "loss", "direction": "minimize"},
+        "sampler": sampler,
+        "seed": 1,
+        "num_trials": trials,
+        "slots": slots,
+        "executor": executor,
+    }
+    plan = make_plan(spec_from_mapping(asked), values={"function": nothing})
+    spent = [0.0]
+    for name in ("ask", "tell"):
+        setattr(Search, name, timed(getattr(Search, name), spent))
+    marks = []
+    for update in follow(plan):
+        if isinstance(update, Record) and update.kind == "trial":
+            assert update.ok, update
+            marks.append((time.perf_counter(), spent[0], psutil.Process().memory_info().rss / 1e6))
+    assert len(marks) == trials
+    few, start = max(2, trials // 10), max(1, trials // 100)  # the very first ones wait for the fork server
+    first, last = (marks[start], marks[few], few - start), (marks[-few - 1], marks[-1], few)
+    found = {
+        "all": [(b[0] - a[0]) / n * 1000 for a, b, n in (first, last)],
+        "optuna": [(b[1] - a[1]) / n * 1000 for a, b, n in (first, last)],
+        "rss": [marks[few][2], marks[-1][2]],
+        "growth": (marks[-1][2] - marks[few][2]) / (trials - few) * 1000,
+    }
+    print(json.dumps(found))
+
+
+def timed(method, spent):
+    def call(*args, **kwargs):
+        began = time.perf_counter()
+        try:
+            return method(*args, **kwargs)
+        finally:
+            spent[0] += time.perf_counter() - began
+
+    return call
+
+
+def nothing(x: float, k: int, kernel: str) -> dict[str, float]:
+    return {"loss": x + k}
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] and sys.argv[1] in ("Random", "TPE"):
+        measure(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])
+    else:
+        words = sys.argv[1:]
+        main(*map(int, words[:2]), *words[2:])
