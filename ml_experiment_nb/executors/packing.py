@@ -118,7 +118,7 @@ def _matches(spec: Any, path: Path, above: Path, is_folder: bool) -> bool:
     name = str(path.relative_to(above))
     names = (name, name + "/") if is_folder else (name,)
     for pattern in reversed(spec.patterns):
-        if pattern.include is not None and any(pattern.match_file(one) for one in names):
+        if pattern.include is not None and any(pattern.regex.match(one) for one in names):
             return bool(pattern.include)
     return False
 

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from ml_experiment_nb.errors import ExecutorError
@@ -30,8 +32,11 @@ def test_what_is_ignored_stays_here(project):
     (project / ".gitignore").write_text("/a\nout/\n")
     (project / "sub" / ".rayignore").write_text("c\n!deep/c\n")
     (project / ".ml-experiment").mkdir()
-    assert names(project) == {".", ".gitignore", "b", "sub", "sub/.rayignore", "sub/a", "sub/deep", "sub/deep/c"}
-    assert names(project, ["sub/*"]) == {".", ".gitignore", "b", "sub"}
+    write(project, kept__a="", kept__b__c="")
+    (project / "kept" / ".gitignore").write_text("/*\n!/b/\n")
+    kept = {".", ".gitignore", "b", "kept", "kept/b", "kept/b/c", "sub"}
+    assert names(project) == kept | {"sub/.rayignore", "sub/a", "sub/deep", "sub/deep/c"}
+    assert names(project, ["sub/*"]) == kept
 
 
 def test_a_project_is_sent_whole_and_a_script_elsewhere_with_its_folder(project, tmp_path_factory, script):
@@ -56,9 +61,9 @@ def test_too_much_to_send(project, monkeypatch, tmp_path_factory):
     monkeypatch.setattr(packing, "LIMIT", 10)
     write(project, large="x" * 20, small="x")
     what = belongings(plan(), project)
-    with (tmp_path_factory.mktemp("out") / "archive").open("wb") as file:
-        with pytest.raises(ExecutorError, match=r"at most 10 B.*the largest: .*large \(20 B\).*\.rayignore"):
-            pack(what, file)
+    problem = r"at most 10 B.*the largest: .*large \(20 B\).*\.rayignore"
+    with (tmp_path_factory.mktemp("out") / "archive").open("wb") as file, pytest.raises(ExecutorError, match=problem):
+        pack(what, file)
 
 
 def test_a_task_there_and_what_it_leaves_back_here(project, make_task, script, tmp_path_factory):
@@ -71,9 +76,8 @@ def test_a_task_there_and_what_it_leaves_back_here(project, make_task, script, t
         copies = Copies()
         copies.unpack([file.read()], None)
     copies.take_payload("/tmp/values", lambda: [b"val", b"ues"])
-    task = make_task(
-        target, payload="/tmp/values", env={"ML_EXPERIMENT_ROOT": str(project)}, path=("/no/such", str(project))
-    )
+    env, path = {"ML_EXPERIMENT_ROOT": str(project)}, ("/no/such", str(project))
+    task = make_task(target, payload="/tmp/values", env=env, path=path)
     there = copies.of(task)
     try:
         [step] = there.steps
@@ -83,8 +87,6 @@ def test_a_task_there_and_what_it_leaves_back_here(project, make_task, script, t
         assert len(there.path) == 1
         assert open(there.payload, "rb").read() == b"values"
         large = bytes(range(256)) * (CHUNK // 200)
-        from pathlib import Path
-
         folder = Path(there.folder) / "artifacts"
         (folder / "empty").mkdir(parents=True)
         (folder / "large").write_bytes(large)
