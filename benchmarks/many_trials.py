@@ -34,7 +34,7 @@ def main(trials: int = 5000, slots: int = 2, executor: str = "inline") -> None:
             f"{'':<8} the rest grows {rest[1] / rest[0]:.2f} times, all {one['all'][1] / one['all'][0]:.2f} times: ",
             end="",
         )
-        print("met" if rest[1] <= GOAL * rest[0] else "missed")
+        print("met" if rest[1] <= GOAL * rest[0] else "missed", flush=True)
 
 
 def between(pair: list[float]) -> str:

@@ -271,20 +271,7 @@ def test_plan_shows_and_touches_nothing(run, project, shell, magic):
     ("magic", "options"),
     [
         ("experiment", ("--param", "--into", "--tag", "--plan")),
-        (
-            "group",
-            (
-                "--trials",
-                "--sampler",
-                "--pruner",
-                "--maximize",
-                "--slots",
-                "--seed",
-                "--executor",
-                "--storage",
-                "--retries",
-            ),
-        ),
+        ("group", ("--trials", "--sampler", "--pruner", "--maximize", "--slots", "--seed", "--executor", "--retries")),
     ],
 )
 def test_help(shell, magic, options):
