@@ -15,8 +15,8 @@ STARTED = "Ray runtime started"
 QUICK = {  # a lost node is noticed within a few seconds
     "RAY_health_check_initial_delay_ms": "1000",
     "RAY_health_check_period_ms": "1000",
-    "RAY_health_check_timeout_ms": "5000",
-    "RAY_health_check_failure_threshold": "4",
+    "RAY_health_check_timeout_ms": "10000",
+    "RAY_health_check_failure_threshold": "6",
 }
 HIDE = 'mount -t tmpfs none "$0" && exec "$@"'
 
@@ -31,26 +31,41 @@ class Cluster:
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": str(folder / "token"),
             "RAY_USAGE_STATS_ENABLED": "0",
-            "RAY_PROCESS_SPAWN_IN_NEW_SESSION": "0",
         }
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.address = f"127.0.0.1:{free.getsockname()[1]}"
         self.nodes = []
+        self._last = 1
         port = self.address.partition(":")[2]
-        self.start("--head", f"--port={port}", "--num-cpus=0", "--include-dashboard=false", f"--temp-dir={folder}/ray")
+        words = ("--node-ip-address=127.0.0.1", "--num-cpus=0", "--include-dashboard=false")
+        self.start("--head", f"--port={port}", f"--temp-dir={folder}/ray", *words)
 
     def add(self, cpus, *, gpus=0, hidden=None, wait=True):
         """Start a node; `hidden` is a folder of whose files it sees none."""
         before = () if hidden is None else ("unshare", "-m", "sh", "-c", HIDE, str(hidden))
+        # An address of its own: of two raylets with the same one a driver takes either, and ends with it.
+        self._last = self._last + 1
         words = (f"--address={self.address}", f"--num-cpus={cpus}", f"--num-gpus={gpus}")
+        words += (f"--node-ip-address=127.0.0.{self._last}",)
         return self.start(*words, before=before, wait=wait)
 
     def start(self, *words, before=(), wait=True):
-        path = self.folder / f"node-{len(self.nodes)}.txt"
+        """Start a node; again, where Ray's own 30 s for it were not enough on a busy machine."""
+        for _ in range(4):
+            node, path = self._start(words, before)
+            while wait and node.poll() is None and STARTED not in path.read_text():
+                time.sleep(0.1)
+            if node.poll() is None:
+                return node
+            self.kill(node)
+        raise AssertionError(path.read_text())
+
+    def _start(self, words, before):
+        path = self.folder / f"node-{secrets.token_hex(4)}.txt"
         env = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", *words]
-        common = ["--block", "--disable-usage-stats", "--node-ip-address=127.0.0.1", "--object-store-memory=100000000"]
+        common = ["--block", "--disable-usage-stats", "--object-store-memory=100000000"]
         with path.open("w") as out:
             node = subprocess.Popen(
                 [*before, *command, *common],
@@ -61,28 +76,29 @@ class Cluster:
                 start_new_session=True,
             )
         self.nodes.append(node)
-        until = time.monotonic() + 90
-        while wait and STARTED not in path.read_text():
-            assert node.poll() is None, path.read_text()
-            assert time.monotonic() < until, path.read_text()
-            time.sleep(0.1)
-        return node
+        return node, path
 
     def kill(self, node):
         """End a node as a power cut does: all of its processes at once, raylet and workers."""
-        tree = [node.pid] if node.poll() is None else []
-        with suppress(psutil.NoSuchProcess):
-            tree += [one.pid for one in psutil.Process(node.pid).children(recursive=True)]
-        for pid in tree:
+        for pid in self._processes(node):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         node.wait(20)
         self.nodes.remove(node)
 
+    def _processes(self, node):
+        with suppress(psutil.NoSuchProcess):
+            yield from [one.pid for one in psutil.Process(node.pid).children(recursive=True)]
+        yield node.pid
+
     def close(self):
-        """End every node, the head last."""
+        """End every node, the head last, and what one that has ended by itself may have left."""
         for node in reversed(list(self.nodes)):
             self.kill(node)
+        for one in psutil.process_iter():
+            with suppress(psutil.Error):
+                if str(self.folder) in " ".join(one.cmdline()):
+                    one.kill()
 
 
 def can_hide():

@@ -36,6 +36,14 @@ def cluster():
     folder = tempfile.mkdtemp(prefix="rc-", dir="/tmp")  # sockets lie in it: its path is to be short
     ray.shutdown()
     found = Cluster(Path(folder))
+    try:
+        yield from connected(found)
+    finally:
+        found.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def connected(found):
     with pytest.MonkeyPatch.context() as patch:
         for name, value in found.env.items():
             patch.setenv(name, value)
@@ -44,8 +52,6 @@ def cluster():
         yield found
         ray.shutdown()
     reset_auth_token_state()
-    found.close()
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
