@@ -87,9 +87,12 @@ class Cluster:
         self.nodes.remove(node)
 
     def _processes(self, node):
-        with suppress(psutil.NoSuchProcess):
-            yield from [one.pid for one in psutil.Process(node.pid).children(recursive=True)]
-        yield node.pid
+        """Return a node's processes, all of them found before the first is ended: their parent comes first."""
+        try:
+            parent = psutil.Process(node.pid)
+            return [node.pid, *(one.pid for one in parent.children(recursive=True))]
+        except psutil.NoSuchProcess:
+            return []
 
     def close(self):
         """End every node, the head last, and what one that has ended by itself may have left."""
