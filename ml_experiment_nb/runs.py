@@ -163,7 +163,7 @@ class _Driver:
                 if task is None:
                     break
                 yield self._start(task)
-            if not (self.open or more):
+            if not (self.open or more or self.retries.waiting):
                 break
             for key, event in self.executor.poll(timeout=0.2):
                 yield self._take(key, event)
