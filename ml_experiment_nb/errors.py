@@ -13,6 +13,8 @@
     ├── StillRunningError           a run that is to be taken up, and its driver lives
     ├── ResumeError                 a group that can't be taken up again
     ├── ExecutorError               the slots (Ray) can't be had
+    │   └── SlotLostError           the slot under a running task was lost: its node, or the slot's own process
+    │       └── SlotMemoryError     Ray ended it, as its node was short of memory
     └── TaskError                   the user's code did not succeed; carries its record's status
         ├── CellFailedError         a notebook's cell raised; the kernel's own traceback comes along
         ├── WorkerFailedError       a worker of a distributed run raised or was lost; says which one
@@ -91,6 +93,14 @@ class ResumeError(ExperimentError):
 
 class ExecutorError(ExperimentError):
     """The slots that tasks run in can't be had."""
+
+
+class SlotLostError(ExecutorError):
+    """The slot under a running task was lost, by no fault of the task's: its node, or the slot's own process."""
+
+
+class SlotMemoryError(SlotLostError):
+    """Ray's memory monitor ended the slot under a running task, as its node was short of memory."""
 
 
 class TaskError(ExperimentError):

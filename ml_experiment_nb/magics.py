@@ -84,6 +84,7 @@ class ExperimentMagics(Magics):
     @argument("--seed", type=int, help="Seed of the sampler.")
     @argument("--timeout-per-trial", type=float, metavar="SECONDS", help="Stop a trial that takes longer.")
     @argument("--memory", metavar="SIZE", help="Stop a trial that uses more memory, such as 500MB or 2GB.")
+    @argument("--retries", type=int, help="How often a trial whose slot on Ray was lost is tried again (3).")
     @argument("--storage", help="An Optuna storage URL; by default a file in the project's .ml-experiment folder.")
     @argument("--executor", choices=["auto", "inline", "ray"], help="Where trials run: Ray, or plain processes.")
     @argument("-p", "--param", action="append", metavar="NAME=VALUE", help="Override a parameter or a distribution.")
@@ -344,6 +345,7 @@ def _group_keys(options: Namespace, cell: CellSource) -> dict[str, Any]:
         "seed": options.seed,
         "timeout_per_trial": options.timeout_per_trial,
         "memory": options.memory,
+        "retries": options.retries,
         "storage": options.storage,
         "executor": options.executor,
     }

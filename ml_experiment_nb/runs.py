@@ -28,7 +28,8 @@ from ml_experiment_nb.plans import Plan, Spec, Task, prepared
 from ml_experiment_nb.projects import find_root
 from ml_experiment_nb.recording import OpenRun, untracked
 from ml_experiment_nb.records import Failure, Outcome, Record, Records, Status
-from ml_experiment_nb.reports import Done, Event, Metrics
+from ml_experiment_nb.reports import Done, Event, Metrics, Note
+from ml_experiment_nb.retries import Retries
 from ml_experiment_nb.specs import Group
 from ml_experiment_nb.sweeps import sweep
 from ml_experiment_nb.tasks import tasks_of
@@ -140,6 +141,18 @@ def here(spec: Spec, params: Mapping[str, Any]) -> Iterator[OpenRun]:
         store.settle()
 
 
+@dataclass(frozen=True)
+class _Late:
+    """A run that has ended and could not be written yet. `counts`: its record is one of the plan's."""
+
+    live: OpenRun
+    outcome: Outcome
+    counts: bool = True
+
+    def close(self) -> Record:
+        return self.live.close(self.outcome)
+
+
 class _Driver:
     """What a plan holds while it runs."""
 
@@ -158,11 +171,13 @@ class _Driver:
         self.payload = self.parent.payload if self.parent else write_values(plan, stack)
         self.tasks = tasks_of(plan, self.root)
         self.executor: Executor | None = None
+        self.retries = Retries(plan.spec.retries if isinstance(plan.spec, Group) else 0)
         self.done: list[Record] = self.tasks.kept()
         self.patience = Patience()
         self.waiting: Task | None = None  # for the store, which is to open its run
-        self.late: list[tuple[OpenRun, Outcome]] = []  # what has ended and could not be written yet
+        self.late: list[_Late] = []
         self.stopped: Outcome | None = None
+        self._more = True  # where there is no slot at the moment, one is waited for
         self._asked: set[str] = set()
         self._looked = 0.0
 
@@ -178,11 +193,11 @@ class _Driver:
             while self._has_room() and (task := self._next()) is not None:
                 if (started := self._start(task)) is not None:
                     yield started
-            if not self.open and not self.late and self.waiting is None:
+            if not (self.open or self.late or self._goes_on):
                 break
             if not self.open:
                 time.sleep(0.2)
-            for key, event in self.executor.poll(timeout=0.2) if self.open else ():
+            for key, event in self.executor.poll(timeout=0.2):
                 if (update := self._take(key, event)) is not None:
                     yield update
             yield from self._close_late()
@@ -204,9 +219,9 @@ class _Driver:
                 stack.callback(self.parent.live.drop)
                 stack.callback(self.parent.close, outcome, self.tasks, self.done)
             stack.callback(self.tasks.close)
-            for live, ended in self.late:
-                stack.callback(live.drop)
-                stack.callback(live.close, ended)
+            for late in self.late:
+                stack.callback(late.live.drop)
+                stack.callback(late.close)
             for key, live in list(self.open.items()):
                 stack.callback(live.drop)
                 stack.callback(self._close_at_once, key)
@@ -222,8 +237,14 @@ class _Driver:
         assert self.executor is not None
         return self.stopped is None and len(self.open) < self.executor.slots and self.patience.is_due
 
+    @property
+    def _goes_on(self) -> bool:
+        """Whether there may be more to start."""
+        return self.stopped is None and (self._more or self.waiting is not None or self.retries.waiting > 0)
+
     def _next(self) -> Task | None:
-        task, self.waiting = self.waiting or self.tasks.next(), None
+        task, self.waiting = self.waiting or self.retries.next() or self.tasks.next(), None
+        self._more = task is not None
         return task
 
     def _start(self, task: Task) -> Started | None:
@@ -234,6 +255,9 @@ class _Driver:
             if live is None:
                 return None
             self.open[task.key], self.waiting = live, None
+            if (lost := self.retries.begin(task, live.run_id)) is not None and self.store is not None:
+                with suppress(StoreError):  # it says so itself: `mlexp.retry_of`
+                    self.store.set_tags(lost, {"mlexp.retried_by": live.run_id or ""})
         if self.store is not None:
             spec = self.plan.spec_of(task)
             text = self.spec_yaml if spec is self.plan.spec else spec_text(spec)
@@ -245,6 +269,8 @@ class _Driver:
 
     def _take(self, key: str, event: Event) -> Update | None:
         if isinstance(event, Done):
+            if self.retries.grants(key, event.outcome):
+                return self._lose(key, event.outcome)
             return self._close(key, event.outcome)
         self.open[key].add(event)
         if isinstance(event, Metrics) and event.ask:
@@ -259,7 +285,7 @@ class _Driver:
             outcome = self._tell(key, live, outcome)
             record = self.patience.attempt(lambda: live.close(outcome))
             if record is None:
-                self.late.append((live, outcome))
+                self.late.append(_Late(live, outcome))
             else:
                 self.done.append(record)
         return record
@@ -275,17 +301,31 @@ class _Driver:
         live.settle(outcome)  # should the driver die between the two, the next sweep knows how it ended
         return self.tasks.tell(key, outcome, live.metrics)
 
+    def _lose(self, key: str, outcome: Outcome) -> Happened:
+        """Close the run of a trial whose slot was lost; the study isn't told, for the trial is tried again."""
+        live, killed = self.open.pop(key), Outcome(Status.KILLED, outcome.failure)
+        note = Note(f"{live.first.name} is tried again: {outcome.failure}")
+        with _uninterrupted():
+            live.settle(killed)
+            if self.patience.attempt(lambda: live.close(killed)) is None:
+                self.late.append(_Late(live, killed, counts=False))
+            if self.parent is not None and self.parent.live is not None:
+                self.parent.live.add(note)
+        return Happened(key, note)
+
     def _close_late(self) -> Iterator[Record]:
         """Write what could not be written before, when the store is there again."""
         while self.late and self.patience.is_due:
-            live, outcome = self.late[0]
+            late = self.late[0]
             with _uninterrupted():
-                record = self.patience.attempt(lambda live=live, outcome=outcome: live.close(outcome))  # type: ignore[misc]
+                record = self.patience.attempt(late.close)
                 if record is None:
                     return
                 del self.late[0]
-                self.done.append(record)
-            yield record
+                if late.counts:
+                    self.done.append(record)
+            if late.counts:
+                yield record
 
     def _heed_stops(self) -> None:
         """Stop what somebody has asked to be stopped: the whole plan, or one of its tasks."""
@@ -316,7 +356,7 @@ class _Driver:
             params=task.params,
             taken=self.snapshot,
             cwd=self.plan.cwd,
-            identity=identity_of(self.plan, self.code, task),
+            identity={**identity_of(self.plan, self.code, task), **self.retries.tags(task.key)},
             parent_id=self.parent.live.run_id if self.parent and self.parent.live else None,
             number=task.number,
             more={REPEATS: str(task.repeats)} if task.repeats is not None else {},

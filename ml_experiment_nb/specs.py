@@ -313,6 +313,7 @@ class Group(Experiment):
     sampler: Sampler = Sampler(name="TPE")
     pruner: Pruner | None = None
     timeout_per_trial: Seconds | None = None
+    retries: Annotated[int, Field(ge=0, strict=True)] = 3
     seed: Annotated[int, Field(ge=0, strict=True)] | None = None
     storage: str | None = None
 

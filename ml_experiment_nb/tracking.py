@@ -81,7 +81,7 @@ class Store:
 
         Args:
             experiment: Only those of this MLflow experiment.
-            parent_id: Only the children of this run.
+            parent_id: Only the children of this run; of a trial that was tried again, the last try.
             status: Only those that ended so.
             tags: Only those with these tags.
             limit: At most so many.
@@ -100,11 +100,11 @@ class Store:
                 page = self.client.search_runs(
                     list(names),
                     filter_string=condition,
-                    max_results=min(1000, limit) if status is None else 1000,
+                    max_results=min(1000, limit) if status is None and parent_id is None else 1000,
                     order_by=["attributes.start_time DESC"],
                     page_token=token,
                 )
-                found += [run for run in page if status is None or _status(run) == status]
+                found += [run for run in page if _is_wanted(run, parent_id, status)]
                 if not (token := page.token):
                     break
         return [_record(run, names[run.info.experiment_id]) for run in found[:limit]]
@@ -226,6 +226,12 @@ class Store:
 def _quoted(value: str) -> str:
     """Return a text as MLflow's conditions have it; it knows no escape."""
     return f'"{value}"' if "'" in value else f"'{value}'"
+
+
+def _is_wanted(run: Run, parent_id: str | None, status: str | None) -> bool:
+    if parent_id is not None and "mlexp.retried_by" in run.data.tags:
+        return False
+    return status is None or _status(run) == status
 
 
 def _record(run: Run, experiment: str) -> Record:

@@ -237,6 +237,7 @@ def test_a_group_of_which_no_trial_finishes(folder, command, store):
         (["run", "svm.yaml", "-p"], "requires an argument"),
         (["run", "svm.yaml", "--trials", "3"], "error: --trials is for a group, and this is kind: experiment"),
         (["run", "svm.yaml", "--storage", "x"], "error: --storage is for a group"),
+        (["run", "svm.yaml", "--retries", "1"], "error: --retries is for a group"),
         (["run", "group.json", "--kind", "job"], "a group stays a group"),
         (["run", "group.json", "--trials", "0"], "0 is not in the range"),
         (["run", "group.json", "-p", "C=1"], "nothing left to search"),

@@ -51,7 +51,7 @@ def test_a_group(asked):
     cell = "C = loguniform(0.01, 100)\nn = 3\nkernel = choice(['rbf', 'linear'])\n{'a': C}"
     line = (
         "SVM --trials 12 --sampler cma-es --pruner median --maximize a --cpus 4 --seed 7 --timeout-per-trial 60 "
-        "--storage sqlite:///x.db --executor inline --plan -p kernel=linear -p n='randint(1, 5)'"
+        "--storage sqlite:///x.db --retries 1 --executor inline --plan -p kernel=linear -p n='randint(1, 5)'"
     )
     spec = asked(line, cell, "group").spec
     assert (spec.name, spec.kind, spec.num_trials, spec.sampler.name, spec.pruner.name) == (
@@ -59,7 +59,7 @@ def test_a_group(asked):
     )  # fmt: skip
     assert (spec.metric.name, spec.metric.direction) == ("a", "maximize")
     assert (spec.slots, spec.seed, spec.timeout_per_trial, spec.executor) == (4, 7, 60.0, "inline")
-    assert spec.storage == "sqlite:///x.db"
+    assert (spec.storage, spec.retries) == ("sqlite:///x.db", 1)
     assert spec.params == {"kernel": "linear"}
     assert {n: str(v) for n, v in spec.param_space.items()} == {"C": "loguniform(0.01, 100)", "n": "randint(1, 5)"}
 
@@ -271,7 +271,7 @@ def test_plan_shows_and_touches_nothing(run, project, shell, magic):
     ("magic", "options"),
     [
         ("experiment", ("--param", "--into", "--tag", "--plan")),
-        ("group", ("--trials", "--sampler", "--pruner", "--maximize", "--slots", "--seed", "--executor", "--storage")),
+        ("group", ("--trials", "--sampler", "--pruner", "--maximize", "--slots", "--seed", "--executor", "--retries")),
     ],
 )
 def test_help(shell, magic, options):

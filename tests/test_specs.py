@@ -84,6 +84,7 @@ def test_every_key_of_a_group():
             "sampler": {"name": "tpe", "seed": 1},
             "pruner": "hyperband",
             "timeout_per_trial": 1.5,
+            "retries": 1,
             "seed": 0,
             "storage": "sqlite:///study.db",
         }
@@ -109,6 +110,7 @@ def test_every_key_of_a_group():
         sampler=Sampler(name="TPE", options={"seed": 1}),
         pruner=Pruner(name="Hyperband"),
         timeout_per_trial=1.5,
+        retries=1,
         seed=0,
         storage="sqlite:///study.db",
     )

@@ -53,6 +53,7 @@ _CODES |= {"KeyboardInterrupt": 130, "Stopped": 130}
 @click.option("--slots", type=click.IntRange(1), help="How many trials run at once.")
 @click.option("--trials", type=click.IntRange(1), help="How many trials a group runs, in place of num_trials.")
 @click.option("--executor", type=click.Choice(["auto", "inline", "ray"]), help="Where trials run.")
+@click.option("--retries", type=click.IntRange(0), help="How often a group's trial whose slot was lost is tried again.")
 @click.option("--storage", metavar="URL", help="An Optuna storage for a group's study.")
 @click.option("--memory", metavar="SIZE", help="Stop a task, in a group a trial, that uses more memory: 500MB, 2GB.")
 @click.option("--cwd", type=click.Path(file_okay=False, exists=True), help="The working directory of the code.")
@@ -203,15 +204,16 @@ def _with_options(spec: Spec, options: Mapping[str, Any]) -> Spec:
 
     is_group = isinstance(spec, Group)
     keys = {"name": "name", "slots": "slots", "executor": "executor"}
-    keys |= {"trials": "num_trials", "storage": "storage"}
+    keys |= {"trials": "num_trials", "retries": "retries", "storage": "storage"}
     changes = {key: options[option] for option, key in keys.items() if options[option] is not None}
     if options["memory"] is not None:
         changes["memory"] = read_bytes(options["memory"])
     if options["allow_unknown_params"]:
         changes["allow_unknown_params"] = True
     wrong = [option for option in ("trials", "storage") if options[option] is not None]
-    if wrong and not is_group and options["each"] is None:
-        raise SpecError(f"--{wrong[0]} is for a group, and this is kind: {spec.kind}")
+    of_groups = wrong + (["retries"] if options["retries"] is not None else [])
+    if of_groups and not is_group and options["each"] is None:
+        raise SpecError(f"--{of_groups[0]} is for a group, and this is kind: {spec.kind}")
     if wrong and (options["each"] is not None or (isinstance(spec, Group) and spec.each is not None)):
         raise SpecError(f"--{wrong[0]} is for a search, and a table has its points already")
     if options["each"] is not None:

@@ -10,11 +10,14 @@ from ml_experiment_nb.reports import Event
 
 
 class Executor(Protocol):
-    """Slots for tasks. Every submitted task sends events, the last of them `Done`, whatever happens to it."""
+    """Slots for tasks. Every submitted task sends events, the last of them `Done`, whatever happens to it.
+
+    A task that lost its slot by no fault of its own ends with the failure `SlotLostError`.
+    """
 
     @property
     def slots(self) -> int:
-        """How many tasks run at once."""
+        """How many tasks run at once; slots may come and go."""
 
     def submit(self, task: Task) -> None:
         """Start a task. There is a free slot: the caller counts."""

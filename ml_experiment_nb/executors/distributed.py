@@ -18,7 +18,7 @@ import ray
 
 from ml_experiment_nb.distribution import ASKED, RAY, Distributed
 from ml_experiment_nb.errors import ExecutorError
-from ml_experiment_nb.executors import ray as on_ray
+from ml_experiment_nb.executors import connection
 from ml_experiment_nb.executors.inline import InlineExecutor
 from ml_experiment_nb.plans import Plan, Task
 from ml_experiment_nb.records import number
@@ -54,7 +54,7 @@ class DistributedExecutor(InlineExecutor):
         super().close(interrupted)
         self._stack.close()
         if interrupted:
-            on_ray.shutdown()
+            connection.shutdown()
 
 
 def call_on_workers(
@@ -106,12 +106,12 @@ def connected(plan: Plan) -> Iterator[int]:
     if address.startswith("ray://"):
         raise ExecutorError(f"workers can't be placed through {address}: run this on a node of that Ray, or its head")
     was_there = ray.is_initialized()
-    on_ray._connect(plan)
+    connection.connect(plan)
     try:
         yield min(_room(asked), plan.slots or _room(asked))
     finally:
         if not was_there and not isinstance(plan.spec, Group):
-            on_ray.shutdown()
+            connection.shutdown()
 
 
 def _room(asked: Distributed) -> int:

@@ -10,7 +10,7 @@ import ray
 from contract import FINISHED, ExecutorContract, Listener, square, wait_for_good
 
 from ml_experiment_nb.errors import ExecutorError
-from ml_experiment_nb.executors import ray as on_ray
+from ml_experiment_nb.executors import connection
 from ml_experiment_nb.executors.ray import RayExecutor
 from ml_experiment_nb.plans import make_plan
 from ml_experiment_nb.records import Status
@@ -31,7 +31,7 @@ def local_ray():
     before = os.environ.pop("RAY_ADDRESS", None)
     ray.shutdown()
     yield
-    on_ray.shutdown()
+    connection.shutdown()
     assert not ray.is_initialized()
     if before is not None:
         os.environ["RAY_ADDRESS"] = before
@@ -55,10 +55,7 @@ def executor(local_ray, shared, project, script):
 
 
 def _is_closed(executor):
-    try:
-        return not (ray.is_initialized() and ray.get(executor._node.ready.remote(), timeout=60))
-    except ray.exceptions.RayError:
-        return True
+    return not (ray.is_initialized() and executor.slots)
 
 
 class TestRay(ExecutorContract):
@@ -72,10 +69,11 @@ class TestRay(ExecutorContract):
     def test_a_slot_that_is_lost_fails_its_task_and_is_replaced(self, listener, executor, task, has_ended, warm):
         executor.submit(replace(task(wait_for_good, "0"), warm=warm))
         pids = listener.pids("0")
-        ray.kill(executor._node)
+        ray.kill(executor._fleet.places[0].actor)
         listener.until(lambda: listener.ended("0"))
         outcome = listener.outcome("0")
-        assert (outcome.status, outcome.failure.type) == (Status.FAILED, "TaskDiedError")
+        assert (outcome.status, outcome.failure.type) == (Status.FAILED, "SlotLostError")
+        listener.until(lambda: executor.slots == 2)
         assert [has_ended(pid) for pid in pids] == [True, True]
         for key in ("1", "2"):
             executor.submit(task(square, key))
@@ -129,7 +127,7 @@ def test_a_start_that_takes_too_long_is_tried_again_and_leaves_nothing(local_ray
     other = subprocess.Popen(["sleep", "600"])
     monkeypatch.setattr(ray, "init", start_half)
     with pytest.raises(Exception, match="timed out"):
-        on_ray._init("local", {})
+        connection._init("local", {})
     assert [has_ended(pid, timeout=0) for pid in pids] == [True, True]
     assert other.poll() is None
     other.kill()

@@ -15,7 +15,7 @@ import ray
 
 from ml_experiment_nb import job, make_plan, run
 from ml_experiment_nb.errors import ExecutorError
-from ml_experiment_nb.executors import ray as on_ray
+from ml_experiment_nb.executors import connection
 from ml_experiment_nb.files import read_spec
 from ml_experiment_nb.records import Status
 from ml_experiment_nb.runs import collect
@@ -77,7 +77,7 @@ def two_cpus():
     """A Ray with room for two workers of one CPU, which is there already."""
     before = os.environ.pop("RAY_ADDRESS", None)
     ray.shutdown()
-    on_ray._init("local", {"num_cpus": 2, "include_dashboard": False, "log_to_driver": False})
+    connection._init("local", {"num_cpus": 2, "include_dashboard": False, "log_to_driver": False})
     yield
     ray.shutdown()
     if before is not None:

@@ -1,0 +1,133 @@
+"""The Ray that a plan's slots are on: one that is connected already, one at an address, or a new local one."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+from contextlib import suppress
+from typing import Any
+
+import psutil
+import ray
+
+from ml_experiment_nb.errors import ExecutorError
+from ml_experiment_nb.plans import Plan
+from ml_experiment_nb.specs import RayConfig
+
+_ours: str | None = None  # the node of the Ray that this process started
+_made: tuple[str, str] | None = None  # the connection that was made here, and what with
+
+
+def connect(plan: Plan) -> dict[str, Any]:
+    """Make sure that this process is connected to a Ray that suits the plan.
+
+    Returns:
+        The ``runtime_env`` that actors have to be given: empty where all that this process runs on Ray has it.
+
+    Raises:
+        ExecutorError: Ray can't be reached or started.
+    """
+    global _ours, _made
+    config = plan.spec.ray_config or RayConfig()
+    address = _address(config)
+    given = dict(config.model_extra or {}) | ({} if address else {"num_gpus": config.num_gpus})
+    wanted = json.dumps([address, given], default=repr, sort_keys=True)
+    cpus = config.num_cpus or (plan.slots or 1) * plan.cpus_per_slot
+    made = _made_with()
+    if made is not None and (made != wanted or (is_ours() and ray.cluster_resources().get("CPU", 0) < cpus)):
+        ray.shutdown()
+    if ray.is_initialized():
+        return {} if made is not None else _for_actors(given.get("runtime_env") or {})
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    options = {"log_to_driver": False, "logging_level": logging.ERROR} | given
+    if address:
+        _probe(address)
+    else:
+        options |= {"include_dashboard": given.get("include_dashboard", False), "num_cpus": max(1, round(cpus))}
+        # Ray would kill a lost slot's own children alone: left to themselves they end with all that they started.
+        options = {"_system_config": {"kill_child_processes_on_worker_exit": False}} | options
+    try:
+        _init(address or "local", options)
+    except Exception as error:  # Ray raises its own, Python's and bare ones
+        what = f"reached at {address}" if address else "started"
+        raise ExecutorError(f"Ray can't be {what}: {error} (`--executor inline` needs no Ray)") from error
+    context = ray.get_runtime_context()
+    _ours, _made = None if address else context.get_node_id(), (context.get_worker_id(), wanted)
+    return {}
+
+
+def shutdown() -> None:
+    """End the Ray that this process started; one that it only connected to is left alone."""
+    global _ours
+    if is_ours():
+        ray.shutdown()
+    _ours = None
+
+
+def is_ours() -> bool:
+    """Return whether this process is connected to the Ray that it has started itself."""
+    return ray.is_initialized() and _ours == ray.get_runtime_context().get_node_id()
+
+
+def _made_with() -> str | None:
+    """Return what the present connection was made with; None where there is none, or others made it."""
+    if _made is None or not ray.is_initialized() or ray.get_runtime_context().get_worker_id() != _made[0]:
+        return None
+    return _made[1]
+
+
+def _address(config: RayConfig) -> str | None:
+    address = config.address or os.environ.get("RAY_ADDRESS")
+    return None if address == "local" else address
+
+
+def _for_actors(runtime_env: dict[str, Any]) -> dict[str, Any]:
+    """Return what a connection that others made can still be given: Ray sends folders only when it is made."""
+    for name in ("working_dir", "py_modules"):
+        values = runtime_env.get(name) or ()
+        local = [one for one in ([values] if isinstance(values, str) else values) if "://" not in str(one)]
+        if local:
+            raise ExecutorError(
+                f"Ray is connected already, and sends {name} {local[0]} only when it is being connected: "
+                "give it to your own ray.init(runtime_env=…), or end that connection with ray.shutdown() before"
+            )
+    return runtime_env
+
+
+def _init(address: str, options: dict[str, Any]) -> None:
+    """Start or reach Ray; twice, for it allows itself 30 s to start, which a busy machine may not keep to."""
+    try:
+        _init_once(address, options)
+    except Exception as error:
+        if "timed out during startup" not in str(error):
+            raise
+        _init_once(address, options)
+
+
+def _init_once(address: str, options: dict[str, Any]) -> None:
+    before = psutil.Process().children()
+    try:
+        ray.init(address=address, **options)
+    except Exception:
+        ray.shutdown()
+        for one in psutil.Process().children():  # a start that fails leaves what it had started
+            with suppress(psutil.Error):
+                if one not in before and "ray" in " ".join(one.cmdline()):
+                    one.kill()
+                    one.wait(5)
+        raise
+
+
+def _probe(address: str) -> None:
+    """Fail at once where Ray would try for minutes: nobody listens at the address."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except OSError as error:
+        raise ExecutorError(
+            f"no Ray answers at {address} ({error}); start one with `ray start --head`, or leave the address out"
+        ) from error
