@@ -22,11 +22,12 @@ from ml_experiment_nb.failures import failure_of
 from ml_experiment_nb.fields import shown
 from ml_experiment_nb.files import spec_text
 from ml_experiment_nb.identity import as_experiment, code_of, identity_tags
+from ml_experiment_nb.limits import Limits
 from ml_experiment_nb.plans import Plan, Spec, Task, prepared, space_text
 from ml_experiment_nb.projects import find_root
 from ml_experiment_nb.recording import OpenRun, open_run, untracked
 from ml_experiment_nb.records import Failure, Outcome, Record, Records, Status
-from ml_experiment_nb.reports import Done, Event, Metrics
+from ml_experiment_nb.reports import Ask, Done, Event, Metrics
 from ml_experiment_nb.specs import Group
 from ml_experiment_nb.targets import Notebook, Script, Target
 from ml_experiment_nb.tasks import tasks_of
@@ -144,6 +145,7 @@ class _Driver:
         self.payload = self._write_payload(stack)
         self.parent: OpenRun | None = None
         self.tasks = tasks_of(plan, self.root)
+        self.limits = Limits(plan)
         self.executor: Executor | None = None
         self.done: list[Record] = []
 
@@ -154,7 +156,9 @@ class _Driver:
             yield Started("", self.parent.first.name, self.parent.run_id, parent=True)
         self.executor = open_executor(self.plan)
         while True:
-            while len(self.open) < self.executor.slots and (task := self.tasks.next()) is not None:
+            for key in self.limits.due(self.open):
+                self.executor.kill(key, self.limits.stopped())
+            while len(self.open) < self.executor.slots and (task := self._next()) is not None:
                 yield self._start(task)
             if not self.open:
                 break
@@ -165,7 +169,7 @@ class _Driver:
         self.executor.close()
         if self.parent is not None:
             with _uninterrupted():
-                record = self._close_parent(self.tasks.outcome(self.done))
+                record = self._close_parent(self.limits.outcome(self.tasks.outcome(self.done)))
             yield record
 
     def stop(self, outcome: Outcome) -> None:
@@ -178,6 +182,9 @@ class _Driver:
                 stack.callback(self._close, key, STOPPED)
             if self.executor is not None:
                 stack.callback(self.executor.close, interrupted=True)
+
+    def _next(self) -> Task | None:
+        return self.tasks.next() if self.limits.reason is None else None
 
     def _start(self, task: Task) -> Started:
         with _uninterrupted():
@@ -194,10 +201,13 @@ class _Driver:
     def _take(self, key: str, event: Event) -> Update:
         if isinstance(event, Done):
             return self._close(key, event.outcome)
-        self.open[key].add(event)
-        if isinstance(event, Metrics) and event.ask:
+        live = self.open[key]
+        live.add(event)
+        if isinstance(event, Metrics):
+            self.limits.saw(key, live.first.name, live.metrics)
+        if isinstance(event, Ask) or (isinstance(event, Metrics) and event.ask):
             assert self.executor is not None
-            self.executor.answer(key, self.tasks.prune(key, event))
+            self.executor.answer(key, self.tasks.answer(key, event, live))
         return Happened(key, event)
 
     def _close(self, key: str, outcome: Outcome) -> Record:
@@ -208,6 +218,7 @@ class _Driver:
             finally:
                 record = live.close(outcome)
             self.done.append(record)
+            self.limits.ended(record)
         return record
 
     def _open_run(self, task: Task) -> OpenRun:
@@ -266,6 +277,8 @@ class _Driver:
         assert self.parent is not None
         metrics, tags = self.tasks.summary(self.done)
         self.parent.add(Metrics(metrics))
+        for note in self.limits.notes(self.done):
+            self.parent.add(reports.Note(note))
         self.tasks.keep(self.parent, self.done)
         return self.parent.close(outcome, tags)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import math
 import warnings
@@ -13,7 +12,7 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning
+from optuna.exceptions import DuplicatedStudyError
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import TrialState
@@ -22,7 +21,9 @@ from ml_experiment_nb import spaces
 from ml_experiment_nb.errors import MetricError, SpecError, StoreError, nearest
 from ml_experiment_nb.projects import home
 from ml_experiment_nb.records import Outcome, Status
-from ml_experiment_nb.specs import Group
+from ml_experiment_nb.rehearsal import make_pruner, make_sampler
+from ml_experiment_nb.specs import Group, Metric
+from ml_experiment_nb.trials import Fixed, Wanted
 
 _STATES = {Status.FINISHED: TrialState.COMPLETE, Status.PRUNED: TrialState.PRUNED}
 
@@ -56,22 +57,24 @@ class Search:
         self._space: dict[str, BaseDistribution] = spaces.to_optuna(group.param_space)
         self._asked: dict[int, optuna.Trial] = {}
         self._grid_size = _grid_size(group)
-        metric = group.metric
+        self._exhausted = False
         try:
             self._study = optuna.create_study(
                 study_name=name,
                 storage=_storage(self.storage, own=group.storage is None),
-                sampler=_sampler(group),
-                pruner=_pruner(group),
-                direction=metric.direction if metric else "minimize",
+                sampler=make_sampler(group),
+                pruner=make_pruner(group),
+                directions=[metric.direction for metric in group.metrics] or ["minimize"],
             )
         except DuplicatedStudyError as error:
             raise StoreError(f"{self.storage} has a study {name!r} already") from error
+        for point in group.enqueue:
+            self._study.enqueue_trial(spaces.flat_point(group.param_space, point))
 
     def ask(self) -> Draw | None:
         """Return the next point to try; None when there are no more."""
         limit = min(n for n in (self._group.num_trials, self._grid_size, math.inf) if n is not None)
-        if len(self._asked) >= limit:
+        if len(self._asked) >= limit or self._exhausted:
             return None
         sampler = self._group.sampler.name
         try:
@@ -83,10 +86,30 @@ class Search:
         self._asked[trial.number] = trial
         return Draw(trial.number, spaces.from_optuna(self._group.param_space, trial.params))
 
+    def suggest(self, number: int, wanted: Wanted) -> Any:
+        """Draw one more parameter of a trial, as Optuna's own ``suggest_*`` do; one that is fixed is what it is.
+
+        Raises:
+            SpecError: The distribution makes no sense, or the parameter had another one.
+        """
+        if wanted.name in self._group.params:
+            return Fixed(self._group.params).suggest(wanted)
+        trial = self._asked[number]
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of bounds that are no multiple of the step: Optuna moves them
+                return _suggested(trial, wanted)
+        except Exception as error:  # Optuna raises ValueError, TypeError and what its samplers raise
+            raise SpecError(str(error), key=wanted.name) from error
+
+    def set_attr(self, number: int, name: str, value: Any) -> None:
+        """Keep something of the user's own with a trial."""
+        self._asked[number].set_user_attr(name, value)
+
     def report(self, number: int, value: float, step: int) -> bool:
         """Note an intermediate value, and return whether the pruner gives the trial up; steps count from 0."""
         trial = self._asked[number]
-        if step < 0:
+        if step < 0 or len(self._group.metrics) > 1:
             return False
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # a step reported twice: the first value stands
@@ -100,15 +123,14 @@ class Search:
             MetricError: It finished, but never reported the metric that the group optimises.
         """
         state = _STATES.get(outcome.status, TrialState.FAIL)
-        value, error = None, None
-        if state is TrialState.COMPLETE and self._group.metric:
-            try:
-                value = self._value(metrics)
+        values: list[float] | None = None
+        error: MetricError | None = None
+        if state is TrialState.COMPLETE:
+            try:  # a group without a metric only tries its points
+                values = [_value(metric, metrics) for metric in self._group.metrics] or [0.0]
             except MetricError as raised:
                 state, error = TrialState.FAIL, raised
-        elif state is TrialState.COMPLETE:
-            value = 0.0  # a group without a metric only tries its points
-        self._tell(number, state, value)
+        self._tell(number, state, values)
         if error is not None:
             raise error
 
@@ -117,27 +139,43 @@ class Search:
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             self._tell(trial.number, TrialState.FAIL)
 
-    def _tell(self, number: int, state: TrialState, value: float | None = None) -> None:
+    def _tell(self, number: int, state: TrialState, values: list[float] | None = None) -> None:
         try:
-            self._study.tell(number, value if state is TrialState.COMPLETE else None, state)
+            self._study.tell(number, values if state is TrialState.COMPLETE else None, state)
         except RuntimeError:
-            # A grid's last tell tries to stop an optimize() that isn't there; the trial is stored by then.
+            # A search that has tried all points tries to stop an optimize() that isn't there; the trial is stored.
             if not self._study.get_trials(deepcopy=False)[number].state.is_finished():
                 raise
+            self._exhausted = True
 
-    def _value(self, metrics: Mapping[str, float]) -> float:
-        metric = self._group.metric
-        assert metric is not None
-        if metric.name not in metrics:
-            came = ", ".join(metrics) or "no metrics at all"
-            raise MetricError(
-                f"{metric.name!r} was never reported (it reported {came}){nearest(metric.name, metrics)}; "
-                f'return {{"{metric.name}": value}}, or call report({metric.name}=value)'
-            )
-        value = metrics[metric.name]
-        if math.isnan(value):
-            raise MetricError(f"{metric.name} is nan: the trial counts as failed")
-        return value
+
+def _value(metric: Metric, metrics: Mapping[str, float]) -> float:
+    """Return what a trial has come to.
+
+    Raises:
+        MetricError: It never said so, or it is no number.
+    """
+    if metric.name not in metrics:
+        came = ", ".join(metrics) or "no metrics at all"
+        raise MetricError(
+            f"{metric.name!r} was never reported (it reported {came}){nearest(metric.name, metrics)}; "
+            f'return {{"{metric.name}": value}}, or call report({metric.name}=value)'
+        )
+    value = metrics[metric.name]
+    if math.isnan(value):
+        raise MetricError(f"{metric.name} is nan: the trial counts as failed")
+    return value
+
+
+def _suggested(trial: optuna.Trial, wanted: Wanted) -> Any:
+    low, high, step = wanted.low, wanted.high, wanted.step
+    match wanted.kind:
+        case "categorical":
+            return trial.suggest_categorical(wanted.name, list(wanted.choices))
+        case "int":
+            return trial.suggest_int(wanted.name, int(low), int(high), step=int(step or 1), log=wanted.log)
+        case _:
+            return trial.suggest_float(wanted.name, low, high, step=step, log=wanted.log)
 
 
 def _storage(url: str, *, own: bool) -> BaseStorage:
@@ -169,49 +207,7 @@ class _Journal(JournalFileBackend):
             self._own_lock.release()
 
 
-def _sampler(group: Group) -> optuna.samplers.BaseSampler:
-    asked = group.sampler
-    options = dict(asked.options)
-    cls = getattr(optuna.samplers, f"{asked.name}Sampler")
-    if asked.name == "Grid":
-        if "search_space" in options:
-            raise SpecError("is what param_space says: leave it out", key="sampler.search_space")
-        options["search_space"] = spaces.grid(group.param_space)
-    if asked.name == "BruteForce":
-        spaces.grid(group.param_space)  # says which parameter is not finite
-    if group.seed is not None:
-        options.setdefault("seed", group.seed)
-    sampler: optuna.samplers.BaseSampler = _make(cls, options, "sampler")
-    return sampler
-
-
-def _pruner(group: Group) -> optuna.pruners.BasePruner:
-    if group.pruner is None:
-        return optuna.pruners.NopPruner()
-    options = dict(group.pruner.options)
-    if group.pruner.name == "Percentile":
-        options.setdefault("percentile", 25.0)
-    if group.pruner.name == "Patient":
-        options = {"wrapped_pruner": None, "patience": 3} | options
-    pruner: optuna.pruners.BasePruner = _make(getattr(optuna.pruners, f"{group.pruner.name}Pruner"), options, "pruner")
-    return pruner
-
-
-def _make(cls: type[Any], options: Mapping[str, Any], what: str) -> Any:
-    known = [name for name in inspect.signature(cls).parameters if name != "self"]
-    for name in options:
-        if name not in known:
-            hint = nearest(name, known) or f"; it takes {', '.join(known)}"
-            raise SpecError(f"{cls.__name__} has no such option{hint}", key=f"{what}.{name}")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            return cls(**options)
-    except (TypeError, ValueError, ImportError) as error:
-        raise SpecError(str(error), key=what) from error
-
-
 def _grid_size(group: Group) -> int | None:
-    if group.sampler.name not in ("Grid", "BruteForce"):
+    if not group.sampler.is_exhaustive or not group.param_space:
         return None
     return math.prod(len(values) for values in spaces.grid(group.param_space).values())

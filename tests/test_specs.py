@@ -84,7 +84,10 @@ def test_every_key_of_a_group():
             "sampler": {"name": "tpe", "seed": 1},
             "pruner": "hyperband",
             "timeout_per_trial": 1.5,
-            "seed": 0,
+            "enqueue": [{"C": [1, 0.5]}],
+            "max_failures": 4,
+            "stop_when": "loss < 0.1",
+            "seed": 1,
             "storage": "sqlite:///study.db",
         }
     )
@@ -109,7 +112,10 @@ def test_every_key_of_a_group():
         sampler=Sampler(name="TPE", options={"seed": 1}),
         pruner=Pruner(name="Hyperband"),
         timeout_per_trial=1.5,
-        seed=0,
+        enqueue=({"C": [1, 0.5]},),
+        max_failures=4,
+        stop_when="loss < 0.1",
+        seed=1,
         storage="sqlite:///study.db",
     )
     assert spec.ray_config.model_extra == {"namespace": "mine"}
@@ -301,7 +307,7 @@ def test_a_metric_s_forms(metric, expected):
             "docker_config",
             "context and args build a dockerfile",
         ),
-        ({**GROUP, "param_space": {}}, "param_space", "must map names to distributions"),
+        ({**GROUP, "param_space": []}, "param_space", "must map names to distributions"),
         ({**GROUP, "param_space": {"1a": "range(3)"}}, "param_space.1a", "must be a Python name"),
         ({**GROUP, "params": {"C": 1}}, "param_space.C", "C is in params and in param_space: keep one"),
         ({**GROUP, "sampler": "TPE", "samples": "TPE"}, "samples", "is the same key as sampler"),

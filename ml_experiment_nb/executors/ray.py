@@ -21,7 +21,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from ml_experiment_nb.errors import ExecutorError
 from ml_experiment_nb.plans import Plan, Task
 from ml_experiment_nb.records import Failure, Outcome, Status
-from ml_experiment_nb.reports import Done, Event
+from ml_experiment_nb.reports import Answer, Done, Event
 from ml_experiment_nb.specs import RayConfig
 from ml_experiment_nb.work.process import Running
 from ml_experiment_nb.work.setups import Warm
@@ -57,10 +57,10 @@ class Node:
         finally:
             del self._running[task.key]
 
-    def answer(self, key: str, prune: bool) -> None:
-        """Answer a task, which waits for the pruner's verdict."""
+    def answer(self, key: str, answer: Answer) -> None:
+        """Answer a task, which waits for it."""
         if (running := self._running.get(key)) is not None:
-            running.answer(prune)
+            running.answer(answer)
 
     def kill(self, key: str, outcome: Outcome) -> None:
         """Stop a task; it may have been submitted and not have begun."""
@@ -117,10 +117,10 @@ class RayExecutor:
             ready, _ = ray.wait(list(streams), num_returns=len(streams), timeout=0, fetch_local=True)
         return [(streams[stream], event) for stream in ready for event in self._next(streams[stream], stream)]
 
-    def answer(self, key: str, prune: bool) -> None:
-        """Answer a task that waits for the pruner's verdict."""
+    def answer(self, key: str, answer: Answer) -> None:
+        """Answer a task that waits for it."""
         if key in self._busy:
-            self._busy[key][0].answer.remote(key, prune)
+            self._busy[key][0].answer.remote(key, answer)
 
     def kill(self, key: str, outcome: Outcome) -> None:
         """Stop a task."""

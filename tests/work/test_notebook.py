@@ -8,7 +8,7 @@ import pytest
 
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.records import Failure, Outcome, Status
-from ml_experiment_nb.reports import Cell, Done, Log, Metrics, Note, Params
+from ml_experiment_nb.reports import Answer, Cell, Done, Log, Metrics, Note, Params
 from ml_experiment_nb.targets import Notebook, with_options
 from ml_experiment_nb.work.notebook import run_notebook
 from ml_experiment_nb.work.process import Running
@@ -65,7 +65,7 @@ def perform(task, verdicts=None):
     for batch in running.batches():
         for event in batch:
             if isinstance(event, Metrics) and event.ask:
-                running.answer(verdicts(event))
+                running.answer(Answer(verdicts(event)))
             outcome = event.outcome if isinstance(event, Done) else outcome
         events += batch
     return events, outcome
