@@ -126,8 +126,6 @@ def check_search(group: Group) -> None:
         SpecError: The sampler or the pruner can't do what is asked, or the space hasn't got a point.
     """
     sampler = group.sampler
-    if sampler.is_exhaustive:
-        spaces.grid(group.param_space)  # says which parameter has no end of values
     if sampler.name == "Grid" and not group.param_space:
         raise SpecError("Grid needs to know the space: give param_space, or take BruteForce", key="sampler")
     _check_enqueue(group)

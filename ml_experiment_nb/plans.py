@@ -278,8 +278,8 @@ def make_plan(
         check_search(spec)
         if spec.sampler_seed is not None and slots != 1 and spec.sampler.learns:
             notes.append(
-                "with several slots the seed doesn't repeat the search, since what is drawn depends on which trial ends "
-                "first: one slot does"
+                "with several slots the seed doesn't repeat the search, since what is drawn depends on which trial "
+                "ends first: one slot does"
             )
     where = cwd or str(root.absolute())
     output = None if output is None else _output(output, spec, table)

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution, FloatDistribution
+from optuna.distributions import BaseDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning
 
 from ml_experiment_nb import spaces
@@ -42,7 +42,7 @@ def rehearse(group: Group) -> None:
     with _quiet():
         directions = [metric.direction for metric in group.metrics] or ["minimize"]
         study = optuna.create_study(sampler=make_sampler(group), pruner=make_pruner(group), directions=directions)
-        space = spaces.to_optuna(group.param_space) or {"x": FloatDistribution(0, 1)}
+        space = spaces.to_optuna(group.param_space) or {"x": IntDistribution(0, 9)}
         for _ in range(min(_TOLD, _points(group))):
             _rehearse_one(study, group, space)
 

@@ -71,8 +71,8 @@ def to_mapping(spec: Job) -> dict[str, Any]:
 
     A parameter that JSON can't hold (an array, an object) is written as its ``repr``.
     """
-    searches = isinstance(spec, Group) and spec.each is None  # an empty space has to be written out
-    space: dict[str, Any] = {"param_space": {}} if searches else {}
+    is_open = isinstance(spec, Group) and spec.each is None and not spec.param_space
+    space: dict[str, Any] = {"param_space": {}} if is_open else {}  # its absence would be a mistake
     return {"kind": spec.kind, **space, **plain(spec.model_dump(exclude_defaults=True))}
 
 

@@ -189,7 +189,7 @@ class Fixed:
             SpecError: It wasn't given, or can't be what is suggested.
         """
         if wanted.name not in self._params:
-            raise SpecError("is drawn in a group only: here it has to be given, as a parameter", key=wanted.name)
+            raise SpecError(f"is drawn in a group only: give it here, as in -p {wanted.name}=…", key=wanted.name)
         value = self._params[wanted.name]
         if wanted.kind == "categorical":
             if not any(value == one or str(value) == str(one) for one in wanted.choices):
@@ -201,7 +201,7 @@ class Fixed:
             or not wanted.low <= number <= wanted.high
             or (wanted.kind == "int" and number != int(number))
         ):
-            raise SpecError(f"{value!r} is no {wanted.kind} from {wanted.low} to {wanted.high}", key=wanted.name)
+            raise SpecError(f"{value!r} is no {wanted.kind} from {wanted.low:g} to {wanted.high:g}", key=wanted.name)
         return value
 
     def set_attr(self, name: str, value: Any) -> None:

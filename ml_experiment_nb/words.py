@@ -35,7 +35,8 @@ _KEYS = {"trials": "num_trials"} | {
 
 def given(options: Mapping[str, Any]) -> list[str]:
     """Return which of the options were given."""
-    return [name for name in HELP if options.get(name) not in (None, False, (), [])]
+    typed = {name: options.get(name) for name in HELP}
+    return [name for name, value in typed.items() if value is not None and value is not False and value not in ((), [])]
 
 
 def search_keys(options: Mapping[str, Any]) -> dict[str, Any]:

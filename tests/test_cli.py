@@ -49,6 +49,7 @@ def folder(project):
     write(
         project, "group.json", kind="group", name="search", run="train.py", num_trials=2, executor="inline", slots=2,
         param_space={"C": "uniform(0, 1)"}, metric={"name": "accuracy", "direction": "maximize"}, seed=1,
+        sampler="random",
     )  # fmt: skip
     return project
 
