@@ -181,6 +181,10 @@ class ExperimentMagics(Magics):
         records = runs.collect(plan, done)
         self._bind(asked.into, records)
         self._show(records)
+        if len(plan.group.metrics) > 1:
+            print("front:", ", ".join(record.name for record in records.front) or "no trial finished")
+        for note in records.parent.notes if records.parent is not None else ():
+            print(f"note: {note}")
         if records.parent is not None and not records.parent.ok:
             raise TaskError(records.parent.failure.message if records.parent.failure else "the group failed")
 

@@ -280,12 +280,16 @@ def test_what_is_no_metric_in_the_last_value_is_noted(make_task, notebook):
     ],
     ids=["report", "optuna"],
 )
-def test_a_pruned_notebook(make_task, notebook, kept, source, steps):
+def test_a_pruned_notebook(make_task, notebook, kept, project, source, steps):
     task = make_task(notebook(source, "print('never')"), pruning=True)
     events, outcome = perform(task, verdicts=lambda event: event.step == 2)
     assert outcome == Outcome(Status.PRUNED)
     assert [step for _, step in metrics(events)] == steps
     assert dict(kept())["print('never')"] == ""
+    executed = nbformat.read(project / ".tasks/0/artifacts/train.ipynb", as_version=4)
+    assert not any("papermill-error-cell-tag" in cell.metadata.get("tags", ()) for cell in executed.cells)
+    (error,) = [one for cell in executed.cells for one in cell.get("outputs", ()) if one.output_type == "error"]
+    assert error.traceback == [f"{error.ename}: {error.evalue}" if error.evalue else error.ename]
 
 
 def test_a_notebook_that_names_no_kernel(make_task, notebook):
