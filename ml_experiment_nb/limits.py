@@ -29,6 +29,7 @@ class Limits:
         self._failures = 0
         self._ended = 0
         self._met_by: str | None = None
+        self._told: set[str] = set()
         self._outcome: Outcome | None = None
         self.reason: str | None = None
         """Why no task is begun any more."""
@@ -52,12 +53,16 @@ class Limits:
             self._reached(reason, Outcome(Status.FAILED, Failure("TaskError", reason + last)))
 
     def due(self, running: Collection[str]) -> list[str]:
-        """Return which of the running tasks are to be stopped now: all but the one that met ``stop_when``."""
+        """Return which running tasks are to be stopped now, each once: all but the one that met ``stop_when``."""
         is_late = self._deadline is not None and time.monotonic() > self._deadline
         if is_late and self.reason is None and (running or self._ended != self._total):
             assert self._group is not None
             self._reached(f"stopped at its limit of {duration(self._group.timeout or 0)}", None)
-        return [key for key in running if key != self._met_by] if self.reason is not None else []
+        if self.reason is None:
+            return []
+        found = [key for key in running if key != self._met_by and key not in self._told]
+        self._told.update(found)
+        return found
 
     def stopped(self) -> Outcome:
         """Return the outcome of a task that is stopped because a limit is reached."""

@@ -86,6 +86,12 @@ class Search:
         self._asked[trial.number] = trial
         return Draw(trial.number, spaces.from_optuna(self._group.param_space, trial.params))
 
+    @property
+    def suggested(self) -> list[str]:
+        """The parameters that the code has drawn by itself, in the order in which they came."""
+        names = dict.fromkeys(name for trial in self._study.get_trials(deepcopy=False) for name in trial.params)
+        return [name for name in names if name not in self._space]
+
     def suggest(self, number: int, wanted: Wanted) -> Any:
         """Draw one more parameter of a trial, as Optuna's own ``suggest_*`` do; one that is fixed is what it is.
 

@@ -180,8 +180,7 @@ class _Trials:
         return Outcome(Status.FAILED, Failure("TaskError", f"no trial finished; the first: {why}"))
 
     def summary(self, done: list[Record]) -> tuple[dict[str, float], dict[str, str]]:
-        drawn = dict.fromkeys(name for record in done for name in record.params if name not in self._plan.group.params)
-        return _summary(self._plan, done, self._plan.group.param_space or drawn)
+        return _summary(self._plan, done, [*self._plan.group.param_space, *self._search.suggested])
 
     def keep(self, parent: OpenRun, done: list[Record]) -> None:
         pass
@@ -212,8 +211,5 @@ def _summary(plan: Plan, done: list[Record], names: Iterable[str]) -> tuple[dict
     if best is None or records.metric is None:
         return {}, counts
     chosen = {f"mlexp.best.{name}": str(best.params[name]) for name in names if name in best.params}
-    return {records.metric: best.metrics[records.metric]}, {
-        **counts,
-        "mlexp.best_run": best.run_id or "",
-        **chosen,
-    }
+    tags = {**counts, "mlexp.best_run": best.run_id or "", **chosen}
+    return {records.metric: best.metrics[records.metric]}, tags

@@ -111,7 +111,7 @@ def test_a_missing_package_is_named(monkeypatch):
 
 
 def test_a_rehearsal_says_nothing_and_leaves_no_trace(project, capfd, recwarn):
-    check(sampler={"name": "TPE", "group": True}, pruner="hyperband", metric="acc")
+    check(sampler={"name": "TPE", "multivariate": True, "group": True}, pruner="hyperband", metric="acc")
     assert capfd.readouterr() == ("", "")
     assert not recwarn.list
     assert list(project.iterdir()) == []

@@ -237,6 +237,8 @@ def test_a_space_and_code_that_draws_more(search):
     records = search(train, param_space={"x": "uniform(0, 1)"}, metric="loss", num_trials=3)
     assert [sorted(record.params) for record in records] == [["x", "y"]] * 3
     assert all(record.metrics["loss"] == 2 * record.params["y"] for record in records)
+    best = {name: value for name, value in records.parent.tags.items() if name.startswith("mlexp.best.")}
+    assert best == {f"mlexp.best.{name}": str(value) for name, value in records.best.params.items()}
 
 
 def wrong(trial, how):
