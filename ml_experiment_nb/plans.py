@@ -276,6 +276,8 @@ def make_plan(
         notes.append("docker_config was read but not used: the tasks run in this environment, not in a container")
     if isinstance(spec, Group) and table is None:
         check_search(spec)
+        if spec.pruner is not None and spec.pruner.prunes and not spec.metrics:
+            notes.append(f"{spec.pruner} prunes nothing: the group has no metric to judge by")
         if spec.sampler_seed is not None and slots != 1 and spec.sampler.learns:
             notes.append(
                 "with several slots the seed doesn't repeat the search, since what is drawn depends on which trial "

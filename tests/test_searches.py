@@ -100,6 +100,13 @@ def test_a_plan_says_where_a_seed_does_not_repeat(project, script, keys, noted):
     assert any("the seed doesn't repeat the search" in note for note in make_plan(spec).notes) is noted
 
 
+def test_a_plan_says_where_a_pruner_has_nothing_to_judge_by(project, script):
+    asked = {**BASE, "run": script("x = 1").path, "param_space": SPACE, "pruner": "median"}
+    assert "Median prunes nothing: the group has no metric to judge by" in make_plan(spec_from_mapping(asked)).notes
+    assert make_plan(spec_from_mapping({**asked, "metric": "loss"})).notes == ()
+    assert make_plan(spec_from_mapping({**asked, "pruner": "none"})).notes == ()
+
+
 # --- several metrics ---
 
 
@@ -214,6 +221,25 @@ def test_a_notebook_that_draws(search, project):
     cells[0].metadata["tags"] = ["parameters"]
     nbformat.write(nbformat.v4.new_notebook(cells=cells), project / "train.ipynb")
     check_conditional(search(Notebook(path=str(project / "train.ipynb")), **{**OPEN, "num_trials": 5}))
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("tagged", [True, False], ids=["in-the-setup", "no-parameters"])
+def test_a_notebook_that_draws_before_its_parameters_or_has_none(search, project, tagged):
+    first = "from ml_experiment_nb import Trial\ntrial = Trial.get_current()"
+    texts = [first, "fixed = 0", "x = trial.suggest_float('x', 0, 1)\n{'loss': x, 'fixed': fixed}"]
+    cells = [nbformat.v4.new_code_cell(text) for text in texts]
+    if tagged:
+        cells[1].metadata["tags"] = ["parameters"]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), project / "train.ipynb")
+    params = {"fixed": 7} if tagged else {}
+    keys = {"param_space": {}, "metric": "loss", "num_trials": 2, "params": params}
+    records = search(Notebook(path=str(project / "train.ipynb")), **keys)
+    assert [record.status for record in records] == [Status.FINISHED] * 2
+    assert [record.metrics for record in records] == [
+        {"loss": record.params["x"], "fixed": float(params.get("fixed", 0))} for record in records
+    ]
+    assert records[0].params["x"] != records[1].params["x"]
 
 
 def test_what_is_fixed_is_not_drawn(search):
