@@ -7,10 +7,10 @@ unexport PYTHONDONTWRITEBYTECODE PYTHONHOME PYTHONPATH VIRTUAL_ENV
 unexport MLFLOW_TRACKING_URI MLFLOW_EXPERIMENT_NAME ML_EXPERIMENT_ROOT
 
 .NOTPARALLEL:
-.PHONY: help demo test lint test-quick test-real bench bench-search bench-peers clean
+.PHONY: help demo test lint test-quick test-real test-frameworks bench bench-search bench-peers clean
 
 help:  ## Say what can be made.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/for-demo  ## Install the project, search the paper's example, run a notebook headless.
 	ml-experiment run examples/paper/svm_group.yaml
@@ -21,7 +21,7 @@ demo: $(VENV)/for-demo  ## Install the project, search the paper's example, run 
 	@echo "Their page:    .venv/bin/ml-experiment ui"
 	@echo "The notebook:  build/01_first_experiment.ipynb, executed with C = 5"
 
-test: lint test-quick test-real  ## Install what the tests need, check the code, and run every test.
+test: lint test-quick test-real test-frameworks  ## Install what the tests need, check the code, and run every test.
 
 lint: $(VENV)/for-tests  ## Check the code's form, types and imports.
 	ruff check .
@@ -30,10 +30,13 @@ lint: $(VENV)/for-tests  ## Check the code's form, types and imports.
 	lint-imports --no-logo
 
 test-quick: $(VENV)/for-tests  ## Run the tests that need neither kernels nor Ray.
-	pytest -q -n 2 -m "not ray and not kernel and not slow"
+	pytest -q -n 2 -m "not ray and not kernel and not slow and not frameworks"
 
 test-real: $(VENV)/for-tests  ## Run the tests with real kernels, Ray and notebooks, one after the other.
-	pytest -q -m "ray or kernel or slow"
+	pytest -q -m "(ray or kernel or slow) and not frameworks"
+
+test-frameworks: $(VENV)/for-frameworks  ## Run the tests with torch, XGBoost and LightGBM.
+	pytest -q -m frameworks
 
 bench: $(VENV)/for-tests  ## Measure what starting takes: the extension, the command, and a fork of 1 GB.
 	python benchmarks/start_time.py
@@ -67,3 +70,9 @@ $(VENV)/for-demo: $(VENV)/bin/uv pyproject.toml
 $(VENV)/for-tests: $(VENV)/bin/uv pyproject.toml
 	uv pip install --quiet --compile-bytecode --python $(VENV) --editable '.[test,lab]'
 	@touch $@ $(VENV)/for-demo
+
+# torch comes first, by pip: what depends on it then takes it as it is. xgboost-cpu is XGBoost without 700 MB for GPUs.
+$(VENV)/for-frameworks: $(VENV)/for-tests
+	python -m pip install --quiet torch==2.13.0
+	uv pip install --quiet --compile-bytecode --python $(VENV) xgboost-cpu lightgbm --editable '.[test,lab,distributed]'
+	@touch $@

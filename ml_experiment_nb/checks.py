@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from ml_experiment_nb import cells, scripts, spaces
+from ml_experiment_nb.distribution import Distributed, read_distributed
 from ml_experiment_nb.errors import ParameterError, SpecError
 from ml_experiment_nb.paths import PATH_PARAMS
 from ml_experiment_nb.rows import Table
 from ml_experiment_nb.specs import Group, Job
-from ml_experiment_nb.targets import OWN_ENGINE, Cell, Function, Notebook, Script, Target
+from ml_experiment_nb.targets import OWN_ENGINE, Cell, Command, Function, Notebook, Script, Target
 
 
 def accepts(target: Target) -> frozenset[str] | None:
@@ -59,6 +60,47 @@ def check_notebook(target: Notebook, spec: Job) -> None:
     if target.part:
         nb = notebooks.read_notebook(target.file)
         notebooks.left_out(nb, target.from_cell, target.until_cell, where=target.name)
+
+
+def workers_of(targets: tuple[Target, ...], spec: Job, values: Mapping[str, Any]) -> Distributed | None:
+    """Return what is asked of distributed training: by the spec, else by a ``@job`` among targets and captured values.
+
+    Raises:
+        SpecError: What is to be run can't be distributed, or what a ``@job`` asks can't be read.
+    """
+    if spec.distributed is not None:
+        for target in targets:
+            _check_can_be_distributed(target)
+        return spec.distributed
+    found = [getattr(value, "distributed", None) for value in values.values()]
+    found += [one for target in targets for one in _asked_by_jobs(target)]
+    asked = [one for one in found if isinstance(one, Distributed)]
+    return max(asked, key=lambda one: one.num_workers * one.cpus_per_worker, default=None)
+
+
+def _check_can_be_distributed(target: Target) -> None:
+    problem = {Command: "a command", Notebook: "a notebook", Cell: "a cell"}.get(type(target))
+    if problem is not None:
+        raise SpecError(
+            f"{problem} can't be run on workers: distribute a function, with @job(distributed=…), and call it there",
+            key="distributed",
+        )
+    if isinstance(target, Script) and not scripts.read_script(Path(target.path)).jobs:
+        raise SpecError(f"{target.path} has no @job function, which is what the workers run", key="distributed")
+
+
+def _asked_by_jobs(target: Target) -> Iterator[Distributed | None]:
+    if isinstance(target, Function):
+        yield getattr(target.function, "distributed", None)
+    elif isinstance(target, Script):
+        for job in scripts.read_script(Path(target.path)).jobs:
+            if job.distributed is cells.DYNAMIC:
+                problem = f"what {job.name}() asks must be written out, or be given by the spec"
+                raise SpecError(problem, file=target.path, line=job.line, key="distributed")
+            try:
+                yield read_distributed(job.distributed)
+            except SpecError as error:
+                raise SpecError(error.problem, target.path, job.line, error.key) from None
 
 
 def check_params(targets: tuple[Target, ...], given: Mapping[str, Any], allow_unknown: bool) -> None:

@@ -13,6 +13,7 @@
     ├── ExecutorError               the slots (Ray) can't be had
     └── TaskError                   the user's code did not succeed; carries its record's status
         ├── CellFailedError         a notebook's cell raised; the kernel's own traceback comes along
+        ├── WorkerFailedError       a worker of a distributed run raised or was lost; says which one
         ├── TaskTimeoutError        it took longer than its time limit
         ├── TaskMemoryError         it used more memory than its limit
         └── TaskDiedError           its process or kernel ended without a word (a signal, out of memory)
@@ -96,6 +97,23 @@ class CellFailedError(TaskError):
     """
 
     def __init__(self, name: str, message: str, traceback: str) -> None:
+        super().__init__(name, message, traceback)
+        self.name, self.message, self.traceback = name, message, traceback
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.message}"
+
+
+class WorkerFailedError(TaskError):
+    """A worker of a distributed run raised, or was lost.
+
+    Args:
+        name: The type of what it raised, or `TaskDiedError`'s for one that was lost.
+        message: What it said, its rank before it.
+        traceback: Its traceback from the user's own code on; empty for one that was lost.
+    """
+
+    def __init__(self, name: str, message: str, traceback: str = "") -> None:
         super().__init__(name, message, traceback)
         self.name, self.message, self.traceback = name, message, traceback
 

@@ -8,7 +8,7 @@ import traceback
 from pathlib import Path
 from types import TracebackType
 
-from ml_experiment_nb.errors import CellFailedError, ExperimentError
+from ml_experiment_nb.errors import CellFailedError, ExperimentError, WorkerFailedError
 from ml_experiment_nb.records import Failure
 
 OURS = (str(Path(__file__).parent) + os.sep, functools.__file__, "<frozen")
@@ -16,7 +16,7 @@ OURS = (str(Path(__file__).parent) + os.sep, functools.__file__, "<frozen")
 
 def failure_of(error: BaseException) -> Failure:
     """Return an exception as data, its traceback beginning at the first frame that is not ours."""
-    if isinstance(error, CellFailedError):
+    if isinstance(error, CellFailedError | WorkerFailedError):
         return Failure(error.name, error.message, error.traceback)
     first = user_frames(error.__traceback__)
     if isinstance(error, ExperimentError) and first is not None and _is_ours(first):

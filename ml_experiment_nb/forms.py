@@ -37,7 +37,7 @@ IN_CELL: Final = frozenset({"name", "run", "params", "param_space", "each", "met
 NOT_IN_MAGIC: Final = frozenset(
     {
         *("description", "root_path", "data", "docker_config", "ray_config"),
-        *("resources_per_worker", "allow_unknown_params"),
+        *("resources_per_worker", "distributed", "allow_unknown_params"),
     }
 )
 """The keys that no magic has an option for."""

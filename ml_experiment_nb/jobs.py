@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 import inspect
+import os
 import re
 import sys
 import types
@@ -12,12 +13,15 @@ import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import PurePath
-from typing import Any, Generic, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from ml_experiment_nb import reports
 from ml_experiment_nb.errors import ParameterError, SpecError, nearest
 from ml_experiment_nb.literals import read_value
 from ml_experiment_nb.records import Records
+
+if TYPE_CHECKING:
+    from ml_experiment_nb.distribution import Distributed
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -32,22 +36,24 @@ class Job(Generic[P, T]):
         name: str | None = None,
         description: str = "",
         tags: Mapping[str, str] = {},
+        distributed: str | Mapping[str, Any] | Distributed | None = None,
     ) -> None:
         if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
             raise SpecError(f"{_name(function)} is async: a job is a plain function or a generator")
         _check_named(function)
         functools.update_wrapper(self, function)
         self.function: Callable[..., T] = function
-        self.name = name or getattr(function, "__name__", "job")
+        self.name = name or str(getattr(function, "__name__", "job"))
         self.description = description
         self.tags = dict(tags)
+        self.distributed = None if distributed is None else _workers(distributed)
 
     def __reduce__(self) -> Any:
         """Pickle by name like a function; in ``__main__``, which another process doesn't have, by value."""
         name = getattr(self.function, "__qualname__", "<locals>")
         if self.function.__module__ != "__main__" and "<locals>" not in name:
             return name
-        return Job, (self.function, self.name, self.description, self.tags)
+        return Job, (self.function, self.name, self.description, self.tags, self.distributed)
 
     def __repr__(self) -> str:
         return f"<job {self.name}{inspect.signature(self.function)}>"
@@ -65,7 +71,7 @@ class Job(Generic[P, T]):
         if reports.assigned is not None:
             return self._call_in_script(args, kwargs)
         if reports.in_local_run():
-            return self.function(*args, **kwargs)
+            return self._call_within(args, kwargs)
         if self._is_run_by_hand() and not args and not kwargs:
             return self._call_tracked((), parse_arguments(self.function, sys.argv[1:]))
         return self._call_tracked(args, kwargs)
@@ -116,6 +122,7 @@ class Job(Generic[P, T]):
             **({"param_space": dict(param_space)} if param_space is not None else {}),
             **({"each": each} if each is not None else {}),
             "params": dict(params or {}), "run": [Function(function=self.function)],
+            **({"distributed": self.distributed} if self.distributed else {}),
             **({"metric": _metric(metric, direction)} if metric else {}),
             **({"num_trials": num_trials} if num_trials is not None else {}), **options,
         }  # fmt: skip
@@ -134,10 +141,34 @@ class Job(Generic[P, T]):
                 anything = any(p.kind is p.VAR_KEYWORD for p in known.values())
                 chosen = {n: v for n, v in given.items() if anything or n in known}
                 bound = self._bind((), {**chosen, **_flat(known, explicit)})
-                value: T = reports.call(self.function, bound, sink) if sink else self.function(**bound)
-                return value
+                return self._perform(bound, sink) if sink else self.function(**bound)
         finally:
             reports.assigned = given
+
+    def _call_within(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> T:
+        """Call the function as part of a run: what it returns is its caller's."""
+        sink = reports.active_sink()
+        if self._workers is None or sink is None:
+            return self.function(*args, **kwargs)
+        return self._perform(self._bind(args, kwargs), sink, record=False)
+
+    @property
+    def _workers(self) -> Distributed | None:
+        """The workers that a call is run on; None where it is one of a worker's own."""
+        from ml_experiment_nb.distribution import RANK, asked_here
+
+        return asked_here() or (self.distributed if RANK not in os.environ else None)
+
+    def _perform(self, arguments: Mapping[str, Any], sink: reports.Sink, record: bool = True) -> T:
+        """Call the function for a run, on its workers if it has any."""
+        value: T
+        if (asked := self._workers) is None:
+            value = reports.call(self.function, arguments, sink)
+            return value
+        from ml_experiment_nb.executors.distributed import call_on_workers
+
+        value = call_on_workers(self.function, arguments, sink, asked, name=self.name, record=record)
+        return value
 
     def _call_tracked(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> T:
         from ml_experiment_nb import runs
@@ -150,9 +181,10 @@ class Job(Generic[P, T]):
             run=(Function(function=self.function),),
             description=self.description,
             tags=self.tags,
+            distributed=self.distributed,
         )
         with runs.here(spec, arguments) as live:
-            value: T = reports.call(self.function, arguments, live)
+            value = self._perform(arguments, live)
         print(live.record, file=sys.stderr)
         return value
 
@@ -176,7 +208,11 @@ class Job(Generic[P, T]):
 def job(function: Callable[P, T], /) -> Job[P, T]: ...
 @overload
 def job(
-    *, name: str | None = None, description: str = "", tags: Mapping[str, str] = {}
+    *,
+    name: str | None = None,
+    description: str = "",
+    tags: Mapping[str, str] = {},
+    distributed: str | Mapping[str, Any] | None = None,
 ) -> Callable[[Callable[P, T]], Job[P, T]]: ...
 def job(
     function: Callable[P, T] | None = None,
@@ -185,6 +221,7 @@ def job(
     name: str | None = None,
     description: str = "",
     tags: Mapping[str, str] = {},
+    distributed: str | Mapping[str, Any] | None = None,
 ) -> Job[P, T] | Callable[[Callable[P, T]], Job[P, T]]:
     """Make a function's calls tracked experiments, and give it ``.group(…)``.
 
@@ -196,6 +233,9 @@ def job(
         name: The experiment's name; by default the function's.
         description: Kept with each run.
         tags: Kept with each run.
+        distributed: The workers that each call runs on, all at once, to train one model together: a framework's
+            name (``torch``, ``tensorflow``, ``xgboost``, ``lightgbm``), or a mapping such as
+            ``{"framework": "torch", "num_workers": 4, "gpus_per_worker": 1}``.
 
     Example:
         >>> @job
@@ -206,7 +246,7 @@ def job(
     """
     if function is not None:
         return Job(function)
-    return lambda found: Job(found, name, description, tags)
+    return lambda found: Job(found, name, description, tags, distributed)
 
 
 def parse_arguments(function: Callable[..., Any], words: Sequence[str]) -> dict[str, Any]:
@@ -373,6 +413,12 @@ def _check_named(function: Callable[..., Any]) -> None:
             raise SpecError(f"{name}(*{parameter.name}): a job's parameters have names; take a list in its place")
         if parameter.kind is parameter.POSITIONAL_ONLY:
             raise SpecError(f"{name}({parameter.name}, /): a job's parameters are given by name; leave the / out")
+
+
+def _workers(asked: str | Mapping[str, Any] | Distributed) -> Distributed | None:
+    from ml_experiment_nb.distribution import read_distributed  # which loads pydantic
+
+    return read_distributed(asked)
 
 
 def _name(function: Callable[..., Any]) -> str:

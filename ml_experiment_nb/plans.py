@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ml_experiment_nb import cells, spaces
-from ml_experiment_nb.checks import accepts, check_notebook, check_params, check_rows, check_search
+from ml_experiment_nb.checks import accepts, check_notebook, check_params, check_rows, check_search, workers_of
+from ml_experiment_nb.distribution import Distributed
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.paths import filled_in, is_elsewhere, literal
 from ml_experiment_nb.records import duration, pairs, size
@@ -86,6 +87,7 @@ class Plan:
         notes: What is done otherwise than asked.
         cold: Whether every task starts a fresh process even where it could be forked.
         table: The rows of a group that has a run for each.
+        distributed: The workers that each task's function runs on, if it is distributed.
     """
 
     spec: Spec
@@ -99,6 +101,7 @@ class Plan:
     notes: tuple[str, ...] = ()
     cold: bool = False
     table: Table | None = None
+    distributed: Distributed | None = None
 
     @property
     def kind(self) -> str:
@@ -147,6 +150,11 @@ class Plan:
             return len(self.table.rows)
         return self.spec.num_trials if isinstance(self.spec, Group) else len(self.targets)
 
+    @property
+    def cpus_per_slot(self) -> float:
+        """CPUs that one task takes, with all of its workers."""
+        return _cpus_per_slot(self.spec, self.distributed)
+
     def trial(self, number: int, drawn: Mapping[str, Any]) -> Task:
         """Return the task of a group's trial, which gets the group's parameters and those drawn for it, or its row."""
         group = self.group
@@ -162,7 +170,7 @@ class Plan:
             timeout=group.timeout_per_trial,
             output=None if self.output is None else _row_output(self.output, number, params),
             memory=group.memory,
-            warm=not self.cold and sys.platform == "linux",
+            warm=not self.cold and sys.platform == "linux" and self.distributed is None,
             pruning=group.pruner is not None and group.pruner.prunes,
         )
 
@@ -192,7 +200,7 @@ class Plan:
 
     def _setup_text(self, target: Target) -> str:
         """Return which cells of a notebook run once per slot, and not for every trial."""
-        if self.cold or sys.platform != "linux" or not isinstance(target, Notebook):
+        if self.cold or sys.platform != "linux" or self.distributed or not isinstance(target, Notebook):
             return ""
         from ml_experiment_nb.kernelspecs import beginning  # it takes a second to import, as nbformat does
 
@@ -226,6 +234,7 @@ class Plan:
             slots = "as many as the cluster has" if self.slots is None else str(self.slots)
             rows += [("slots", f"{slots}, {self.executor}")]
             rows += [("once", text) for text in (self._setup_text(target) for target in self.targets) if text]
+        rows += [("workers", str(self.distributed or ""))]
         rows += [("memory", f"at most {size(spec.memory)}" if spec.memory else "")]
         rows += [("values", ", ".join(sorted(self.values))), *(("note", note) for note in self.notes)]
         return f"Plan {spec.name!r}\n" + "\n".join(f"  {name:<10} {text}" for name, text in rows if text)
@@ -270,7 +279,8 @@ def make_plan(
     else:
         space = dict.fromkeys(spec.param_space) if isinstance(spec, Group) else {}
         check_params(targets, {**spec.params, **space}, spec.allow_unknown_params)
-    slots, executor = _slots(spec, table)
+    distributed = workers_of(targets, spec, values or {})
+    slots, executor = _slots(spec, table, distributed)
     notes: list[str] = []
     if spec.docker_config is not None:
         notes.append("docker_config was read but not used: the tasks run in this environment, not in a container")
@@ -286,7 +296,9 @@ def make_plan(
     where = cwd or str(root.absolute())
     output = None if output is None else _output(output, spec, table)
     values = {"function": _only_function(targets)} if not values and _has_function(targets) else values
-    return Plan(spec, targets, where, slots, executor, values or {}, path, output, tuple(notes), cold, table)
+    return Plan(
+        spec, targets, where, slots, executor, values or {}, path, output, tuple(notes), cold, table, distributed
+    )
 
 
 def _has_function(targets: tuple[Target, ...]) -> bool:
@@ -411,10 +423,16 @@ def _absolute(target: Target, root: Path) -> Target:
     return target.model_copy(update=changes) if changes else target
 
 
-def _slots(spec: Spec, table: Table | None = None) -> tuple[int | None, str]:
-    """Return how many tasks run at once, and where. One slot and no word of Ray needs no Ray."""
+def _cpus_per_slot(spec: Spec, distributed: Distributed | None) -> float:
+    if distributed is not None:
+        return distributed.num_workers * distributed.cpus_per_worker
+    return spec.resources_per_worker.cpu
+
+
+def _slots(spec: Spec, table: Table | None, distributed: Distributed | None) -> tuple[int | None, str]:
+    """Return how many tasks run at once, and where. One slot and no word of Ray needs no Ray; workers always do."""
     if not isinstance(spec, Group):
-        return 1, "inline"
+        return 1, "ray" if distributed is not None else "inline"
     ray = spec.ray_config
     wants_ray = ray is not None or spec.executor == "ray"
     cluster = (ray is not None and ray.address) or os.environ.get("RAY_ADDRESS")
@@ -424,11 +442,11 @@ def _slots(spec: Spec, table: Table | None = None) -> tuple[int | None, str]:
         slots = None
     else:
         cpus = (ray and ray.num_cpus) or os.cpu_count() or 1
-        slots = max(1, int(cpus / (spec.resources_per_worker.cpu or 1)))
+        slots = max(1, int(cpus / (_cpus_per_slot(spec, distributed) or 1)))
     most = spec.num_trials if table is None else len(table.rows)
     if slots is not None and most is not None:
         slots = min(slots, most)
-    executor = spec.executor
+    executor = spec.executor if distributed is None else "ray"
     if executor == "auto":
         executor = "ray" if wants_ray or cluster or slots != 1 else "inline"
     return slots, executor

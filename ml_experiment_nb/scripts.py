@@ -8,7 +8,7 @@ import inspect
 import tokenize
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -52,12 +52,15 @@ class JobSignature:
         params: Its parameters, in order.
         accepts_any: Whether it takes any other name too (``**kwargs``).
         line: The line it starts at, its decorators included.
+        distributed: What its decorator says of workers, if anything; `cells.DYNAMIC` where only running the script
+            would tell.
     """
 
     name: str
     params: dict[str, ParamInfo]
     accepts_any: bool
     line: int
+    distributed: Any = None
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,8 @@ def signature_of(function: Callable[..., Any]) -> JobSignature:
     }
     code = getattr(inspect.unwrap(function), "__code__", None)
     line = code.co_firstlineno if code else 0
-    return JobSignature(name, params, inspect.Parameter.VAR_KEYWORD in kinds, line)
+    asked = getattr(function, "distributed", None)
+    return JobSignature(name, params, inspect.Parameter.VAR_KEYWORD in kinds, line, asked)
 
 
 def _param_info(parameter: inspect.Parameter) -> ParamInfo:
@@ -136,8 +140,9 @@ def _jobs(body: Sequence[ast.stmt]) -> tuple[JobSignature, ...]:
             aliases.update(_aliases(statement))
         elif isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
             jobs.pop(statement.name, None)
-            if any(_is_job(decorator, aliases) for decorator in statement.decorator_list):
-                jobs[statement.name] = _job_signature(statement)
+            found = [one for one in statement.decorator_list if _is_job(one, aliases)]
+            if found:
+                jobs[statement.name] = replace(_job_signature(statement), distributed=_distributed(found[0]))
     return tuple(jobs.values())
 
 
@@ -166,6 +171,11 @@ def _is_job(decorator: ast.expr, aliases: Mapping[str, str]) -> bool:
     local, *rest = ast.unparse(called).split(".")
     parts = [*aliases.get(local, "").split("."), *rest]
     return parts[0] in OURS and parts[-1] == "job"
+
+
+def _distributed(decorator: ast.expr) -> Any:
+    keywords = decorator.keywords if isinstance(decorator, ast.Call) else []
+    return next((literal(one.value) for one in keywords if one.arg == "distributed"), None)
 
 
 def _job_signature(function: ast.FunctionDef | ast.AsyncFunctionDef) -> JobSignature:

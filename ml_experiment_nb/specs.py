@@ -25,6 +25,7 @@ from pydantic import (
 
 from ml_experiment_nb.algorithms import Pruner, Sampler
 from ml_experiment_nb.conditions import parse_condition
+from ml_experiment_nb.distribution import Distributed
 from ml_experiment_nb.errors import SpaceError, SpecError, nearest
 from ml_experiment_nb.fields import (
     Amount,
@@ -172,6 +173,7 @@ class Job(Frozen):
     docker_config: DockerConfig | None = None
     ray_config: RayConfig | None = None
     resources_per_worker: Resources = Resources()
+    distributed: Distributed | None = None
     executor: Literal["auto", "inline", "ray"] = "auto"
     slots: Count | None = None
     timeout: Seconds | None = None
@@ -197,6 +199,13 @@ class Job(Frozen):
         for name in params:
             check_identifier(name, key="params")
         return params
+
+    @model_validator(mode="after")
+    def _check_workers(self) -> Self:
+        if self.distributed is not None and self.resources_per_worker != Resources():
+            problem = "is what a slot takes; each worker of a distributed run takes distributed.cpus_per_worker"
+            raise SpecError(problem, key="resources_per_worker")
+        return self
 
     @classmethod
     def unknown_key(cls, name: str, *more: str) -> str:

@@ -38,6 +38,10 @@ def open_executor(plan: Plan) -> Executor:
     Raises:
         ExecutorError: Its slots can't be had.
     """
+    if plan.distributed is not None:
+        from ml_experiment_nb.executors.distributed import DistributedExecutor
+
+        return DistributedExecutor(plan)
     if plan.executor == "ray":
         from ml_experiment_nb.executors.ray import RayExecutor
 

@@ -179,7 +179,7 @@ def _connect(plan: Plan) -> None:
     config = plan.spec.ray_config or RayConfig()
     options = dict(config.model_extra or {})
     address = config.address or os.environ.get("RAY_ADDRESS")
-    cpus = config.num_cpus or (plan.slots or 1) * plan.spec.resources_per_worker.cpu
+    cpus = config.num_cpus or (plan.slots or 1) * plan.cpus_per_slot
     if _is_ours() and ray.cluster_resources().get("CPU", 0) < cpus:
         shutdown()
     if ray.is_initialized():

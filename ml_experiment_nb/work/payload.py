@@ -71,7 +71,12 @@ def read_payload(path: Path) -> dict[str, Any]:
     return values
 
 
-def _pickled(value: Any, buffer_callback: Callable[[pickle.PickleBuffer], Any]) -> bytes:
+def pickled(value: Any) -> bytes:
+    """Return one value's pickle, its buffers within it."""
+    return _pickled(value, None)
+
+
+def _pickled(value: Any, buffer_callback: Callable[[pickle.PickleBuffer], Any] | None) -> bytes:
     with io.BytesIO() as file:
         _Pickler(file, protocol=5, buffer_callback=buffer_callback).dump(value)
         return file.getvalue()

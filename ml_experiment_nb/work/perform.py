@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from ml_experiment_nb import reports
+from ml_experiment_nb.distribution import asked_here
 from ml_experiment_nb.errors import SpecError, TaskDiedError
 from ml_experiment_nb.failures import failure_of
 from ml_experiment_nb.plans import Step
@@ -117,7 +118,12 @@ def _command(target: Command, request: Request, sink: reports.Sink) -> None:
 def _function(target: Function, request: Request, sink: reports.Sink) -> None:
     function = _values(request)["function"] if request.payload else target.function
     with reports.local_sink(sink):
-        reports.call(function, request.step.params, sink)
+        if (asked := asked_here()) is None:
+            reports.call(function, request.step.params, sink)
+        else:
+            from ml_experiment_nb.work import distributed
+
+            distributed.call(function, request.step.params, sink, asked)
 
 
 @_perform.register

@@ -16,6 +16,7 @@ from ml_experiment_nb.work.setups import kernel_setup
 
 pytest.importorskip("torch")
 pytestmark = [
+    pytest.mark.frameworks,
     pytest.mark.kernel,
     pytest.mark.slow,
     pytest.mark.skipif(sys.platform != "linux", reason="forks are Linux's"),
