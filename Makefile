@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE PYTHONHOME PYTHONPATH VIRTUAL_ENV
 unexport MLFLOW_TRACKING_URI MLFLOW_EXPERIMENT_NAME ML_EXPERIMENT_ROOT
 
 .NOTPARALLEL:
-.PHONY: help demo test lint test-quick test-real test-frameworks bench bench-peers clean
+.PHONY: help demo test lint test-quick test-real test-frameworks bench bench-search bench-peers clean
 
 help:  ## Say what can be made.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ test-frameworks: $(VENV)/for-frameworks  ## Run the tests with torch, XGBoost an
 bench: $(VENV)/for-tests  ## Measure what starting takes: the extension, the command, and a fork of 1 GB.
 	python benchmarks/start_time.py
 	python benchmarks/fork_cost.py
+
+bench-search: $(VENV)/for-tests  ## Measure what a parallel search finds, against Optuna in a row (six minutes).
+	python benchmarks/search_quality.py
 
 bench-peers: $(VENV)/for-tests  ## Measure notebooks and trials beside papermill, Optuna and Ray Tune (half an hour).
 	uv pip install --quiet --compile-bytecode --python $(VENV) --editable '.[bench]'

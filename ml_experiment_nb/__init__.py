@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from ml_experiment_nb.jobs import job
     from ml_experiment_nb.plans import make_plan
     from ml_experiment_nb.records import Record, Records, Status
-    from ml_experiment_nb.reports import artifact, report
+    from ml_experiment_nb.reports import Pruned, artifact, report
     from ml_experiment_nb.runs import run
     from ml_experiment_nb.spaces import choice, loguniform, randint, uniform
     from ml_experiment_nb.specs import Experiment, Group, Job
+    from ml_experiment_nb.trials import Trial
 
 __version__ = "0.1.0"
 
@@ -30,10 +31,11 @@ _HOMES = {
     "jobs": ("job",),
     "plans": ("make_plan",),
     "records": ("Record", "Records", "Status"),
-    "reports": ("artifact", "report"),
+    "reports": ("Pruned", "artifact", "report"),
     "runs": ("run",),
     "spaces": ("choice", "loguniform", "randint", "uniform"),
     "specs": ("Experiment", "Group", "Job"),
+    "trials": ("Trial",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -42,9 +44,11 @@ __all__ = [
     "ExperimentError",
     "Group",
     "Job",
+    "Pruned",
     "Record",
     "Records",
     "Status",
+    "Trial",
     "artifact",
     "choice",
     "job",

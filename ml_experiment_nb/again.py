@@ -43,13 +43,13 @@ class Trial:
     Attributes:
         record: What is kept of it.
         params: Its parameters in the new space.
-        value: The metric's value; None where it was pruned.
+        values: The metrics' values; None where it was pruned.
         steps: The values that it reported on the way.
     """
 
     record: Record
     params: Mapping[str, Any]
-    value: float | None
+    values: tuple[float, ...] | None
     steps: Mapping[int, float] = field(default_factory=dict)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ml_experiment_nb import cells, scripts
+from ml_experiment_nb import cells, scripts, spaces
 from ml_experiment_nb.distribution import Distributed, read_distributed
 from ml_experiment_nb.errors import ParameterError, SpecError
 from ml_experiment_nb.paths import PATH_PARAMS
@@ -157,6 +157,40 @@ def check_rows(targets: tuple[Target, ...], group: Group, table: Table) -> None:
                 cells.value_text(name, value)
         except SpecError as error:
             raise table.located(error, number) from None
+
+
+def check_search(group: Group) -> None:
+    """Check how a group is searched: its space, the points that it begins with, its sampler and its pruner.
+
+    Optuna is imported only where there is something to ask it: the defaults are known to be right.
+
+    Raises:
+        SpecError: The sampler or the pruner can't do what is asked, or the space hasn't got a point.
+    """
+    sampler = group.sampler
+    if sampler.name == "Grid" and not group.param_space:
+        raise SpecError("Grid needs to know the space: give param_space, or take BruteForce", key="sampler")
+    _check_enqueue(group)
+    several = len(group.metrics) > 1
+    if sampler.options or sampler.name != "TPE" or group.pruner is not None or several:
+        from ml_experiment_nb.rehearsal import rehearse
+
+        rehearse(group)
+
+
+def _check_enqueue(group: Group) -> None:
+    if group.enqueue and group.sampler.is_exhaustive:
+        raise SpecError(f"{group.sampler.name} tries every point anyway: leave it out", key="enqueue")
+    if group.num_trials is not None and len(group.enqueue) > group.num_trials:
+        raise SpecError(f"has {len(group.enqueue)} points, and num_trials is {group.num_trials}", key="enqueue")
+    for k, point in enumerate(group.enqueue):
+        for name in point:
+            if name in group.params:
+                raise SpecError("is fixed for all trials (params, -p): leave it out", key=f"enqueue[{k}].{name}")
+        try:
+            spaces.flat_point(group.param_space, point)
+        except SpecError as error:
+            raise SpecError(error.problem, key=f"enqueue[{k}].{error.key}") from None
 
 
 def _only_job(target: Target) -> scripts.JobSignature | None:

@@ -96,20 +96,24 @@ def how_many(plan: Plan) -> int | None:
     """Return how many runs of the same length a plan has; None where a sampler decides."""
     if not isinstance(plan.spec, Group):
         return 1  # its targets together are one run
-    if plan.table is None and plan.spec.sampler.is_exhaustive:
+    if plan.table is None and plan.spec.sampler.is_exhaustive and plan.spec.param_space:
         points = math.prod(len(values) for values in spaces.grid(plan.spec.param_space).values())
         return min(points, plan.total or points)
     return plan.total
 
 
 def first_points(group: Group) -> list[dict[str, object]]:
-    """Return the points that the sampler draws first, before it knows any results.
+    """Return the points that come first: those to begin with, then what the sampler draws without any results.
+
+    Of a space that the code draws there are none to tell.
 
     Raises:
         SpecError: It doesn't take an option, or can't draw.
     """
     from ml_experiment_nb.search import Search
 
+    if not group.param_space:
+        return []
     known = _STARTUP.get(group.sampler.name, SHOWN)
     count = group.sampler.options.get("n_startup_trials", known)
     search = Search(group.model_copy(update={"storage": "sqlite:///:memory:"}), Path(), "forecast")
@@ -140,11 +144,11 @@ def _estimate_text(plan: Plan) -> str:
 
 
 def _points_text(group: Group) -> list[tuple[str, str]]:
-    fixed = group.seed is not None or group.sampler.name == "Grid"
+    fixed = group.sampler_seed is not None or group.sampler.name == "Grid"
     points = [pairs(point) for point in first_points(group)]
     said = "first" if fixed else "such as"
     rows = [(said if k == 0 else "", point) for k, point in enumerate(points)]
-    return rows if fixed else [*rows, ("", "(examples: without a seed, others are drawn when it runs)")]
+    return rows if fixed or not rows else [*rows, ("", "(examples: without a seed, others are drawn when it runs)")]
 
 
 def _past(store: Store, plan: Plan) -> tuple[list[Record], bool]:

@@ -17,6 +17,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from ml_experiment_nb import spaces
+from ml_experiment_nb.algorithms import Pruner, Sampler
 from ml_experiment_nb.cells import read_cell, value_text, with_values
 from ml_experiment_nb.errors import ParameterError, SpecError
 from ml_experiment_nb.export import is_json
@@ -36,7 +37,7 @@ IN_CELL: Final = frozenset({"name", "run", "params", "param_space", "each", "met
 NOT_IN_MAGIC: Final = frozenset(
     {
         *("description", "root_path", "data", "docker_config", "ray_config"),
-        *("resources_per_worker", "distributed", "timeout", "allow_unknown_params"),
+        *("resources_per_worker", "distributed", "allow_unknown_params"),
     }
 )
 """The keys that no magic has an option for."""
@@ -90,7 +91,7 @@ def asked_by(record: Record, text: str | None) -> Asked:
     spec = _typed_params(spec_from_mapping(data), record)
     if record.kind == "trial" and isinstance(spec, Group):
         drawn = spec.each[0] if spec.each and not isinstance(spec.each, str) else _drawn(spec.param_space, record)
-        spec = as_experiment(spec, drawn)
+        spec = as_experiment(spec, {**drawn, **_suggested(spec, record)})
         spec = spec.model_copy(update={"run": tuple(_with_params(one, spec.params) for one in spec.run)})
     elif record.parent_id is not None and len(spec.run) > 1:
         run = tuple(one for one in spec.run if record.name == f"{spec.name} {one.name}")
@@ -148,6 +149,7 @@ def as_cell(asked: Asked) -> Form:
         source = with_values(read_cell(source), overridden)
     if isinstance(spec, Group):
         words += [word for one in _metrics(spec) for word in (f"--{one.direction}", one.name)]
+        words += ["--define-by-run"] if spec.each is None and not spec.param_space else []
         if spec.each is not None:
             above = "" if isinstance(spec.each, str) else f"rows = {_rows_text(spec.each)}\n\n"
             words += ["--each", spec.each if isinstance(spec.each, str) else "rows"]
@@ -237,6 +239,13 @@ def _drawn(space: Mapping[str, spaces.Value], record: Record) -> dict[str, Any]:
     return found
 
 
+def _suggested(group: Group, record: Record) -> dict[str, Any]:
+    """Return what the code has drawn by itself for a trial; a cell can't be given what its lead doesn't have."""
+    if group.param_space or group.each is not None or any(isinstance(target, Cell) for target in group.run):
+        return {}
+    return {name: read_value(text) for name, text in record.params.items() if name not in group.params}
+
+
 def _typed(name: str, value: spaces.Value, text: str) -> Any:
     match value:
         case tuple():
@@ -323,7 +332,12 @@ def _option_words(key: str, value: Any) -> list[str]:
         return [word]
     if isinstance(value, list | tuple) and all(isinstance(one, str | int | float) for one in value):
         return [part for one in value for part in (word, str(one))]
-    if isinstance(value, BaseModel):
+    if key == "enqueue":
+        points = [" ".join(f"{n}={shlex.quote(_word(v))}" for n, v in point.items()) for point in value]
+        return [part for point in points for part in (word, point)]
+    if isinstance(value, Sampler | Pruner):
+        value = str(value)
+    elif isinstance(value, BaseModel):
         value = value.model_dump()
     if not isinstance(value, str | int | float):
         raise SpecError(f"{value!r} is no option's value: take the form yaml", key=key)

@@ -228,7 +228,7 @@ def _taking_over(plan: Plan, store: Store, record: Record, folder: Path) -> Plan
         params = {**spec.params, **one.params}
         reason = misfit(params, group.param_space, group.params) or (None if same else "its metric was another")
         if reason is None:
-            trials.append(Trial(replace(run, number=None), params, one.value, one.steps))
+            trials.append(Trial(replace(run, number=None), params, one.values, one.steps))
         else:
             left.append(f"{run.run_id} {run.name}: {reason}")
     numbers = {one.number for one in found}

@@ -33,7 +33,7 @@ UNASKED: Final = frozenset(
     {
         *("root_path", "data", "storage"),  # where
         *("slots", "executor", "ray_config", "resources_per_worker", "docker_config"),  # how it is spread
-        *("timeout", "timeout_per_trial", "memory"),  # limits
+        *("timeout", "timeout_per_trial", "max_failures", "retries", "memory"),  # limits
         *("description", "tags", "allow_unknown_params"),  # what is said about it
     }
 )

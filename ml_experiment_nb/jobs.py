@@ -81,8 +81,8 @@ class Job(Generic[P, T]):
         param_space: Mapping[str, Any] | None = None,
         *,
         each: Any = None,
-        metric: str | None = None,
-        direction: str = "minimize",
+        metric: str | Mapping[str, str] | Sequence[Any] | None = None,
+        direction: str | None = None,
         num_trials: int | None = None,
         params: Mapping[str, Any] | None = None,
         fresh: bool = False,
@@ -93,20 +93,22 @@ class Job(Generic[P, T]):
         Every trial is a tracked call in a process of its own.
 
         Args:
-            param_space: Distributions by parameter: ``{"C": "loguniform(0.01, 1000)"}``, or `loguniform` itself.
+            param_space: Distributions by parameter: ``{"C": "loguniform(0.01, 1000)"}``, or `loguniform` itself. It is
+                ``{}`` where the function draws by itself, with `Trial`.
             each: In place of a space, the points themselves: a list of dicts, a pandas DataFrame (what is missing in
                 it keeps its default), or the path of a table (``.csv``, ``.jsonl``, ``.json``).
-            metric: The metric to optimise, one that the function returns, yields or reports.
-            direction: ``minimize`` or ``maximize``.
+            metric: The metric to optimise, one that the function returns, yields or reports; of several, which way:
+                ``{"accuracy": "maximize", "size": "minimize"}``.
+            direction: ``minimize`` (the default) or ``maximize``, for a metric that is given by its name.
             num_trials: How many points to try; 10 by default.
             params: Parameters that stay fixed.
             fresh: Start anew, even if the same group was stopped before it had finished.
-            **options: Any other key of a group's spec: ``sampler``, ``pruner``, ``seed``, ``slots``,
-                ``timeout_per_trial``, ``ray_config``, ``executor``, ``storage``, …
+            **options: Any other key of a group's spec: ``sampler``, ``pruner``, ``seed``, ``enqueue``, ``slots``,
+                ``timeout``, ``timeout_per_trial``, ``max_failures``, ``stop_when``, ``executor``, ``storage``, …
 
         Returns:
             The trials' records in the order in which they ended, those of a table in the order of its rows;
-            ``.best`` and ``.parent`` beside them.
+            ``.best``, of several metrics ``.front``, and ``.parent`` beside them.
 
         Raises:
             SpecError: A key or a distribution is wrong.
@@ -125,7 +127,7 @@ class Job(Generic[P, T]):
             **({"each": each} if each is not None else {}),
             "params": dict(params or {}), "run": [Function(function=self.function)],
             **({"distributed": self.distributed} if self.distributed else {}),
-            **({"metric": {"name": metric, "direction": direction}} if metric else {}),
+            **({"metric": _metric(metric, direction)} if metric else {}),
             **({"num_trials": num_trials} if num_trials is not None else {}), **options,
         }  # fmt: skip
         plan = make_plan(
@@ -391,6 +393,15 @@ def read_assignments(words: Iterable[str]) -> dict[str, Any]:
             raise ParameterError(f"{word!r} is not NAME=VALUE, such as C=0.5")
         found[name.strip()] = read_value(value.strip())
     return found
+
+
+def _metric(metric: str | Mapping[str, str] | Sequence[Any], direction: str | None) -> Any:
+    """Return a spec's ``metric``."""
+    if isinstance(metric, str):
+        return {"name": metric, "direction": direction or "minimize"}
+    if direction is not None:
+        raise SpecError("is for a metric that is given by its name: say it with the metric", key="direction")
+    return metric
 
 
 def _flat(parameters: Mapping[str, inspect.Parameter], arguments: Mapping[str, Any]) -> dict[str, Any]:

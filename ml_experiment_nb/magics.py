@@ -21,6 +21,7 @@ from IPython.core.magic import Magics, cell_magic, magics_class
 from IPython.core.magic_arguments import argument, magic_arguments
 
 from ml_experiment_nb.errors import ExperimentError, SpecError, TaskError
+from ml_experiment_nb.words import HELP, search_keys
 
 if TYPE_CHECKING:
     from ml_experiment_nb.cells import CellSource
@@ -75,17 +76,22 @@ class ExperimentMagics(Magics):
     @magic_arguments()
     @argument("name", nargs="?", help="The group's name; by default the notebook's.")
     @argument("--each", metavar="ROWS", help="Run once for each row of a variable (dicts, a data frame) or a file.")
-    @argument("--trials", type=int, help="How many points to try (10; a grid tries all of its points).")
-    @argument("--sampler", help="tpe (the default), cma-es, grid, random, gp, qmc, nsga-ii, nsga-iii, brute-force.")
-    @argument("--pruner", help="median, percentile, hyperband, sha, patient, threshold, wilcoxon; none by default.")
-    @argument("--maximize", metavar="METRIC", help="The metric that should be high.")
-    @argument("--minimize", metavar="METRIC", help="The metric that should be low.")
+    @argument("--trials", type=int, help=HELP["trials"])
+    @argument("--sampler", help=HELP["sampler"])
+    @argument("--pruner", help=HELP["pruner"])
+    @argument("--maximize", action="append", metavar="METRIC", help=HELP["maximize"])
+    @argument("--minimize", action="append", metavar="METRIC", help=HELP["minimize"])
+    @argument("--define-by-run", action="store_true", help=HELP["define_by_run"])
+    @argument("--enqueue", action="append", metavar="POINT", help=HELP["enqueue"])
     @argument("--slots", "--cpus", type=int, help="How many trials run at once (the number of CPUs).")
-    @argument("--seed", type=int, help="Seed of the sampler.")
-    @argument("--timeout-per-trial", type=float, metavar="SECONDS", help="Stop a trial that takes longer.")
+    @argument("--seed", type=int, help=HELP["seed"])
+    @argument("--timeout", type=float, metavar="SECONDS", help="Stop the whole group when it takes longer.")
+    @argument("--timeout-per-trial", type=float, metavar="SECONDS", help=HELP["timeout_per_trial"])
+    @argument("--max-failures", type=int, metavar="N", help=HELP["max_failures"])
+    @argument("--stop-when", metavar="CONDITION", help=HELP["stop_when"])
     @argument("--memory", metavar="SIZE", help="Stop a trial that uses more memory, such as 500MB or 2GB.")
-    @argument("--retries", type=int, help="How often a trial whose slot on Ray was lost is tried again (3).")
-    @argument("--storage", help="An Optuna storage URL; by default a file in the project's .ml-experiment folder.")
+    @argument("--retries", type=int, help=HELP["retries"])
+    @argument("--storage", help=HELP["storage"])
     @argument("--executor", choices=["auto", "inline", "ray"], help="Where trials run: Ray, or plain processes.")
     @argument("-p", "--param", action="append", metavar="NAME=VALUE", help="Override a parameter or a distribution.")
     @argument("--into", metavar="VARIABLE", help="Bind the records to this variable.")
@@ -181,6 +187,10 @@ class ExperimentMagics(Magics):
         records = runs.collect(plan, done)
         self._bind(asked.into, records)
         self._show(records)
+        if len(plan.group.metrics) > 1:
+            print("front:", ", ".join(record.name for record in records.front) or "no trial finished")
+        for note in records.parent.notes if records.parent is not None else ():
+            print(f"note: {note}")
         if text := triage.report(records):
             print(text, file=sys.stderr)
         if records.parent is not None and not records.parent.ok:
@@ -332,26 +342,19 @@ def captured(cell: CellSource, namespace: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _group_keys(options: Namespace, cell: CellSource) -> dict[str, Any]:
-    if not cell.space and options.each is None:
-        raise SpecError("the cell has no distribution to search: begin it with one, such as C = loguniform(0.01, 1000)")
-    if options.maximize and options.minimize:
-        raise SpecError("give --maximize or --minimize, not both")
+    if not cell.space and options.each is None and not options.define_by_run:
+        raise SpecError(
+            "the cell has no distribution to search: begin it with one, such as C = loguniform(0.01, 1000); or give "
+            "--define-by-run if it draws by itself, with Trial.get_current()"
+        )
     keys = {
         "param_space": cell.space if options.each is None else None,
-        "num_trials": options.trials,
-        "sampler": options.sampler,
-        "pruner": options.pruner,
         "slots": options.slots,
-        "seed": options.seed,
-        "timeout_per_trial": options.timeout_per_trial,
+        "timeout": options.timeout,
         "memory": options.memory,
-        "retries": options.retries,
-        "storage": options.storage,
         "executor": options.executor,
     }
-    if metric := options.maximize or options.minimize:
-        keys["metric"] = {"name": metric, "direction": "maximize" if options.maximize else "minimize"}
-    return {name: value for name, value in keys.items() if value is not None}
+    return {name: value for name, value in keys.items() if value is not None} | search_keys(vars(options))
 
 
 def _show_plan(plan: Plan) -> None:

@@ -131,8 +131,8 @@ class Parent:
         live.tag(tasks.tags() | self._take_over(live))
         return live
 
-    def close(self, outcome: Outcome, tasks: Tasks, done: list[Record]) -> Record:
-        """Close it with what came of its tasks, and return its record.
+    def close(self, outcome: Outcome, tasks: Tasks, done: list[Record], notes: Iterable[str] = ()) -> Record:
+        """Close it with what came of its tasks, and with notes, and return its record.
 
         Raises:
             StoreError: The store can't be written.
@@ -141,6 +141,8 @@ class Parent:
         live = self.live
         metrics, tags = tasks.summary(done)
         live.add(Metrics(metrics))
+        for note in notes:
+            live.add(reports.Note(note))
         tasks.keep(live, done)
         if self.plan.kind == "group" and (text := triage.report(done)):
             live.save("failures.txt", text + "\n")

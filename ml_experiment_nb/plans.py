@@ -11,7 +11,7 @@ from typing import Any
 
 from ml_experiment_nb import cells, spaces
 from ml_experiment_nb.again import Again, Taken
-from ml_experiment_nb.checks import accepts, check_notebook, check_params, check_rows, workers_of
+from ml_experiment_nb.checks import accepts, check_notebook, check_params, check_rows, check_search, workers_of
 from ml_experiment_nb.distribution import Distributed
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.paths import filled_in, is_elsewhere, literal
@@ -145,10 +145,10 @@ class Plan:
         ]
 
     @property
-    def goal(self) -> tuple[str | None, bool]:
-        """The name of the metric that a group is after, and whether more of it is better."""
-        metric = self.spec.metric if isinstance(self.spec, Group) else None
-        return (metric.name, metric.direction == "maximize") if metric else (None, False)
+    def goal(self) -> tuple[tuple[str, ...], tuple[bool, ...]]:
+        """The names of the metrics that a group is after, and of each whether more of it is better."""
+        metrics = self.spec.metrics if isinstance(self.spec, Group) else ()
+        return tuple(one.name for one in metrics), tuple(one.direction == "maximize" for one in metrics)
 
     @property
     def total(self) -> int | None:
@@ -176,11 +176,11 @@ class Plan:
             cwd=self.cwd,
             path=self.path,
             number=number,
-            timeout=group.timeout_per_trial or group.timeout,
+            timeout=group.timeout_per_trial,
             output=None if self.output is None else _row_output(self.output, number, params),
             memory=group.memory,
             warm=not self.cold and sys.platform == "linux" and self.distributed is None,
-            pruning=group.pruner is not None and group.pruner.name != "Nop",
+            pruning=group.pruner is not None and group.pruner.prunes,
             repeats=repeats,
         )
 
@@ -221,7 +221,10 @@ class Plan:
     def _search_text(self, group: Group) -> list[tuple[str, str]]:
         return [
             *((f"  {name}", space_text(value)) for name, value in group.param_space.items()),
+            *([("space", "what the code suggests")] if not group.param_space else []),
             ("trials", str(group.num_trials or "all points")),
+            *((f"  point {k}", pairs(point)) for k, point in enumerate(group.enqueue[:_SHOWN])),
+            *([("  …", f"and {more} more")] if (more := len(group.enqueue) - _SHOWN) > 0 else []),
             ("sampler", str(group.sampler) + (f", seed {group.seed}" if group.seed is not None else "")),
             ("pruner", str(group.pruner or "")),
         ]
@@ -234,11 +237,9 @@ class Plan:
         if isinstance(spec, Group):
             rows += self._search_text(spec) if self.table is None else _table_text(self.table)
             rows += [
-                ("metric", f"{spec.metric.direction} {spec.metric.name}" if spec.metric else ""),
-                (
-                    "per trial",
-                    f"at most {duration(spec.timeout_per_trial)}" if spec.timeout_per_trial else "",
-                ),
+                ("metric", ", ".join(f"{one.direction} {one.name}" for one in spec.metrics)),
+                ("per trial", f"at most {duration(spec.timeout_per_trial)}" if spec.timeout_per_trial else ""),
+                ("stops", "; ".join(_stops(spec))),
             ]
             slots = "as many as the cluster has" if self.slots is None else str(self.slots)
             rows += [("slots", f"{slots}, {self.executor}")]
@@ -288,17 +289,26 @@ def make_plan(
     else:
         space = dict.fromkeys(spec.param_space) if isinstance(spec, Group) else {}
         check_params(targets, {**spec.params, **space}, spec.allow_unknown_params)
-    if isinstance(spec, Group) and spec.sampler.is_exhaustive:
-        spaces.grid(spec.param_space)  # says which parameter has no end of values
     distributed = workers_of(targets, spec, values or {})
     slots, executor = _slots(spec, table, distributed)
-    notes: tuple[str, ...] = ()
+    notes: list[str] = []
     if spec.docker_config is not None:
-        notes = ("docker_config was read but not used: the tasks run in this environment, not in a container",)
+        notes.append("docker_config was read but not used: the tasks run in this environment, not in a container")
+    if isinstance(spec, Group) and table is None:
+        check_search(spec)
+        if spec.pruner is not None and spec.pruner.prunes and not spec.metrics:
+            notes.append(f"{spec.pruner} prunes nothing: the group has no metric to judge by")
+        if spec.sampler_seed is not None and slots != 1 and spec.sampler.learns:
+            notes.append(
+                "with several slots the seed doesn't repeat the search, since what is drawn depends on which trial "
+                "ends first: one slot does"
+            )
     where = cwd or str(root.absolute())
     output = None if output is None else _output(output, spec, table)
     values = {"function": _only_function(targets)} if not values and _has_function(targets) else values
-    return Plan(spec, targets, where, slots, executor, values or {}, path, output, notes, cold, table, distributed)
+    return Plan(
+        spec, targets, where, slots, executor, values or {}, path, output, tuple(notes), cold, table, distributed
+    )
 
 
 def _has_function(targets: tuple[Target, ...]) -> bool:
@@ -332,9 +342,17 @@ def with_params(spec: Spec, given: Mapping[str, Any], *, texts: Container[str] =
         raise SpecError(f"{drawn[name]} is a distribution, and a table's rows are not searched", key=name)
     space = {n: v for n, v in spec.param_space.items() if n not in fixed} | drawn
     params = {n: v for n, v in spec.params.items() if n not in drawn} | fixed
-    if not space and spec.each is None:
+    if not space and spec.param_space and spec.each is None:
         raise SpecError(f"{', '.join(fixed)}: with that fixed there is nothing left to search", key="param_space")
     return spec.model_copy(update={"params": params, "param_space": space})
+
+
+def _stops(group: Group) -> list[str]:
+    return [
+        *([f"after {duration(group.timeout)}"] if group.timeout else []),
+        *([f"when {group.stop_when}"] if group.stop_when else []),
+        *([f"after {group.max_failures} failures"] if group.max_failures else []),
+    ]
 
 
 def _table(spec: Spec, root: Path) -> Table | None:

@@ -75,7 +75,9 @@ class Progress:
 
 def show_progress(plan: Plan, updates: Iterable[Update]) -> Iterator[Record]:
     """Show how far a plan is while its updates come, and hand its records on."""
-    state = Progress(plan.total, *plan.goal)
+    metrics, maximize = plan.goal
+    only = (metrics[0], maximize[0]) if len(metrics) == 1 else (None, False)  # of several metrics none is the best
+    state = Progress(plan.total, *only)
     picture = _picture(plan, state)
     drawn = 0.0
     with stopping(updates), closing(picture):

@@ -33,6 +33,7 @@ from ml_experiment_nb.projects import home
 from ml_experiment_nb.records import Failure, Outcome, Record, Status, now
 from ml_experiment_nb.stores import check, translated, without_password
 from ml_experiment_nb.tracking import LOG, Store
+from ml_experiment_nb.trials import Fixed, answered
 
 FLUSH_SECONDS = 1.0
 _PARAM_LENGTH = 6000
@@ -177,6 +178,7 @@ class OpenRun:
         self.params: dict[str, Any] = {}
         self.metrics: dict[str, float] = {}
         self.notes: list[str] = []
+        self._tags: dict[str, str] = {}
         self._store = store
         self._id = first.run_id or ""
         self._pending: list[Metric] = []
@@ -198,10 +200,16 @@ class OpenRun:
         """Take an event of code in this process."""
         self.add(event)
 
-    def ask(self, event: reports.Metrics) -> bool:
-        """Take metrics; code in the driver's own process is never pruned."""
+    def ask(self, event: reports.Metrics | reports.Ask) -> reports.Answer:
+        """Take an event of code in this process that waits for an answer."""
         self.add(event)
-        return False
+        return self.judge(event)
+
+    def judge(self, event: reports.Metrics | reports.Ask) -> reports.Answer:
+        """Answer for a run that is no trial of a study: it is never pruned, and nothing is drawn for it."""
+        if isinstance(event, reports.Metrics):
+            return reports.Answer(False)
+        return answered(event, Fixed(self.params, self.first.number), self)
 
     def add(self, event: reports.Event) -> None:
         """Take an event."""
@@ -233,6 +241,7 @@ class OpenRun:
 
     def tag(self, tags: Mapping[str, str]) -> None:
         """Set tags, and write what has gathered."""
+        self._tags |= tags
         self.flush(tags)
 
     def flush(self, tags: Mapping[str, str] | None = None) -> None:
@@ -278,7 +287,7 @@ class OpenRun:
             metrics=dict(self.metrics),
             seconds=(ended - self.first.started).total_seconds(),
             failure=outcome.failure,
-            tags={**self.first.tags, **final},
+            tags={**self.first.tags, **self._tags, **final},
             notes=tuple(self.notes),
         )
         return self.record

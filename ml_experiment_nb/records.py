@@ -152,30 +152,59 @@ class Records(Sequence[Record]):
     Args:
         records: The experiments or trials.
         parent: The group's record, when they belong to one.
-        metric: The metric that the group optimised.
-        maximize: Whether more of it is better.
+        metric: The metric that the group optimised, or several of them.
+        maximize: Whether more of it is better; for several metrics, one for each.
     """
 
     def __init__(
         self,
         records: Iterable[Record],
         parent: Record | None = None,
-        metric: str | None = None,
-        maximize: bool = False,
+        metric: str | Sequence[str] | None = None,
+        maximize: bool | Sequence[bool] = False,
     ) -> None:
         self._records = tuple(records)
         self.parent = parent
-        self.metric = metric
-        self.maximize = maximize
+        names = () if metric is None else (metric,) if isinstance(metric, str) else tuple(metric)
+        wanted = (maximize,) * len(names) if isinstance(maximize, bool) else tuple(maximize)
+        self._goals = tuple(zip(names, wanted, strict=True))
+
+    @property
+    def metric(self) -> str | None:
+        """The metric that the group optimised; None when there is none, or more than one."""
+        return self._goals[0][0] if len(self._goals) == 1 else None
 
     @property
     def best(self) -> Record | None:
-        """The finished record with the best value of the metric; None when there is none."""
+        """The finished record with the best value of the metric; None when there is none, or more than one metric."""
         if self.metric is None:
             return None
-        scored = [r for r in self if r.ok and not math.isnan(r.metrics.get(self.metric, math.nan))]
-        pick = max if self.maximize else min
-        return pick(scored, key=lambda record: record.metrics[self.metric or ""], default=None)
+        return min(self._scored(), key=self._costs, default=None)
+
+    @property
+    def front(self) -> Records:
+        """The finished records that none is better than: the Pareto front where there are several metrics.
+
+        Of a record in it no metric can be bettered without another one getting worse. With one metric these are the
+        records with its best value.
+        """
+        scored = [(self._costs(record), record) for record in self._scored()]
+        found = [record for costs, record in scored if not any(_dominates(other, costs) for other, _ in scored)]
+        return self._like(found)
+
+    def _scored(self) -> list[Record]:
+        if not self._goals:
+            return []
+        return [
+            r for r in self if r.ok and not any(math.isnan(r.metrics.get(name, math.nan)) for name, _ in self._goals)
+        ]
+
+    def _costs(self, record: Record) -> tuple[float, ...]:
+        """Return a record's metrics so that less is better."""
+        return tuple(-record.metrics[name] if maximize else record.metrics[name] for name, maximize in self._goals)
+
+    def _like(self, records: Iterable[Record]) -> Records:
+        return Records(records, self.parent, [name for name, _ in self._goals], [wanted for _, wanted in self._goals])
 
     @overload
     def __getitem__(self, index: int) -> Record: ...
@@ -184,7 +213,7 @@ class Records(Sequence[Record]):
     def __getitem__(self, index: int | slice) -> Record | Records:
         """Return one record, or some of them."""
         if isinstance(index, slice):
-            return Records(self._records[index], self.parent, self.metric, self.maximize)
+            return self._like(self._records[index])
         return self._records[index]
 
     def __len__(self) -> int:
@@ -224,6 +253,10 @@ class Records(Sequence[Record]):
             for one in rows
         )
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _dominates(one: Sequence[float], other: Sequence[float]) -> bool:
+    return all(a <= b for a, b in zip(one, other, strict=True)) and tuple(one) != tuple(other)
 
 
 def row(record: Record) -> dict[str, Any]:

@@ -45,7 +45,10 @@ class Log:
 
 @dataclass(frozen=True)
 class Metrics:
-    """Values of metrics at a moment (`time` in seconds since the epoch). `ask`: the sender waits for a verdict."""
+    """Values of metrics at a moment (`time` in seconds since the epoch). `ask`: the sender waits for an `Answer`.
+
+    Its value says whether the trial is given up.
+    """
 
     values: dict[str, float]
     step: int | None = None
@@ -77,14 +80,35 @@ class Note:
 
 
 @dataclass(frozen=True)
+class Ask:
+    """A question of a trial's code, `what` with what is `given`; the sender waits for an `Answer`: see `trials`."""
+
+    what: str
+    given: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Done:
     """The last event of every task."""
 
     outcome: Outcome
 
 
-Event = Log | Metrics | Params | Cell | Note | Done
-_KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Log, Metrics, Params, Cell, Note, Done)}
+Event = Log | Metrics | Params | Cell | Note | Ask | Done
+_KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Log, Metrics, Params, Cell, Note, Ask, Done)}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a driver says to a task that waits: a value that JSON has a form for, or why there is none."""
+
+    value: Any = None
+    error: str | None = None
+
+
+def waits(event: Event) -> bool:
+    """Whether the sender of an event waits for an `Answer`."""
+    return isinstance(event, Ask) or (isinstance(event, Metrics) and event.ask)
 
 
 class Pruned(BaseException):
@@ -92,6 +116,10 @@ class Pruned(BaseException):
 
     It is no `Exception`, so that a training loop's ``except Exception`` doesn't swallow it.
     """
+
+    def _render_traceback_(self) -> list[str]:
+        """Tell IPython what to show in a notebook: no traceback, since nothing went wrong."""
+        return [f"Pruned: {self}" if str(self) else "Pruned"]
 
 
 class Sink(Protocol):
@@ -102,8 +130,8 @@ class Sink(Protocol):
     def send(self, event: Event) -> None:
         """Hand one event over."""
 
-    def ask(self, event: Metrics) -> bool:
-        """Hand metrics over and return whether the trial should stop."""
+    def ask(self, event: Metrics | Ask) -> Answer:
+        """Hand a question over, or metrics that ask for a verdict, and return the answer."""
 
 
 def report(metrics: Mapping[str, Any] | None = None, /, *, step: int | None = None, **values: Any) -> None:
@@ -135,7 +163,7 @@ def report(metrics: Mapping[str, Any] | None = None, /, *, step: int | None = No
     event = Metrics(clean, _step(clean, step), ask=bool(os.environ.get(PRUNING)))
     if not event.ask:
         sink.send(event)
-    elif sink.ask(event):
+    elif sink.ask(event).value:
         raise Pruned(f"pruned at step {event.step}")
 
 
@@ -296,11 +324,12 @@ class SocketSink:
         with self._own_lock():
             self._write(event)
 
-    def ask(self, event: Metrics) -> bool:
+    def ask(self, event: Metrics | Ask) -> Answer:
         """Write one line and wait for the answer."""
         with self._own_lock():
             self._write(event)
-            return self._lines.readline().strip() == "prune"
+            line = self._lines.readline()
+        return Answer(**json.loads(line)) if line else Answer(error="nobody is left to answer")
 
     def _connect(self) -> None:
         self._process = os.getpid()
@@ -351,11 +380,11 @@ class Inbox:
             events += self._read_one(connection)
         return events
 
-    def answer(self, prune: bool) -> None:
-        """Answer the writer that has waited longest for a verdict."""
+    def answer(self, answer: Answer) -> None:
+        """Answer the writer that has waited longest."""
         if self._asking:
             with suppress(OSError):  # the writer may be gone by now
-                self._asking.pop(0).sendall(b"prune\n" if prune else b"go\n")
+                self._asking.pop(0).sendall(json.dumps(asdict(answer), default=_plain).encode() + b"\n")
 
     def close(self) -> None:
         """Close every connection and remove the folder."""
@@ -388,7 +417,7 @@ class Inbox:
         end = data.rfind(b"\n", seen) + 1
         events = _decode_lines(data[:end])
         del data[:end]  # what a writer that was killed leaves behind its last newline is never read
-        self._asking += [connection] * sum(isinstance(e, Metrics) and e.ask for e in events)
+        self._asking += [connection] * sum(map(waits, events))
         return events
 
 

@@ -22,13 +22,14 @@ from ml_experiment_nb.failures import failure_of
 from ml_experiment_nb.fields import shown
 from ml_experiment_nb.files import spec_text
 from ml_experiment_nb.identity import code_of, identity_tags
+from ml_experiment_nb.limits import Limits
 from ml_experiment_nb.parents import RUN_ID, Parent, identity_of, keep_sources, open_for, write_values
 from ml_experiment_nb.patience import Patience
 from ml_experiment_nb.plans import Plan, Spec, Task, prepared
 from ml_experiment_nb.projects import find_root
 from ml_experiment_nb.recording import OpenRun, untracked
 from ml_experiment_nb.records import Failure, Outcome, Record, Records, Status
-from ml_experiment_nb.reports import Done, Event, Metrics, Note
+from ml_experiment_nb.reports import Ask, Done, Event, Metrics, Note
 from ml_experiment_nb.retries import Retries
 from ml_experiment_nb.specs import Group
 from ml_experiment_nb.sweeps import sweep
@@ -173,6 +174,7 @@ class _Driver:
         self.executor: Executor | None = None
         self.retries = Retries(plan.spec.retries if isinstance(plan.spec, Group) else 0)
         self.done: list[Record] = self.tasks.kept()
+        self.limits = Limits(plan, len(self.done))
         self.patience = Patience()
         self.waiting: Task | None = None  # for the store, which is to open its run
         self.late: list[_Late] = []
@@ -190,6 +192,8 @@ class _Driver:
         yield from list(self.done)
         self.executor = open_executor(self.plan)
         while True:
+            for key in self.limits.due(self.open):
+                self.executor.kill(key, self.limits.stopped())
             while self._has_room() and (task := self._next()) is not None:
                 if (started := self._start(task)) is not None:
                     yield started
@@ -206,11 +210,10 @@ class _Driver:
             self._heed_stops()
         self.executor.close()
         if self.parent is not None:
-            outcome = self.stopped or self.tasks.outcome(self.done)
-            if self.stopped is not None:
-                self.tasks.close()
-            parent = self.parent
-            yield self.patience.insist(_whole(lambda: parent.close(outcome, self.tasks, self.done)))
+            outcome = self.stopped or self.limits.outcome(self.tasks.outcome(self.done))
+            self.tasks.close()  # a trial that was to be tried again may be left
+            parent, notes = self.parent, self.limits.notes(self.done)
+            yield self.patience.insist(_whole(lambda: parent.close(outcome, self.tasks, self.done, notes)))
 
     def stop(self, outcome: Outcome) -> None:
         """Stop what runs and close every run, the group's own with `outcome`, whatever else fails."""
@@ -235,12 +238,14 @@ class _Driver:
 
     def _has_room(self) -> bool:
         assert self.executor is not None
-        return self.stopped is None and len(self.open) < self.executor.slots and self.patience.is_due
+        is_free = len(self.open) < self.executor.slots and self.patience.is_due
+        return is_free and self.stopped is None and self.limits.reason is None
 
     @property
     def _goes_on(self) -> bool:
         """Whether there may be more to start."""
-        return self.stopped is None and (self._more or self.waiting is not None or self.retries.waiting > 0)
+        is_over = self.stopped is not None or self.limits.reason is not None
+        return not is_over and (self._more or self.waiting is not None or self.retries.waiting > 0)
 
     def _next(self) -> Task | None:
         task, self.waiting = self.waiting or self.retries.next() or self.tasks.next(), None
@@ -272,10 +277,13 @@ class _Driver:
             if self.retries.grants(key, event.outcome):
                 return self._lose(key, event.outcome)
             return self._close(key, event.outcome)
-        self.open[key].add(event)
-        if isinstance(event, Metrics) and event.ask:
+        live = self.open[key]
+        live.add(event)
+        if isinstance(event, Metrics):
+            self.limits.saw(key, live.first.name, live.metrics)
+        if isinstance(event, Ask) or (isinstance(event, Metrics) and event.ask):
             assert self.executor is not None
-            self.executor.answer(key, self.tasks.prune(key, event))
+            self.executor.answer(key, self.tasks.answer(key, event, live))
         return Happened(key, event)
 
     def _close(self, key: str, outcome: Outcome) -> Record | None:
@@ -288,6 +296,7 @@ class _Driver:
                 self.late.append(_Late(live, outcome))
             else:
                 self.done.append(record)
+                self.limits.ended(record)
         return record
 
     def _close_at_once(self, key: str) -> None:
@@ -324,6 +333,7 @@ class _Driver:
                 del self.late[0]
                 if late.counts:
                     self.done.append(record)
+                    self.limits.ended(record)
             if late.counts:
                 yield record
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import itertools
 import json
 import math
@@ -15,7 +14,7 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning
+from optuna.exceptions import DuplicatedStudyError
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import FrozenTrial, TrialState
@@ -25,7 +24,9 @@ from ml_experiment_nb.again import IMPORTED, REPEATS, Again, Taken
 from ml_experiment_nb.errors import MetricError, SpecError, StoreError, nearest
 from ml_experiment_nb.projects import home
 from ml_experiment_nb.records import Outcome, Status
-from ml_experiment_nb.specs import Group
+from ml_experiment_nb.rehearsal import make_pruner, make_sampler
+from ml_experiment_nb.specs import Group, Metric
+from ml_experiment_nb.trials import Fixed, Wanted
 
 _STATES = {Status.FINISHED: TrialState.COMPLETE, Status.PRUNED: TrialState.PRUNED}
 
@@ -62,28 +63,30 @@ class Search:
         self._asked: dict[int, optuna.Trial] = {}
         self._grid_size = _grid_size(group)
         self._most = group.num_trials
-        metric = group.metric
+        self._exhausted = False
         if again is not None:
             self._study = load_study(self.storage, self.name, own=group.storage is None)
             there = len(self._study.get_trials(deepcopy=False))
-            self._study.sampler, self._study.pruner = _sampler(_reseeded(group, there)), _pruner(group)
+            self._study.sampler, self._study.pruner = make_sampler(_reseeded(group, there)), make_pruner(group)
             self._resume(again)
             return
         try:
             self._study = optuna.create_study(
                 study_name=name,
                 storage=_storage(self.storage, own=group.storage is None),
-                sampler=_sampler(group),
-                pruner=_pruner(group),
-                direction=metric.direction if metric else "minimize",
+                sampler=make_sampler(group),
+                pruner=make_pruner(group),
+                directions=[metric.direction for metric in group.metrics] or ["minimize"],
             )
         except DuplicatedStudyError as error:
             raise StoreError(f"{self.storage} has a study {name!r} already") from error
+        for point in group.enqueue:
+            self._study.enqueue_trial(spaces.flat_point(group.param_space, point))
 
     def ask(self) -> Draw | None:
         """Return the next point to try; None when there are no more."""
         limit = min(n for n in (self._most, self._grid_size, math.inf) if n is not None)
-        if len(self._asked) >= limit:
+        if len(self._asked) >= limit or self._exhausted:
             return None
         sampler = self._group.sampler.name
         try:
@@ -108,10 +111,10 @@ class Search:
         for one in taken.trials:
             self._study.add_trial(
                 optuna.trial.create_trial(
-                    state=TrialState.PRUNED if one.value is None else TrialState.COMPLETE,
-                    params=spaces.flat(self._group.param_space, one.params),
+                    state=TrialState.PRUNED if one.values is None else TrialState.COMPLETE,
+                    params=spaces.flat_point(self._group.param_space, one.params),
                     distributions=self._space,
-                    value=one.value,
+                    values=one.values,
                     intermediate_values=dict(one.steps),
                     user_attrs={IMPORTED: str(one.record.run_id)},
                 )
@@ -123,10 +126,36 @@ class Search:
             if self._group.sampler.name == "Grid":  # which takes a trial's number for that of its point
                 self._enqueue_rest(there)
 
+    @property
+    def suggested(self) -> list[str]:
+        """The parameters that the code has drawn by itself, in the order in which they came."""
+        names = dict.fromkeys(name for trial in self._study.get_trials(deepcopy=False) for name in trial.params)
+        return [name for name in names if name not in self._space]
+
+    def suggest(self, number: int, wanted: Wanted) -> Any:
+        """Draw one more parameter of a trial, as Optuna's own ``suggest_*`` do; one that is fixed is what it is.
+
+        Raises:
+            SpecError: The distribution makes no sense, or the parameter had another one.
+        """
+        if wanted.name in self._group.params:
+            return Fixed(self._group.params).suggest(wanted)
+        trial = self._asked[number]
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of bounds that are no multiple of the step: Optuna moves them
+                return _suggested(trial, wanted)
+        except Exception as error:  # Optuna raises ValueError, TypeError and what its samplers raise
+            raise SpecError(str(error), key=wanted.name) from error
+
+    def set_attr(self, number: int, name: str, value: Any) -> None:
+        """Keep something of the user's own with a trial."""
+        self._asked[number].set_user_attr(name, value)
+
     def report(self, number: int, value: float, step: int) -> bool:
         """Note an intermediate value, and return whether the pruner gives the trial up; steps count from 0."""
         trial = self._asked[number]
-        if step < 0:
+        if step < 0 or len(self._group.metrics) > 1:
             return False
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # a step reported twice: the first value stands
@@ -140,15 +169,14 @@ class Search:
             MetricError: It finished, but never reported the metric that the group optimises.
         """
         state = _STATES.get(outcome.status, TrialState.FAIL)
-        value, error = None, None
-        if state is TrialState.COMPLETE and self._group.metric:
-            try:
-                value = self._value(metrics)
+        values: list[float] | None = None
+        error: MetricError | None = None
+        if state is TrialState.COMPLETE:
+            try:  # a group without a metric only tries its points
+                values = [_value(metric, metrics) for metric in self._group.metrics] or [0.0]
             except MetricError as raised:
                 state, error = TrialState.FAIL, raised
-        elif state is TrialState.COMPLETE:
-            value = 0.0  # a group without a metric only tries its points
-        self._tell(number, state, value)
+        self._tell(number, state, values)
         if error is not None:
             raise error
 
@@ -189,40 +217,56 @@ class Search:
         for point in itertools.islice(rest, self._most):
             self._study.enqueue_trial(point)
 
-    def _tell(self, number: int, state: TrialState, value: float | None = None) -> None:
+    def _tell(self, number: int, state: TrialState, values: list[float] | None = None) -> None:
         try:
-            self._study.tell(number, value if state is TrialState.COMPLETE else None, state)
+            self._study.tell(number, values if state is TrialState.COMPLETE else None, state)
         except (RuntimeError, KeyError):
-            # A grid's last tell tries to stop an optimize() that isn't there, or looks for the grid's point of a trial
-            # that was enqueued; the trial is stored by then.
+            # A search that has tried all points tries to stop an optimize() that isn't there, and a grid looks for the
+            # point of a trial that was enqueued; the trial is stored by then.
             if not self._study.get_trials(deepcopy=False)[number].state.is_finished():
                 raise
+            self._exhausted = self._grid_size is None
 
-    def _value(self, metrics: Mapping[str, float]) -> float:
-        metric = self._group.metric
-        assert metric is not None
-        if metric.name not in metrics:
-            came = ", ".join(metrics) or "no metrics at all"
-            raise MetricError(
-                f"{metric.name!r} was never reported (it reported {came}){nearest(metric.name, metrics)}; "
-                f'return {{"{metric.name}": value}}, or call report({metric.name}=value)'
-            )
-        value = metrics[metric.name]
-        if math.isnan(value):
-            raise MetricError(f"{metric.name} is nan: the trial counts as failed")
-        return value
+
+def _value(metric: Metric, metrics: Mapping[str, float]) -> float:
+    """Return what a trial has come to.
+
+    Raises:
+        MetricError: It never said so, or it is no number.
+    """
+    if metric.name not in metrics:
+        came = ", ".join(metrics) or "no metrics at all"
+        raise MetricError(
+            f"{metric.name!r} was never reported (it reported {came}){nearest(metric.name, metrics)}; "
+            f'return {{"{metric.name}": value}}, or call report({metric.name}=value)'
+        )
+    value = metrics[metric.name]
+    if math.isnan(value):
+        raise MetricError(f"{metric.name} is nan: the trial counts as failed")
+    return value
+
+
+def _suggested(trial: optuna.Trial, wanted: Wanted) -> Any:
+    low, high, step = wanted.low, wanted.high, wanted.step
+    match wanted.kind:
+        case "categorical":
+            return trial.suggest_categorical(wanted.name, list(wanted.choices))
+        case "int":
+            return trial.suggest_int(wanted.name, int(low), int(high), step=int(step or 1), log=wanted.log)
+        case _:
+            return trial.suggest_float(wanted.name, low, high, step=step, log=wanted.log)
 
 
 @dataclass(frozen=True)
 class Ended:
-    """A trial of a study that finished or was pruned: its number, parameters, value and the values on the way.
+    """A trial of a study that finished or was pruned: its number, parameters, metrics' values and those on the way.
 
     `origin` is the run of a trial that its group had taken over from another.
     """
 
     number: int
     params: Mapping[str, Any]
-    value: float | None
+    values: tuple[float, ...] | None
     steps: Mapping[int, float]
     origin: str | None = None
 
@@ -240,7 +284,7 @@ def ended_trials(group: Group, storage: str, name: str) -> list[Ended]:
         Ended(
             one.number,
             spaces.from_optuna(group.param_space, one.params),
-            one.value if one.state is TrialState.COMPLETE else None,
+            tuple(one.values) if one.state is TrialState.COMPLETE else None,
             one.intermediate_values,
             one.user_attrs.get(IMPORTED),
         )
@@ -301,59 +345,20 @@ class _Journal(JournalFileBackend):
             self._own_lock.release()
 
 
-def _sampler(group: Group) -> optuna.samplers.BaseSampler:
-    asked = group.sampler
-    options = dict(asked.options)
-    cls = getattr(optuna.samplers, f"{asked.name}Sampler")
-    if asked.name == "Grid":
-        if "search_space" in options:
-            raise SpecError("is what param_space says: leave it out", key="sampler.search_space")
-        options["search_space"] = spaces.grid(group.param_space)
-    if asked.name == "BruteForce":
-        spaces.grid(group.param_space)  # says which parameter is not finite
-    if group.seed is not None:
-        options.setdefault("seed", group.seed)
-    sampler: optuna.samplers.BaseSampler = _make(cls, options, "sampler")
-    return sampler
-
-
 def _reseeded(group: Group, there: int) -> Group:
     """Return a group that goes on with another seed: with the same one it would draw its first points again.
 
     A grid's order and a low-discrepancy sequence are made by the seed, and go on by what the study holds.
     """
-    if group.seed is None or group.sampler.name in ("Grid", "QMC"):
+    seed = group.sampler_seed
+    if seed is None or group.sampler.name in ("Grid", "QMC"):
         return group
-    return group.model_copy(update={"seed": group.seed + there})
-
-
-def _pruner(group: Group) -> optuna.pruners.BasePruner:
-    if group.pruner is None:
-        return optuna.pruners.NopPruner()
-    options = dict(group.pruner.options)
-    if group.pruner.name == "Percentile":
-        options.setdefault("percentile", 25.0)
-    if group.pruner.name == "Patient":
-        options = {"wrapped_pruner": None, "patience": 3} | options
-    pruner: optuna.pruners.BasePruner = _make(getattr(optuna.pruners, f"{group.pruner.name}Pruner"), options, "pruner")
-    return pruner
-
-
-def _make(cls: type[Any], options: Mapping[str, Any], what: str) -> Any:
-    known = [name for name in inspect.signature(cls).parameters if name != "self"]
-    for name in options:
-        if name not in known:
-            hint = nearest(name, known) or f"; it takes {', '.join(known)}"
-            raise SpecError(f"{cls.__name__} has no such option{hint}", key=f"{what}.{name}")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            return cls(**options)
-    except (TypeError, ValueError, ImportError) as error:
-        raise SpecError(str(error), key=what) from error
+    options = {name: value for name, value in group.sampler.options.items() if name != "seed"}
+    sampler = group.sampler.model_copy(update={"options": options})
+    return group.model_copy(update={"seed": seed + there, "sampler": sampler})
 
 
 def _grid_size(group: Group) -> int | None:
-    if group.sampler.name not in ("Grid", "BruteForce"):
+    if not group.sampler.is_exhaustive or not group.param_space:
         return None
     return math.prod(len(values) for values in spaces.grid(group.param_space).values())

@@ -248,16 +248,30 @@ def from_optuna(space: Mapping[str, Value], flat_params: Mapping[str, Any]) -> d
     }
 
 
-def flat(space: Mapping[str, Value], params: Mapping[str, Any]) -> dict[str, Any]:
-    """Give parameters as Optuna stores them: what `from_optuna` turns back."""
-    found = {}
-    for name, value in space.items():
-        given = dict(enumerate(params[name])) if isinstance(value, tuple) else {None: params[name]}
-        for (key, distribution), one in zip(_flat({name: value}), given.values(), strict=True):
-            if isinstance(distribution, Choice):
-                places = [k for k, option in enumerate(distribution.options) if contains(Choice((option,)), one)]
-                one = _stored(distribution)[places[0]]
-            found[key] = one
+def flat_point(space: Mapping[str, Value], point: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a point, or a part of one, as Optuna stores it: what `from_optuna` gives back.
+
+    Args:
+        space: The space; in an empty one a point may have any names, and its values stay as they are.
+        point: Values by name, as the user's code expects them.
+
+    Raises:
+        SpaceError: The space has no such name, or can't give the value.
+    """
+    if not space:
+        return dict(point)
+    found: dict[str, Any] = {}
+    for name, value in point.items():
+        if name not in space:
+            raise SpaceError(f"isn't in param_space{nearest(name, space) or ': it has ' + ', '.join(space)}", key=name)
+        distribution = space[name]
+        if not isinstance(distribution, tuple):
+            found[name] = _stored_value(name, distribution, value)
+        elif not isinstance(value, list | tuple) or len(value) != len(distribution):
+            raise SpaceError(f"{value!r} is no list of {len(distribution)} values", key=name)
+        else:
+            for i, (position, one) in enumerate(zip(distribution, value, strict=True)):
+                found[f"{name}[{i}]"] = _stored_value(name, position, one)
     return found
 
 
@@ -471,6 +485,20 @@ def _draw(name: str, distribution: Distribution, flat_params: Mapping[str, Any])
         if stored == value:
             return copy.deepcopy(option)  # a trial may change its list
     raise SpaceError(f"{value!r} is no option of {distribution}: was its study made for another space?", key=key)
+
+
+def _stored_value(name: str, distribution: Distribution, value: Any) -> Any:
+    if not contains(distribution, value):
+        raise SpaceError(f"{value!r} is outside of {distribution}", key=name)
+    match distribution:
+        case Choice(options):
+            is_bool = isinstance(value, bool)
+            same = [isinstance(option, bool) == is_bool and option == value for option in options]
+            return _stored(distribution)[same.index(True)]
+        case Uniform() | LogUniform():
+            return float(value)
+        case _:
+            return int(value)
 
 
 def _axis(name: str, distribution: Distribution) -> list[Any]:

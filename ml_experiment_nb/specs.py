@@ -20,10 +20,11 @@ from pydantic import (
     PlainValidator,
     ValidationError,
     field_validator,
-    model_serializer,
     model_validator,
 )
 
+from ml_experiment_nb.algorithms import Pruner, Sampler
+from ml_experiment_nb.conditions import parse_condition
 from ml_experiment_nb.distribution import Distributed
 from ml_experiment_nb.errors import SpaceError, SpecError, nearest
 from ml_experiment_nb.fields import (
@@ -71,7 +72,9 @@ def to_mapping(spec: Job) -> dict[str, Any]:
 
     A parameter that JSON can't hold (an array, an object) is written as its ``repr``.
     """
-    return {"kind": spec.kind, **plain(spec.model_dump(exclude_defaults=True))}
+    is_open = isinstance(spec, Group) and spec.each is None and not spec.param_space
+    space: dict[str, Any] = {"param_space": {}} if is_open else {}  # its absence would be a mistake
+    return {"kind": spec.kind, **space, **plain(spec.model_dump(exclude_defaults=True))}
 
 
 # --- parts ---
@@ -127,6 +130,10 @@ class Resources(Frozen):
     gpu: Amount = 0.0
 
 
+_DIRECTIONS = {"min": "minimize", "minimise": "minimize", "max": "maximize", "maximise": "maximize"}
+_DIRECTIONS |= {way: way for way in _DIRECTIONS.values()}
+
+
 class Metric(Frozen):
     """What a group optimises."""
 
@@ -141,85 +148,7 @@ class Metric(Frozen):
     @field_validator("direction", mode="before")
     @classmethod
     def _read_direction(cls, value: Any) -> Any:
-        short = {"min": "minimize", "minimise": "minimize", "max": "maximize", "maximise": "maximize"}
-        return short.get(value.lower(), value.lower()) if isinstance(value, str) else value
-
-
-class _Algorithm(Frozen):
-    """One of Optuna's algorithms, by its class name without the suffix, and its options (unchecked)."""
-
-    KEY: ClassVar[str]
-    NAMES: ClassVar[tuple[str, ...]]
-    ALIASES: ClassVar[dict[str, str]]
-
-    name: str
-    options: dict[str, Any] = Field(default_factory=dict)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _read(cls, value: Any) -> Any:
-        if isinstance(value, cls):
-            return value
-        if isinstance(value, str):
-            value = {"name": value}
-        if not isinstance(value, Mapping):
-            raise SpecError(f"must be a name, or a mapping with a name, not {value!r}", key=cls.KEY)
-        options = {key: option for key, option in value.items() if key != "name"}
-        if set(options) == {"options"} and isinstance(options["options"], Mapping):
-            options = dict(options["options"])
-        return {"name": cls._canonical(value.get("name")), "options": options}
-
-    @classmethod
-    def _canonical(cls, name: object) -> str:
-        if not isinstance(name, str):
-            raise SpecError(f"has no name: it is one of {', '.join(cls.NAMES)}", key=cls.KEY)
-        known = {cls._squeezed(canonical): canonical for canonical in cls.NAMES} | cls.ALIASES
-        found = known.get(cls._squeezed(name).removesuffix(cls.KEY))
-        if found is None:
-            hint = nearest(name, cls.NAMES) or f": it is one of {', '.join(cls.NAMES)}"
-            raise SpecError(f"no {cls.KEY} is called {name!r}{hint}", key=cls.KEY)
-        return found
-
-    def __str__(self) -> str:
-        options = ", ".join(f"{name}={value!r}" for name, value in self.options.items())
-        return f"{self.name}({options})" if options else self.name
-
-    @staticmethod
-    def _squeezed(name: str) -> str:
-        return name.lower().translate({ord(character): None for character in "-_ "})
-
-    @model_serializer
-    def _json(self) -> str | dict[str, Any]:
-        return {"name": self.name, **self.options} if self.options else self.name
-
-
-class Sampler(_Algorithm):
-    """How the next trial's parameters are chosen."""
-
-    KEY = "sampler"
-    NAMES = ("TPE", "CmaEs", "Grid", "Random", "GP", "QMC", "NSGAII", "NSGAIII", "BruteForce")
-    ALIASES: ClassVar[dict[str, str]] = {
-        "cma": "CmaEs",
-        "gridsearch": "Grid",
-        "randomsearch": "Random",
-        "nsga2": "NSGAII",
-        "nsga3": "NSGAIII",
-    }
-
-    @property
-    def is_exhaustive(self) -> bool:
-        """Whether it ends by itself, when it has tried every combination."""
-        return self.name in {"Grid", "BruteForce"}
-
-
-class Pruner(_Algorithm):
-    """Which trials are stopped early."""
-
-    KEY = "pruner"
-    NAMES = (
-        "Median", "Percentile", "Hyperband", "SuccessiveHalving", "Patient", "Threshold", "Wilcoxon", "Nop"
-    )  # fmt: skip
-    ALIASES: ClassVar[dict[str, str]] = {"sha": "SuccessiveHalving", "none": "Nop"}
+        return _DIRECTIONS.get(value.lower(), value.lower()) if isinstance(value, str) else value
 
 
 # --- specs ---
@@ -296,7 +225,7 @@ class Group(Experiment):
     """A search over `param_space`, or a run for each row of `each`; each is a tracked run, a child of the group's.
 
     `each` is the path of a table, or the rows themselves. `num_trials` is None only where there is a table, or the
-    sampler ends by itself.
+    sampler ends by itself. An empty `param_space` leaves it to the code what is drawn. `timeout` is the whole group's.
     """
 
     kind: ClassVar[Kind] = "group"
@@ -308,12 +237,19 @@ class Group(Experiment):
         Field(default_factory=dict),
     ]
     each: Annotated[str | tuple[Row, ...] | None, PlainValidator(lambda value: _each(value))] = None
-    metric: Metric | None = None
+    metric: Annotated[
+        Metric | tuple[Metric, ...] | None,
+        PlainValidator(lambda value: _metric(value)),
+        PlainSerializer(lambda metric: _metric_json(metric)),
+    ] = None
     num_trials: Count | None = None
     sampler: Sampler = Sampler(name="TPE")
     pruner: Pruner | None = None
+    enqueue: Annotated[tuple[Row, ...], PlainValidator(lambda value: _points(value))] = ()
     timeout_per_trial: Seconds | None = None
     retries: Annotated[int, Field(ge=0, strict=True)] = 3
+    max_failures: Count | None = None
+    stop_when: str | None = None
     seed: Annotated[int, Field(ge=0, strict=True)] | None = None
     storage: str | None = None
 
@@ -329,7 +265,7 @@ class Group(Experiment):
             data["sampler"] = data.pop("samples")
         if data.get("each") is not None:
             for key in _OF_A_SEARCH:
-                if data.get(key) is not None and data[key] != {}:
+                if data.get(key) is not None and data[key] not in ({}, ()):
                     raise SpecError("is for a search, and `each` names the points already: keep one", key=key)
                 data.pop(key, None)
         return data
@@ -339,10 +275,34 @@ class Group(Experiment):
         """Say that `name` is none of a group's keys, ``samples`` among them."""
         return super().unknown_key(name, "samples", *more)
 
+    @field_validator("stop_when")
+    @classmethod
+    def _check_stop_when(cls, text: str | None) -> str | None:
+        if text is not None:
+            parse_condition(text)
+        return text
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """What the group optimises; more than one where there are several objectives."""
+        return self.metric if isinstance(self.metric, tuple) else () if self.metric is None else (self.metric,)
+
+    @property
+    def sampler_seed(self) -> int | None:
+        """The sampler's seed, wherever it was given."""
+        return self.sampler.options.get("seed", self.seed)
+
     @model_validator(mode="after")
     def _check_group(self) -> Self:
-        if not self.param_space and self.each is None:
-            raise SpecError("is required: what to search; or each, a table with a run for each row", key="param_space")
+        if "param_space" not in self.model_fields_set and self.each is None:
+            raise SpecError(
+                "is required: what to search; or each, a table with a run for each row; or param_space: {} where the "
+                "code itself draws (Trial.get_current)",
+                key="param_space",
+            )
+        given = self.sampler.options.get("seed")
+        if self.seed is not None and given is not None and given != self.seed:
+            raise SpecError(f"is {self.seed}, and the sampler's own option says {given}: keep one", key="seed")
         for name in self.param_space:
             if name in self.params:
                 raise SpecError(f"{name} is in params and in param_space: keep one", key=f"param_space.{name}")
@@ -355,7 +315,7 @@ class Group(Experiment):
 
 
 def _space(value: object) -> dict[str, Value]:
-    if not isinstance(value, Mapping) or not value:
+    if not isinstance(value, Mapping):
         raise SpecError("must map names to distributions, such as C: loguniform(0.01, 1000)", key="param_space")
     space = {}
     for name, text in value.items():
@@ -365,6 +325,53 @@ def _space(value: object) -> dict[str, Value]:
         except SpaceError as error:
             raise SpaceError(error.problem, key=f"param_space.{name}") from None
     return space
+
+
+def _metric(value: Any) -> Metric | tuple[Metric, ...] | None:
+    """Return one metric, or several: a list of them, or a mapping from their names to their directions."""
+    if value is None or isinstance(value, Metric):
+        return value
+    if _is_directions(value):
+        value = [{"name": name, "direction": direction} for name, direction in value.items()]
+    if not isinstance(value, list | tuple):
+        return _one_metric(value, "metric")
+    found = tuple(_one_metric(item, f"metric[{k}]") for k, item in enumerate(value))
+    names = [metric.name for metric in found]
+    if not found or len(set(names)) < len(names):
+        twice = next((name for name in names if names.count(name) > 1), None)
+        raise SpecError(f"{twice!r} stands there twice: keep one" if twice else "is empty: name one", key="metric")
+    return found[0] if len(found) == 1 else found
+
+
+def _is_directions(value: Any) -> bool:
+    """Whether it is a mapping from names to directions, and not a metric's own keys."""
+    if not isinstance(value, Mapping) or not value or value.keys() & Metric.model_fields.keys():
+        return False
+    return all(isinstance(way, str) and way.lower() in _DIRECTIONS for way in value.values())
+
+
+def _metric_json(metric: Metric | tuple[Metric, ...] | None) -> Any:
+    if isinstance(metric, tuple):
+        return [one.model_dump(exclude_defaults=True) for one in metric]
+    return None if metric is None else metric.model_dump(exclude_defaults=True)
+
+
+def _one_metric(value: Any, key: str) -> Metric:
+    try:
+        return Metric.model_validate(value)
+    except ValidationError as error:
+        raise translated(error, Metric, prefix=key) from None
+
+
+def _points(value: Any) -> tuple[Row, ...]:
+    if isinstance(value, Mapping):
+        value = [value]
+    if not isinstance(value, list | tuple):
+        raise SpecError(f"must be a list of points, such as [{{C: 0.5}}], not {value!r}", key="enqueue")
+    for k, point in enumerate(value):
+        if not isinstance(point, Mapping) or not point or not all(isinstance(name, str) for name in point):
+            raise SpecError(f"must be a mapping of parameters, such as {{C: 0.5}}, not {point!r}", key=f"enqueue[{k}]")
+    return tuple(dict(point) for point in value)
 
 
 def _each(value: Any) -> str | tuple[Row, ...] | None:
@@ -411,7 +418,7 @@ def _space_texts(space: Mapping[str, Value]) -> dict[str, str | list[str]]:
     }
 
 
-_OF_A_SEARCH = ("param_space", "num_trials", "sampler", "pruner", "seed", "storage")
+_OF_A_SEARCH = ("param_space", "num_trials", "sampler", "pruner", "enqueue", "seed", "storage")
 _MODELS: dict[str, type[Job]] = {"job": Job, "experiment": Experiment, "group": Group}
 
 

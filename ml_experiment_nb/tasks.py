@@ -6,16 +6,20 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ml_experiment_nb import reports
 from ml_experiment_nb.errors import MetricError, nearest
 from ml_experiment_nb.plans import Plan, Task
 from ml_experiment_nb.recording import OpenRun
 from ml_experiment_nb.records import Failure, Outcome, Record, Records, Status
-from ml_experiment_nb.reports import Metrics
+from ml_experiment_nb.reports import Answer, Ask, Metrics
 from ml_experiment_nb.rows import Table, results, results_text
 from ml_experiment_nb.specs import Group
+from ml_experiment_nb.trials import Wanted, answered
+
+if TYPE_CHECKING:
+    from ml_experiment_nb.search import Search
 
 
 class Tasks(Protocol):
@@ -30,8 +34,8 @@ class Tasks(Protocol):
     def next(self) -> Task | None:
         """Return the next task; None when there is none."""
 
-    def prune(self, key: str, event: Metrics) -> bool:
-        """Return whether a task that has sent metrics is given up."""
+    def answer(self, key: str, event: Metrics | Ask, live: OpenRun) -> Answer:
+        """Answer a task that waits: whether it is given up after metrics, or what its code asks of its trial."""
 
     def tell(self, key: str, outcome: Outcome, metrics: Mapping[str, float]) -> Outcome:
         """Take note of a task's end, and return the outcome that its record has."""
@@ -72,8 +76,8 @@ class _Listed:
     def next(self) -> Task | None:
         return self._waiting.pop(0) if self._waiting and not self._failed else None
 
-    def prune(self, key: str, event: Metrics) -> bool:
-        return False
+    def answer(self, key: str, event: Metrics | Ask, live: OpenRun) -> Answer:
+        return live.judge(event)
 
     def tell(self, key: str, outcome: Outcome, metrics: Mapping[str, float]) -> Outcome:
         self._failed = outcome.status is not Status.FINISHED
@@ -113,8 +117,8 @@ class _Rows:
         found = next(self._waiting, None)
         return None if found is None else self._plan.trial(*found)
 
-    def prune(self, key: str, event: Metrics) -> bool:
-        return False
+    def answer(self, key: str, event: Metrics | Ask, live: OpenRun) -> Answer:
+        return live.judge(event)
 
     def tell(self, key: str, outcome: Outcome, metrics: Mapping[str, float]) -> Outcome:
         return outcome
@@ -135,10 +139,10 @@ class _Rows:
         return _summary(self._plan, done, self._table.names)
 
     def keep(self, parent: OpenRun, done: list[Record]) -> None:
-        metric = self._plan.group.metric
-        if metric is not None and done and not any(metric.name in record.metrics for record in done):
-            came = list(dict.fromkeys(name for record in done for name in record.metrics))
-            parent.add(reports.Note(f"no row reported {metric.name!r}{nearest(metric.name, came)}"))
+        came = list(dict.fromkeys(name for record in done for name in record.metrics))
+        for metric in self._plan.group.metrics if done else ():
+            if metric.name not in came:
+                parent.add(reports.Note(f"no row reported {metric.name!r}{nearest(metric.name, came)}"))
         try:
             text = results_text(results(done, self._table.names))
             (parent.artifacts / "results.csv").write_text(text, encoding="utf-8", errors="backslashreplace")
@@ -153,7 +157,7 @@ class _Trials:
         from ml_experiment_nb.search import Search
 
         self._plan = plan
-        self._metric = plan.group.metric
+        self._metric = plan.group.metrics[0].name if len(plan.group.metrics) == 1 else None
         name = "".join(c if c.isalnum() else "-" for c in plan.spec.name)
         self._search = Search(plan.group, root, f"{name}-{os.urandom(4).hex()}", plan.again)
         if plan.taken is not None:
@@ -173,10 +177,12 @@ class _Trials:
         draw = self._search.ask()
         return None if draw is None else self._plan.trial(draw.number, draw.params, draw.repeats)
 
-    def prune(self, key: str, event: Metrics) -> bool:
-        if self._metric is None or self._metric.name not in event.values or event.step is None:
-            return False
-        return self._search.report(int(key), event.values[self._metric.name], event.step)
+    def answer(self, key: str, event: Metrics | Ask, live: OpenRun) -> Answer:
+        if isinstance(event, Ask):
+            return answered(event, _Drawn(self._search, int(key), self._metric), live)
+        if self._metric not in event.values or event.step is None:
+            return Answer(False)
+        return Answer(self._search.report(int(key), event.values[self._metric], event.step))
 
     def tell(self, key: str, outcome: Outcome, metrics: Mapping[str, float]) -> Outcome:
         try:
@@ -195,7 +201,7 @@ class _Trials:
         return Outcome(Status.FAILED, Failure("TaskError", f"no trial finished; the first: {why}"))
 
     def summary(self, done: list[Record]) -> tuple[dict[str, float], dict[str, str]]:
-        return _summary(self._plan, done, self._plan.group.param_space)
+        return _summary(self._plan, done, [*self._plan.group.param_space, *self._search.suggested])
 
     def keep(self, parent: OpenRun, done: list[Record]) -> None:
         pass
@@ -206,12 +212,30 @@ def _with_params(record: Record, plan: Plan, given: Mapping[str, Any]) -> Record
     return replace(record, params={**record.params, **plan.spec.params, **given})
 
 
+class _Drawn:
+    """The `Source` of a trial: its study."""
+
+    def __init__(self, search: Search, number: int, metric: str | None) -> None:
+        self.number = number
+        self.metric = metric
+        self._search = search
+
+    def suggest(self, wanted: Wanted) -> Any:
+        return self._search.suggest(self.number, wanted)
+
+    def set_attr(self, name: str, value: Any) -> None:
+        self._search.set_attr(self.number, name, value)
+
+
 def _summary(plan: Plan, done: list[Record], names: Iterable[str]) -> tuple[dict[str, float], dict[str, str]]:
     """Return what a group's own run says of its trials: the best one's metric, and tags, with that one's `names`."""
     counts = {f"mlexp.trials.{s}": str(sum(r.status is s for r in done)) for s in Status if s.ended}
-    best = Records(done, None, *plan.goal).best
-    metric = plan.group.metric
-    if best is None or metric is None:
+    records = Records(done, None, *plan.goal)
+    if len(plan.group.metrics) > 1:
+        return {}, {**counts, "mlexp.front": ",".join(str(record.number) for record in records.front)}
+    best = records.best
+    if best is None or records.metric is None:
         return {}, counts
     chosen = {f"mlexp.best.{name}": str(best.params[name]) for name in names if name in best.params}
-    return {metric.name: best.metrics[metric.name]}, {**counts, "mlexp.best_run": best.run_id or "", **chosen}
+    tags = {**counts, "mlexp.best_run": best.run_id or "", **chosen}
+    return {records.metric: best.metrics[records.metric]}, tags

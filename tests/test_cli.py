@@ -49,6 +49,7 @@ def folder(project):
     write(
         project, "group.json", kind="group", name="search", run="train.py", num_trials=2, executor="inline", slots=2,
         param_space={"C": "uniform(0, 1)"}, metric={"name": "accuracy", "direction": "maximize"}, seed=1,
+        sampler="random",
     )  # fmt: skip
     return project
 
@@ -235,7 +236,25 @@ def test_a_group_of_which_no_trial_finishes(folder, command, store):
         (["run", "train.py"], "error: C: train: main() needs it; give it in params, or with -p C=…"),
         (["run", "svm.yaml", "-p", "C"], "'C' is not NAME=VALUE, such as C=0.5"),
         (["run", "svm.yaml", "-p"], "requires an argument"),
-        (["run", "svm.yaml", "--trials", "3"], "error: --trials is for a group, and this is kind: experiment"),
+        (
+            ["run", "svm.yaml", "--trials", "3"],
+            "error: --trials is for a group, and this is kind: experiment; say what",
+        ),
+        (["run", "svm.yaml", "--seed", "0"], "error: --seed is for a group"),
+        (["run", "svm.yaml", "--kind", "job", "-p", "C=uniform(0, 1)"], "uniform(0, 1): a search is for a group, and"),
+        (["run", "group.json", "--sampler", "tpi"], "error: sampler: no sampler is called 'tpi'; did you mean 'TPE'?"),
+        (["run", "group.json", "--sampler", "tpe(n_startup=1)"], "error: sampler.n_startup: TPESampler has no such"),
+        (["run", "group.json", "--sampler", "tpe(x)"], "'tpe(x)' can't be read: write options by name"),
+        (["run", "group.json", "--sampler", "tpe(seed=f())"], "sampler.seed: takes literals only, not f()"),
+        (["run", "group.json", "--pruner", "threshold"], "error: pruner: ThresholdPruner doesn't take that"),
+        (["run", "group.json", "--stop-when", "acc"], "error: stop_when: 'acc': ends where a comparison after acc"),
+        (["run", "group.json", "--enqueue", "C=3"], "error: enqueue[0].C: 3 is outside of uniform(0, 1)"),
+        (["run", "group.json", "--enqueue", "C"], "'C' is not NAME=VALUE"),
+        (
+            ["run", "group.json", "--maximize", "a", "--minimize", "b", "--pruner", "sha"],
+            "pruner: a trial can't be judged",
+        ),
+        (["run", "group.json", "--timeout", "0"], "0.0 is not in the range"),
         (["run", "svm.yaml", "--storage", "x"], "error: --storage is for a group"),
         (["run", "svm.yaml", "--retries", "1"], "error: --retries is for a group"),
         (["run", "group.json", "--kind", "job"], "a group stays a group"),
@@ -401,6 +420,7 @@ def test_results_of_a_search(folder, command, store):
         (["--each", "param.csv"], "param.csv: there is no such file; did you mean 'params.csv'?"),
         (["--each", "params.csv", "-p", "C=1"], "params.csv:1: C: is fixed for all rows (params, -p)"),
         (["--each", "params.csv", "--trials", "2"], "--trials is for a search, and a table has its points already"),
+        (["--each", "params.csv", "--seed", "0"], "--seed is for a search, and a table has its points already"),
         (["--each", "params.csv", "--kind", "job"], "--each records a run for each row, and a job is not recorded"),
         (["-", "--each", "params.csv"], "OUTPUT - is for a single run"),
         (["a.ipynb", "--each", "params.csv"], "rows 0 and 1 would both be written to"),
@@ -469,3 +489,85 @@ def test_failures_are_told_and_kept(folder, command, store):
     assert "2 trials failed at train.py, line 8, in main: ValueError: that failed\n  trials   #0, #1\n" in err
     group = next(record for record in store.records() if record.kind == "group")
     assert "2 trials failed at train.py, line 8" in command("show", group.run_id)[1]
+
+
+# --- a search without a spec ---
+
+
+def test_a_script_becomes_a_group(folder, command, store):
+    words = ["-p", "C=uniform(0, 1)", "-p", "kernel=linear", "--trials", "3", "--maximize", "accuracy", "--slots", "1"]
+    code, out, err = command("run", "train.py", *words, "--enqueue", "C=0.5", "--seed", "3")
+    assert code == 0, err
+    assert "best     train #" in out
+    parent = next(record for record in store.records() if record.kind == "group")
+    trials = store.records(parent_id=parent.run_id)
+    assert {record.params["kernel"] for record in trials} == {"linear"}
+    assert [record.params["C"] for record in trials if record.number == 0] == ["0.5"]
+    assert len(trials) == 3
+
+
+def test_a_distribution_alone_makes_a_group_and_a_raw_text_does_not(folder, command):
+    code, out, _ = command("run", "train.py", "-p", "C=uniform(0, 1)", "--plan")
+    assert (code, "kind       group" in out, "trials     10" in out) == (0, True, True)
+    code, out, _ = command("run", "train.py", "-p", "C=1", "-r", "kernel", "uniform(0, 1)", "--plan")
+    assert (code, "kind       experiment" in out) == (0, True)
+
+
+def test_a_notebook_and_an_experiment_s_spec_become_groups(folder, command):
+    code, out, _ = command("run", "book.ipynb", "-p", "C=range(1, 4)", "--sampler", "grid", "--maximize", "a", "--plan")
+    assert (code, "sampler    Grid" in out, "metric     maximize a" in out) == (0, True, True)
+    code, out, _ = command("run", "svm.yaml", "-p", "C=uniform(0, 1)", "--trials", "2", "--plan")
+    assert (code, "params     kernel='rbf'" in out, "C        uniform(0, 1)" in out) == (0, True, True)
+
+
+def test_the_options_of_a_search_override_a_spec(folder, command):
+    words = [
+        "--sampler", "tpe(n_startup_trials=3)", "--pruner", "median(n_warmup_steps=2)", "--seed", "0", "--trials", "7",
+        "--timeout", "60", "--timeout-per-trial", "5", "--max-failures", "2", "--stop-when", "accuracy > 0.4",
+        "--enqueue", "C=1", "--slots", "1", "--storage", "x.log",
+    ]  # fmt: skip
+    code, out, _ = command("run", "group.json", *words, "--plan")
+    assert code == 0
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    for line in (
+        "sampler TPE(n_startup_trials=3), seed 0",
+        "pruner Median(n_warmup_steps=2)",
+        "trials 7",
+        "point 0 C=1",
+        "stops after 1 min 00 s; when accuracy > 0.4; after 2 failures",
+        "per trial at most 5.00 s",
+        "metric maximize accuracy",
+    ):
+        assert line in lines
+
+
+def test_several_metrics_on_the_command_line(folder, command):
+    (folder / "trade.py").write_text("import sys; from ml_experiment_nb import report\n"
+                                     "x = int(sys.argv[2]); report(gain=x, cost=x * x if x else 9)")  # fmt: skip
+    words = ["-p", "x=range(0, 4)", "--sampler", "grid", "--maximize", "gain", "--minimize", "cost", "--slots", "1"]
+    code, out, err = command("run", "trade.py", *words)
+    assert code == 0, err
+    front = sorted(line.partition(": ")[2] for line in out.splitlines() if line.startswith("  front"))
+    assert front == ["x=1 (gain=1, cost=1)", "x=2 (gain=2, cost=4)", "x=3 (gain=3, cost=9)"]
+    assert "  best " not in out
+
+
+def test_code_that_draws_by_itself_on_the_command_line(folder, command):
+    text = "from ml_experiment_nb import Trial, report\nreport(loss=Trial.get_current().suggest_float('x', 0, 1))"
+    (folder / "draws.py").write_text(text)
+    words = ["--define-by-run", "--trials", "3", "--minimize", "loss", "--slots", "1", "--results", "r.csv"]
+    code, out, err = command("run", "draws.py", *words)
+    assert code == 0, err
+    assert (folder / "r.csv").read_text().splitlines()[0] == "trial,x,loss,status,seconds,error,run_id"
+    code, out, _ = command("run", "draws.py", "-p", "x=0.5")
+    assert (code, "loss=0.5" in out) == (0, True)
+
+
+def test_the_exit_codes_of_a_group_that_is_stopped(folder, command):
+    (folder / "waits.py").write_text("import time; time.sleep(600)")
+    words = ["-p", "x=uniform(0, 1)", "--slots", "1"]
+    code, out, _ = command("run", "waits.py", *words, "--timeout", "1")
+    assert (code, "stopped at its limit of 1.00 s, and no trial had finished" in out) == (5, True)
+    (folder / "fails.py").write_text("1 / 0")
+    code, out, _ = command("run", "fails.py", *words, "--max-failures", "2")
+    assert (code, "max_failures is reached: 2 failed; the last: fails #1: ZeroDivisionError" in out) == (1, True)

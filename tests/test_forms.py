@@ -206,6 +206,30 @@ def test_a_cell_with_rows_comes_back():
     assert parsed(as_cell(Asked(spec)).text) == spec
 
 
+@pytest.mark.parametrize(
+    ("line", "lead"),
+    [
+        ("--sampler 'tpe(n_startup_trials=3)' --pruner 'threshold(upper=1.5)' --maximize a", "C = uniform(0, 1)"),
+        (
+            "--maximize a --minimize b --enqueue C=1 --enqueue \"C=0.5 k='a b'\"",
+            "C = uniform(0, 1)\nk = choice(['a b'])",
+        ),
+        ("--timeout 5 --max-failures 2 --stop-when 'a > 1 or b < 2'", "C = uniform(0, 1)"),
+        ("--define-by-run --trials 3", "C = 1"),
+    ],
+)
+def test_a_search_s_cell_comes_back(line, lead):
+    spec = parsed(f"%%group SVM {line}\n{lead}\nC")
+    assert parsed(as_cell(Asked(spec)).text) == spec
+
+
+def test_a_trial_that_has_drawn_by_itself_comes_back_with_what_it_drew():
+    group = spec_from_mapping({"run": "a.py", "kind": "group", "param_space": {}, "params": {"n": 1}})
+    found = asked_by(record(kind="trial", params={"n": "1", "kind": "svm", "C": "0.5"}), spec_text(group))
+    assert found.spec.kind == "experiment"
+    assert found.spec.params == {"n": 1, "kind": "svm", "C": 0.5}
+
+
 def test_every_key_has_a_place_in_a_cell():
     """Give the magic an option for a new key, or say in `NOT_IN_MAGIC` that it has none."""
     options = {word for action in ExperimentMagics.group.parser._actions for word in action.option_strings}
@@ -217,11 +241,8 @@ def test_every_key_has_a_place_in_a_cell():
 
 
 def test_what_a_magic_has_no_option_for():
-    spec = parsed(f"%%group SVM\n{CELL}").model_copy(update={"timeout": 3.0, "description": "x", "root_path": "/"})
-    assert as_cell(Asked(spec)).losses == (
-        "description: %%group has no option for it",
-        "timeout: %%group has no option for it",
-    )
+    spec = parsed(f"%%group SVM\n{CELL}").model_copy(update={"description": "x", "root_path": "/"})
+    assert as_cell(Asked(spec)).losses == ("description: %%group has no option for it",)
     with pytest.raises(SpecError, match="no cell was run"):
         as_cell(Asked(whole()))
     with pytest.raises(SpecError, match="IPython would fill in"):

@@ -306,7 +306,7 @@ def test_a_group_of_trials(store):
         ({"y": "uniform(0, 1)"}, {}, r"train has no such parameter.*it takes x"),
         ({"x": "uniform(0, 1)"}, {"num_trails": 3}, "did you mean 'num_trials'"),
         ({"x": "loguniform(-1, 1)"}, {}, "param_space.x"),
-        ({}, {}, "must map names to distributions"),
+        ({}, {}, "needs it; give it in params"),
     ],
 )
 def test_a_group_that_makes_no_sense(project, space, options, says):

@@ -64,6 +64,21 @@ def test_a_group(asked):
     assert {n: str(v) for n, v in spec.param_space.items()} == {"C": "loguniform(0.01, 100)", "n": "randint(1, 5)"}
 
 
+def test_what_else_a_group_may_be_asked(asked):
+    line = (
+        "SVM --sampler 'tpe(n_startup_trials=2, multivariate=True)' --maximize a --maximize b --minimize c "
+        "--enqueue 'C=1 kernel=rbf' --enqueue C=2 --timeout 60 --max-failures 3 --stop-when 'a > 0.9 and c < 3'"
+    )
+    spec = asked(line, "C = loguniform(0.01, 100)\nkernel = choice(['rbf', 'linear'])\n{'a': C}", "group").spec
+    assert spec.sampler.options == {"n_startup_trials": 2, "multivariate": True}
+    assert [(one.name, one.direction) for one in spec.metric] == [
+        ("a", "maximize"), ("b", "maximize"), ("c", "minimize")
+    ]  # fmt: skip
+    assert spec.enqueue == ({"C": 1, "kernel": "rbf"}, {"C": 2})
+    assert (spec.timeout, spec.max_failures, spec.stop_when) == (60.0, 3, "a > 0.9 and c < 3")
+    assert asked("--define-by-run", "C = 1\nf()", "group").spec.param_space == {}
+
+
 def test_the_notebooks_name_is_the_experiments(asked, monkeypatch):
     monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
     assert asked("", "C = 1").spec.name == "cell"
@@ -82,7 +97,8 @@ def test_the_notebooks_name_is_the_experiments(asked, monkeypatch):
         ("experiment", "", "C = uniform(0, 1)", "C is a distribution: search it with %%group, or fix it with -p C="),
         ("experiment", "", "C = (", "."),
         ("group", "", "C = 1", "the cell has no distribution to search"),
-        ("group", "--maximize a --minimize b", "C = uniform(0, 1)", "give --maximize or --minimize, not both"),
+        ("group", "--maximize a --minimize a", "C = uniform(0, 1)", "metric: 'a' stands there twice: keep one"),
+        ("group", "--trials 3", "C = 1", "has no distribution to search.*--define-by-run"),
         ("group", "--trials 0", "C = uniform(0, 1)", "num_trials: "),
         ("group", "--sampler tpee", "C = uniform(0, 1)", "sampler: no sampler is called 'tpee'"),
         ("group", "--pruner x", "C = uniform(0, 1)", "pruner: no pruner is called 'x'"),
@@ -290,6 +306,22 @@ def test_a_store_that_is_dead_is_one_line(run, monkeypatch, shell):
 
 
 # --- groups ---
+
+
+def test_a_group_of_a_cell_that_draws_and_its_front(run, shell):
+    shown = run("""\
+%%group --define-by-run --trials 4 --maximize a --minimize b --slots 1 --into found --stop-when 'a >= 90'
+from ml_experiment_nb import Trial
+trial = Trial.get_current()
+x = trial.suggest_int("x", 0, 9)
+{"a": x + 90 * (trial.number == 2), "b": x if trial.number else -1}""")
+    assert shown.error is None, shown.out
+    found = shell.user_ns["found"]
+    assert [record.number for record in found] == [0, 1, 2]
+    assert found.best is None
+    names = ", ".join(record.name for record in found.front)
+    assert f"front: {names}\n" in shown.out
+    assert "note: no more was begun: stop_when is met by cell #2" in shown.out
 
 
 def test_a_group_of_the_cell(run, store, shell):

@@ -112,7 +112,9 @@ Plan 'SVM'
   per trial  at most 1 min 30 s
   slots      4, ray
   values     X, model
-  note       docker_config was read but not used: the tasks run in this environment, not in a container"""
+  note       docker_config was read but not used: the tasks run in this environment, not in a container
+  note       with several slots the seed doesn't repeat the search, since what is drawn depends on which trial ends \
+first: one slot does"""
     )
 
 

@@ -124,6 +124,42 @@ def test_best_is_a_finished_one_and_needs_a_metric():
     assert Records(trials(0.9)).best is None
 
 
+def points(*pairs, status=Status.FINISHED):
+    return [record(number=k, metrics=dict(zip("ab", pair, strict=True)), status=status) for k, pair in enumerate(pairs)]
+
+
+@pytest.mark.parametrize(
+    ("pairs", "maximize", "front"),
+    [
+        ([(1, 1), (2, 2), (0, 3)], (True, True), [1, 2]),
+        ([(1, 1), (2, 2), (0, 3)], (False, False), [0, 2]),
+        ([(1, 1), (2, 2), (0, 3)], (True, False), [0, 1]),
+        ([(1, 2), (1, 2), (1, 3)], (False, False), [0, 1]),
+        ([(1, 2), (1, 1)], (False, False), [1]),
+        ([(math.nan, 2), (1, 3)], (False, False), [1]),
+        ([(-math.inf, 2), (1, 3), (2, 1)], (False, False), [0, 2]),
+        ([], (True, True), []),
+    ],
+)
+def test_the_front_of_two_metrics(pairs, maximize, front):
+    found = Records(points(*pairs), None, ("a", "b"), maximize)
+    assert [one.number for one in found.front] == front
+    assert (found.best, found.metric) == (None, None)
+    assert [one.number for one in found.front.front] == front
+    assert [one.number for one in found[:1].front] == [
+        one.number for one in found[:1] if one.metrics["a"] == one.metrics["a"]
+    ]
+
+
+def test_the_front_of_one_metric_are_the_best_ones():
+    found = Records(trials(0.5, 0.9, None, 0.9), None, "acc", maximize=True)
+    assert [one.number for one in found.front] == [1, 3]
+    assert [one.number for one in Records(trials(0.5)).front] == []
+    assert [
+        one.number for one in Records(points((1, 1), status=Status.PRUNED), None, ("a", "b"), (True, True)).front
+    ] == []
+
+
 def test_records_are_a_sequence():
     parent = record(name="group", kind="group")
     found = Records(trials(0.1, 0.2, 0.3), parent, "acc", maximize=True)

@@ -16,7 +16,21 @@ import pytest
 from ml_experiment_nb import reports
 from ml_experiment_nb.errors import MetricError
 from ml_experiment_nb.records import Failure, Outcome, Status
-from ml_experiment_nb.reports import Cell, Done, Inbox, Log, Metrics, Note, Params, Pruned, decode, encode, report
+from ml_experiment_nb.reports import (
+    Answer,
+    Ask,
+    Cell,
+    Done,
+    Inbox,
+    Log,
+    Metrics,
+    Note,
+    Params,
+    Pruned,
+    decode,
+    encode,
+    report,
+)
 
 
 class Gathered:
@@ -32,7 +46,7 @@ class Gathered:
 
     def ask(self, event):
         self.events.append(event)
-        return event.step >= self.prune_at
+        return Answer(event.step >= self.prune_at)
 
     def metrics(self):
         return [(event.values, event.step) for event in self.events if isinstance(event, Metrics)]
@@ -112,6 +126,7 @@ class Broken:
         Params({"C": 0.5, "kernel": "rbf", "layers": [1, [2, None]], "deep": {"a": {"b": True}}}),
         Cell(3, 10),
         Note("line\r\nline"),
+        Ask("suggest", {"name": "lr", "low": 1e-5, "choices": ["a", None, True]}),
         Done(Outcome(Status.FINISHED)),
         Done(Outcome(Status.FAILED, Failure("ValueError", "no: 'x'\n", "Traceback\n"))),
     ],
@@ -298,10 +313,10 @@ def test_each_writer_gets_its_own_verdict(inbox):
     for thread in threads:
         thread.start()
     for event in take(inbox, 3):
-        inbox.answer(prune="b" in event.values)
+        inbox.answer(Answer("b" in event.values))
     for thread in threads:
         thread.join()
-    assert verdicts == {"a": False, "b": True, "c": False}
+    assert verdicts == {"a": Answer(False), "b": Answer(True), "c": Answer(False)}
 
 
 def test_the_verdict_for_a_writer_that_died_goes_to_nobody_else(inbox):
@@ -315,14 +330,14 @@ def test_the_verdict_for_a_writer_that_died_goes_to_nobody_else(inbox):
     )
     alive.start()
     take(inbox, 1)
-    inbox.answer(prune=True)  # for the dead one
-    inbox.answer(prune=False)
+    inbox.answer(Answer(True))  # for the dead one
+    inbox.answer(Answer(False))
     alive.join()
-    assert verdict == [False]
+    assert verdict == [Answer(False)]
 
 
 def test_an_answer_that_nobody_waits_for_is_no_error(inbox):
-    inbox.answer(prune=True)
+    inbox.answer(Answer(True))
 
 
 def test_closing_leaves_no_folder():
@@ -351,7 +366,7 @@ def test_report_waits_for_the_verdict(inbox, monkeypatch):
     for prune in (False, False, True):
         (event,) = take(inbox, 1)
         assert event.ask
-        inbox.answer(prune)
+        inbox.answer(Answer(prune))
     worker.join()
     assert ended == [2]
 
@@ -367,14 +382,15 @@ def test_a_forked_process_writes_lines_of_its_own(inbox):
             if pid == 0:
                 try:
                     report(who=who)
-                    os._exit(0 if reports.active_sink().ask(Metrics({"who": who}, 1, ask=True)) == (who == 2) else 3)
+                    told = reports.active_sink().ask(Metrics({"who": who}, 1, ask=True))
+                    os._exit(0 if told == Answer(who == 2) else 3)
                 finally:
                     os._exit(4)
             children.append(pid)
         events = take(inbox, 5)
         for event in events:
             if event.ask:
-                inbox.answer(prune=event.values["who"] == 2)
+                inbox.answer(Answer(event.values["who"] == 2))
         assert [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children] == [0, 0]
         report(who=3)
     assert take(inbox, 1)[0].values == {"who": 3}

@@ -4,10 +4,11 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from ml_experiment_nb.algorithms import Pruner, Sampler
 from ml_experiment_nb.errors import MetricError, SpecError, StoreError
 from ml_experiment_nb.records import Failure, Outcome, Status
 from ml_experiment_nb.search import Search
-from ml_experiment_nb.specs import Pruner, Sampler, spec_from_mapping
+from ml_experiment_nb.specs import spec_from_mapping
 
 FINISHED = Outcome(Status.FINISHED)
 SPACE = {"C": "loguniform(0.01, 1000)", "gamma": "choice(['scale', 'auto'])", "depth": "range(1, 10, 2)"}

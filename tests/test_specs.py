@@ -85,7 +85,10 @@ def test_every_key_of_a_group():
             "pruner": "hyperband",
             "timeout_per_trial": 1.5,
             "retries": 1,
-            "seed": 0,
+            "enqueue": [{"C": [1, 0.5]}],
+            "max_failures": 4,
+            "stop_when": "loss < 0.1",
+            "seed": 1,
             "storage": "sqlite:///study.db",
         }
     )
@@ -111,7 +114,10 @@ def test_every_key_of_a_group():
         pruner=Pruner(name="Hyperband"),
         timeout_per_trial=1.5,
         retries=1,
-        seed=0,
+        enqueue=({"C": [1, 0.5]},),
+        max_failures=4,
+        stop_when="loss < 0.1",
+        seed=1,
         storage="sqlite:///study.db",
     )
     assert spec.ray_config.model_extra == {"namespace": "mine"}
@@ -303,7 +309,7 @@ def test_a_metric_s_forms(metric, expected):
             "docker_config",
             "context and args build a dockerfile",
         ),
-        ({**GROUP, "param_space": {}}, "param_space", "must map names to distributions"),
+        ({**GROUP, "param_space": []}, "param_space", "must map names to distributions"),
         ({**GROUP, "param_space": {"1a": "range(3)"}}, "param_space.1a", "must be a Python name"),
         ({**GROUP, "params": {"C": 1}}, "param_space.C", "C is in params and in param_space: keep one"),
         ({**GROUP, "sampler": "TPE", "samples": "TPE"}, "samples", "is the same key as sampler"),

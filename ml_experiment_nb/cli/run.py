@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,9 +27,11 @@ from ml_experiment_nb.cli.papermill import (
     spec_of_notebook,
     with_notebook_options,
 )
+from ml_experiment_nb.cli.search import search_options, with_search
 from ml_experiment_nb.cli.tables import print_json, print_rows, print_table
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.paths import INPUT, OUTPUT, is_elsewhere, literal
+from ml_experiment_nb.words import search_keys
 
 if TYPE_CHECKING:
     from ml_experiment_nb.plans import Plan, Spec
@@ -51,10 +54,14 @@ _CODES |= {"KeyboardInterrupt": 130, "Stopped": 130}
 )
 @click.option("--results", type=click.Path(dir_okay=False), help="Write a group's results to a file: .csv or .jsonl.")
 @click.option("--slots", type=click.IntRange(1), help="How many trials run at once.")
-@click.option("--trials", type=click.IntRange(1), help="How many trials a group runs, in place of num_trials.")
 @click.option("--executor", type=click.Choice(["auto", "inline", "ray"]), help="Where trials run.")
-@click.option("--retries", type=click.IntRange(0), help="How often a group's trial whose slot was lost is tried again.")
-@click.option("--storage", metavar="URL", help="An Optuna storage for a group's study.")
+@search_options
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    help=("Stop a task that takes longer; of a group, the whole."),
+)
 @click.option("--memory", metavar="SIZE", help="Stop a task, in a group a trial, that uses more memory: 500MB, 2GB.")
 @click.option("--cwd", type=click.Path(file_okay=False, exists=True), help="The working directory of the code.")
 @click.option("--allow-unknown-params", is_flag=True, help="Pass on parameters that the target doesn't name.")
@@ -113,7 +120,8 @@ def _make_plan(target: str, output: str | None, folder: str, options: Mapping[st
         raise SpecError("TARGET and --each can't both be standard input")
     given = read_parameters(options, target, output)
     target = filled_target(target, given)
-    spec = with_notebook_options(_with_options(_read_target(target), options), options)
+    spec = with_search(_with_options(_read_target(target), options), options, given)
+    spec = with_notebook_options(spec, options)
     spec = fetched(with_params(spec, given, texts=dict(options["parameters_raw"])), folder)
     if {INPUT, OUTPUT} & given.keys():
         single_notebook(spec, "--inject-paths")
@@ -122,7 +130,7 @@ def _make_plan(target: str, output: str | None, folder: str, options: Mapping[st
         if isinstance(spec, Group) and spec.each is not None:
             raise SpecError("OUTPUT - is for a single run: with --each, give a pattern such as out/{row}.ipynb")
         output = literal(os.path.join(folder, f"{spec.run[0].name}.ipynb"))
-    with _located(target, given):
+    with _located(target, {*given, *search_keys(options)}):
         return make_plan(
             spec,
             cwd=_working_directory(target, options["cwd"]),
@@ -186,12 +194,13 @@ def _read_target(target: str) -> Spec:
 
 
 @contextmanager
-def _located(target: str, given: Mapping[str, Any]) -> Iterator[None]:
+def _located(target: str, given: Container[str]) -> Iterator[None]:
     """Say where in a spec's file an error stands that shows only when the spec meets what it runs."""
     try:
         yield
     except SpecError as error:
-        if Path(target).suffix.lower() not in SPECS or error.key in given:
+        first = re.split(r"[.\[]", error.key or "")[0]
+        if Path(target).suffix.lower() not in SPECS or first in given:
             raise
         from ml_experiment_nb.files import located
 
@@ -202,25 +211,17 @@ def _with_options(spec: Spec, options: Mapping[str, Any]) -> Spec:
     from ml_experiment_nb.fields import read_bytes
     from ml_experiment_nb.specs import Group, Job, spec_from_mapping
 
-    is_group = isinstance(spec, Group)
-    keys = {"name": "name", "slots": "slots", "executor": "executor"}
-    keys |= {"trials": "num_trials", "retries": "retries", "storage": "storage"}
-    changes = {key: options[option] for option, key in keys.items() if options[option] is not None}
+    keys = ("name", "slots", "executor", "timeout")
+    changes = {key: options[key] for key in keys if options[key] is not None}
     if options["memory"] is not None:
         changes["memory"] = read_bytes(options["memory"])
     if options["allow_unknown_params"]:
         changes["allow_unknown_params"] = True
-    wrong = [option for option in ("trials", "storage") if options[option] is not None]
-    of_groups = wrong + (["retries"] if options["retries"] is not None else [])
-    if of_groups and not is_group and options["each"] is None:
-        raise SpecError(f"--{of_groups[0]} is for a group, and this is kind: {spec.kind}")
-    if wrong and (options["each"] is not None or (isinstance(spec, Group) and spec.each is not None)):
-        raise SpecError(f"--{wrong[0]} is for a search, and a table has its points already")
     if options["each"] is not None:
         return spec_from_mapping({**_fields_with_table(spec, options), **changes})
     if options["kind"] is None or options["kind"] == spec.kind:
         return spec.model_copy(update=changes)
-    if is_group:
+    if isinstance(spec, Group):
         raise SpecError("--kind: a group stays a group; write another spec")
     fields = {name: getattr(spec, name) for name in Job.model_fields}
     return spec_from_mapping({**fields, "kind": options["kind"], **changes})
@@ -281,7 +282,8 @@ def _results(plan: Plan, records: Iterable[Record]) -> list[dict[str, Any]]:
 
     if plan.table is not None:
         return results(records, plan.table.names)
-    return results(records, list(plan.group.param_space), number="trial")
+    drawn = dict.fromkeys(name for one in records for name in one.params if name not in plan.group.params)
+    return results(records, list(plan.group.param_space or drawn), number="trial")
 
 
 def _shown(
@@ -341,6 +343,8 @@ def print_result(plan: Plan, records: list[Record], failures: str | None = None)
     click.echo(str(last))
     if result.best is not None:
         click.echo(f"  best     {result.best.name}: {pairs(result.best.params)} ({pairs(result.best.metrics)})")
+    for one in result.front if plan.kind == "group" and result.metric is None else ():
+        click.echo(f"  front    {one.name}: {pairs(one.params)} ({pairs(one.metrics)})")
     if plan.output is not None and plan.table is None and (last.failure is None or last.failure.type != "SpecError"):
         click.echo(f"  notebook {plan.output}")
     if last.run_id:

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from ml_experiment_nb.plans import Plan, Task
 from ml_experiment_nb.records import Outcome
-from ml_experiment_nb.reports import Event
+from ml_experiment_nb.reports import Answer, Event
 
 
 class Executor(Protocol):
@@ -25,8 +25,8 @@ class Executor(Protocol):
     def poll(self, timeout: float) -> list[tuple[str, Event]]:
         """Return what has arrived, as (task's key, event); wait at most `timeout` seconds for something."""
 
-    def answer(self, key: str, prune: bool) -> None:
-        """Answer a task that waits for the pruner's verdict."""
+    def answer(self, key: str, answer: Answer) -> None:
+        """Answer a task that waits for it."""
 
     def kill(self, key: str, outcome: Outcome) -> None:
         """Stop a task with all that it started; its `Done` carries `outcome`."""

@@ -7,7 +7,7 @@ import threading
 
 from ml_experiment_nb.plans import Task
 from ml_experiment_nb.records import Failure, Outcome, Status
-from ml_experiment_nb.reports import Done, Event
+from ml_experiment_nb.reports import Answer, Done, Event
 from ml_experiment_nb.work.process import Running
 from ml_experiment_nb.work.setups import Warm
 
@@ -49,10 +49,10 @@ class InlineExecutor:
                 self._running.pop(key)[1].join()
         return arrived
 
-    def answer(self, key: str, prune: bool) -> None:
-        """Answer a task that waits for the pruner's verdict."""
+    def answer(self, key: str, answer: Answer) -> None:
+        """Answer a task that waits for it."""
         if key in self._running:
-            self._running[key][0].answer(prune)
+            self._running[key][0].answer(answer)
 
     def kill(self, key: str, outcome: Outcome) -> None:
         """Stop a task."""

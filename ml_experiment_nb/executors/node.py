@@ -16,7 +16,7 @@ from ml_experiment_nb.executors.capacity import Need
 from ml_experiment_nb.executors.copies import Beacon, Copies, Piece
 from ml_experiment_nb.plans import Task
 from ml_experiment_nb.records import Outcome
-from ml_experiment_nb.reports import Done, Event
+from ml_experiment_nb.reports import Answer, Done, Event
 from ml_experiment_nb.work.process import Running
 from ml_experiment_nb.work.setups import Warm
 
@@ -99,10 +99,10 @@ class Node:
         finally:
             self._release(running)
 
-    def answer(self, key: str, prune: bool) -> None:
-        """Answer a task, which waits for the pruner's verdict."""
+    def answer(self, key: str, answer: Answer) -> None:
+        """Answer a task, which waits for it."""
         if (running := self._running.get(key)) is not None:
-            running.answer(prune)
+            running.answer(answer)
 
     def kill(self, key: str, outcome: Outcome) -> None:
         """Stop a task; it may have been submitted and not have begun."""

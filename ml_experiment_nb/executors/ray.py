@@ -20,7 +20,7 @@ from ml_experiment_nb.executors.node import Hello, boot_id
 from ml_experiment_nb.executors.packing import runtime_env_of
 from ml_experiment_nb.plans import Plan, Task
 from ml_experiment_nb.records import Failure, Outcome, Status
-from ml_experiment_nb.reports import Done, Event, Note
+from ml_experiment_nb.reports import Answer, Done, Event, Note
 from ml_experiment_nb.work.faraway import reachable
 
 CLOSE_TIMEOUT = 5.0  # seconds that tasks may take to end
@@ -84,10 +84,10 @@ class RayExecutor:
         """Return what has arrived."""
         return self._wait(timeout)
 
-    def answer(self, key: str, prune: bool) -> None:
-        """Answer a task that waits for the pruner's verdict."""
+    def answer(self, key: str, answer: Answer) -> None:
+        """Answer a task that waits for it."""
         if key in self._busy:
-            self._busy[key][0].actor.answer.remote(key, prune)
+            self._busy[key][0].actor.answer.remote(key, answer)
 
     def kill(self, key: str, outcome: Outcome) -> None:
         """Stop a task."""

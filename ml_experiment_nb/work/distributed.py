@@ -245,8 +245,9 @@ class Hub:
             self.stopped.set()
 
     def _take(self, event: reports.Event, connection: Connection) -> None:
-        if isinstance(event, reports.Metrics) and event.ask:
-            connection.send_bytes(b"P" if self._sink.ask(event) else b"G")
+        if isinstance(event, reports.Ask) or (isinstance(event, reports.Metrics) and event.ask):
+            answer = self._sink.ask(event)
+            connection.send_bytes(b"A" + json.dumps({"value": answer.value, "error": answer.error}).encode())
         else:
             self._sink.send(event)
 

@@ -35,6 +35,7 @@ from ml_experiment_nb.paths import literal
 from ml_experiment_nb.targets import OWN_ENGINE, Notebook
 from ml_experiment_nb.work.places import Places, file_name
 
+_PRUNED = (reports.Pruned.__name__, "TrialPruned")
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -118,7 +119,8 @@ def _execute(
     except PapermillExecutionError as error:
         if _was_allowed(kept):
             return
-        if error.ename in (reports.Pruned.__name__, "TrialPruned"):
+        if error.ename in _PRUNED:
+            _without_traceback(kept)
             raise reports.Pruned(error.evalue) from None
         trace = _ANSI.sub("", "\n".join(error.traceback))
         raise CellFailedError(error.ename, error.evalue, f"cell {error.exec_count}\n{trace}") from None
@@ -239,6 +241,16 @@ def _was_allowed(executed: Path) -> bool:
         return False
     write_ipynb(remove_error_markers(notebook), str(executed))
     return True
+
+
+def _without_traceback(executed: Path) -> None:
+    """Leave of a pruned notebook's error a line that says so: nothing went wrong."""
+    notebook = remove_error_markers(load_notebook_node(str(executed)))
+    for cell in notebook.cells:
+        for output in cell.get("outputs", ()):
+            if output.output_type == "error" and output.ename in _PRUNED:
+                output.traceback = [f"{output.ename}: {output.evalue}" if output.evalue else output.ename]
+    write_ipynb(notebook, str(executed))
 
 
 def _where(executed: Path) -> str:

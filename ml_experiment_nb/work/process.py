@@ -78,9 +78,9 @@ class Running:
                 self._child.close()
             self._inbox.close()
 
-    def answer(self, prune: bool) -> None:
-        """Answer a task that reported metrics and waits for a verdict."""
-        self._inbox.answer(prune)
+    def answer(self, answer: reports.Answer) -> None:
+        """Answer a task that waits for it."""
+        self._inbox.answer(answer)
 
     def kill(self, outcome: Outcome) -> None:
         """Stop the task, from any thread; its last event will carry `outcome`."""
@@ -208,7 +208,7 @@ class Running:
             until = min(until, time.monotonic() + GATHER) if not (text or events) else until
             text += output.read()
             events += self._inbox.read()
-            if len(text) > MUCH or any(isinstance(e, reports.Metrics) and e.ask for e in events):
+            if len(text) > MUCH or any(map(reports.waits, events)):
                 return text, events
             if not output.waitable():  # most likely it is just ending
                 child.wait(GATHER)

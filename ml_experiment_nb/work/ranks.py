@@ -123,11 +123,13 @@ class Link:
         if self._counts:
             self.write(b"E", reports.encode(event))
 
-    def ask(self, event: reports.Metrics) -> bool:
-        """Hand metrics over and return whether the run is given up."""
+    def ask(self, event: reports.Metrics | reports.Ask) -> reports.Answer:
+        """Hand a question over, or metrics that ask for a verdict, and return the answer; rank 0 alone may ask."""
+        if isinstance(event, reports.Ask) and not self._counts:
+            return reports.Answer(error="only the first worker can ask for its trial: hand what it says to the others")
         with self._asking:
             self.send(event)
-            return self._answers.get() == b"P"
+            return reports.Answer(**json.loads(self._answers.get()[1:]))
 
     def write(self, letter: bytes, content: bytes) -> None:
         """Send one message."""

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from ml_experiment_nb.records import Failure, Outcome, Status
-from ml_experiment_nb.reports import Done, Log, Metrics, Params
+from ml_experiment_nb.reports import Answer, Ask, Done, Log, Metrics, Params
 from ml_experiment_nb.targets import Function
 from ml_experiment_nb.work.payload import write_payload
 
@@ -38,6 +38,13 @@ def count_up(x=0):
         yield {"loss": k}
 
 
+def ask(x):
+    from ml_experiment_nb import Trial
+
+    trial = Trial.get_current()
+    return {"number": trial.number, "low": trial.suggest_float("a", x, 10), "high": trial.suggest_float("b", x, 10)}
+
+
 def fail(x):
     raise ValueError(f"no {x}")
 
@@ -55,7 +62,11 @@ class Listener:
             for key, event in self.executor.poll(timeout=5):
                 self.events.setdefault(key, []).append(event)
                 if isinstance(event, Metrics) and event.ask:
-                    self.executor.answer(key, prune=event.step == 2)
+                    self.executor.answer(key, Answer(event.step == 2))
+                elif isinstance(event, Ask):
+                    told = {"number": int(key) + 10, "params": {}, "metric": None}
+                    drawn = {"a": "low", "b": "high"}.get(event.given.get("name"), "")
+                    self.executor.answer(key, Answer(event.given.get(drawn, told)))
 
     def ended(self, *keys):
         return all(any(isinstance(event, Done) for event in self.events.get(key, ())) for key in keys)
@@ -133,6 +144,31 @@ class ExecutorContract:
             assert listener.outcome(key) == Outcome(Status.PRUNED)
             assert [event.step for event in listener.events[key] if isinstance(event, Metrics)] == [0, 1, 2]
 
+    def test_each_task_gets_the_answers_to_its_own_questions(self, listener, executor, task):
+        for key in ("1", "2"):
+            executor.submit(task(ask, key))
+        listener.until(lambda: listener.ended("1", "2"))
+        for key in ("1", "2"):
+            assert listener.outcome(key) == FINISHED
+            asked = [event for event in listener.events[key] if isinstance(event, Ask)]
+            assert [(one.what, one.given.get("name")) for one in asked] == [
+                ("trial", None),
+                ("suggest", "a"),
+                ("suggest", "b"),
+            ]
+            values = next(event.values for event in listener.events[key] if isinstance(event, Metrics))
+            assert values == {"number": int(key) + 10, "low": float(key), "high": 10.0}
+
+    def test_an_answer_that_is_an_error_is_raised_where_it_was_asked(self, executor, task):
+        executor.submit(task(ask, "1"))
+        done = None
+        while done is None:
+            for key, event in executor.poll(timeout=5):
+                if isinstance(event, Ask):
+                    executor.answer(key, Answer(error="no: 'x'"))
+                done = event if isinstance(event, Done) else done
+        assert (done.outcome.failure.type, done.outcome.failure.message) == ("SpecError", "no: 'x'")
+
     def test_a_task_is_killed_with_all_that_it_started(self, listener, executor, task, has_ended):
         executor.submit(task(wait_for_good, "0"))
         executor.submit(task(square, "1"))
@@ -154,7 +190,7 @@ class ExecutorContract:
 
     def test_killing_or_answering_what_does_not_run_is_no_error(self, executor):
         executor.kill("no such key", KILLED)
-        executor.answer("no such key", prune=True)
+        executor.answer("no such key", Answer(True))
 
     def test_a_task_whose_process_is_killed_by_another(self, listener, executor, task, has_ended):
         executor.submit(task(wait_for_good, "0"))

@@ -8,7 +8,7 @@ import pytest
 
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.records import Failure, Outcome, Status
-from ml_experiment_nb.reports import Cell, Done, Log, Metrics, Note, Params
+from ml_experiment_nb.reports import Answer, Cell, Done, Log, Metrics, Note, Params
 from ml_experiment_nb.targets import Notebook, with_options
 from ml_experiment_nb.work.notebook import run_notebook
 from ml_experiment_nb.work.process import Running
@@ -65,7 +65,7 @@ def perform(task, verdicts=None):
     for batch in running.batches():
         for event in batch:
             if isinstance(event, Metrics) and event.ask:
-                running.answer(verdicts(event))
+                running.answer(Answer(verdicts(event)))
             outcome = event.outcome if isinstance(event, Done) else outcome
         events += batch
     return events, outcome
@@ -280,12 +280,16 @@ def test_what_is_no_metric_in_the_last_value_is_noted(make_task, notebook):
     ],
     ids=["report", "optuna"],
 )
-def test_a_pruned_notebook(make_task, notebook, kept, source, steps):
+def test_a_pruned_notebook(make_task, notebook, kept, project, source, steps):
     task = make_task(notebook(source, "print('never')"), pruning=True)
     events, outcome = perform(task, verdicts=lambda event: event.step == 2)
     assert outcome == Outcome(Status.PRUNED)
     assert [step for _, step in metrics(events)] == steps
     assert dict(kept())["print('never')"] == ""
+    executed = nbformat.read(project / ".tasks/0/artifacts/train.ipynb", as_version=4)
+    assert not any("papermill-error-cell-tag" in cell.metadata.get("tags", ()) for cell in executed.cells)
+    (error,) = [one for cell in executed.cells for one in cell.get("outputs", ()) if one.output_type == "error"]
+    assert error.traceback == [f"{error.ename}: {error.evalue}" if error.evalue else error.ename]
 
 
 def test_a_notebook_that_names_no_kernel(make_task, notebook):

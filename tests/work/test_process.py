@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ml_experiment_nb.records import Failure, Outcome, Status
-from ml_experiment_nb.reports import Done, Log, Metrics, Note, Params
+from ml_experiment_nb.reports import Answer, Done, Log, Metrics, Note, Params
 from ml_experiment_nb.targets import Cell, Command, Function
 from ml_experiment_nb.work.payload import write_payload
 from ml_experiment_nb.work.process import Running
@@ -411,7 +411,7 @@ def test_killing_after_the_end_changes_nothing(make_task, script):
     running = Running(make_task(script("")))
     assert list(running.batches()) == [[Done(FINISHED)]]
     running.kill(KILLED)
-    running.answer(True)
+    running.answer(Answer(True))
 
 
 def test_the_first_reason_for_stopping_stands(make_task, script):
@@ -560,7 +560,7 @@ def test_a_pruned_generator_is_closed(make_task, project):
         for event in batch:
             if isinstance(event, Metrics):
                 steps.append(event.step)
-                running.answer(event.step == 3)
+                running.answer(Answer(event.step == 3))
             printed += event.text if isinstance(event, Log) else ""
             outcome = event.outcome if isinstance(event, Done) else outcome
     assert (steps, outcome, printed) == ([0, 1, 2, 3], Outcome(Status.PRUNED), "closed at 3\n")

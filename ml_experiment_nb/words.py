@@ -1,0 +1,70 @@
+"""What is typed of a search, in the line of a magic as in a command: options as keys of a group's spec."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ml_experiment_nb.errors import SpecError
+
+HELP = {
+    "trials": "How many points to try (10; a grid tries all of its points).",
+    "sampler": "tpe (the default), cma-es, grid, random, gp, qmc, nsga-ii, nsga-iii, brute-force; with options as in "
+    "tpe(n_startup_trials=5).",
+    "pruner": "median, percentile, hyperband, sha, patient, threshold(lower=0.5), wilcoxon; none by default.",
+    "maximize": "A metric that should be high; may be repeated, also beside --minimize.",
+    "minimize": "A metric that should be low; may be repeated.",
+    "enqueue": "A point to begin with, such as 'C=1 gamma=scale'; the rest of it is drawn. May be repeated.",
+    "seed": "Seed of the sampler.",
+    "timeout_per_trial": "Stop a trial that takes longer.",
+    "retries": "How often a trial whose slot on Ray was lost is tried again (3).",
+    "max_failures": "Stop the group when so many trials have failed.",
+    "stop_when": "Stop the group when a trial meets this, such as 'val_accuracy >= 0.99'.",
+    "define_by_run": "The code itself draws, with Trial.get_current(): there need be no distribution.",
+    "storage": "An Optuna storage URL; by default a file in the project's .ml-experiment folder.",
+}
+"""What each option is for; the magic and the command show the same."""
+
+FOR_A_TABLE = ("maximize", "minimize", "timeout_per_trial", "retries", "max_failures", "stop_when")
+"""The options that a group with a table takes too."""
+
+_KEYS = {"trials": "num_trials"} | {
+    name: name
+    for name in ("sampler", "pruner", "seed", "timeout_per_trial", "retries", "max_failures", "stop_when", "storage")
+}
+
+
+def given(options: Mapping[str, Any]) -> list[str]:
+    """Return which of the options were given."""
+    typed = {name: options.get(name) for name in HELP}
+    return [name for name, value in typed.items() if value is not None and value is not False and value not in ((), [])]
+
+
+def search_keys(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys of a group's spec that the options ask for.
+
+    Args:
+        options: What was typed, by the options' names; what is None or empty was not.
+
+    Raises:
+        SpecError: A point can't be read.
+    """
+    keys = {key: options[name] for name, key in _KEYS.items() if options.get(name) is not None}
+    wanted = [(name, way) for way in ("maximize", "minimize") for name in options.get(way) or ()]
+    if wanted:
+        keys["metric"] = [{"name": name, "direction": way} for name, way in wanted]
+    if options.get("enqueue"):
+        keys["enqueue"] = list(_points(options["enqueue"]))
+    return keys
+
+
+def _points(texts: Iterable[str]) -> Iterable[dict[str, Any]]:
+    from ml_experiment_nb.jobs import read_assignments
+
+    for text in texts:
+        try:
+            words = shlex.split(text)
+        except ValueError as error:
+            raise SpecError(f"--enqueue {text!r} can't be read: {error}") from None
+        yield read_assignments(words)

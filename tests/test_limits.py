@@ -1,0 +1,96 @@
+import time
+
+import pytest
+
+from ml_experiment_nb.limits import Limits
+from ml_experiment_nb.plans import make_plan
+from ml_experiment_nb.records import Failure, Outcome, Record, Status, now
+from ml_experiment_nb.specs import spec_from_mapping
+
+FINISHED = Outcome(Status.FINISHED)
+NONE = Outcome(Status.FAILED, Failure("TaskError", "no trial finished"))
+
+
+@pytest.fixture
+def limits(project, script):
+    def make(**keys):
+        space = {} if "each" in keys else {"param_space": {"x": "uniform(0, 1)"}, "num_trials": 3}
+        asked = {"kind": "group", "run": script("x = 1", "train.py").path, **space, **keys}
+        return Limits(make_plan(spec_from_mapping(asked)))
+
+    return make
+
+
+def record(number=0, status=Status.FINISHED, **metrics):
+    failure = Failure("ValueError", f"no {number}") if status is Status.FAILED else None
+    return Record(None, f"t #{number}", "t", "trial", status, {}, metrics, now(), 0.0, failure, number)
+
+
+def test_without_limits_nothing_ends(limits):
+    found = limits()
+    found.saw("0", "t #0", {"loss": 0})
+    found.ended(record(status=Status.FAILED))
+    assert (found.due(["1"]), found.reason, found.notes([record()])) == ([], None, [])
+    assert found.outcome(NONE) is NONE
+
+
+def test_an_experiment_has_none(project, script):
+    plan = make_plan(spec_from_mapping({"run": script("x = 1").path, "timeout": 1e-9}))
+    assert Limits(plan).due(["0"]) == []
+
+
+def test_the_time(limits):
+    found = limits(timeout=0.001)
+    time.sleep(0.01)
+    assert found.due(["0", "1"]) == ["0", "1"]
+    assert found.reason == "stopped at its limit of 0.00 s"
+    assert found.stopped().status is Status.KILLED
+    assert found.outcome(FINISHED) is FINISHED
+    assert found.outcome(NONE).failure.type == "TaskTimeoutError"
+    assert found.notes([]) == ["no more was begun: stopped at its limit of 0.00 s"]
+
+
+def test_the_time_of_a_table(limits):
+    found = limits(timeout=0.001, each=[{"x": 1}])
+    time.sleep(0.01)
+    assert found.due([]) == []
+    assert found.outcome(FINISHED).failure.message.endswith("and rows were left")
+
+
+def test_time_that_is_up_when_all_is_done_ends_nothing(limits):
+    found = limits(timeout=0.001)
+    for number in range(3):
+        found.ended(record(number))
+    time.sleep(0.01)
+    assert (found.due([]), found.reason) == ([], None)
+
+
+def test_failures_count_and_nothing_else_does(limits):
+    found = limits(max_failures=2)
+    for number, status in enumerate((Status.FAILED, Status.KILLED, Status.PRUNED, Status.FINISHED)):
+        found.ended(record(number, status))
+    assert found.reason is None
+    found.ended(record(4, Status.FAILED))
+    assert found.due(["5"]) == ["5"]
+    outcome = found.outcome(FINISHED)
+    assert outcome.status is Status.FAILED
+    assert str(outcome.failure) == "TaskError: max_failures is reached: 2 failed; the last: t #4: ValueError: no 4"
+
+
+def test_the_task_that_meets_the_condition_is_spared_and_the_first_reason_stands(limits):
+    found = limits(stop_when="loss < 0.5 and epoch > 1", max_failures=1)
+    found.saw("0", "t #0", {"loss": 0.1})
+    assert found.reason is None
+    found.saw("0", "t #0", {"loss": 0.1, "epoch": 2, "other": 3})
+    assert found.due(["0", "1"]) == ["1"]
+    found.saw("1", "t #1", {"loss": 0.1, "epoch": 2})
+    found.ended(record(1, Status.FAILED))
+    assert found.due(["0", "1"]) == []  # it was told
+    assert found.reason == "stop_when is met by t #0 (loss=0.1, epoch=2)"
+    assert found.outcome(NONE).status is Status.FINISHED
+
+
+def test_a_metric_that_never_came(limits):
+    found = limits(stop_when="accuracy > 0.5 or los < 1")
+    notes = found.notes([record(loss=1.0, accuracy=0.1)])
+    assert notes == ["stop_when: 'los' was never reported; did you mean 'loss'?"]
