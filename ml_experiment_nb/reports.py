@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import count
 from numbers import Real
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
 from ml_experiment_nb.capture.artifacts import as_artifacts, save_artifact
 from ml_experiment_nb.errors import CaptureError, MetricError
@@ -106,7 +106,7 @@ class Answer:
     error: str | None = None
 
 
-def waits(event: Event) -> bool:
+def waits(event: Event) -> TypeGuard[Metrics | Ask]:
     """Whether the sender of an event waits for an `Answer`."""
     return isinstance(event, Ask) or (isinstance(event, Metrics) and event.ask)
 

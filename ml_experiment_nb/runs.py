@@ -29,7 +29,7 @@ from ml_experiment_nb.plans import Plan, Spec, Task, prepared
 from ml_experiment_nb.projects import find_root
 from ml_experiment_nb.recording import OpenRun, untracked
 from ml_experiment_nb.records import Failure, Outcome, Record, Records, Status
-from ml_experiment_nb.reports import Ask, Done, Event, Metrics, Note
+from ml_experiment_nb.reports import Done, Event, Metrics, Note, waits
 from ml_experiment_nb.retries import Retries
 from ml_experiment_nb.specs import Group
 from ml_experiment_nb.sweeps import sweep
@@ -281,7 +281,7 @@ class _Driver:
         live.add(event)
         if isinstance(event, Metrics):
             self.limits.saw(key, live.first.name, live.metrics)
-        if isinstance(event, Ask) or (isinstance(event, Metrics) and event.ask):
+        if waits(event):
             assert self.executor is not None
             self.executor.answer(key, self.tasks.answer(key, event, live))
         return Happened(key, event)

@@ -618,7 +618,7 @@ def test_the_plan_of_a_record_can_be_shown(plan, store, project_folder):
     made = plan()
     parent = runs.collect(made, runs.run(made)).parent
     shown = groups.recorded_plan(store, parent)
-    assert (shown.spec, shown.kind, shown.goal) == (made.spec, "group", ("acc", True))
+    assert (shown.spec, shown.kind, shown.goal) == (made.spec, "group", (("acc",), (True,)))
     assert shown.cwd == str(project_folder)
 
 

@@ -40,8 +40,8 @@ def test_what_counts(keys):
 def test_what_does_not_count():
     same = {
         "slots": 2, "executor": "inline", "ray_config": {"num_cpus": 2}, "resources_per_worker": {"cpu": 2},
-        "storage": "sqlite:///x.db", "timeout": 5.0, "timeout_per_trial": 5.0, "max_failures": 3, "memory": "1GB",
-        "description": "d", "tags": {"a": "b"}, "allow_unknown_params": True, "data": {"folder": "."},
+        "storage": "sqlite:///x.db", "timeout": 5.0, "timeout_per_trial": 5.0, "max_failures": 3, "retries": 1,
+        "memory": "1GB", "description": "d", "tags": {"a": "b"}, "allow_unknown_params": True, "data": {"folder": "."},
         "root_path": "/tmp", "docker_config": {"image": "x"},
     }  # fmt: skip
     assert same.keys() == UNASKED

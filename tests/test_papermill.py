@@ -160,7 +160,7 @@ def test_standard_input_that_is_no_notebook(command):
 def test_options_of_a_spec_s_notebook(command, monkeypatch):
     made = []
     monkeypatch.setattr(
-        sys.modules["ml_experiment_nb.cli.run"], "_run", lambda plan, *_, **__: made.append(plan) or sys.exit(0)
+        sys.modules["ml_experiment_nb.cli.run"], "run_plan", lambda plan, *_, **__: made.append(plan) or sys.exit(0)
     )
     command("book.yaml", "--report-mode", "--from-cell", "2", "--until-cell", "last", "--stdout-file", "out.txt")
     [notebook] = made[0].targets

@@ -245,7 +245,7 @@ class Hub:
             self.stopped.set()
 
     def _take(self, event: reports.Event, connection: Connection) -> None:
-        if isinstance(event, reports.Ask) or (isinstance(event, reports.Metrics) and event.ask):
+        if reports.waits(event):
             answer = self._sink.ask(event)
             connection.send_bytes(b"A" + json.dumps({"value": answer.value, "error": answer.error}).encode())
         else:

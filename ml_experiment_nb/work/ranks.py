@@ -10,7 +10,7 @@ the other end of what is written here. A message is a letter and its content:
 | L | worker | What was printed. |
 | F | rank 0 | A part of an artifact's file: its name, a line's end, and the bytes. |
 | X | worker | How it ended, as an outcome; of rank 0, behind a line's end, the function's value as a pickle. |
-| P, G | the other end | The verdict that rank 0 waits for: prune, or go on. |
+| A | the other end | The answer that rank 0 waits for, as JSON. |
 | B | the other end | Bye: the worker's end has been taken note of. |
 
 A worker whose connection is closed by the other end has nobody left to work for, and ends itself.

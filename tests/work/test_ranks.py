@@ -27,7 +27,7 @@ class Sink:
 
     def ask(self, event):
         self.events.append(event)
-        return event.values["loss"] > 1
+        return reports.Answer(event.values["loss"] > 1)
 
 
 @pytest.fixture
@@ -75,7 +75,8 @@ def test_rank_0_alone_is_heard(hub, sink, link):
 
 def test_a_verdict_comes_back(hub, link):
     one = link(0)
-    assert [one.ask(reports.Metrics({"loss": loss}, ask=True)) for loss in (0.5, 2)] == [False, True]
+    asked = [reports.Metrics({"loss": loss}, ask=True) for loss in (0.5, 2)]
+    assert [one.ask(event) for event in asked] == [reports.Answer(False), reports.Answer(True)]
     one.end(FINISHED, b"")
 
 
