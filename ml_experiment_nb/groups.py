@@ -309,7 +309,7 @@ def _goes_on(plan: Plan, record: Record, again: Again) -> str:
     total = len(plan.table.rows) if plan.table else plan.group.num_trials
     of = f" of {total}" if total else ""
     what = "rows" if plan.table else "trials"
-    redo = f", {len(again.redo)} are tried again" if again.redo else ""
+    redo = f", {len(again.redo)} to be tried again" if again.redo else ""
     return f"goes on with the group {_short(record)}: {done}{of} {what} are done{redo}"
 
 

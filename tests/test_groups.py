@@ -129,7 +129,7 @@ def test_the_same_group_goes_on(plan, interrupted, store, project_folder):
     assert records.best.params["C"] == 5
     assert made.total is None
     [note] = made.notes
-    assert note.startswith(f"goes on with the group {run_id[:8]}: {there} trials are done, 2 are tried again")
+    assert note.startswith(f"goes on with the group {run_id[:8]}: {there} trials are done, 2 to be tried again")
     assert note in store.record(run_id).notes
     assert all_ended(store)
     assert list((project_folder / ".ml-experiment/runs").iterdir()) == []
