@@ -86,9 +86,9 @@ def split(
     again = [
         one.number
         for one in children
-        if one.number is not None and one.number not in repeated and (_was_lost(one) or (failed and _failed(one)))
+        if one.number is not None and one.number not in repeated and (is_lost(one) or (failed and _failed(one)))
     ]
-    return tuple(one for one in children if one.status.ended and not _was_lost(one)), tuple(sorted(again))
+    return tuple(one for one in children if one.status.ended and not is_lost(one)), tuple(sorted(again))
 
 
 def missing(total: int | None, kept: Sequence[Record]) -> int | None:
@@ -122,7 +122,8 @@ def misfit(old: Mapping[str, Any], space: Mapping[str, Value], fixed: Mapping[st
     return None
 
 
-def _was_lost(record: Record) -> bool:
+def is_lost(record: Record) -> bool:
+    """Return whether a trial was cut off, by its driver's end or a limit of its group, and not stopped by itself."""
     alone = record.failure is not None and record.failure.type == "Stopped"
     return record.status in (Status.KILLED, Status.RUNNING) and not alone
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 
 from ml_experiment_nb import drivers
+from ml_experiment_nb.groups import trials_of
 from ml_experiment_nb.projects import home
 from ml_experiment_nb.records import Record
 from ml_experiment_nb.runs import Started, Update
@@ -41,7 +42,7 @@ def updates(store: Store, record: Record) -> Iterator[Update]:
         running = {*mine}
         if not is_alive or (changed and time.monotonic() > asked):
             began = time.monotonic()
-            new = [one for one in store.children(run_id) if one.status.ended and one.run_id not in seen]
+            new = [one for one in trials_of(store, record) if one.status.ended and one.run_id not in seen]
             for one in sorted(new, key=lambda one: one.started.timestamp() + one.seconds):
                 seen.add(str(one.run_id))
                 yield one

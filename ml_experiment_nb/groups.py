@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ml_experiment_nb import drivers, unfinished
-from ml_experiment_nb.again import IMPORTED, Again, Taken, Trial, misfit, missing, split
+from ml_experiment_nb.again import IMPORTED, REPEATS, Again, Taken, Trial, is_lost, misfit, missing, split
 from ml_experiment_nb.capture.sources import sources
 from ml_experiment_nb.errors import ExperimentError, ResumeError, RunNotFoundError, StillRunningError
 from ml_experiment_nb.files import spec_from_text
@@ -93,6 +93,7 @@ def resumed(run_id: str, *, trials: int | None = None, failed: bool = False, sto
     plan = make_plan(
         spec, path=tuple(kept["path"]), cwd=kept["cwd"], output=kept["output"], cold=kept["cold"]
     )  # fmt: skip
+    _check_table(plan, store, record)
     again = _again(plan, store, record, failed=failed)
     changed = _changed(store, record, plan)
     notes = [_goes_on(plan, record, again)]
@@ -172,7 +173,10 @@ def _continued(plan: Plan, store: Store, left: Left, asked: Asked) -> Plan | Non
         return None
     if left.asked.points != asked.points:
         return _taking_over(plan, store, record, left.folder)
-    again = _again(plan, store, record)
+    try:
+        again = _again(plan, store, record)
+    except ResumeError as error:
+        return _noted(plan, f"{error}: this one starts anew")
     note = f"{_goes_on(plan, record, again)}; --fresh starts anew"
     return _noted(replace(plan, again=again), note)
 
@@ -183,7 +187,7 @@ def _again(plan: Plan, store: Store, record: Record, *, failed: bool = False) ->
     kept = (*_imported(store, record), *(_with_traceback(store, one) for one in kept))
     tags = record.tags
     if plan.table is not None:
-        if len(kept) == len(plan.table.rows):
+        if len(kept) == len(plan.table.rows) and record.status is not Status.KILLED:
             raise ResumeError(f"nothing is missing of {_short(record)}: every row has finished")
         return Again(str(record.run_id), kept, None)
     group = plan.group
@@ -194,8 +198,9 @@ def _again(plan: Plan, store: Store, record: Record, *, failed: bool = False) ->
     elif record.status is Status.KILLED:
         left = missing(group.num_trials, kept)
     else:  # it ended by itself: its failed trials were trials
-        left = max(0, (group.num_trials or 0) - len(kept)) + len(redo)
-    if left == 0:
+        there = {one.number for one in kept}
+        left = max(0, (group.num_trials or 0) - len(kept)) + sum(number in there for number in redo)
+    if left == 0 and record.status is not Status.KILLED:  # else its driver died before it could say so
         raise _nothing(record, kept)
     if "mlexp.study" not in tags:
         raise ResumeError(f"{_short(record)} has no study: run it anew")
@@ -227,6 +232,8 @@ def _taking_over(plan: Plan, store: Store, record: Record, folder: Path) -> Plan
             continue
         params = {**spec.params, **one.params}
         reason = misfit(params, group.param_space, group.params) or (None if same else "its metric was another")
+        if one.drawn and reason is None:
+            reason = f"its code drew {', '.join(one.drawn)} itself"
         if reason is None:
             trials.append(Trial(replace(run, number=None), params, one.values, one.steps))
         else:
@@ -239,6 +246,28 @@ def _taking_over(plan: Plan, store: Store, record: Record, folder: Path) -> Plan
         note += f", {len(left)} don't ({reasons})"
     taken = Taken(str(record.run_id), tuple(trials), tuple(left))
     return _noted(replace(plan, taken=taken), f"{note}; --fresh starts without them")
+
+
+def trials_of(store: Store, record: Record) -> list[Record]:
+    """Return the trials that count in a group: those that it took over from others, and its own.
+
+    A trial that was lost and drawn again, and a row that was run again, counts once.
+    """
+    children = store.children(str(record.run_id))
+    repeated = {int(told) for one in children if (told := one.tags.get(REPEATS, "")).isdigit()}
+    own = {one.number: one for one in children if one.number not in repeated or not is_lost(one)}
+    return [*_imported(store, record), *own.values()]
+
+
+def _check_table(plan: Plan, store: Store, record: Record) -> None:
+    """Refuse a table that isn't what it was: its runs are known by the numbers of their rows."""
+    if (table := plan.table) is None or table.file is None:
+        return
+    name = f"record/each{Path(table.file).suffix}"
+    if (before := store.text(record, name)) is not None and before != table.text:
+        raise ResumeError(
+            f"{table.file} was edited since {_short(record)} was run: run it anew, or put back what it was ({name})"
+        )
 
 
 def _with_traceback(store: Store, record: Record) -> Record:

@@ -11,6 +11,10 @@ from ml_experiment_nb.plans import Plan
 from ml_experiment_nb.records import Failure, Outcome, Record, Status, duration, pairs
 from ml_experiment_nb.specs import Group
 
+LIMIT_NOTE = "no more was begun: "
+LIMIT_REACHED = "LimitReached"
+"""The type of failure of a task that was stopped since its group had reached a limit."""
+
 
 class Limits:
     """The limits of a plan while it runs, and whether one of them is reached.
@@ -35,6 +39,12 @@ class Limits:
         self.reason: str | None = None
         """Why no task is begun any more."""
 
+    def lost(self, key: str) -> None:
+        """Take note that a task's slot was lost: what it had reported counts for nothing."""
+        if self._met_by == key:
+            self.reason = self._outcome = self._met_by = None
+        self._told.discard(key)
+
     def saw(self, key: str, name: str, metrics: Mapping[str, float]) -> None:
         """Take note of the metrics that a task has reported so far."""
         if self._condition is None or self.reason is not None or not self._condition.met(metrics):
@@ -54,20 +64,21 @@ class Limits:
             self._reached(reason, Outcome(Status.FAILED, Failure("TaskError", reason + last)))
 
     def due(self, running: Collection[str]) -> list[str]:
-        """Return which running tasks are to be stopped now, each once: all but the one that met ``stop_when``."""
+        """Return which running tasks are to be stopped now, each once; one that met ``stop_when`` has its time."""
         is_late = self._deadline is not None and time.monotonic() > self._deadline
         if is_late and self.reason is None and (running or self._ended != self._total):
             assert self._group is not None
             self._reached(f"stopped at its limit of {duration(self._group.timeout or 0)}", None)
         if self.reason is None:
             return []
-        found = [key for key in running if key != self._met_by and key not in self._told]
+        spared = None if is_late else self._met_by
+        found = [key for key in running if key != spared and key not in self._told]
         self._told.update(found)
         return found
 
     def stopped(self) -> Outcome:
         """Return the outcome of a task that is stopped because a limit is reached."""
-        return Outcome(Status.KILLED, Failure("Stopped", f"the group was stopped: {self.reason}"))
+        return Outcome(Status.KILLED, Failure(LIMIT_REACHED, f"the group was stopped: {self.reason}"))
 
     def outcome(self, outcome: Outcome) -> Outcome:
         """Return the group's outcome, given the one that its tasks come to."""
@@ -82,7 +93,7 @@ class Limits:
 
     def notes(self, done: Sequence[Record]) -> list[str]:
         """Return what the group's record should say."""
-        found = [f"no more was begun: {self.reason}"] if self.reason is not None else []
+        found = [f"{LIMIT_NOTE}{self.reason}"] if self.reason is not None else []
         came = list(dict.fromkeys(name for record in done for name in record.metrics))
         for name in self._condition.names if self._condition is not None and done else ():
             if name not in came:

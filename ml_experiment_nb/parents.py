@@ -16,6 +16,7 @@ from ml_experiment_nb.capture import Snapshot
 from ml_experiment_nb.capture.sources import sources
 from ml_experiment_nb.files import spec_text
 from ml_experiment_nb.identity import Code, as_experiment, code_of, identity_tags
+from ml_experiment_nb.limits import LIMIT_NOTE
 from ml_experiment_nb.plans import Plan, Spec, Task, space_text
 from ml_experiment_nb.projects import home
 from ml_experiment_nb.recording import OpenRun, open_run, reopen_run
@@ -101,6 +102,7 @@ class Parent:
         self.live: OpenRun | None = None
         self.payload = write_values(plan, stack, drivers.folders(home(root)))
         self._spec_yaml = spec_text(plan.spec)
+        self._touched = False
         self._hold = self._take_up(stack)
 
     def open(self, tasks: Tasks) -> OpenRun:
@@ -122,13 +124,14 @@ class Parent:
             taken=self.snapshot,
             cwd=self.plan.cwd,
             identity=identity_of(self.plan, self.code),
+            more=tasks.tags(),
         )
         self._move_payload(live)
         self._describe(live)
         if self.plan.kind == "group":
             unfinished.leave(live.folder, self.plan)
             unfinished.supersede(self.root, unfinished.asked_of(self.plan), by=live.run_id)
-        live.tag(tasks.tags() | self._take_over(live))
+        live.tag(self._take_over(live))
         return live
 
     def close(self, outcome: Outcome, tasks: Tasks, done: list[Record], notes: Iterable[str] = ()) -> Record:
@@ -154,7 +157,9 @@ class Parent:
 
     def _reopen(self, hold: drivers.Hold) -> OpenRun:
         assert self.plan.again is not None
+        self._touched = True
         self.live = live = reopen_run(self.store, self.store.record(self.plan.again.run_id), hold)
+        live.notes = [note for note in live.notes if not note.startswith(LIMIT_NOTE)]
         if self.plan.values:
             self._move_payload(live)
         self._describe(live)
@@ -194,7 +199,7 @@ class Parent:
 
         def let_go() -> None:
             if self.live is None:
-                hold.release()
+                (hold.drop if self._touched else hold.release)()  # a run that may be open again is a sweep's to close
 
         stack.callback(let_go)
         return hold

@@ -12,6 +12,11 @@ _LOST = {SlotLostError.__name__, SlotMemoryError.__name__}
 _ONCE = SlotMemoryError.__name__  # a second time, it may well be the trial that takes the memory
 
 
+def was_lost(outcome: Outcome) -> bool:
+    """Return whether a task ended since its slot was lost."""
+    return outcome.failure is not None and outcome.failure.type in _LOST
+
+
 class Retries:
     """The trials that are to be tried again. A fault of the user's code, or of its process, is none of theirs.
 
@@ -53,10 +58,10 @@ class Retries:
             return {}
         return {"mlexp.retry": str(tries), "mlexp.retry_of": self._run_ids[key][0]}
 
-    def grants(self, key: str, outcome: Outcome) -> bool:
-        """Return whether a trial that has ended is tried again."""
+    def grants(self, key: str, outcome: Outcome, *, stopped: bool = False) -> bool:
+        """Return whether a trial that has ended is tried again; never one that was to be stopped."""
         kind = outcome.failure.type if outcome.failure is not None else ""
-        if kind not in _LOST or self._lost[key] >= self._limit or (kind == _ONCE and key in self._short):
+        if stopped or not was_lost(outcome) or self._lost[key] >= self._limit or (kind == _ONCE and key in self._short):
             self._forget(key)
             return False
         self._lost[key] += 1

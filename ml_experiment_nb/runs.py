@@ -16,7 +16,7 @@ from ml_experiment_nb import drivers, reports
 from ml_experiment_nb.again import REPEATS
 from ml_experiment_nb.capture import snapshot
 from ml_experiment_nb.capture.console import Tee
-from ml_experiment_nb.errors import StoreError
+from ml_experiment_nb.errors import ExecutorError, StoreError
 from ml_experiment_nb.executors import Executor, open_executor
 from ml_experiment_nb.failures import failure_of
 from ml_experiment_nb.fields import shown
@@ -30,7 +30,7 @@ from ml_experiment_nb.projects import find_root
 from ml_experiment_nb.recording import OpenRun, untracked
 from ml_experiment_nb.records import Failure, Outcome, Record, Records, Status
 from ml_experiment_nb.reports import Done, Event, Metrics, Note, waits
-from ml_experiment_nb.retries import Retries
+from ml_experiment_nb.retries import Retries, was_lost
 from ml_experiment_nb.specs import Group
 from ml_experiment_nb.sweeps import sweep
 from ml_experiment_nb.tasks import tasks_of
@@ -95,7 +95,8 @@ def follow(plan: Plan) -> Iterator[Update]:
         except BaseException as error:
             # A store that has gone fails each close, too: the first error says more.
             with _uninterrupted(), suppress(StoreError) if isinstance(error, StoreError) else nullcontext():
-                driver.stop(_outcome_of(error))
+                lost = isinstance(error, ExecutorError) and driver.executor is not None
+                driver.stop(Outcome(Status.KILLED, failure_of(error)) if lost else _outcome_of(error))
             raise
 
 
@@ -178,6 +179,7 @@ class _Driver:
         self.patience = Patience()
         self.waiting: Task | None = None  # for the store, which is to open its run
         self.late: list[_Late] = []
+        self.lost: dict[str, Record] = {}  # what is to be tried again, as it was
         self.stopped: Outcome | None = None
         self._more = True  # where there is no slot at the moment, one is waited for
         self._asked: set[str] = set()
@@ -197,6 +199,8 @@ class _Driver:
             while self._has_room() and (task := self._next()) is not None:
                 if (started := self._start(task)) is not None:
                     yield started
+            if not self.open and self.waiting is None and self._goes_on:
+                self.waiting = self._next()  # there is no slot: is there anything to wait for?
             if not (self.open or self.late or self._goes_on):
                 break
             if not self.open:
@@ -209,6 +213,7 @@ class _Driver:
                 live.flush_if_due()
             self._heed_stops()
         self.executor.close()
+        yield from self._left_lost()
         if self.parent is not None:
             outcome = self.stopped or self.limits.outcome(self.tasks.outcome(self.done))
             self.tasks.close()  # a trial that was to be tried again may be left
@@ -222,6 +227,7 @@ class _Driver:
                 stack.callback(self.parent.live.drop)
                 stack.callback(self.parent.close, outcome, self.tasks, self.done)
             stack.callback(self.tasks.close)
+            stack.callback(self._left_lost)
             for late in self.late:
                 stack.callback(late.live.drop)
                 stack.callback(late.close)
@@ -238,14 +244,17 @@ class _Driver:
 
     def _has_room(self) -> bool:
         assert self.executor is not None
-        is_free = len(self.open) < self.executor.slots and self.patience.is_due
-        return is_free and self.stopped is None and self.limits.reason is None
+        return len(self.open) < self.executor.slots and self.patience.is_due and not self._is_over
 
     @property
     def _goes_on(self) -> bool:
         """Whether there may be more to start."""
-        is_over = self.stopped is not None or self.limits.reason is not None
-        return not is_over and (self._more or self.waiting is not None or self.retries.waiting > 0)
+        return not self._is_over and (self._more or self.waiting is not None or self.retries.waiting > 0)
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether nothing more is started, whatever is left."""
+        return self.stopped is not None or self.limits.reason is not None
 
     def _next(self) -> Task | None:
         task, self.waiting = self.waiting or self.retries.next() or self.tasks.next(), None
@@ -260,6 +269,8 @@ class _Driver:
             if live is None:
                 return None
             self.open[task.key], self.waiting = live, None
+            self.lost.pop(task.key, None)
+            self._asked.discard(task.key)
             if (lost := self.retries.begin(task, live.run_id)) is not None and self.store is not None:
                 with suppress(StoreError):  # it says so itself: `mlexp.retry_of`
                     self.store.set_tags(lost, {"mlexp.retried_by": live.run_id or ""})
@@ -274,9 +285,8 @@ class _Driver:
 
     def _take(self, key: str, event: Event) -> Update | None:
         if isinstance(event, Done):
-            if self.retries.grants(key, event.outcome):
-                return self._lose(key, event.outcome)
-            return self._close(key, event.outcome)
+            is_retried = self._is_retried(key, event.outcome)
+            return self._lose(key, event.outcome) if is_retried else self._close(key, event.outcome)
         live = self.open[key]
         live.add(event)
         if isinstance(event, Metrics):
@@ -299,6 +309,12 @@ class _Driver:
                 self.limits.ended(record)
         return record
 
+    def _left_lost(self) -> list[Record]:
+        """Return the records of tasks that were to be tried again and are not, which count as they are."""
+        left, self.lost = list(self.lost.values()), {}
+        self.done += left
+        return left
+
     def _close_at_once(self, key: str) -> None:
         live = self.open.pop(key)
         try:
@@ -310,14 +326,24 @@ class _Driver:
         live.settle(outcome)  # should the driver die between the two, the next sweep knows how it ended
         return self.tasks.tell(key, outcome, live.metrics)
 
+    def _is_retried(self, key: str, outcome: Outcome) -> bool:
+        if not was_lost(outcome):
+            return self.retries.grants(key, outcome)
+        self.limits.lost(key)
+        asked = key in self._asked or drivers.stop_asked(self.open[key].folder) is not None
+        return self.retries.grants(key, outcome, stopped=asked or self._is_over)
+
     def _lose(self, key: str, outcome: Outcome) -> Happened:
         """Close the run of a trial whose slot was lost; the study isn't told, for the trial is tried again."""
         live, killed = self.open.pop(key), Outcome(Status.KILLED, outcome.failure)
         note = Note(f"{live.first.name} is tried again: {outcome.failure}")
         with _uninterrupted():
             live.settle(killed)
-            if self.patience.attempt(lambda: live.close(killed)) is None:
+            record = self.patience.attempt(lambda: live.close(killed))
+            if record is None:
                 self.late.append(_Late(live, killed, counts=False))
+            else:
+                self.lost[key] = record
             if self.parent is not None and self.parent.live is not None:
                 self.parent.live.add(note)
         return Happened(key, note)

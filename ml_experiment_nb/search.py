@@ -23,7 +23,7 @@ from ml_experiment_nb import spaces
 from ml_experiment_nb.again import IMPORTED, REPEATS, Again, Taken
 from ml_experiment_nb.errors import MetricError, SpecError, StoreError, nearest
 from ml_experiment_nb.projects import home
-from ml_experiment_nb.records import Outcome, Status
+from ml_experiment_nb.records import Outcome, Record, Status
 from ml_experiment_nb.rehearsal import make_pruner, make_sampler
 from ml_experiment_nb.specs import Group, Metric
 from ml_experiment_nb.trials import Fixed, Wanted
@@ -99,12 +99,17 @@ class Search:
         params = spaces.from_optuna(self._group.param_space, trial.params)
         return Draw(trial.number, params, trial.user_attrs.get(REPEATS))
 
-    def params(self, number: int) -> Mapping[str, Any]:
-        """Return the parameters that were drawn for a trial, as the code got them; none if it has none."""
+    def params(self, record: Record) -> Mapping[str, Any]:
+        """Return the parameters that were drawn for a trial of before, as the code got them; none if it has none."""
         trials = self._study.get_trials(deepcopy=False)
-        if not 0 <= number < len(trials) or not trials[number].params:
+        if record.number is not None:
+            found = trials[record.number] if record.number < len(trials) else None
+        else:
+            found = next((one for one in trials if one.user_attrs.get(IMPORTED) == record.run_id), None)
+        if found is None or not self._space.keys() <= found.params.keys():
             return {}
-        return spaces.from_optuna(self._group.param_space, trials[number].params)
+        own = {name: value for name, value in found.params.items() if name not in self._space}
+        return {**spaces.from_optuna(self._group.param_space, found.params), **own}
 
     def take(self, taken: Taken) -> None:
         """Take over the trials of another group; they count towards the number of trials."""
@@ -196,7 +201,7 @@ class Search:
         open_or_failed = {one.number for one in trials if one.state in (TrialState.RUNNING, TrialState.FAIL)}
         redo = {*again.redo} | open_or_failed - ended.keys()  # of some there is no run: the driver hadn't opened it yet
         for number in sorted(redo - repeated):
-            if number < len(trials) and (params := trials[number].params):
+            if number < len(trials) and (params := _point(trials[number])):
                 self._study.enqueue_trial(params, user_attrs={REPEATS: number})
         for one in trials:
             if one.state is TrialState.RUNNING and one.number in ended:
@@ -205,6 +210,10 @@ class Search:
                     self.tell(one.number, Outcome(record.status, record.failure), record.metrics)
             elif one.state is TrialState.RUNNING:
                 self._tell(one.number, TrialState.FAIL)
+        points = [_point(one) for one in self._study.get_trials(deepcopy=False)]
+        for point in (spaces.flat_point(self._group.param_space, one) for one in self._group.enqueue):
+            if not any(point.items() <= there.items() for there in points):  # it was added since
+                self._study.enqueue_trial(point)
         self._most = again.missing
         if self._grid_size is not None:
             now = self._study.get_trials(deepcopy=False)
@@ -261,7 +270,7 @@ def _suggested(trial: optuna.Trial, wanted: Wanted) -> Any:
 class Ended:
     """A trial of a study that finished or was pruned: its number, parameters, metrics' values and those on the way.
 
-    `origin` is the run of a trial that its group had taken over from another.
+    `origin` is the run of a trial that its group had taken over from another; `drawn` what its code drew by itself.
     """
 
     number: int
@@ -269,6 +278,7 @@ class Ended:
     values: tuple[float, ...] | None
     steps: Mapping[int, float]
     origin: str | None = None
+    drawn: tuple[str, ...] = ()
 
 
 def ended_trials(group: Group, storage: str, name: str) -> list[Ended]:
@@ -287,6 +297,7 @@ def ended_trials(group: Group, storage: str, name: str) -> list[Ended]:
             tuple(one.values) if one.state is TrialState.COMPLETE else None,
             one.intermediate_values,
             one.user_attrs.get(IMPORTED),
+            tuple(one.params.keys() - spaces.to_optuna(group.param_space).keys()),
         )
         for one in study.get_trials(deepcopy=False, states=states)
     ]
@@ -309,6 +320,11 @@ def load_study(storage: str, name: str, *, own: bool) -> optuna.Study:
         return optuna.load_study(study_name=name, storage=_storage(storage, own=own))
     except KeyError as error:
         raise StoreError(f"{storage} has no study {name!r} any more: run the group anew") from error
+
+
+def _point(trial: FrozenTrial) -> dict[str, Any]:
+    """Return where a trial was, or is to be: what was fixed for it, and what has been drawn so far."""
+    return {**trial.system_attrs.get("fixed_params", {}), **trial.params}
 
 
 def _points(trials: Iterable[FrozenTrial]) -> set[frozenset[tuple[str, Any]]]:

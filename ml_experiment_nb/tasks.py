@@ -168,7 +168,7 @@ class _Trials:
         if plan.taken is not None:
             return [replace(one.record, params=one.params) for one in plan.taken.trials]
         found = plan.again.kept if plan.again else ()
-        return [_with_params(one, plan, self._search.params(-1 if one.number is None else one.number)) for one in found]
+        return [_with_params(one, plan, self._search.params(one)) for one in found]
 
     def tags(self) -> dict[str, str]:
         return {"mlexp.study": self._search.name, "mlexp.storage": self._search.storage}
@@ -227,12 +227,17 @@ class _Drawn:
         self._search.set_attr(self.number, name, value)
 
 
+def _called(record: Record) -> str:
+    """Return a trial's number, or of one that another group has run the beginning of its id."""
+    return str(record.number) if record.number is not None else str(record.run_id)[:8]
+
+
 def _summary(plan: Plan, done: list[Record], names: Iterable[str]) -> tuple[dict[str, float], dict[str, str]]:
     """Return what a group's own run says of its trials: the best one's metric, and tags, with that one's `names`."""
     counts = {f"mlexp.trials.{s}": str(sum(r.status is s for r in done)) for s in Status if s.ended}
     records = Records(done, None, *plan.goal)
     if len(plan.group.metrics) > 1:
-        return {}, {**counts, "mlexp.front": ",".join(str(record.number) for record in records.front)}
+        return {}, {**counts, "mlexp.front": ",".join(_called(record) for record in records.front)}
     best = records.best
     if best is None or records.metric is None:
         return {}, counts

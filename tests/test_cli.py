@@ -386,7 +386,7 @@ def test_a_notebook_for_each_row(folder, command, store):
         ["2", "2.5", "2.5"],
     ]
     assert "ZeroDivisionError: division by zero" in lines[0]
-    assert "book #0: ZeroDivisionError: division by zero" in err
+    assert "1 trial failed at cell 3, line 3: ZeroDivisionError: division by zero\n  trials   #0\n" in err
     read = (folder / "results.csv").read_text().splitlines()
     assert read[0] == "row,C,a,status,seconds,error,run_id"
     assert [line.split(",")[1] for line in read[1:]] == ["6", "1", "2.5"]

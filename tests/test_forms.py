@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from ruamel.yaml import YAML
 
 from ml_experiment_nb import cli, runs
-from ml_experiment_nb.cli.again import _options, form_of
+from ml_experiment_nb.cli.forms import _options, form_of
 from ml_experiment_nb.cli.run import read_command
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.files import read_spec, spec_text

@@ -6,9 +6,10 @@ import pytest
 from mlflow import MlflowClient
 from optuna.trial import TrialState
 
-from ml_experiment_nb import drivers, groups, parents, patience, recording, runs, unfinished
+from ml_experiment_nb import drivers, groups, parents, patience, recording, runs, sweeps, unfinished
 from ml_experiment_nb.errors import ResumeError, RunNotFoundError, StillRunningError, StoreError
 from ml_experiment_nb.files import write_spec
+from ml_experiment_nb.parents import Parent
 from ml_experiment_nb.plans import make_plan
 from ml_experiment_nb.records import Status
 from ml_experiment_nb.reports import Log
@@ -592,7 +593,6 @@ def test_what_has_ended_stays_as_it_is(plan, store):
 
 
 def test_a_driver_elsewhere_that_does_not_answer_is_named(store, project_folder, monkeypatch):
-    from ml_experiment_nb import sweeps
     from ml_experiment_nb.drivers import Driver, Hold
 
     client = MlflowClient(store.uri)
@@ -626,3 +626,76 @@ def test_what_a_group_asks_is_the_same_for_the_same_spec(plan, project_folder):
     write_spec(plan().spec, project_folder / "g.yaml")
     assert unfinished.asked_of(plan()) == unfinished.asked_of(plan(slots=1, num_trials=3))
     assert unfinished.asked_of(plan()).points != unfinished.asked_of(plan(params={"kernel": "lin"})).points
+
+
+# ------------------------------------------------------------------------------------------------ what was in between
+
+
+def test_a_table_that_was_edited_is_not_gone_on_with(interrupted, store, project_folder):
+    table = project_folder / "rows.csv"
+    table.write_text("C\n0\n1\n2\n3\n")
+    asked = {key: GROUP[key] for key in ("name", "run", "executor", "slots")}
+    run_id = interrupted(make_plan(spec_from_mapping({**asked, "each": "rows.csv"})))
+    table.write_text("C\n5\n6\n")
+    with pytest.raises(ResumeError, match=r"rows.csv was edited since .* \(record/each.csv\)"):
+        groups.resumed(run_id)
+    table.write_text(store.text(store.record(run_id), "record/each.csv"))
+    made = groups.resumed(run_id)
+    assert [record.params["C"] for record in runs.collect(made, runs.run(made))] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("again", [groups.continued, None])
+def test_a_driver_that_dies_when_all_is_done_leaves_a_group_that_can_be_closed(plan, store, monkeypatch, again):
+    made = plan()
+    with monkeypatch.context() as patch:
+        patch.setattr(Parent, "close", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            list(runs.run(made))
+    sweeps.sweep(store)
+    group = next(record for record in store.records() if record.kind == "group")
+    assert (group.status, finished(store, group.run_id)) == (Status.KILLED, [0, 1, 2, 3, 4, 5])
+    made = again(plan()) if again else groups.resumed(group.run_id)
+    records = runs.collect(made, runs.run(made))
+    assert records.best.params["C"] == 5
+    found = store.record(group.run_id)
+    assert (found.status, found.metrics, found.tags["mlexp.trials.finished"]) == (Status.FINISHED, {"acc": 0.5}, "6")
+    assert len(store.children(group.run_id)) == 6
+
+
+def test_what_a_limit_has_cut_off_is_tried_again(plan, store, project_folder):
+    (project_folder / "hang").touch()
+    made = plan(timeout=6.0, num_trials=4)
+    records = runs.collect(made, runs.run(made))
+    (project_folder / "hang").unlink()
+    cut = [record for record in records if record.status is Status.KILLED]
+    assert {record.failure.type for record in cut} == {"LimitReached"}
+    run_id = records.parent.run_id
+    made = groups.resumed(run_id)
+    runs.collect(made, runs.run(made))
+    assert len(finished(store, run_id)) == len(set(finished(store, run_id))) == 4
+    assert {record.params["C"] for record in cut} <= {int(c) for c in finished(store, run_id)}
+    assert not any(note.startswith("no more was begun") for note in store.record(run_id).notes)
+    assert len(groups.trials_of(store, store.record(run_id))) == 4
+
+
+OPEN = """
+from hanging import hang
+from ml_experiment_nb import Trial, report
+hang(0)
+report(acc=Trial.get_current().suggest_float("C", 0, 1))
+"""
+
+
+def test_a_point_that_was_asked_for_is_not_lost_before_it_was_drawn(plan, interrupted, store, project_folder):
+    (project_folder / "train.py").write_text(OPEN)
+    asked = {"param_space": {}, "sampler": "Random", "num_trials": 4, "enqueue": [{"C": 0.25}, {"C": 0.5}]}
+    (project_folder / "done" / "x").touch()
+    made = plan(**asked)
+    (project_folder / "hanging.py").write_text(HANG.replace(">= 2", ">= 0"))
+    run_id = interrupted(made)
+    made = groups.continued(plan(**{**asked, "enqueue": [{"C": 0.25}, {"C": 0.5}, {"C": 0.75}]}))
+    records = runs.collect(made, runs.run(made))
+    assert records.parent.run_id == run_id
+    drawn = [float(record.params["C"]) for record in records if record.ok]
+    assert len(drawn) == 4
+    assert {0.25, 0.5, 0.75} <= set(drawn)  # the last was added since

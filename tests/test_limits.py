@@ -94,3 +94,21 @@ def test_a_metric_that_never_came(limits):
     found = limits(stop_when="accuracy > 0.5 or los < 1")
     notes = found.notes([record(loss=1.0, accuracy=0.1)])
     assert notes == ["stop_when: 'los' was never reported; did you mean 'loss'?"]
+
+
+def test_the_time_holds_for_the_one_that_has_met_the_condition(limits):
+    found = limits(stop_when="loss < 1", timeout=0.2)
+    found.saw("0", "t #0", {"loss": 0})
+    assert found.due(["0", "1"]) == ["1"]
+    time.sleep(0.25)
+    assert found.due(["0", "1"]) == ["0"]
+    assert found.due(["0", "1"]) == []
+
+
+def test_what_a_lost_trial_has_reported_ends_nothing(limits):
+    found = limits(stop_when="loss < 1")
+    found.saw("0", "t #0", {"loss": 0})
+    found.lost("1")
+    assert found.reason is not None
+    found.lost("0")
+    assert (found.reason, found.due(["0", "1"]), found.outcome(FINISHED)) == (None, [], FINISHED)

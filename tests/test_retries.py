@@ -27,6 +27,13 @@ def test_a_lost_trial_is_tried_again_as_often_as_the_limit_says():
     assert not retries.grants("3", LOST)
 
 
+def test_what_was_to_be_stopped_is_not_tried_again():
+    retries = Retries(3)
+    begun(retries)
+    assert not retries.grants("3", LOST, stopped=True)
+    assert retries.waiting == 0
+
+
 def test_without_retries_none_is_granted():
     retries = Retries(0)
     begun(retries)

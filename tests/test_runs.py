@@ -14,9 +14,10 @@ from optuna.trial import TrialState
 
 from ml_experiment_nb import runs
 from ml_experiment_nb.errors import CaptureError, ExecutorError, SpecError, StoreError
+from ml_experiment_nb.executors.inline import InlineExecutor
 from ml_experiment_nb.plans import make_plan
-from ml_experiment_nb.records import Failure, Status
-from ml_experiment_nb.reports import Log, report
+from ml_experiment_nb.records import Failure, Outcome, Status
+from ml_experiment_nb.reports import Done, Log, report
 from ml_experiment_nb.runs import Happened, Started
 from ml_experiment_nb.specs import spec_from_mapping
 from ml_experiment_nb.targets import Function
@@ -552,3 +553,82 @@ def test_a_table_on_ray(function_plan, fails_at_two):
 
         shutdown()
     assert [(one.params["C"], one.ok) for one in records] == [(1, True), (2, False), (3, True)]
+
+
+# ------------------------------------------------------------------------------------------------ slots that are lost
+
+
+@pytest.fixture
+def losing(monkeypatch):
+    """Have the slot of the first task that ends be lost at that moment, and `after` be called with the executor."""
+
+    def lose(after=lambda executor: None):
+        lost = []
+
+        class Losing(InlineExecutor):
+            def poll(self, timeout):
+                arrived = super().poll(timeout)
+                for k, (key, event) in enumerate(arrived):
+                    if isinstance(event, Done) and not lost:
+                        lost.append(key)
+                        failure = Failure("SlotLostError", "its slot was lost")
+                        arrived[k] = key, Done(Outcome(Status.FAILED, failure))
+                        after(self)
+                return arrived
+
+        monkeypatch.setattr(runs, "open_executor", lambda plan: Losing(1))
+        return lost
+
+    return lose
+
+
+@pytest.fixture
+def acc():
+    def train(C):  # in here, it travels whole
+        return {"acc": C}
+
+    return train
+
+
+def no_slots(executor):
+    executor.slots = 0
+
+
+def test_a_lost_trial_is_there_once(function_plan, acc, losing, client):
+    losing()
+    made = function_plan(acc)
+    records = runs.collect(made, runs.run(made))
+    assert sorted(record.params["C"] for record in records if record.ok) == [1, 2, 3, 4]
+    assert len(records) == 4
+    assert all(run.info.status != "RUNNING" for run in all_runs(client))
+
+
+def test_without_slots_a_group_ends_when_nothing_is_left(function_plan, acc, losing):
+    losing(no_slots)
+    made = function_plan(acc, sampler="Random", num_trials=1, retries=0)
+    records = runs.collect(made, runs.run(made))
+    assert [str(record.failure) for record in records] == ["SlotLostError: its slot was lost"]
+
+
+def test_a_condition_that_a_lost_trial_has_met_is_not_met(function_plan, acc, losing):
+    losing()
+    made = function_plan(acc, stop_when="acc >= 1", sampler="Random", num_trials=2, seed=1)
+    records = runs.collect(made, runs.run(made))
+    assert [record.status for record in records] == [Status.FINISHED]  # the same point, once more: then it is met
+    assert records.parent.ok
+    assert "stop_when is met by" in records.parent.notes[-1]
+
+
+def test_a_trial_that_waits_to_be_tried_again_counts_when_its_group_is_stopped(function_plan, acc, losing, client):
+    losing(no_slots)
+    made = function_plan(acc, timeout=3.0)
+    records = runs.collect(made, runs.run(made))
+    assert [(record.status, record.failure.type) for record in records] == [(Status.KILLED, "SlotLostError")]
+    assert records.parent.status is Status.FAILED
+    parent = all_runs(client)[0]
+    assert parent.data.tags["mlexp.trials.killed"] == "1"
+    storage = optuna.storages.journal.JournalFileBackend(parent.data.tags["mlexp.storage"])
+    study = optuna.load_study(
+        study_name=parent.data.tags["mlexp.study"], storage=optuna.storages.JournalStorage(storage)
+    )
+    assert all(trial.state.is_finished() for trial in study.trials)

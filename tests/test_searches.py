@@ -360,7 +360,7 @@ def test_the_trial_that_meets_it_goes_on_and_the_others_are_stopped(search, proj
     assert set(found) == {0, 1}
     assert (found[1].status, found[1].metrics["loss"]) == (Status.FINISHED, 0.05)
     assert found[0].status is Status.KILLED
-    assert str(found[0].failure) == "Stopped: the group was stopped: stop_when is met by search #1 (loss=0.1)"
+    assert str(found[0].failure) == "LimitReached: the group was stopped: stop_when is met by search #1 (loss=0.1)"
     assert records.parent.status is Status.FINISHED
     assert records.best.params["x"] == 1
 
@@ -383,7 +383,9 @@ def test_the_time_of_a_whole_group(search, has_ended):
     assert [record.status for record in records].count(Status.FINISHED) == 2
     killed = [record for record in records if record.status is Status.KILLED]
     assert len(killed) == 2
-    assert {str(one.failure) for one in killed} == {"Stopped: the group was stopped: stopped at its limit of 8.00 s"}
+    assert {str(one.failure) for one in killed} == {
+        "LimitReached: the group was stopped: stopped at its limit of 8.00 s"
+    }
     assert records.parent.status is Status.FINISHED
     assert "no more was begun: stopped at its limit of 8.00 s" in records.parent.notes
     assert sorted(trial.state.name for trial in study_of(records).trials) == ["COMPLETE", "COMPLETE", "FAIL", "FAIL"]

@@ -51,7 +51,7 @@ def show(run_id: str, as_json: bool, form: str | None) -> None:
     store = opened_store()
     record = store.record(run_id)
     if form is not None:
-        from ml_experiment_nb.cli.again import form_of
+        from ml_experiment_nb.cli.forms import form_of
         from ml_experiment_nb.tracking import SPEC
 
         found = form_of(record, store.text(record, SPEC), form)
@@ -64,9 +64,10 @@ def show(run_id: str, as_json: bool, form: str | None) -> None:
         return
     _print_record(record, store.artifacts(record))
     if record.kind in ("group", "experiment"):
-        children = store.records(parent_id=record.run_id, limit=200)
-        if children:
-            print_table(children[::-1])
+        from ml_experiment_nb.groups import trials_of
+
+        if trials := trials_of(store, record):
+            print_table(trials)
         if record.kind == "group" and (text := store.text(record, "record/failures.txt")):
             click.echo(text, nl=False)
 
