@@ -27,7 +27,7 @@ STOP_SECONDS = 60.0  # that a driver may take to stop a run
 _SAMPLED = 3  # reasons that a note names
 
 
-def continued(plan: Plan, *, fresh: bool = False) -> Plan:
+def continued(plan: Plan, *, fresh: bool = False, look: bool = False) -> Plan:
     """Return a plan that goes on with the same group if its driver was stopped before it had finished.
 
     It is the same when name, experiment, target and code are. Where its space, or a fixed parameter, is another, the
@@ -36,6 +36,7 @@ def continued(plan: Plan, *, fresh: bool = False) -> Plan:
     Args:
         plan: What was asked.
         fresh: Start anew.
+        look: It is only to be shown.
 
     Raises:
         StillRunningError: The same group is being run.
@@ -53,7 +54,8 @@ def continued(plan: Plan, *, fresh: bool = False) -> Plan:
         if (found := _continued(plan, store, one, asked)) is not None:
             return found
     if not same and not left[0].noted and not drivers.is_alive(left[0].folder):
-        unfinished.note(left[0])
+        if not look:
+            unfinished.note(left[0])
         return _noted(
             plan,
             f"the group {left[0].run_id[:8]} of this name did not finish, and ran other code: this one starts anew "

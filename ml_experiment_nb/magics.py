@@ -159,7 +159,7 @@ class ExperimentMagics(Magics):
         self._show(live.record)
 
     def _group(self, options: Namespace, cell: str) -> None:
-        from ml_experiment_nb import runs, triage
+        from ml_experiment_nb import runs, triage, unfinished
         from ml_experiment_nb.groups import continued
         from ml_experiment_nb.plans import make_plan
         from ml_experiment_nb.progress import show_progress
@@ -172,7 +172,7 @@ class ExperimentMagics(Magics):
         values = captured(asked.cell, self._namespace)
         plan = make_plan(asked.spec, values=values, path=tuple(p for p in sys.path if p))
         if asked.plan:
-            _show_plan(plan)
+            _show_plan(continued(plan, look=True) if not options.fresh and unfinished.was_left(plan) else plan)
             return
         plan = continued(plan, fresh=options.fresh)
         for note in plan.notes:
@@ -361,7 +361,8 @@ def _show_plan(plan: Plan) -> None:
     from ml_experiment_nb.forecast import forecast
 
     print(plan)
-    print(forecast(plan))
+    if plan.again is None:  # where it goes on, its study says what comes next
+        print(forecast(plan))
 
 
 def _unfinished(plan: Plan, done: list[Record]) -> Records:

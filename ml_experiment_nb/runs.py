@@ -199,8 +199,8 @@ class _Driver:
             while self._has_room() and (task := self._next()) is not None:
                 if (started := self._start(task)) is not None:
                     yield started
-            if not self.open and self.waiting is None and self._goes_on:
-                self.waiting = self._next()  # there is no slot: is there anything to wait for?
+            if not (self.open or self.executor.slots) and self.waiting is None and self._goes_on:
+                self.waiting = self._next()  # is there anything that a slot is waited for?
             if not (self.open or self.late or self._goes_on):
                 break
             if not self.open:

@@ -17,7 +17,7 @@ from ml_experiment_nb.capture.sources import sources
 from ml_experiment_nb.cells import without_lead
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.plans import Plan, Spec, space_text
-from ml_experiment_nb.projects import home
+from ml_experiment_nb.projects import FOLDER, find_root, home
 from ml_experiment_nb.targets import Cell, Command, Function, Notebook, Script, Target
 
 _FILE = "group.json"
@@ -100,6 +100,12 @@ def found(root: Path, asked: Asked) -> list[Left]:
         same = [one for one in known if _place(one.asked) == _place(asked)]
         return sorted(same, key=lambda one: (one.folder / _FILE).stat().st_mtime, reverse=True)
     return []
+
+
+def was_left(plan: Plan) -> bool:
+    """Return whether a group like this was left; nothing is made to find that out, and MLflow is not imported."""
+    root = find_root()
+    return plan.kind == "group" and (root / FOLDER).exists() and bool(found(root, asked_of(plan)))
 
 
 def note(left: Left) -> None:

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import nbformat
@@ -571,3 +572,16 @@ def test_the_exit_codes_of_a_group_that_is_stopped(folder, command):
     (folder / "fails.py").write_text("1 / 0")
     code, out, _ = command("run", "fails.py", *words, "--max-failures", "2")
     assert (code, "max_failures is reached: 2 failed; the last: fails #1: ZeroDivisionError" in out) == (1, True)
+
+
+def test_the_plan_of_a_group_that_would_go_on_says_so(folder, command, store):
+    (folder / "waits.py").write_text("import time; time.sleep(600)")
+    words = ["run", "waits.py", "-p", "x=uniform(0, 1)", "--trials", "2", "--slots", "1", "--executor", "inline"]
+    with subprocess.Popen([sys.executable, "-m", "ml_experiment_nb.cli", *words], start_new_session=True) as process:
+        while not any(record.kind == "trial" for record in store.records()):
+            time.sleep(0.1)
+        process.kill()
+    code, out, _ = command(*words, "--plan")
+    assert (code, "note       goes on with the group" in out, "such as" in out) == (0, True, False)
+    code, out, _ = command(*words, "--plan", "--fresh")
+    assert (code, "goes on" in out, "such as" in out) == (0, False, True)

@@ -84,10 +84,7 @@ def run(target: str, output: str | None, plan_only: bool, as_json: bool, **optio
     with tempfile.TemporaryDirectory(prefix="mlexp-") as folder:
         plan = _make_plan(target, output, folder, options)
         if plan_only:
-            from ml_experiment_nb.forecast import forecast
-
-            click.echo(str(plan))
-            click.echo(forecast(plan))
+            _print_plan(plan, fresh=options["fresh"])
             return
         if options["help_notebook"]:
             sys.exit(show_parameters(plan, click.get_current_context().get_usage()))
@@ -103,6 +100,19 @@ def run(target: str, output: str | None, plan_only: bool, as_json: bool, **optio
             cells=options["progress_bar"] is not False,
         )  # fmt: skip
     sys.exit(exit_code(last))
+
+
+def _print_plan(plan: Plan, *, fresh: bool) -> None:
+    from ml_experiment_nb import unfinished
+    from ml_experiment_nb.forecast import forecast
+
+    if not fresh and unfinished.was_left(plan):
+        from ml_experiment_nb.groups import continued
+
+        plan = continued(plan, look=True)
+    click.echo(str(plan))
+    if plan.again is None:  # where it goes on, its study says what comes next
+        click.echo(forecast(plan))
 
 
 def read_command(words: Sequence[str]) -> Plan:
