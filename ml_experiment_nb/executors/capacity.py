@@ -82,7 +82,7 @@ class Need:
         if any(self.room(node, 1) >= 1 for node in nodes):
             return
         have = Counter(f"CPU {node.get('CPU', 0):g} and GPU {node.get('GPU', 0):g}" for node in nodes)
-        texts = [text + (f" ({count} nodes)" if count > 1 else "") for text, count in have.items()]
+        texts = [text + (f" ({count} nodes)" if count > 1 else "") for text, count in sorted(have.items())]
         where = "Ray has" if len(nodes) == 1 else f"no one of Ray's {len(nodes)} nodes has that: they have"
         raise ExecutorError(
             f"resources_per_worker asks for cpu {self.cpu:g} and gpu {self.gpu:g}, "
