@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import textwrap
 import time
 from contextlib import suppress
@@ -24,7 +25,16 @@ def project(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     monkeypatch.setenv("ML_EXPERIMENT_ROOT", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    return tmp_path
+    yield tmp_path
+    _let_go_of_stores(str(tmp_path))
+
+
+def _let_go_of_stores(folder):
+    """Close what MLflow keeps open of the stores in a folder: of hundreds of tests it would be thousands of files."""
+    if (module := sys.modules.get("mlflow.store.tracking.sqlalchemy_store")) is not None:
+        engines = module.SqlAlchemyStore._engine_map
+        for address in [one for one in engines if folder in one]:
+            engines.pop(address).dispose()
 
 
 @pytest.fixture(scope="session")
