@@ -23,6 +23,7 @@ from ml_experiment_nb.fields import shown
 from ml_experiment_nb.files import spec_text
 from ml_experiment_nb.identity import code_of, identity_tags
 from ml_experiment_nb.limits import Limits
+from ml_experiment_nb.observing import Asked, observed
 from ml_experiment_nb.parents import RUN_ID, Parent, identity_of, keep_sources, open_for, write_values
 from ml_experiment_nb.patience import Patience
 from ml_experiment_nb.plans import Plan, Spec, Task, prepared
@@ -123,7 +124,8 @@ def here(spec: Spec, params: Mapping[str, Any]) -> Iterator[OpenRun]:
         )
     try:
         keep_sources(live, _text_of_call(asked), spec.run)
-        with _stoppable(live.folder), Tee(live.log_path, notes=live.notes), reports.local_sink(live):
+        heard = Tee(live.log_path, notes=live.notes)
+        with _stoppable(live.folder), heard, reports.local_sink(live), observed(live, Asked.of(spec)):
             yield live
     except BaseException as error:
         outcome = _outcome_of(error)
@@ -278,7 +280,7 @@ class _Driver:
             spec = self.plan.spec_of(task)
             text = self.spec_yaml if spec is self.plan.spec else spec_text(spec)
             keep_sources(live, text, self.plan.sources_of(task))
-        env = _environment(self.store, live, self.root)
+        env = {**_environment(self.store, live, self.root), **Asked.of(self.plan.spec).as_env()}
         assert self.executor is not None
         self.executor.submit(prepared(task, folder=str(live.folder), payload=self.payload, env=env))
         return Started(task.key, task.name, live.run_id)

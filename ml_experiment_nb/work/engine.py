@@ -28,7 +28,7 @@ from ml_experiment_nb.work.client import HeadlessManager
 from ml_experiment_nb.work.forkwire import FORKS, PREFIX_FILE
 from ml_experiment_nb.work.saving import Saving
 
-_SEND_LAST = "__import__('ml_experiment_nb.reports', fromlist=['send_last']).send_last()"
+_FINISH = "__import__('ml_experiment_nb.work.watch', fromlist=['finish']).finish({})"
 _WATCH = "__import__('ml_experiment_nb.work.watch', fromlist=['watch']).watch(get_ipython())"
 
 
@@ -58,9 +58,9 @@ class Client(PapermillNotebookClient):
         codes = [cell for cell in self.nb.cells if cell.cell_type == "code"]
         self._place = {id(cell): k for k, cell in enumerate(codes, start=1)}
         failed = any(not self._execute_one(cell, index) for index, cell in enumerate(self.nb.cells))
-        if self._sink is not None and not failed and self._speaks_python():
+        if self._sink is not None and self._speaks_python():
             with suppress(DeadKernelError):
-                self._ask(_SEND_LAST)
+                self._ask(_FINISH.format(not failed))
         self.km.idle = not failed
 
     def _execute_one(self, cell: Any, index: int) -> bool:

@@ -10,7 +10,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import singledispatch
 from pathlib import Path
@@ -21,6 +21,7 @@ from ml_experiment_nb import reports
 from ml_experiment_nb.distribution import asked_here
 from ml_experiment_nb.errors import SpecError, TaskDiedError
 from ml_experiment_nb.failures import failure_of
+from ml_experiment_nb.observing import observed
 from ml_experiment_nb.plans import Step
 from ml_experiment_nb.records import Failure, Outcome, Status
 from ml_experiment_nb.targets import Cell, Command, Function, Notebook, Script
@@ -50,8 +51,10 @@ class Request:
 def perform(request: Request, sink: reports.Sink) -> Outcome:
     """Do what is asked, in this process, and say what came of it. Never raises."""
     sys.path[:0] = [os.getcwd()] if os.getcwd() not in sys.path else []
+    here = not isinstance(request.step.target, Notebook | Command)  # a notebook's cells run in its kernel
     try:
-        _perform(request.step.target, request, sink)
+        with observed(sink) if here else nullcontext():
+            _perform(request.step.target, request, sink)
     except reports.Pruned:
         return Outcome(Status.PRUNED)
     except KeyboardInterrupt:

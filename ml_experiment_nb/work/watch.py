@@ -1,16 +1,22 @@
-"""In a notebook's kernel: what a cell would otherwise swallow, such as a magic's misuse or a failing ``!command``."""
+"""In a notebook's kernel: what is observed of its cells, and what a cell would otherwise swallow.
+
+The latter is a magic's misuse, or a failing ``!command``.
+"""
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Any
 
 from ml_experiment_nb import reports
+from ml_experiment_nb.observing import observed
 
 _LENGTH = 80
+_observed = ExitStack()
 
 
 def watch(shell: Any) -> None:
-    """Have a kernel's shell show a magic's misuse as an error, and note shell commands that fail.
+    """Observe a kernel's cells, have its shell show a magic's misuse as an error, and note shell commands that fail.
 
     A misused magic fails its cell, also within ``%%capture``. A failing command doesn't: in notebooks they often do.
 
@@ -33,3 +39,14 @@ def watch(shell: Any) -> None:
 
     shell.system = system
     shell.show_usage_error = show_usage_error
+    if (sink := reports.active_sink()) is not None:
+        _observed.enter_context(observed(sink))
+
+
+def finish(whole: bool) -> None:
+    """Stop observing. `whole`: all cells have run, and the value of the last one is the run's."""
+    try:
+        if whole:
+            reports.send_last()
+    finally:
+        _observed.close()

@@ -1,0 +1,74 @@
+"""What is observed of user code while it runs, in the process that runs it: a cell, a function, a script, a kernel.
+
+Each observer is a context manager in a module of its own, entered before the code's first line and left after its last.
+None of them may break the code: what fails in one is a note in the run.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+
+from ml_experiment_nb import reports
+from ml_experiment_nb.specs import Job
+
+VARIABLE = "ML_EXPERIMENT_OBSERVE"
+OBSERVERS: tuple[str, ...] = ()
+"""The modules below this one that have an ``observing(sink, asked)``, in the order in which they are entered."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a spec says of observing. It travels as JSON in a task's environment."""
+
+    @classmethod
+    def of(cls, spec: Job) -> Asked:
+        """Return what a spec says."""
+        return cls()
+
+    def as_env(self) -> dict[str, str]:
+        """Return what a task's environment is given."""
+        return {VARIABLE: json.dumps(asdict(self))}
+
+    @classmethod
+    def here(cls) -> Asked:
+        """Read what this process was given; what a spec that says nothing asks for, where that is nothing."""
+        return cls(**json.loads(os.environ.get(VARIABLE, "{}")))
+
+
+@contextmanager
+def observed(sink: reports.Sink, asked: Asked | None = None) -> Iterator[None]:
+    """Observe the code of the block, which belongs to the run of `sink`.
+
+    Args:
+        sink: Where what is seen goes.
+        asked: What the run's spec says; by default what this process was given.
+    """
+    asked = asked or Asked.here()
+    with ExitStack() as stack:
+        for name in OBSERVERS:
+            module = importlib.import_module(f"{__name__}.{name}")
+            stack.enter_context(_harmless(name, sink, module.observing(sink, asked)))
+        yield
+
+
+@contextmanager
+def _harmless(name: str, sink: reports.Sink, observer: AbstractContextManager[None]) -> Iterator[None]:
+    """Enter and leave an observer; what it raises itself is noted. The code's own exceptions pass, unseen by it."""
+    try:
+        observer.__enter__()
+    except Exception as error:
+        sink.send(reports.Note(f"{name} could not be observed: {type(error).__name__}: {error}"))
+        yield
+        return
+    try:
+        yield
+    finally:
+        try:
+            observer.__exit__(None, None, None)
+        except Exception as error:
+            sink.send(reports.Note(f"{name} could not be observed: {type(error).__name__}: {error}"))
