@@ -12,6 +12,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ml_experiment_nb.compare import diff
     from ml_experiment_nb.errors import ExperimentError
     from ml_experiment_nb.files import read_spec, write_spec
     from ml_experiment_nb.jobs import job
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "compare": ("diff",),
     "errors": ("ExperimentError",),
     "files": ("read_spec", "write_spec"),
     "jobs": ("job",),
@@ -51,6 +53,7 @@ __all__ = [
     "Trial",
     "artifact",
     "choice",
+    "diff",
     "job",
     "loguniform",
     "make_plan",

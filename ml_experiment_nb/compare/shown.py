@@ -1,0 +1,111 @@
+"""A comparison of two runs as text, for a terminal, and as HTML, for a notebook."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Iterable
+
+from ml_experiment_nb.compare.differences import Change, Diff, Section
+from ml_experiment_nb.compare.texts import Hunk
+from ml_experiment_nb.records import Record, duration, number
+
+MOST = 40  # lines of one text, or changes of one kind, that are shown
+_NONE = "—"
+Paint = Callable[[str, str], str]
+"""Gives a text its colour: ``red``, ``green``, or ``bold`` for a title."""
+
+
+def as_text(diff: Diff, paint: Paint = lambda text, _: text) -> str:
+    """Return a comparison as lines of text.
+
+    Args:
+        diff: The comparison.
+        paint: What gives a text a colour; none by default.
+    """
+    lines = [paint(f"a  {_head(diff.a)}", "red"), paint(f"b  {_head(diff.b)}", "green")]
+    for section in diff.differing:
+        lines += ["", paint(_title(section), "bold"), *_changes(section, paint)]
+        for hunk in section.hunks:
+            lines += [f"  {hunk.name}", *(f"    {_painted(line, paint)}" for line in _cut(hunk.lines))]
+    lines += ["", _same(diff)]
+    return "\n".join(lines)
+
+
+def as_html(diff: Diff) -> str:
+    """Return a comparison as HTML that stands for itself: what is equal is folded, nothing is fetched."""
+    parts = [
+        f"<div><span style='{_RED}'>a</span> {html.escape(_head(diff.a))}</div>",
+        f"<div><span style='{_GREEN}'>b</span> {html.escape(_head(diff.b))}</div>",
+    ]
+    for section in diff.differing:
+        inner = _table(section.changes) + "".join(map(_hunk, section.hunks))
+        parts.append(f"<details open><summary><b>{html.escape(_title(section))}</b></summary>{inner}</details>")
+    parts.append(f"<div>{html.escape(_same(diff))}</div>")
+    return f"<div>{''.join(parts)}</div>"
+
+
+def _head(record: Record) -> str:
+    started = record.started.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return f"{(record.run_id or '')[:8]}  {record.name}  {record.status}  {started}  {duration(record.seconds)}"
+
+
+def _title(section: Section) -> str:
+    same = f", {section.same} the same" if section.same else ""
+    return f"{section.title}: {section.count} {'differs' if section.count == 1 else 'differ'}{same}"
+
+
+def _same(diff: Diff) -> str:
+    equal = ", ".join(section.title for section in diff.equal)
+    if not diff:
+        return f"no difference was found, in: {equal}"
+    return f"the same in both: {equal}" if equal else "nothing is the same in both"
+
+
+def _changes(section: Section, paint: Paint) -> list[str]:
+    rows = [(one.name, _value(one.before), _value(one.after), one.note) for one in section.changes[:MOST]]
+    widths = [max((len(row[k]) for row in rows), default=0) for k in range(3)]
+    lines = [
+        f"  {name:<{widths[0]}}  {paint(f'{a:<{widths[1]}}', 'red')}  {paint(f'{b:<{widths[2]}}', 'green')}  {note}"
+        for name, a, b, note in rows
+    ]
+    more = len(section.changes) - len(rows)
+    return [line.rstrip() for line in lines] + ([f"  … and {more} more"] if more else [])
+
+
+def _value(text: str | None) -> str:
+    return _NONE if text is None else number(text)
+
+
+def _painted(line: str, paint: Paint) -> str:
+    return paint(line, {"-": "red", "+": "green"}.get(line[:1], ""))
+
+
+def _cut(lines: tuple[str, ...]) -> list[str]:
+    more = len(lines) - MOST
+    return list(lines) if more <= 0 else [*lines[:MOST], f" … and {more} more lines"]
+
+
+_GREEN = "background: rgba(46, 160, 67, 0.25); padding: 0 0.3em"
+_RED = "background: rgba(248, 81, 73, 0.25); padding: 0 0.3em"
+
+
+def _table(changes: Iterable[Change]) -> str:
+    rows = [
+        f"<tr><th scope='row' style='text-align: left'>{html.escape(one.name)}</th>"
+        f"<td style='text-align: left'><span style='{_RED}'>{html.escape(_value(one.before))}</span></td>"
+        f"<td style='text-align: left'><span style='{_GREEN}'>{html.escape(_value(one.after))}</span></td>"
+        f"<td style='text-align: left'>{html.escape(one.note)}</td></tr>"
+        for one in changes
+    ]
+    if not rows:
+        return ""
+    head = "".join(f"<th scope='col' style='text-align: left'>{name}</th>" for name in ("", "a", "b", ""))
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+
+
+def _hunk(hunk: Hunk) -> str:
+    styles = {"-": _RED, "+": _GREEN}
+    lines = [
+        f"<div style='{styles.get(line[:1], '')}'>{html.escape(line) or '&nbsp;'}</div>" for line in _cut(hunk.lines)
+    ]
+    return f"<div>{html.escape(hunk.name)}</div><pre style='margin: 0 0 0.5em 1em'>{''.join(lines)}</pre>"

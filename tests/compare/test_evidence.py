@@ -1,0 +1,49 @@
+from pathlib import Path
+
+import pytest
+
+from ml_experiment_nb import diff, make_plan, run
+from ml_experiment_nb.errors import RunNotFoundError
+from ml_experiment_nb.specs import spec_from_mapping
+
+
+def one(script, **more):
+    [record] = run(make_plan(spec_from_mapping({"run": script.path, **more})))
+    assert record.ok
+    return record
+
+
+def test_two_runs_of_a_script(stored, script):
+    train = script(
+        "from pathlib import Path\nfrom ml_experiment_nb import artifact, report\n"
+        "import sys\nC = float(sys.argv[2])\nreport(score=C)\n"
+        "artifact('same.txt', 'x')\nartifact('values.bin', bytes([int(C)] * 10))\n"
+    )
+    a = one(train, params={"C": 1}, allow_unknown_params=True)
+    path = Path(train.path)
+    path.write_text(path.read_text() + "report(more=1)\n")
+    b = one(train, params={"C": 2}, allow_unknown_params=True)
+    found = diff(a, b.run_id[:10])
+    assert [change.name for change in found["parameters"].changes] == ["C"]
+    assert [change.name for change in found["metrics"].changes] == ["score", "more"]
+    assert found["metrics"].changes[0].note == "+1 (+100.00%)"
+    assert found["source"].hunks[0].lines[-1] == "+report(more=1)"
+    [changed] = found["files"].changes  # of the same size
+    assert changed.name == "values.bin"
+    assert changed.before.startswith("10 B sha256:")
+    assert changed.before != changed.after
+    assert found["files"].same == 1
+    assert {section.title for section in found.equal} >= {"packages", "machine"}
+    assert not diff(a, a)
+
+
+def test_what_can_not_be_compared(project, script):
+    with pytest.raises(RunNotFoundError, match="nothing is recorded"):
+        diff("a", "b")
+    train = script("print(1)")
+    a = one(train)
+    with pytest.raises(RunNotFoundError, match="no run 'zzz'"):
+        diff(a, "zzz")
+    [job] = run(make_plan(spec_from_mapping({"kind": "job", "run": train.path})))
+    with pytest.raises(RunNotFoundError, match="it was not recorded"):
+        diff(a, job)
