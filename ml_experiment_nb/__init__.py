@@ -12,7 +12,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ml_experiment_nb.compare import diff
+    from ml_experiment_nb.comparison import diff
+    from ml_experiment_nb.comparison.view import compare
     from ml_experiment_nb.errors import ExperimentError
     from ml_experiment_nb.files import read_spec, write_spec
     from ml_experiment_nb.jobs import job
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "compare": ("diff",),
+    "comparison": ("diff",),
+    "comparison.view": ("compare",),
     "errors": ("ExperimentError",),
     "files": ("read_spec", "write_spec"),
     "jobs": ("job",),
@@ -53,6 +55,7 @@ __all__ = [
     "Trial",
     "artifact",
     "choice",
+    "compare",
     "diff",
     "job",
     "loguniform",

@@ -167,12 +167,13 @@ class Records(Sequence[Record]):
         self.parent = parent
         names = () if metric is None else (metric,) if isinstance(metric, str) else tuple(metric)
         wanted = (maximize,) * len(names) if isinstance(maximize, bool) else tuple(maximize)
-        self._goals = tuple(zip(names, wanted, strict=True))
+        self.goals = tuple(zip(names, wanted, strict=True))
+        """The metrics that the group optimised, and of each whether more of it is better."""
 
     @property
     def metric(self) -> str | None:
         """The metric that the group optimised; None when there is none, or more than one."""
-        return self._goals[0][0] if len(self._goals) == 1 else None
+        return self.goals[0][0] if len(self.goals) == 1 else None
 
     @property
     def best(self) -> Record | None:
@@ -190,21 +191,22 @@ class Records(Sequence[Record]):
         """
         scored = [(self._costs(record), record) for record in self._scored()]
         found = [record for costs, record in scored if not any(_dominates(other, costs) for other, _ in scored)]
-        return self._like(found)
+        return self.like(found)
 
     def _scored(self) -> list[Record]:
-        if not self._goals:
+        if not self.goals:
             return []
         return [
-            r for r in self if r.ok and not any(math.isnan(r.metrics.get(name, math.nan)) for name, _ in self._goals)
+            r for r in self if r.ok and not any(math.isnan(r.metrics.get(name, math.nan)) for name, _ in self.goals)
         ]
 
     def _costs(self, record: Record) -> tuple[float, ...]:
         """Return a record's metrics so that less is better."""
-        return tuple(-record.metrics[name] if maximize else record.metrics[name] for name, maximize in self._goals)
+        return tuple(-record.metrics[name] if maximize else record.metrics[name] for name, maximize in self.goals)
 
-    def _like(self, records: Iterable[Record]) -> Records:
-        return Records(records, self.parent, [name for name, _ in self._goals], [wanted for _, wanted in self._goals])
+    def like(self, records: Iterable[Record]) -> Records:
+        """Return other records, or these in another order, with the same group and goals."""
+        return Records(records, self.parent, [name for name, _ in self.goals], [wanted for _, wanted in self.goals])
 
     @overload
     def __getitem__(self, index: int) -> Record: ...
@@ -213,7 +215,7 @@ class Records(Sequence[Record]):
     def __getitem__(self, index: int | slice) -> Record | Records:
         """Return one record, or some of them."""
         if isinstance(index, slice):
-            return self._like(self._records[index])
+            return self.like(self._records[index])
         return self._records[index]
 
     def __len__(self) -> int:

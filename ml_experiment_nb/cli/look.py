@@ -79,9 +79,9 @@ def show(run_id: str, as_json: bool, form: str | None) -> None:
 def diff(a: str, b: str, as_json: bool) -> None:
     """Say why two runs differ: parameters, metrics, source, packages, git, data, outputs. A and B are run ids."""
     store = opened_store()
-    from ml_experiment_nb.compare.differences import differences
-    from ml_experiment_nb.compare.evidence import read_both
-    from ml_experiment_nb.compare.shown import as_text
+    from ml_experiment_nb.comparison.differences import differences
+    from ml_experiment_nb.comparison.evidence import read_both
+    from ml_experiment_nb.comparison.shown import as_text
 
     found = differences(*read_both(store, a, b))
     click.echo(found.to_json() if as_json else as_text(found, _painted))

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from ml_experiment_nb.compare.differences import Change, Evidence, differences
-from ml_experiment_nb.compare.shown import MOST, as_html, as_text
+from ml_experiment_nb.comparison.differences import Change, Evidence, differences
+from ml_experiment_nb.comparison.shown import MOST, as_html, as_text
 from ml_experiment_nb.records import Failure, Record, Status
 
 GIT = """diff --git a/t.py b/t.py

@@ -5,8 +5,8 @@ from __future__ import annotations
 import html
 from collections.abc import Callable, Iterable
 
-from ml_experiment_nb.compare.differences import Change, Diff, Section
-from ml_experiment_nb.compare.texts import Hunk
+from ml_experiment_nb.comparison.differences import Change, Diff, Section
+from ml_experiment_nb.comparison.texts import Hunk
 from ml_experiment_nb.records import Record, duration, number
 
 MOST = 40  # lines of one text, or changes of one kind, that are shown

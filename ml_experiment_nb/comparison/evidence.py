@@ -11,8 +11,8 @@ from mlflow.artifacts import download_artifacts
 from mlflow.entities import FileInfo
 from mlflow.exceptions import MlflowException
 
-from ml_experiment_nb.compare.differences import Evidence
-from ml_experiment_nb.compare.texts import is_notebook
+from ml_experiment_nb.comparison.differences import Evidence
+from ml_experiment_nb.comparison.texts import is_notebook
 from ml_experiment_nb.errors import RunNotFoundError
 from ml_experiment_nb.projects import find_root, has_store
 from ml_experiment_nb.records import Record, size

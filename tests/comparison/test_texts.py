@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from ml_experiment_nb.compare.texts import cell_hunks, code_of, output_hunks, outputs_of, text_hunks
+from ml_experiment_nb.comparison.texts import cell_hunks, code_of, output_hunks, outputs_of, text_hunks
 
 
 def notebook(*cells, outputs=()):

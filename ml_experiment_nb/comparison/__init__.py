@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ml_experiment_nb.compare.differences import Diff, differences
-from ml_experiment_nb.compare.evidence import opened, read_both
+from ml_experiment_nb.comparison.differences import Diff, differences
+from ml_experiment_nb.comparison.evidence import opened, read_both
 from ml_experiment_nb.records import Record
 
 

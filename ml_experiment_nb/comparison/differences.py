@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ml_experiment_nb.compare.texts import Hunk, is_notebook, output_hunks, text_hunks
+from ml_experiment_nb.comparison.texts import Hunk, is_notebook, output_hunks, text_hunks
 from ml_experiment_nb.records import Record, number
 
 _GIT = {
@@ -122,7 +122,7 @@ class Diff:
         return json.dumps({"a": self.a.run_id, "b": self.b.run_id, "sections": sections})
 
     def __str__(self) -> str:
-        from ml_experiment_nb.compare.shown import as_text
+        from ml_experiment_nb.comparison.shown import as_text
 
         return as_text(self)
 
@@ -130,7 +130,7 @@ class Diff:
         printer.text(str(self))
 
     def _repr_html_(self) -> str:
-        from ml_experiment_nb.compare.shown import as_html
+        from ml_experiment_nb.comparison.shown import as_html
 
         return as_html(self)
 

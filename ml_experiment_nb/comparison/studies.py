@@ -1,0 +1,88 @@
+"""Records as an Optuna study in memory, for what Optuna knows to say and draw of one: pure."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState, create_trial
+
+from ml_experiment_nb.literals import read_value
+from ml_experiment_nb.records import Record, Status
+
+LOG_FROM = 100.0  # how many times the least value the largest is, of numbers that are looked at by their logarithm
+_STATES = {Status.FINISHED: TrialState.COMPLETE, Status.PRUNED: TrialState.PRUNED}
+
+
+def study_of(records: Sequence[Record], metrics: Sequence[str], maximize: Sequence[bool]) -> optuna.Study:
+    """Return a study whose trials are the records that have all of the metrics, and at least one parameter.
+
+    The study's trials are numbered as the records are, or by their place where they are of no group or of several.
+
+    Args:
+        records: The records, each with its parameters as they are or as text.
+        metrics: The study's objectives.
+        maximize: Of each, whether more of it is better.
+    """
+    params = [{name: _plain(value) for name, value in record.params.items()} for record in records]
+    space = distributions(params)
+    with _quiet():
+        study = optuna.create_study(directions=["maximize" if more else "minimize" for more in maximize])
+        for record, given in zip(records, params, strict=True):
+            values = [record.metrics.get(name, math.nan) for name in metrics]
+            if record.status not in _STATES or any(map(math.isnan, values)) or not given:
+                continue
+            study.add_trial(
+                create_trial(
+                    state=TrialState.COMPLETE,
+                    values=values,
+                    params=given,
+                    distributions={name: space[name] for name in given},
+                    user_attrs={"name": record.name, "run_id": record.run_id},
+                )
+            )
+    return study
+
+
+def distributions(params: Sequence[Mapping[str, Any]]) -> dict[str, BaseDistribution]:
+    """Return for each parameter a distribution that all of its values are in."""
+    columns: dict[str, list[Any]] = {}
+    for given in params:
+        for name, value in given.items():
+            columns.setdefault(name, []).append(value)
+    return {name: _distribution(values) for name, values in columns.items()}
+
+
+def _distribution(values: Sequence[Any]) -> BaseDistribution:
+    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+    if not numbers or not all(map(math.isfinite, values)):
+        return CategoricalDistribution(list(dict.fromkeys(values)))
+    low, high = min(values), max(values)
+    by_logarithm = low > 0 and high / low >= LOG_FROM
+    if all(isinstance(value, int) for value in values):
+        return IntDistribution(int(low), int(high), log=by_logarithm)
+    return FloatDistribution(low, high, log=by_logarithm)
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as Optuna takes it for a choice: a number, a truth value, None or text."""
+    found = read_value(value) if isinstance(value, str) else value
+    if isinstance(found, float) and math.isnan(found):
+        return "nan"
+    return found if found is None or isinstance(found, bool | int | float | str) else str(value)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Let Optuna not say that a study was made."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(logging.WARNING)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)

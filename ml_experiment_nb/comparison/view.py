@@ -1,0 +1,342 @@
+"""Several runs side by side: as a table, and in the figures that Optuna's and MLflow's users know.
+
+Each figure is a plain plotly figure; JupyterLab draws it by itself, and nothing is fetched for it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ml_experiment_nb.comparison.evidence import opened
+from ml_experiment_nb.comparison.studies import study_of
+from ml_experiment_nb.errors import ExperimentError, MetricError, ParameterError, nearest
+from ml_experiment_nb.files import spec_from_text
+from ml_experiment_nb.groups import trials_of
+from ml_experiment_nb.records import Record, Records
+from ml_experiment_nb.specs import Group
+from ml_experiment_nb.stores import translated
+from ml_experiment_nb.tracking import SPEC, Store
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+    from optuna import Study
+
+LIMIT = 1000
+CURVES = 50  # runs whose curves are drawn at most
+Runs = str | Record | Iterable["str | Record"]
+
+
+def compare(
+    *runs: Runs,
+    experiment: str | None = None,
+    metric: str | Sequence[str] | None = None,
+    maximize: bool | Sequence[bool] | None = None,
+    limit: int = LIMIT,
+) -> Comparison:
+    """Lay runs side by side.
+
+    Args:
+        runs: The runs: records, ids or their beginnings, or lists of these. A group stands for its trials.
+        experiment: All runs of this experiment, if none are given; without it those of the whole project. Trials are
+            left out then, unless there is nothing else.
+        metric: What is compared first of all, or several; by default what a group among them optimised.
+        maximize: Whether more of it is better; by default what that group says, else no.
+        limit: At most so many of an experiment's, the newest.
+
+    Returns:
+        The comparison: a table where it is a cell's value, with methods that draw.
+
+    Raises:
+        RunNotFoundError: There is no such run, or more than one.
+        StoreError: The store can't be reached.
+        MetricError: None of the runs has such a metric.
+    """
+    store = opened()
+    given = [one for run in runs for one in ([run] if isinstance(run, str | Record) else run)]
+    groups = [run.parent for run in runs if isinstance(run, Records) and run.parent is not None]
+    if given:
+        found, more = _gathered(store, given)
+        groups += more
+    else:
+        everything = store.records(experiment=experiment, limit=limit)
+        found = [one for one in everything if one.kind not in ("trial", "group")] or everything
+    names, wanted = _goal(store, groups, metric, maximize)
+    if unknown := [name for name in names if not any(name in record.metrics for record in found)]:
+        known = {name for record in found for name in record.metrics}
+        raise MetricError(f"none of the runs has a metric {unknown[0]!r}{nearest(unknown[0], known)}")
+    return Comparison(Records(found, groups[0] if len(groups) == 1 else None, names, wanted), store)
+
+
+class Comparison:
+    """Runs side by side. Its figures take the metric that the runs' group optimised, unless another one is named.
+
+    Args:
+        records: The runs.
+        store: Where their curves are read from.
+    """
+
+    def __init__(self, records: Records, store: Store) -> None:
+        self.records = records
+        self._store = store
+
+    def to_pandas(self) -> Any:
+        """Return a DataFrame with a row per run: its id, name, status, duration, parameters and metrics."""
+        return self.records.to_pandas()
+
+    def parallel_coordinate(self, params: Sequence[str] | None = None, *, metric: str | None = None) -> go.Figure:
+        """Draw a line for each run through its parameters, coloured by a metric; see `history` for what is raised.
+
+        Args:
+            params: Their names; by default all that runs have in common.
+            metric: The metric.
+        """
+        name, study = self._study(metric)
+        return _drawer().plot_parallel_coordinate(study, self._params(params, study), target_name=name)
+
+    def contour(self, x: str, y: str, *, metric: str | None = None) -> go.Figure:
+        """Draw a metric over two parameters; see `history` for what is raised."""
+        name, study = self._study(metric)
+        return _drawer().plot_contour(study, self._params([x, y], study), target_name=name)
+
+    def slice(self, params: Sequence[str] | None = None, *, metric: str | None = None) -> go.Figure:
+        """Draw a metric against each parameter; see `history` for what is raised."""
+        name, study = self._study(metric)
+        return _drawer().plot_slice(study, self._params(params, study), target_name=name)
+
+    def history(self, *, metric: str | None = None) -> go.Figure:
+        """Draw a metric in the order of the runs, with the best value so far.
+
+        Raises:
+            MetricError: No run that finished has the metric.
+            ParameterError: No run that finished has a parameter of that name.
+        """
+        name, study = self._study(metric)
+        return _drawer().plot_optimization_history(study, target_name=name)
+
+    def importances(self, *, metric: str | None = None) -> dict[str, float]:
+        """Return how much of a metric's variance each parameter explains, as Optuna reckons it; they add up to 1.
+
+        Parameters that not all runs have are left out. Where no parameter or no metric varies, nothing is explained.
+        """
+        from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+
+        _, study = self._study(metric)
+        trials = study.get_trials(deepcopy=False)
+        values = {trial.value for trial in trials}
+        shared = set.intersection(*(set(trial.params) for trial in trials))
+        varied = [name for name in shared if len({trial.params[name] for trial in trials}) > 1]
+        if len(values) < 2 or not varied:
+            return {}
+        try:
+            found = get_param_importances(study, params=sorted(varied))
+        except ImportError:  # Optuna's usual way takes scikit-learn
+            found = get_param_importances(study, params=sorted(varied), evaluator=PedAnovaImportanceEvaluator())
+        return {name: value for name, value in found.items() if not math.isnan(value)}
+
+    def importance(self, *, metric: str | None = None) -> go.Figure:
+        """Draw `importances` as bars, the largest on top."""
+        name, _ = self._study(metric)
+        found = sorted(self.importances(metric=name).items(), key=lambda one: one[1])
+        bars = _plotly().Bar(
+            x=[value for _, value in found], y=[param for param, _ in found], orientation="h",
+            text=[f"{value:.2f}" for _, value in found], textposition="auto",
+        )  # fmt: skip
+        title = f"Importance of parameters for {name}" if found else f"No parameter makes a difference to {name}"
+        return _plotly().Figure(bars, {"title": title, "xaxis": {"title": "importance", "range": [0, 1]}})
+
+    def pareto_front(self, metrics: Sequence[str] | None = None, maximize: Sequence[bool] | None = None) -> go.Figure:
+        """Draw two or three metrics against each other, and which runs none is better than.
+
+        Args:
+            metrics: Their names; by default those that the runs' group optimised.
+            maximize: Of each, whether more of it is better; by default as that group says, else no.
+
+        Raises:
+            MetricError: There are not two or three, or no run that finished has them all.
+        """
+        goals = dict(self.records.goals)
+        names = list(metrics if metrics is not None else goals)
+        if len(names) not in (2, 3):
+            raise MetricError(f"a front has two or three metrics, not {len(names)}: name them")
+        wanted = list(maximize) if maximize is not None else [goals.get(name, False) for name in names]
+        self._check_metrics(names)
+        study = study_of(self.records, names, wanted)
+        return _drawer().plot_pareto_front(study, target_names=names)
+
+    def curves(
+        self, metrics: str | Sequence[str] | None = None, *, smoothing: float = 0.0, runs: int = CURVES
+    ) -> go.Figure:
+        """Draw metrics over their steps, a line for each run and metric.
+
+        Args:
+            metrics: Their names; by default all that have more than one step, in any of the runs.
+            smoothing: From 0, as they were, to 1: the weight of what came before, as in MLflow's page.
+            runs: At most so many of the runs: the best ones where there is a goal, else the first.
+
+        Raises:
+            MetricError: No run has such a metric.
+            StoreError: The store can't be reached.
+        """
+        if not 0 <= smoothing <= 1:
+            raise MetricError(f"smoothing is a number from 0 to 1, not {smoothing}")
+        names = [metrics] if isinstance(metrics, str) else list(metrics) if metrics is not None else None
+        if names is not None:
+            self._check_metrics(names)
+        figure = _plotly().Figure(layout={"xaxis": {"title": "step"}, "hovermode": "closest"})
+        for record in self._ranked()[:runs]:
+            for name, points in self._histories(record, names).items():
+                if names is None and len(points) < 2:
+                    continue
+                steps, values = zip(*points, strict=True)
+                label = f"{record.name} · {name}" if names is None or len(names) > 1 else record.name
+                smoothed = smooth(values, smoothing)
+                mode = "lines+markers" if len(points) < 40 else "lines"
+                figure.add_scatter(x=steps, y=smoothed, mode=mode, name=label, meta=record.run_id)
+        if names is not None and len(names) == 1:
+            figure.update_layout(yaxis_title=names[0])
+        return figure
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __repr__(self) -> str:
+        return f"<a comparison of {len(self.records)} runs>"
+
+    def __str__(self) -> str:
+        return str(self._sorted())
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(str(self))
+
+    def _repr_html_(self) -> str:
+        return self._sorted()._repr_html_()
+
+    def _sorted(self) -> Records:
+        return self.records.like(self._ranked())
+
+    def _ranked(self) -> list[Record]:
+        """Return the runs, the best first where one metric says which that is."""
+        if len(self.records.goals) != 1:
+            return list(self.records)
+        [(name, more)] = self.records.goals
+
+        def cost(record: Record) -> tuple[bool, float]:
+            value = record.metrics.get(name, math.nan)
+            lost = math.isnan(value) or not record.ok
+            return lost, 0.0 if math.isnan(value) else -value if more else value
+
+        return sorted(self.records, key=cost)
+
+    def _study(self, metric: str | None) -> tuple[str, Study]:
+        goals = dict(self.records.goals)
+        if metric is None and len(goals) != 1:
+            known = sorted({name for record in self.records for name in record.metrics})
+            raise MetricError(f"name a metric: metric=… ({', '.join(known) or 'none of the runs has one'})")
+        name = metric if metric is not None else next(iter(goals))
+        self._check_metrics([name])
+        study = study_of(self.records, [name], [goals.get(name, False)])
+        if not study.get_trials(deepcopy=False):
+            raise MetricError(f"no run with parameters has finished with a metric {name!r}")
+        return name, study
+
+    def _check_metrics(self, names: Sequence[str]) -> None:
+        known = {name for record in self.records for name in record.metrics}
+        for name in names:
+            if name not in known:
+                raise MetricError(f"none of the runs has a metric {name!r}{nearest(name, known)}")
+
+    def _params(self, names: Sequence[str] | None, study: Study) -> list[str] | None:
+        """Return the parameters to draw, having checked them; without any that never change, where none are named."""
+        known = {name for trial in study.get_trials(deepcopy=False) for name in trial.params}
+        for name in names or ():
+            if name not in known:
+                raise ParameterError(f"no run that finished has a parameter {name!r}{nearest(name, known)}")
+        return None if names is None else list(names)
+
+    def _histories(self, record: Record, names: Sequence[str] | None) -> Mapping[str, list[tuple[int, float]]]:
+        wanted = [name for name in (record.metrics if names is None else names) if name in record.metrics]
+        with translated(self._store.uri):
+            found = {name: self._store.client.get_metric_history(str(record.run_id), name) for name in wanted}
+        return {name: [(one.step, one.value) for one in sorted(points, key=_moment)] for name, points in found.items()}
+
+
+def _plotly() -> Any:
+    """Return plotly's figures.
+
+    Raises:
+        ExperimentError: plotly isn't installed.
+    """
+    try:
+        import plotly.graph_objects as go
+    except ImportError:
+        raise ExperimentError("drawing needs plotly: pip install 'ml-experiment-nb[lab]'") from None
+    return go
+
+
+def _drawer() -> Any:
+    """Return Optuna's functions that draw a study; see `_plotly`."""
+    _plotly()
+    from optuna import visualization
+
+    return visualization
+
+
+def smooth(values: Sequence[float], weight: float) -> list[float]:
+    """Return values smoothed exponentially, without a bias towards the first ones; NaNs stay.
+
+    Args:
+        values: The values, in the order of their steps.
+        weight: From 0 to 1: that of what came before.
+    """
+    if weight >= 1:
+        weight = 1 - 1e-6
+    last, count, smoothed = 0.0, 0, []
+    for value in values:
+        if math.isfinite(value):
+            last = weight * last + (1 - weight) * value
+            count += 1
+            value = last / (1 - weight**count)
+        smoothed.append(value)
+    return smoothed
+
+
+def _moment(point: Any) -> tuple[int, int]:
+    return point.step, point.timestamp
+
+
+def _gathered(store: Store, given: Iterable[str | Record]) -> tuple[list[Record], list[Record]]:
+    """Return runs, each once, and the groups that stand for some of them."""
+    found: dict[str, Record] = {}
+    groups = []
+    for one in given:
+        record = store.record(one) if isinstance(one, str) else one
+        if record.run_id is None:
+            raise ExperimentError(f"{record.name} is a job: it was not recorded, and can't be compared")
+        if record.kind == "group":
+            groups.append(record)
+            found |= {str(trial.run_id): trial for trial in trials_of(store, record)}
+        else:
+            found[record.run_id] = record
+    return list(found.values()), groups
+
+
+def _goal(
+    store: Store, groups: Sequence[Record], metric: str | Sequence[str] | None, maximize: bool | Sequence[bool] | None
+) -> tuple[list[str], list[bool]]:
+    """Return the metrics to compare by, and of each whether more of it is better."""
+    known: dict[str, bool] = {}
+    for group in groups:
+        text = store.text(group, SPEC)
+        spec = spec_from_text(text) if text else None
+        if isinstance(spec, Group):
+            known |= {one.name: one.direction == "maximize" for one in spec.metrics}
+    names = [metric] if isinstance(metric, str) else list(metric) if metric is not None else list(known)
+    if isinstance(maximize, bool):
+        return names, [maximize] * len(names)
+    if maximize is None:
+        return names, [known.get(name, False) for name in names]
+    if len(maximize) != len(names):
+        raise MetricError(f"maximize has {len(maximize)} values for {len(names)} metrics: give one for each")
+    return names, list(maximize)

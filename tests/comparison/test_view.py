@@ -1,0 +1,143 @@
+import math
+from itertools import product
+
+import pytest
+
+from ml_experiment_nb import compare, make_plan, run
+from ml_experiment_nb.comparison.view import smooth
+from ml_experiment_nb.errors import ExperimentError, MetricError, ParameterError, RunNotFoundError
+from ml_experiment_nb.records import Records
+from ml_experiment_nb.runs import collect
+from ml_experiment_nb.specs import spec_from_mapping
+
+TRAIN = """
+import sys
+from ml_experiment_nb import report
+C, kernel, fixed = float(sys.argv[2]), sys.argv[4], sys.argv[6]
+for step in range(3):
+    report(loss=1 / (1 + step) / C, step=step)
+report(score=C * 10 + (kernel == "b"), size=C)
+"""
+
+
+@pytest.fixture(scope="module")
+def group(tmp_path_factory):
+    """A group of six trials and a single run, in a store of their own."""
+    folder = tmp_path_factory.mktemp("project")
+    (folder / "train.py").write_text(TRAIN)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("ML_EXPERIMENT_ROOT", str(folder))
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        rows = [{"C": C, "kernel": kernel, "fixed": 1} for C, kernel in product((1.0, 2.0, 4.0), "ab")]
+        spec = {"name": "g", "run": "train.py", "each": rows, "metric": {"name": "score", "direction": "maximize"}}
+        plan = make_plan(spec_from_mapping({**spec, "allow_unknown_params": True, "executor": "inline"}))
+        found = collect(plan, run(plan))
+        alone = {"run": "train.py", "params": {"C": 8.0, "kernel": "a", "fixed": 1}, "allow_unknown_params": True}
+        list(run(make_plan(spec_from_mapping(alone))))
+        yield found
+
+
+def test_a_group_stands_for_its_trials_and_its_goal(group):
+    found = compare(group.parent.run_id)
+    assert len(found) == 6
+    assert found.records.goals == (("score", True),)
+    assert str(found).splitlines()[1].split()[1:4] == ["g", "#5", "5"]
+    assert found.to_pandas()["metrics.score"].max() == 41
+    assert found._repr_html_().index("g #5") < found._repr_html_().index("g #0")
+
+
+@pytest.mark.parametrize("pick", [list, lambda group: [one.run_id for one in group], lambda group: [group[0], *group]])
+def test_runs_are_given_in_many_ways(group, pick):
+    assert {one.run_id for one in compare(pick(group)).records} == {one.run_id for one in group}
+    assert {one.run_id for one in compare(*pick(group)).records} == {one.run_id for one in group}
+
+
+def test_records_bring_their_group_along(group):
+    assert compare(group).records.goals == (("score", True),)
+    assert compare(group[:2]).records.goals == (("score", True),)
+    assert len(compare(group[:2])) == 2
+
+
+def test_an_experiment_and_the_whole_project(group):
+    assert [one.name for one in compare().records] == ["train"]
+    assert len(compare(experiment="g")) == 7  # nothing else is there: the trials and the group
+
+
+def test_what_there_is_not(group):
+    with pytest.raises(RunNotFoundError, match="no run 'nothing'"):
+        compare("nothing")
+    with pytest.raises(RunNotFoundError, match="no experiment is called 'h'"):
+        compare(experiment="h")
+    with pytest.raises(MetricError, match="none of the runs has a metric 'scor'; did you mean 'score'"):
+        compare(group, metric="scor")
+    with pytest.raises(MetricError, match="2 values for 1 metrics"):
+        compare(group, metric="score", maximize=[True, False])
+
+
+def test_figures_of_parameters(group):
+    found = compare(group)
+    figure = found.parallel_coordinate(["C", "kernel"])
+    assert figure.layout.xaxis.ticktext == ("score", "C", "kernel")
+    assert sum(len(line.x) == 3 for line in figure.data) == 6
+    assert found.contour("C", "kernel").layout.xaxis.title.text == "C"
+    assert [axis.title.text for axis in (found.slice(["C", "kernel"]).layout.xaxis,)] == ["C"]
+    history = found.history()
+    assert max(history.data[1].y) == 41
+    with pytest.raises(ParameterError, match="no run that finished has a parameter 'kern'; did you mean 'kernel'"):
+        found.contour("kern", "C")
+    with pytest.raises(MetricError, match="none of the runs has a metric 'los'; did you mean 'loss'"):
+        found.slice(metric="los")
+
+
+def test_importances(group):
+    found = compare(group)
+    values = found.importances()
+    assert set(values) == {"C", "kernel"}  # what never changes explains nothing
+    assert values["C"] > values["kernel"]
+    assert sum(values.values()) == pytest.approx(1)
+    bars = found.importance()
+    assert bars.data[0].y[-1] == "C"
+    assert compare(group[0]).importances(metric="score") == {}
+
+
+def test_a_metric_must_be_named_where_there_is_no_goal(group):
+    with pytest.raises(MetricError, match=r"name a metric: metric=… \(loss, score, size\)"):
+        compare([group[0].run_id]).history()
+
+
+def test_a_front(group):
+    found = compare(group)
+    figure = found.pareto_front(["score", "size"], maximize=[True, False])
+    assert sum(len(one.x) for one in figure.data) == 6
+    with pytest.raises(MetricError, match="two or three"):
+        found.pareto_front()
+
+
+def test_curves(group):
+    found = compare(group)
+    lines = found.curves("loss").data
+    assert [line.name for line in lines] == [f"g #{k}" for k in (5, 4, 3, 2, 1, 0)]
+    assert lines[0].x == (0, 1, 2)
+    assert lines[0].y == pytest.approx((0.25, 0.125, 0.25 / 3))
+    assert {line.name.split(" · ")[1] for line in found.curves().data} == {"loss"}  # the others have no steps
+    assert len(found.curves("loss", runs=2).data) == 2
+    assert found.curves("loss", smoothing=0.9).data[0].y[1] > lines[0].y[1]
+    with pytest.raises(MetricError, match="from 0 to 1"):
+        found.curves("loss", smoothing=60)
+
+
+def test_smoothing():
+    assert smooth([1, 2, 3], 0) == [1, 2, 3]
+    assert smooth([5, 5, 5], 0.9) == pytest.approx([5, 5, 5])
+    assert smooth([0, 10, 0, 10], 1) == pytest.approx([0, 5, 10 / 3, 5], rel=1e-3)
+    gap = smooth([1, math.nan, 1], 0.5)
+    assert (gap[0], gap[2]) == (1, 1)
+    assert math.isnan(gap[1])
+
+
+def test_a_job_was_not_recorded(group):
+    [job] = run(make_plan(spec_from_mapping({"kind": "job", "run": {"command": "true"}})))
+    with pytest.raises(ExperimentError, match="it was not recorded"):
+        compare(job)
+    assert len(compare(Records([group[0]]))) == 1
