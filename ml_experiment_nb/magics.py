@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ast
 import os
-import shlex
 import sys
 import traceback
 from argparse import Namespace
@@ -16,11 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from IPython.core.error import UsageError
 from IPython.core.magic import Magics, cell_magic, magics_class
 from IPython.core.magic_arguments import argument, magic_arguments
 
 from ml_experiment_nb.errors import ExperimentError, SpecError, TaskError
+from ml_experiment_nb.line_magics import LookingMagics
+from ml_experiment_nb.usage import errors_in_one_line, in_one_line, parsed
 from ml_experiment_nb.words import HELP, search_keys
 
 if TYPE_CHECKING:
@@ -117,16 +117,8 @@ class ExperimentMagics(Magics):
         self._guard(self._group, line, cell, self.group)
 
     def _guard(self, verb: Any, line: str, cell: str, magic: Any) -> None:
-        """Show our own errors in one line.
-
-        IPython would do so with a `UsageError`, but it sends a kernel's clients none: papermill would go on.
-        """
-        try:
-            verb(magic.parser.parse_args(_words(line)), cell)
-        except UsageError as error:
-            raise _in_one_line(SpecError(str(error))) from None
-        except ExperimentError as error:
-            raise error if hasattr(error, "_render_traceback_") else _in_one_line(error) from None
+        with errors_in_one_line():
+            verb(parsed(magic, line), cell)
 
     def _experiment(self, options: Namespace, cell: str) -> None:
         from ml_experiment_nb import runs
@@ -183,7 +175,7 @@ class ExperimentMagics(Magics):
                 done.append(record)
         except KeyboardInterrupt:
             self._bind(asked.into, _unfinished(plan, done))
-            raise _in_one_line(KeyboardInterrupt("the group was stopped and its runs are closed")) from None
+            raise in_one_line(KeyboardInterrupt("the group was stopped and its runs are closed")) from None
         records = runs.collect(plan, done)
         self._bind(asked.into, records)
         self._show(records)
@@ -382,19 +374,6 @@ def _tags(words: Sequence[str]) -> dict[str, str]:
     return tags
 
 
-def _words(line: str) -> list[str]:
-    try:
-        return shlex.split(line)
-    except ValueError as error:
-        raise UsageError(f"{line.strip()!r} can't be read: {error}") from None
-
-
-def _in_one_line(error: BaseException) -> BaseException:
-    """Make an error show itself without a traceback."""
-    error._render_traceback_ = lambda: [f"{type(error).__name__}: {error}"]  # type: ignore[attr-defined]
-    return error.with_traceback(None)
-
-
 def _notebook_name() -> str:
     """Return the notebook's name where the server tells it, and ``cell`` where it doesn't."""
     return Path(os.environ.get("JPY_SESSION_NAME") or "cell").stem
@@ -402,4 +381,4 @@ def _notebook_name() -> str:
 
 def load_ipython_extension(shell: Any) -> None:
     """Register the magics."""
-    shell.register_magics(ExperimentMagics)
+    shell.register_magics(ExperimentMagics, LookingMagics)

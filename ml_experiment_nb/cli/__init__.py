@@ -13,9 +13,10 @@ import sys
 
 import click
 
+from ml_experiment_nb.cli.comparison import compare, diff
 from ml_experiment_nb.cli.groups import attach, resume, stop
 from ml_experiment_nb.cli.kernel import kernel
-from ml_experiment_nb.cli.look import diff, list_runs, logs, show, ui
+from ml_experiment_nb.cli.look import list_runs, logs, show, ui
 from ml_experiment_nb.cli.run import run
 from ml_experiment_nb.errors import ExecutorError, ExperimentError, RunNotFoundError, StoreError
 
@@ -49,5 +50,5 @@ def commands() -> None:
     """Run jobs, experiments and groups; look at what came of them."""
 
 
-for _command in (run, list_runs, show, diff, logs, resume, attach, stop, ui, kernel):
+for _command in (run, list_runs, show, compare, diff, logs, resume, attach, stop, ui, kernel):
     commands.add_command(_command)

@@ -73,25 +73,6 @@ def show(run_id: str, as_json: bool, form: str | None) -> None:
 
 
 @click.command()
-@click.argument("a", metavar="A")
-@click.argument("b", metavar="B")
-@click.option("--json", "as_json", is_flag=True, help="Print it as a line of JSON.")
-def diff(a: str, b: str, as_json: bool) -> None:
-    """Say why two runs differ: parameters, metrics, source, packages, git, data, outputs. A and B are run ids."""
-    store = opened_store()
-    from ml_experiment_nb.comparison.differences import differences
-    from ml_experiment_nb.comparison.evidence import read_both
-    from ml_experiment_nb.comparison.shown import as_text
-
-    found = differences(*read_both(store, a, b))
-    click.echo(found.to_json() if as_json else as_text(found, _painted))
-
-
-def _painted(text: str, colour: str) -> str:
-    return click.style(text, bold=True) if colour == "bold" else click.style(text, fg=colour) if colour else text
-
-
-@click.command()
 @click.argument("run_id", metavar="RUN")
 @click.option("-f", "--follow", is_flag=True, help="Go on with what it prints, until it has ended.")
 def logs(run_id: str, follow: bool) -> None:

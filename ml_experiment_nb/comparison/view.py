@@ -205,19 +205,19 @@ class Comparison:
         return f"<a comparison of {len(self.records)} runs>"
 
     def __str__(self) -> str:
-        return str(self._sorted())
+        return str(self.ranked())
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         printer.text(str(self))
 
     def _repr_html_(self) -> str:
-        return self._sorted()._repr_html_()
+        return self.ranked()._repr_html_()
 
-    def _sorted(self) -> Records:
+    def ranked(self) -> Records:
+        """Return the runs, the best first where one metric says which that is."""
         return self.records.like(self._ranked())
 
     def _ranked(self) -> list[Record]:
-        """Return the runs, the best first where one metric says which that is."""
         if len(self.records.goals) != 1:
             return list(self.records)
         [(name, more)] = self.records.goals

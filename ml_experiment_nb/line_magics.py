@@ -1,0 +1,67 @@
+"""``%diff`` and ``%compare``: looking at runs from a notebook."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.error import UsageError
+from IPython.core.magic import Magics, line_magic, magics_class
+from IPython.core.magic_arguments import argument, magic_arguments
+
+from ml_experiment_nb.records import Record, Records
+from ml_experiment_nb.usage import errors_in_one_line, parsed
+
+if TYPE_CHECKING:
+    from ml_experiment_nb.comparison.differences import Diff
+    from ml_experiment_nb.comparison.view import Comparison
+
+
+@magics_class
+class LookingMagics(Magics):
+    """The line magics of ml-experiment-nb."""
+
+    @magic_arguments()
+    @argument("a", help="A run: its id or the beginning of it, or a variable that holds its record.")
+    @argument("b", help="The other one.")
+    @line_magic
+    def diff(self, line: str) -> Diff:
+        """Say why two runs differ: parameters, metrics, source, packages, git, data, outputs."""
+        from ml_experiment_nb import comparison
+
+        with errors_in_one_line():
+            options = parsed(self.diff, line)
+            return comparison.diff(self._one(options.a), self._one(options.b))
+
+    @magic_arguments()
+    @argument("runs", nargs="*", help="Runs, or a group for its trials: ids or variables. By default the newest.")
+    @argument("-e", "--experiment", metavar="NAME", help="All runs of this experiment.")
+    @argument("--maximize", action="append", metavar="METRIC", help="Compare by this metric; more is better.")
+    @argument("--minimize", action="append", metavar="METRIC", help="Compare by this metric; less is better.")
+    @line_magic
+    def compare(self, line: str) -> Comparison:
+        """Lay runs side by side, the best first. The value has methods that draw, such as ``_.curves("loss")``."""
+        from ml_experiment_nb.comparison.view import compare
+
+        with errors_in_one_line():
+            options = parsed(self.compare, line)
+            wanted = dict.fromkeys(options.maximize or (), True) | dict.fromkeys(options.minimize or (), False)
+            return compare(
+                *map(self._value, options.runs),
+                experiment=options.experiment,
+                metric=list(wanted) or None,
+                maximize=list(wanted.values()) or None,
+            )
+
+    def _value(self, word: str) -> str | Record | Records:
+        """Return what a word stands for: a variable that holds a record, or records; else it is an id."""
+        assert self.shell is not None
+        found: Any = self.shell.user_ns.get(word)
+        return found if isinstance(found, Record | Records) else word
+
+    def _one(self, word: str) -> str | Record:
+        found = self._value(word)
+        if isinstance(found, Records):
+            if found.parent is None:
+                raise UsageError(f"{word} holds {len(found)} records: pick one, such as {word}[0]")
+            return found.parent
+        return found
