@@ -20,16 +20,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
 from ml_experiment_nb import reports
 from ml_experiment_nb.capture import Snapshot
 from ml_experiment_nb.capture.console import Collapser
 from ml_experiment_nb.capture.packages import as_requirements
-from ml_experiment_nb.drivers import NEW, Driver, Hold, folders, this_driver
+from ml_experiment_nb.drivers import Driver, Hold, this_driver
 from ml_experiment_nb.errors import StoreError
-from ml_experiment_nb.projects import home
+from ml_experiment_nb.openings import opened
 from ml_experiment_nb.records import Failure, Outcome, Record, Status, now
 from ml_experiment_nb.stores import check, translated, without_password
 from ml_experiment_nb.tracking import LOG, Store
@@ -76,27 +76,24 @@ def open_run(
     )  # fmt: skip
     everything = {
         "mlexp.kind": kind,
-        "mlexp.driver": driver.tag,
         **_snapshot_tags(snapshot),
         **({"mlflow.parentRunId": parent_id} if parent_id else {}),
         **({"mlexp.trial": str(number)} if number is not None else {}),
         **tags,
     }
-    where = folders(home(store.root))
-    (where / f"{NEW}{driver.token}").mkdir(parents=True)
-    hold = Hold(where / f"{NEW}{driver.token}", driver)  # before the run is there: it never is without its driver
-    try:
-        with translated(store.uri):
-            run = store.client.create_run(
-                store.experiment_id(experiment),
-                start_time=int(started.timestamp() * 1000),
-                tags={_key(name): value[:_TAG_LENGTH] for name, value in everything.items()},
-                run_name=name,
-            )
-        hold.move(where / run.info.run_id)
-    except BaseException:
-        hold.drop()
-        raise
+
+    def create(driver: Driver) -> Run:
+        given = {_key(name): value[:_TAG_LENGTH] for name, value in everything.items()}
+        return store.client.create_run(
+            store.experiment_id(experiment),
+            start_time=int(started.timestamp() * 1000),
+            tags=given | {"mlexp.driver": driver.tag},
+            run_name=name,
+        )
+
+    run, hold = opened(store, driver, create)
+    started = datetime.fromtimestamp(run.info.start_time / 1000, UTC)
+    everything["mlexp.driver"] = hold.driver.tag
     first = Record(
         run.info.run_id, name, experiment, kind, Status.RUNNING, {}, {}, started, 0.0,
         number=number, parent_id=parent_id, artifact_uri=run.info.artifact_uri, tags=everything,

@@ -33,7 +33,7 @@ from ml_experiment_nb.records import Failure, Outcome, Record, Records, Status
 from ml_experiment_nb.reports import Done, Event, Metrics, Note, waits
 from ml_experiment_nb.retries import Retries, was_lost
 from ml_experiment_nb.specs import Group
-from ml_experiment_nb.sweeps import sweep
+from ml_experiment_nb.sweeps import finishing, sweep
 from ml_experiment_nb.tasks import tasks_of
 from ml_experiment_nb.tracking import Store
 
@@ -117,7 +117,7 @@ def here(spec: Spec, params: Mapping[str, Any]) -> Iterator[OpenRun]:
     store, taken = Store(find_root()), snapshot(Path.cwd())
     asked = spec.model_copy(update={"params": dict(params)})
     sweep(store)
-    with _uninterrupted():
+    with _uninterrupted(), finishing(store):
         identity = identity_tags(asked, code_of(spec.run, Path.cwd()))
         live = open_for(
             store, spec, name=spec.name, kind=spec.kind, params=params, taken=taken, cwd=os.getcwd(), identity=identity
@@ -166,6 +166,7 @@ class _Driver:
         self.store = Store(self.root) if plan.tracked else None
         if self.store is not None:
             stack.callback(self.store.settle)
+            stack.enter_context(finishing(self.store))
             sweep(self.store)
         self.snapshot = snapshot(Path(plan.cwd)) if plan.tracked else None
         self.open: dict[str, OpenRun] = {}

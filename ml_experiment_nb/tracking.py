@@ -19,6 +19,7 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.uri import add_databricks_profile_info_to_artifact_uri, is_local_uri
 
+from ml_experiment_nb.drivers import Hold
 from ml_experiment_nb.errors import RunNotFoundError
 from ml_experiment_nb.projects import home
 from ml_experiment_nb.records import Failure, Record, Status
@@ -51,6 +52,7 @@ class Store:
         # MLflow's own default is a folder below whichever directory it was started in.
         self._artifacts = home(root) / "artifacts" if self.uri.startswith("sqlite") else None
         self._experiments: dict[str, str] = {}
+        self.unanswered: list[Hold] = []  # on runs that were to be opened: nobody knows whether they are there
         for name in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent"):
             logging.getLogger(name).setLevel(logging.WARNING)
         with opening(self.uri, root):
