@@ -132,8 +132,13 @@ def here(spec: Spec, params: Mapping[str, Any]) -> Iterator[OpenRun]:
         if outcome is STOPPED and (who := drivers.stop_asked(live.folder)):
             outcome = _stopped_by(who)
         try:
-            with _uninterrupted():
-                live.close(outcome)
+            if outcome.status is Status.FAILED:
+                Patience().insist(_whole(lambda: live.close(outcome)))
+            else:  # who stops it doesn't wait
+                with _uninterrupted():
+                    live.close(outcome)
+        except StoreError as gone:  # the code's own error says more
+            error.add_note(str(gone))
         finally:
             live.drop()  # what could not be written is a later sweep's
         raise
@@ -220,7 +225,7 @@ class _Driver:
         if self.parent is not None:
             outcome = self.stopped or self.limits.outcome(self.tasks.outcome(self.done))
             self.tasks.close()  # a trial that was to be tried again may be left
-            parent, notes = self.parent, self.limits.notes(self.done)
+            parent, notes = self.parent, [*self.limits.notes(self.done), *self.patience.notes]
             yield self.patience.insist(_whole(lambda: parent.close(outcome, self.tasks, self.done, notes)))
 
     def stop(self, outcome: Outcome) -> None:
