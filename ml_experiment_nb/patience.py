@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from ml_experiment_nb.absences import note
 from ml_experiment_nb.errors import StoreError
 
 SECONDS = 60.0
@@ -21,6 +22,7 @@ class Patience:
     def __init__(self) -> None:
         self._gone: float | None = None
         self._tried = 0.0
+        self.notes: list[str] = []  # for how long it was away
 
     @property
     def is_due(self) -> bool:
@@ -44,6 +46,8 @@ class Patience:
                     "`ml-experiment ls` sends it when the store is there again"
                 ) from error
             return None
+        if self._gone is not None:
+            self.notes.append(note(time.monotonic() - self._gone))
         self._gone = None
         return found
 

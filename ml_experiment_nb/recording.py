@@ -20,18 +20,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
-from ml_experiment_nb import reports
+from ml_experiment_nb import absences, reports
+from ml_experiment_nb.absences import Absence, waiting
 from ml_experiment_nb.capture import Snapshot
 from ml_experiment_nb.capture.console import Collapser
 from ml_experiment_nb.capture.packages import as_requirements
-from ml_experiment_nb.drivers import NEW, Driver, Hold, folders, this_driver
+from ml_experiment_nb.drivers import Driver, Hold, this_driver
 from ml_experiment_nb.errors import StoreError
-from ml_experiment_nb.projects import home
+from ml_experiment_nb.openings import opened
 from ml_experiment_nb.records import Failure, Outcome, Record, Status, now
-from ml_experiment_nb.stores import check, translated, without_password
+from ml_experiment_nb.stores import check, is_refusal, translated, without_password
 from ml_experiment_nb.tracking import LOG, Store
 from ml_experiment_nb.trials import Fixed, answered
 
@@ -76,27 +77,24 @@ def open_run(
     )  # fmt: skip
     everything = {
         "mlexp.kind": kind,
-        "mlexp.driver": driver.tag,
         **_snapshot_tags(snapshot),
         **({"mlflow.parentRunId": parent_id} if parent_id else {}),
         **({"mlexp.trial": str(number)} if number is not None else {}),
         **tags,
     }
-    where = folders(home(store.root))
-    (where / f"{NEW}{driver.token}").mkdir(parents=True)
-    hold = Hold(where / f"{NEW}{driver.token}", driver)  # before the run is there: it never is without its driver
-    try:
-        with translated(store.uri):
-            run = store.client.create_run(
-                store.experiment_id(experiment),
-                start_time=int(started.timestamp() * 1000),
-                tags={_key(name): value[:_TAG_LENGTH] for name, value in everything.items()},
-                run_name=name,
-            )
-        hold.move(where / run.info.run_id)
-    except BaseException:
-        hold.drop()
-        raise
+
+    def create(driver: Driver) -> Run:
+        given = {_key(name): value[:_TAG_LENGTH] for name, value in everything.items()}
+        return store.client.create_run(
+            store.experiment_id(experiment),
+            start_time=int(started.timestamp() * 1000),
+            tags=given | {"mlexp.driver": driver.tag},
+            run_name=name,
+        )
+
+    run, hold = opened(store, driver, create)
+    started = datetime.fromtimestamp(run.info.start_time / 1000, UTC)
+    everything["mlexp.driver"] = hold.driver.tag
     first = Record(
         run.info.run_id, name, experiment, kind, Status.RUNNING, {}, {}, started, 0.0,
         number=number, parent_id=parent_id, artifact_uri=run.info.artifact_uri, tags=everything,
@@ -187,6 +185,7 @@ class OpenRun:
         self._flushed = time.monotonic()
         self._collapser = Collapser()
         self._kept = False
+        self._absence = Absence(folder)
         (self.artifacts / "record").mkdir(parents=True, exist_ok=True)
         self.log_path = self.artifacts / LOG
         self.record: Record | None = None
@@ -226,7 +225,7 @@ class OpenRun:
 
     def flush_if_due(self) -> None:
         """Write what has gathered, if the last time is a while ago."""
-        if time.monotonic() - self._flushed > FLUSH_SECONDS:
+        if time.monotonic() - self._flushed > FLUSH_SECONDS + self._absence.pause:
             with suppress(StoreError):  # what can't be written now is tried again, and for the last time by `close`
                 self.flush()
 
@@ -254,12 +253,20 @@ class OpenRun:
         rest = list(_run_tags(tags or {}))
         if self._store is None or not (self._pending or self._new_params or rest):
             return
-        with translated(self._store.uri):
-            check(self._store.uri)
-            while self._pending or self._new_params or rest:
-                metrics, params = self._pending[:_METRICS], self._new_params[:_PARAMS]
-                self._store.client.log_batch(self._id, metrics=metrics, params=params, tags=rest[:_TAGS])
-                del self._pending[:_METRICS], self._new_params[:_PARAMS], rest[:_TAGS]
+        try:
+            with translated(self._store.uri):
+                check(self._store.uri)
+                while self._pending or self._new_params or rest:
+                    metrics, params = self._pending[:_METRICS], self._new_params[:_PARAMS]
+                    self._store.client.log_batch(self._id, metrics=metrics, params=params, tags=rest[:_TAGS])
+                    self._absence.wrote(len(metrics), len(params))
+                    del self._pending[:_METRICS], self._new_params[:_PARAMS], rest[:_TAGS]
+        except StoreError as error:
+            if not is_refusal(error):
+                self._absence.begin(self._pending, self._new_params, time.monotonic() - self._flushed)
+            raise
+        if (note := self._absence.end()) is not None:
+            self._note(note)
 
     def close(self, outcome: Outcome, tags: Mapping[str, str] | None = None) -> Record:
         """End the run and return its record. It is closed in the store even if its files can't be written.
@@ -277,6 +284,7 @@ class OpenRun:
             try:
                 final |= self._write(outcome, final, ended)
             except StoreError:
+                self._absence.begin(self._pending, self._new_params, 0.0)
                 self._leave(outcome, tags or {})
                 raise
         self._let_go()
@@ -305,7 +313,10 @@ class OpenRun:
     def close_late(self, driver: Driver, outcome: Outcome, ended: datetime) -> Record:
         """Close a run that another process drove; see `close_for`."""
         tags: dict[str, str] = {}
-        self._new_params = [Param(*one) for one in driver.params.items()]
+        self._pending, params = waiting(self.folder)
+        known = {**driver.params, **{one.key: one.value for one in params}}
+        self._new_params = [Param(*one) for one in known.items()]
+        self.metrics |= {one.key: one.value for one in self._pending}
         with suppress(OSError, ValueError, KeyError, TypeError):  # the disk was full, or the driver died as it wrote
             due = json.loads((self.folder / _DUE).read_text())
             failure = Failure(**due["failure"]) if due["failure"] else None
@@ -346,7 +357,7 @@ class OpenRun:
     def _let_go(self) -> None:
         """Remove what nobody needs any more, the driver's file last: until then a sweep would finish the work."""
         if not self._kept:
-            for name in (self.artifacts, self.folder / "request.pkl", self.folder / _DUE):
+            for name in (self.artifacts, *(self.folder / one for one in ("request.pkl", _DUE, absences.FILE))):
                 shutil.rmtree(name, ignore_errors=True) if name.is_dir() else name.unlink(missing_ok=True)
         if self._hold is not None:
             self._hold.release()
@@ -369,11 +380,14 @@ class OpenRun:
         store = self._store
         self._kept = False
         with translated(store.uri, f"; what was recorded stays in {self.folder}"):
-            check(store.uri)
             try:
-                self.flush({**tags, **self._noted()})
+                noted = self._noted()
+                self.flush({**tags, **noted})
+                if self._noted() != noted:
+                    store.client.log_batch(self._id, tags=_run_tags(self._noted()))
             except StoreError as error:
-                check(store.uri)
+                if not is_refusal(error):
+                    raise
                 self._keep(f"not all parameters and metrics could be recorded: {error}")
                 store.client.log_batch(self._id, tags=_run_tags({**tags, **self._noted()}))
             try:

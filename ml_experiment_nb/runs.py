@@ -33,7 +33,7 @@ from ml_experiment_nb.records import Failure, Outcome, Record, Records, Status
 from ml_experiment_nb.reports import Done, Event, Metrics, Note, waits
 from ml_experiment_nb.retries import Retries, was_lost
 from ml_experiment_nb.specs import Group
-from ml_experiment_nb.sweeps import sweep
+from ml_experiment_nb.sweeps import finishing, sweep
 from ml_experiment_nb.tasks import tasks_of
 from ml_experiment_nb.tracking import Store
 
@@ -117,7 +117,7 @@ def here(spec: Spec, params: Mapping[str, Any]) -> Iterator[OpenRun]:
     store, taken = Store(find_root()), snapshot(Path.cwd())
     asked = spec.model_copy(update={"params": dict(params)})
     sweep(store)
-    with _uninterrupted():
+    with _uninterrupted(), finishing(store):
         identity = identity_tags(asked, code_of(spec.run, Path.cwd()))
         live = open_for(
             store, spec, name=spec.name, kind=spec.kind, params=params, taken=taken, cwd=os.getcwd(), identity=identity
@@ -132,8 +132,13 @@ def here(spec: Spec, params: Mapping[str, Any]) -> Iterator[OpenRun]:
         if outcome is STOPPED and (who := drivers.stop_asked(live.folder)):
             outcome = _stopped_by(who)
         try:
-            with _uninterrupted():
-                live.close(outcome)
+            if outcome.status is Status.FAILED:
+                Patience().insist(_whole(lambda: live.close(outcome)))
+            else:  # who stops it doesn't wait
+                with _uninterrupted():
+                    live.close(outcome)
+        except StoreError as gone:  # the code's own error says more
+            error.add_note(str(gone))
         finally:
             live.drop()  # what could not be written is a later sweep's
         raise
@@ -166,6 +171,7 @@ class _Driver:
         self.store = Store(self.root) if plan.tracked else None
         if self.store is not None:
             stack.callback(self.store.settle)
+            stack.enter_context(finishing(self.store))
             sweep(self.store)
         self.snapshot = snapshot(Path(plan.cwd)) if plan.tracked else None
         self.open: dict[str, OpenRun] = {}
@@ -219,7 +225,7 @@ class _Driver:
         if self.parent is not None:
             outcome = self.stopped or self.limits.outcome(self.tasks.outcome(self.done))
             self.tasks.close()  # a trial that was to be tried again may be left
-            parent, notes = self.parent, self.limits.notes(self.done)
+            parent, notes = self.parent, [*self.limits.notes(self.done), *self.patience.notes]
             yield self.patience.insist(_whole(lambda: parent.close(outcome, self.tasks, self.done, notes)))
 
     def stop(self, outcome: Outcome) -> None:

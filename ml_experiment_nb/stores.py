@@ -28,6 +28,9 @@ from ml_experiment_nb.errors import StoreError
 from ml_experiment_nb.projects import STORE, home
 
 _PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
+_DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+_REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS",
+             "PERMISSION_DENIED", "INVALID_STATE")  # fmt: skip
 _SHARED = ("nfs", "cifs", "smb", "fuse", "9p", "lustre", "gpfs", "beegfs", "ceph", "glusterfs", "afs")
 """File systems, by the beginning of their names, whose files several machines may write."""
 
@@ -90,15 +93,30 @@ def translated(uri: str, hint: str = "") -> Iterator[None]:
     except MlflowException as error:
         if "out-of-date database schema" in str(error) or "Can't locate revision" in str(error):
             raise StoreError(
-                f"{uri} was made by another MLflow version; run `mlflow db upgrade {uri}` (back it up first)"
+                f"{without_password(uri)} was made by another MLflow version; run `mlflow db upgrade` with its "
+                "address (back it up first)"
             ) from error
         raise StoreError(f"{without_password(uri)}: {error}{hint}") from error
     except ImportError as error:
-        raise StoreError(f"{uri} needs a driver that is not installed: {error}") from error
+        raise StoreError(
+            f"{without_password(uri)} needs a driver that is not installed: {error}"
+            + ("; pip install 'ml-experiment-nb[postgres]'" if _scheme(uri) == "postgresql" else "")
+        ) from error
     except (OSError, SQLAlchemyError) as error:
         raise StoreError(f"{without_password(uri)}: {str(error).splitlines()[0]}{hint}") from error
     except StoreError as error:
         raise (StoreError(f"{error}{hint}") if hint else error) from error.__cause__
+
+
+def is_refusal(error: StoreError) -> bool:
+    """Return whether a store that was there refused what was to be written, so that trying again is of no use."""
+    cause = error.__cause__
+    return isinstance(cause, MlflowException) and cause.error_code in _REFUSALS
+
+
+def is_database(uri: str) -> bool:
+    """Return whether an address is that of a database, which MLflow reaches without a tracking server."""
+    return _scheme(uri) in _DATABASES
 
 
 def without_password(uri: str) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from ml_experiment_nb.errors import RunNotFoundError, StoreError
 from ml_experiment_nb.projects import home
 from ml_experiment_nb.recording import close_for
 from ml_experiment_nb.records import Failure, Outcome, Record, Status
-from ml_experiment_nb.stores import is_shared, translated, without_password
+from ml_experiment_nb.stores import check, is_shared, translated, without_password
 from ml_experiment_nb.tracking import Store
 
 LOST = "lost"  # below .ml-experiment: folders of runs that the store doesn't know
@@ -38,6 +40,24 @@ def sweep(store: Store) -> list[Record]:
             if (record := _close(store, folder)) is not None:
                 closed.append(record)
     return closed
+
+
+@contextmanager
+def finishing(store: Store) -> Iterator[None]:
+    """Close, after this block, the runs that could not be opened in it and may be there all the same.
+
+    Without a store that is left to the next sweep.
+    """
+    try:
+        yield
+    finally:
+        if store.unanswered:
+            for hold in store.unanswered:
+                hold.drop()
+            store.unanswered.clear()
+            with suppress(StoreError):
+                check(store.uri)
+                sweep(store)
 
 
 def forget(folder: Path) -> None:
@@ -65,6 +85,7 @@ def _close(store: Store, folder: Path) -> Record | None:
     driver = drivers.read_driver(folder)
     if driver is None or driver.store != without_password(store.uri):
         return None
+    is_new = folder.name.startswith(NEW)
     with translated(store.uri):
         found = _run_of(store, driver, folder)
     if found is None:
@@ -78,6 +99,8 @@ def _close(store: Store, folder: Path) -> Record | None:
         _clear(folder)
         return None
     why = f"its driver died ({driver}) and left it"
+    if is_new and driver.is_near and driver.pid == os.getpid():
+        why = "the store did not answer when it was opened"
     record = close_for(driver, store, record, folder, Outcome(Status.KILLED, Failure("DriverDied", why)), _last(folder))
     _clear(folder)
     return record

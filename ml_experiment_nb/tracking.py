@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -15,10 +14,9 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.entities import Experiment, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
-from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-from mlflow.utils.file_utils import local_file_uri_to_path
-from mlflow.utils.uri import add_databricks_profile_info_to_artifact_uri, is_local_uri
 
+from ml_experiment_nb.artifact_stores import artifact_root, location, refusals, send
+from ml_experiment_nb.drivers import Hold
 from ml_experiment_nb.errors import RunNotFoundError
 from ml_experiment_nb.projects import home
 from ml_experiment_nb.records import Failure, Record, Status
@@ -48,9 +46,9 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.uri = store_uri(root)
-        # MLflow's own default is a folder below whichever directory it was started in.
-        self._artifacts = home(root) / "artifacts" if self.uri.startswith("sqlite") else None
+        self._artifacts = artifact_root(root, self.uri)
         self._experiments: dict[str, str] = {}
+        self.unanswered: list[Hold] = []  # on runs that were to be opened: nobody knows whether they are there
         for name in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent"):
             logging.getLogger(name).setLevel(logging.WARNING)
         with opening(self.uri, root):
@@ -141,38 +139,33 @@ class Store:
         with suppress(OSError):
             return live.read_text(encoding="utf-8", errors="replace")
         with translated(self.uri), tempfile.TemporaryDirectory() as folder:
-            try:
+            with suppress(MlflowException, OSError), refusals(str(record.artifact_uri)):
                 found = self.client.download_artifacts(str(record.run_id), path, folder)
                 return Path(found).read_text(encoding="utf-8", errors="replace")
-            except (MlflowException, OSError):
-                return None
+            return None
 
     def log_text(self, record: Record) -> str:
         """Return what a run has printed so far."""
         return self.text(record, LOG) or ""
 
     def artifacts(self, record: Record) -> list[str]:
-        """Return the paths of a run's artifacts."""
-        with translated(self.uri):
+        """Return the paths of a run's artifacts.
+
+        Raises:
+            StoreError: They can't be listed.
+        """
+        with translated(self.uri), refusals(str(record.artifact_uri)):
             return sorted(self._walk(str(record.run_id), None))
 
     def take_files(self, record: Record, folder: Path) -> None:
         """Make the files in a folder a run's artifacts; where they can be moved, the folder is gone afterwards.
 
         Raises:
-            MlflowException: The artifact store doesn't take them.
+            StoreError: The artifact store is away.
+            MlflowException: It doesn't take them.
             OSError: They can't be read or written.
         """
-        where = str(record.artifact_uri)
-        if is_local_uri(where):
-            target = Path(local_file_uri_to_path(where))
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with suppress(OSError):  # the run has artifacts already, or they lie on another disk
-                folder.rename(target)
-                return
-        # A client would look the run up for it.
-        where = add_databricks_profile_info_to_artifact_uri(where, self.uri)
-        get_artifact_repository(where, tracking_uri=self.uri).log_artifacts(str(folder))
+        send(str(record.artifact_uri), folder, self.uri)
 
     def _walk(self, run_id: str, path: str | None) -> Iterator[str]:
         for one in self.client.list_artifacts(run_id, path):
@@ -208,11 +201,7 @@ class Store:
                 return
 
     def _create_experiment(self, name: str) -> str:
-        where = None
-        if self._artifacts is not None:
-            # Two names may share a folder: each run has one of its own in it.
-            folder = re.sub(r"[^\w .-]", "_", name)[:60].strip(" .") or "experiment"
-            where = (self._artifacts / folder).as_uri()
+        where = location(self._artifacts, name) if self._artifacts is not None else None
         try:
             made: str = self.client.create_experiment(name, artifact_location=where)
         except MlflowException:

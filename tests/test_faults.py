@@ -1,12 +1,14 @@
 """What a group comes to when its driver, its store or its disk fails: every trial accounted for, and no run open."""
 
 import os
+import select
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -282,6 +284,59 @@ def test_a_store_that_does_not_come_back(folder, command, port, monkeypatch):
         code, _, err = finish(command("run", "g.yaml", "-q"))
         assert code == 0, err
         check_whole(folder, parent)
+
+
+class Lossy:
+    """Stands between a driver and its server, and loses the server's answers to some requests.
+
+    Args:
+        port: The server's.
+        path: What the requests' path contains.
+        which: Which of them, counted from 1.
+    """
+
+    def __init__(self, port, path, which):
+        self.server, self.path, self.which = ("127.0.0.1", port), path.encode(), which
+        self.seen = 0
+        self.listening = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listening.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        with suppress(OSError):
+            while True:
+                threading.Thread(target=self.forward, args=self.listening.accept()[:1], daemon=True).start()
+
+    def forward(self, client):
+        with suppress(OSError), client, socket.create_connection(self.server) as server:
+            is_lost = False
+            while ready := select.select([client, server], [], [])[0]:
+                if client in ready:
+                    asked = client.recv(65536)
+                    if self.path in asked:
+                        self.seen += 1
+                        is_lost = self.seen in self.which
+                    server.sendall(asked)
+                    if not asked:
+                        return
+                if server in ready:
+                    answer = server.recv(65536)
+                    if is_lost or not answer:
+                        return
+                    client.sendall(answer)
+
+
+def test_a_store_that_opens_runs_and_does_not_say_so(folder, command, port, monkeypatch):
+    with serving(folder, port):
+        between = Lossy(port, "runs/create", {3, 6, 7})  # the first is the group's own
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{between.port}")
+        code, _, err = finish(command("run", "g.yaml", "-q"))
+        assert code == 0, err
+        assert between.seen == len(POINTS) + 1  # none is asked for twice
+        parent = group_of(folder)
+        assert len(Store(folder).children(parent.run_id)) == len(POINTS)
+        check_whole(folder, parent)
+        between.listening.close()
 
 
 # ------------------------------------------------------------------------------------------------ the disk

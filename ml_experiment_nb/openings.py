@@ -1,0 +1,74 @@
+"""How a run is opened in a store that may go away just then: its answer may be lost, and the run be there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from mlflow.entities import Run
+from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES
+
+from ml_experiment_nb.drivers import NEW, Driver, Hold, folders
+from ml_experiment_nb.errors import StoreError
+from ml_experiment_nb.projects import home
+from ml_experiment_nb.stores import translated
+from ml_experiment_nb.tracking import Store
+
+
+def opened(store: Store, driver: Driver, create: Callable[[Driver], Run]) -> tuple[Run, Hold]:
+    """Have a run created, or find the one that an earlier try has created without learning of it.
+
+    A try that fails keeps its hold in `Store.unanswered`: the next one for the same run goes on with it.
+
+    Args:
+        store: The store.
+        driver: Who drives the run.
+        create: Creates the run, tagged with the driver that it is given.
+
+    Returns:
+        The run, and the hold on its folder, which is named as the run is.
+
+    Raises:
+        StoreError: The store can't be written.
+    """
+    where = folders(home(store.root))
+    hold = next((one for one in store.unanswered if _is_same(one.driver, driver)), None)
+    is_new = hold is None
+    if hold is None:
+        (where / f"{NEW}{driver.token}").mkdir(parents=True)
+        hold = Hold(where / f"{NEW}{driver.token}", driver)  # before the run is there: it never is without its driver
+    else:
+        store.unanswered.remove(hold)
+    try:
+        with translated(store.uri):
+            run = None if is_new else store.tagged("mlexp.driver", hold.driver.tag)
+            if run is None:
+                with _asking_once():
+                    run = create(hold.driver)
+        hold.move(where / run.info.run_id)
+    except StoreError:
+        store.unanswered.append(hold)
+        raise
+    except BaseException:
+        hold.drop()
+        raise
+    return run, hold
+
+
+def _is_same(one: Driver, other: Driver) -> bool:
+    return replace(one, token=other.token) == other
+
+
+@contextmanager
+def _asking_once() -> Iterator[None]:
+    """Keep MLflow's client from sending a request again whose answer it has missed: it would create a second run."""
+    before = MLFLOW_HTTP_REQUEST_MAX_RETRIES.get_raw()
+    MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(0)
+    try:
+        yield
+    finally:
+        if before is None:
+            MLFLOW_HTTP_REQUEST_MAX_RETRIES.unset()
+        else:
+            MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(before)
