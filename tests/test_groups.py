@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import threading
 
@@ -676,6 +677,21 @@ def test_what_a_limit_has_cut_off_is_tried_again(plan, store, project_folder):
     assert {record.params["C"] for record in cut} <= {int(c) for c in finished(store, run_id)}
     assert not any(note.startswith("no more was begun") for note in store.record(run_id).notes)
     assert len(groups.trials_of(store, store.record(run_id))) == 4
+
+
+@pytest.mark.parametrize("limit", [{"timeout": 4.0}, {"stop_when": "acc>=0"}])
+def test_a_cell_whose_group_a_limit_has_cut_short_keeps_its_values(cell, store, project_folder, limit):
+    (project_folder / "hang").touch()
+    made = cell(num_trials=5, **limit)
+    records = runs.collect(made, runs.run(made))
+    (project_folder / "hang").unlink()
+    run_id, folder = records.parent.run_id, project_folder / ".ml-experiment/runs" / records.parent.run_id
+    assert len(list(folder.glob("payload-*"))) == 1
+    again = groups.resumed(run_id)
+    again = dataclasses.replace(again, spec=again.spec.model_copy(update=dict.fromkeys(limit)))
+    list(runs.run(again))
+    assert len(finished(store, run_id)) == len(set(finished(store, run_id))) == 5
+    assert not folder.exists()
 
 
 OPEN = """
