@@ -155,7 +155,9 @@ class Parent:
             live.save("failures.txt", text + "\n")
         record = live.close(outcome, tags)
         if self.plan.kind == "group" and outcome.status is not Status.KILLED:
-            whole = outcome.status is Status.FINISHED and all(one.status is not Status.FAILED for one in done) and not cut
+            whole = (
+                outcome.status is Status.FINISHED and all(one.status is not Status.FAILED for one in done) and not cut
+            )
             unfinished.clear(live.folder, values=whole)
         return record
 

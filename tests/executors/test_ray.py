@@ -189,7 +189,9 @@ def test_a_group_that_waits_for_its_first_slot(taken, stored, script, monkeypatc
     monkeypatch.setattr(fleet, "START_TIMEOUT", 1.0)
     updates = runs.follow(plan(script, **asked))
     run_id = next(updates).run_id
-    with pytest.raises(ExecutorError, match=r"did not bring up a slot of cpu 1, gpu 0 within 1.00 s: all that Ray has is taken"):
+    with pytest.raises(
+        ExecutorError, match=r"did not bring up a slot of cpu 1, gpu 0 within 1.00 s: all that Ray has is taken"
+    ):
         list(updates)
     assert Store(stored).record(run_id).status is Status.KILLED
 
