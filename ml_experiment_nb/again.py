@@ -45,12 +45,14 @@ class Trial:
         params: Its parameters in the new space.
         values: The metrics' values; None where it was pruned.
         steps: The values that it reported on the way.
+        drawn: What its code drew by itself: the distribution, as Optuna has it, and the value.
     """
 
     record: Record
     params: Mapping[str, Any]
     values: tuple[float, ...] | None
     steps: Mapping[int, float] = field(default_factory=dict)
+    drawn: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

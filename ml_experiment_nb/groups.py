@@ -216,7 +216,7 @@ def _nothing(record: Record, kept: Sequence[Record]) -> ResumeError:
 
 
 def _taking_over(plan: Plan, store: Store, record: Record, folder: Path) -> Plan | None:
-    from ml_experiment_nb.search import ended_trials
+    from ml_experiment_nb.studies import ended_trials
 
     try:
         spec, _ = _recorded(store, record, folder)
@@ -234,10 +234,11 @@ def _taking_over(plan: Plan, store: Store, record: Record, folder: Path) -> Plan
             continue
         params = {**spec.params, **one.params}
         reason = misfit(params, group.param_space, group.params) or (None if same else "its metric was another")
-        if one.drawn and reason is None:
-            reason = f"its code drew {', '.join(one.drawn)} itself"
+        if reason is None and (both := [name for name in one.drawn if name in params]):
+            reason = f"its code drew {', '.join(both)} itself"
         if reason is None:
-            trials.append(Trial(replace(run, number=None), params, one.values, one.steps))
+            drawn = {name: value for name, (_, value) in one.drawn.items()}
+            trials.append(Trial(replace(run, number=None), {**params, **drawn}, one.values, one.steps, one.drawn))
         else:
             left.append(f"{run.run_id} {run.name}: {reason}")
     numbers = {one.number for one in found}

@@ -91,6 +91,11 @@ class Limits:
         what = "rows were left" if self._whole_table else "no trial had finished"
         return Outcome(Status.FAILED, Failure("TaskTimeoutError", f"{self.reason}, and {what}"))
 
+    def cut(self, done: Sequence[Record]) -> bool:
+        """Return whether a limit has left something to do."""
+        count = sum(one.status in (Status.FINISHED, Status.PRUNED) for one in done)
+        return self.reason is not None and (self._total is None or count < self._total)
+
     def notes(self, done: Sequence[Record]) -> list[str]:
         """Return what the group's record should say."""
         found = [f"{LIMIT_NOTE}{self.reason}"] if self.reason is not None else []

@@ -134,8 +134,12 @@ class Parent:
         live.tag(self._take_over(live))
         return live
 
-    def close(self, outcome: Outcome, tasks: Tasks, done: list[Record], notes: Iterable[str] = ()) -> Record:
+    def close(
+        self, outcome: Outcome, tasks: Tasks, done: list[Record], notes: Iterable[str] = (), *, cut: bool = False
+    ) -> Record:
         """Close it with what came of its tasks, and with notes, and return its record.
+
+        A group that was `cut` short by one of its limits keeps its values, so that it can go on.
 
         Raises:
             StoreError: The store can't be written.
@@ -151,7 +155,9 @@ class Parent:
             live.save("failures.txt", text + "\n")
         record = live.close(outcome, tags)
         if self.plan.kind == "group" and outcome.status is not Status.KILLED:
-            whole = outcome.status is Status.FINISHED and all(one.status is not Status.FAILED for one in done)
+            whole = (
+                outcome.status is Status.FINISHED and all(one.status is not Status.FAILED for one in done) and not cut
+            )
             unfinished.clear(live.folder, values=whole)
         return record
 

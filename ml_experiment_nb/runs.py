@@ -211,7 +211,7 @@ class _Driver:
                 self.waiting = self._next()  # is there anything that a slot is waited for?
             if not (self.open or self.late or self._goes_on):
                 break
-            if not self.open:
+            if not self.open and self.executor.slots:
                 time.sleep(0.2)
             for key, event in self.executor.poll(timeout=0.2):
                 if (update := self._take(key, event)) is not None:
@@ -225,8 +225,9 @@ class _Driver:
         if self.parent is not None:
             outcome = self.stopped or self.limits.outcome(self.tasks.outcome(self.done))
             self.tasks.close()  # a trial that was to be tried again may be left
-            parent, notes = self.parent, [*self.limits.notes(self.done), *self.patience.notes]
-            yield self.patience.insist(_whole(lambda: parent.close(outcome, self.tasks, self.done, notes)))
+            parent, notes, cut = self.parent, self.limits.notes(self.done), self.limits.cut(self.done)
+            notes = [*notes, *self.patience.notes]
+            yield self.patience.insist(_whole(lambda: parent.close(outcome, self.tasks, self.done, notes, cut=cut)))
 
     def stop(self, outcome: Outcome) -> None:
         """Stop what runs and close every run, the group's own with `outcome`, whatever else fails."""

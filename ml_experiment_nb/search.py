@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
+import random
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +15,6 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import DuplicatedStudyError
-from optuna.storages import BaseStorage, JournalStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import FrozenTrial, TrialState
 
 from ml_experiment_nb import spaces
@@ -26,6 +24,7 @@ from ml_experiment_nb.projects import home
 from ml_experiment_nb.records import Outcome, Record, Status
 from ml_experiment_nb.rehearsal import make_pruner, make_sampler
 from ml_experiment_nb.specs import Group, Metric
+from ml_experiment_nb.studies import load_study, open_storage
 from ml_experiment_nb.trials import Fixed, Wanted
 
 _STATES = {Status.FINISHED: TrialState.COMPLETE, Status.PRUNED: TrialState.PRUNED}
@@ -60,8 +59,10 @@ class Search:
         self.storage = again.storage if again else group.storage or str(home(root) / "studies" / f"{name}.log")
         self._group = group
         self._space: dict[str, BaseDistribution] = spaces.to_optuna(group.param_space)
-        self._asked: dict[int, optuna.Trial] = {}
+        self._running: dict[int, optuna.Trial] = {}
+        self._asked = 0
         self._grid_size = _grid_size(group)
+        self._rest: Iterator[dict[str, Any]] | None = None  # points of a grid that Optuna's own order doesn't lead to
         self._most = group.num_trials
         self._exhausted = False
         if again is not None:
@@ -73,7 +74,7 @@ class Search:
         try:
             self._study = optuna.create_study(
                 study_name=name,
-                storage=_storage(self.storage, own=group.storage is None),
+                storage=open_storage(self.storage, own=group.storage is None),
                 sampler=make_sampler(group),
                 pruner=make_pruner(group),
                 directions=[metric.direction for metric in group.metrics] or ["minimize"],
@@ -86,16 +87,18 @@ class Search:
     def ask(self) -> Draw | None:
         """Return the next point to try; None when there are no more."""
         limit = min(n for n in (self._most, self._grid_size, math.inf) if n is not None)
-        if len(self._asked) >= limit or self._exhausted:
+        if self._asked >= limit or self._exhausted:
             return None
         sampler = self._group.sampler.name
+        self._enqueue_one_of_the_rest()
         try:
             trial = self._study.ask(fixed_distributions=self._space)
         except ImportError as error:
             raise SpecError(f"the sampler {sampler} needs a package that isn't here: {error}", key="sampler") from error
         except (TypeError, ValueError) as error:  # options are checked by their use only
             raise SpecError(f"the sampler {sampler} can't draw: {error}", key="sampler") from error
-        self._asked[trial.number] = trial
+        self._running[trial.number] = trial
+        self._asked += 1
         params = spaces.from_optuna(self._group.param_space, trial.params)
         return Draw(trial.number, params, trial.user_attrs.get(REPEATS))
 
@@ -117,8 +120,8 @@ class Search:
             self._study.add_trial(
                 optuna.trial.create_trial(
                     state=TrialState.PRUNED if one.values is None else TrialState.COMPLETE,
-                    params=spaces.flat_point(self._group.param_space, one.params),
-                    distributions=self._space,
+                    params=_flat(self._group, one.params) | {name: value for name, (_, value) in one.drawn.items()},
+                    distributions=self._space | {name: of for name, (of, _) in one.drawn.items()},
                     values=one.values,
                     intermediate_values=dict(one.steps),
                     user_attrs={IMPORTED: str(one.record.run_id)},
@@ -126,10 +129,9 @@ class Search:
             )
         self._most = None if self._most is None else max(0, self._most - len(taken.trials))
         if self._grid_size is not None:
-            there = _points(self._study.get_trials(deepcopy=False))
+            there = self._points(self._study.get_trials(deepcopy=False))
             self._grid_size -= len(there)
-            if self._group.sampler.name == "Grid":  # which takes a trial's number for that of its point
-                self._enqueue_rest(there)
+            self._rest = self._without(there)
 
     @property
     def suggested(self) -> list[str]:
@@ -145,7 +147,7 @@ class Search:
         """
         if wanted.name in self._group.params:
             return Fixed(self._group.params).suggest(wanted)
-        trial = self._asked[number]
+        trial = self._running[number]
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of bounds that are no multiple of the step: Optuna moves them
@@ -155,11 +157,11 @@ class Search:
 
     def set_attr(self, number: int, name: str, value: Any) -> None:
         """Keep something of the user's own with a trial."""
-        self._asked[number].set_user_attr(name, value)
+        self._running[number].set_user_attr(name, value)
 
     def report(self, number: int, value: float, step: int) -> bool:
         """Note an intermediate value, and return whether the pruner gives the trial up; steps count from 0."""
-        trial = self._asked[number]
+        trial = self._running[number]
         if step < 0 or len(self._group.metrics) > 1:
             return False
         with warnings.catch_warnings():
@@ -217,16 +219,37 @@ class Search:
         self._most = again.missing
         if self._grid_size is not None:
             now = self._study.get_trials(deepcopy=False)
-            self._grid_size -= len(_points(one for one in now if one.number not in redo | repeated))
+            over = redo | repeated
+            there = self._points(one for one in now if not one.state.is_finished() or one.number not in over)
+            waiting = sum(not one.state.is_finished() for one in now)  # at a point that is there already, it may be
+            self._grid_size += waiting - len(there)
+            self._rest = self._without(there)
 
-    def _enqueue_rest(self, there: set[frozenset[tuple[str, Any]]]) -> None:
+    def _points(self, trials: Iterable[FrozenTrial]) -> set[frozenset[tuple[str, Any]]]:
+        """Return the points of the group's space that trials are at, or are to be."""
+        found = [{name: value for name, value in _point(one).items() if name in self._space} for one in trials]
+        return {frozenset(point.items()) for point in found if len(point) == len(self._space)}
+
+    def _without(self, there: set[frozenset[tuple[str, Any]]]) -> Iterator[dict[str, Any]] | None:
+        """Return the points of a grid that are not there yet, shuffled as Optuna does it.
+
+        Its sampler takes a trial's number for that of its point, which holds for trials that it has drawn itself, of
+        the same seed, alone.
+        """
+        if self._group.sampler.name != "Grid":
+            return None
         axes = spaces.grid(self._group.param_space)
-        points = (dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values()))
-        rest = (point for point in points if frozenset(point.items()) not in there)
-        for point in itertools.islice(rest, self._most):
-            self._study.enqueue_trial(point)
+        points = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
+        random.Random(self._group.sampler_seed or 0).shuffle(points)
+        return (point for point in points if frozenset(point.items()) not in there)
+
+    def _enqueue_one_of_the_rest(self) -> None:
+        if self._rest is not None and not self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            for point in itertools.islice(self._rest, 1):
+                self._study.enqueue_trial(point)
 
     def _tell(self, number: int, state: TrialState, values: list[float] | None = None) -> None:
+        self._running.pop(number, None)
         try:
             self._study.tell(number, values if state is TrialState.COMPLETE else None, state)
         except (RuntimeError, KeyError):
@@ -266,99 +289,14 @@ def _suggested(trial: optuna.Trial, wanted: Wanted) -> Any:
             return trial.suggest_float(wanted.name, low, high, step=step, log=wanted.log)
 
 
-@dataclass(frozen=True)
-class Ended:
-    """A trial of a study that finished or was pruned: its number, parameters, metrics' values and those on the way.
-
-    `origin` is the run of a trial that its group had taken over from another; `drawn` what its code drew by itself.
-    """
-
-    number: int
-    params: Mapping[str, Any]
-    values: tuple[float, ...] | None
-    steps: Mapping[int, float]
-    origin: str | None = None
-    drawn: tuple[str, ...] = ()
-
-
-def ended_trials(group: Group, storage: str, name: str) -> list[Ended]:
-    """Return the trials of a group's study that finished or were pruned.
-
-    Raises:
-        StoreError: The study isn't there.
-        SpaceError: It isn't the group's.
-    """
-    study = load_study(storage, name, own=group.storage is None)
-    states = (TrialState.COMPLETE, TrialState.PRUNED)
-    return [
-        Ended(
-            one.number,
-            spaces.from_optuna(group.param_space, one.params),
-            tuple(one.values) if one.state is TrialState.COMPLETE else None,
-            one.intermediate_values,
-            one.user_attrs.get(IMPORTED),
-            tuple(one.params.keys() - spaces.to_optuna(group.param_space).keys()),
-        )
-        for one in study.get_trials(deepcopy=False, states=states)
-    ]
-
-
-def load_study(storage: str, name: str, *, own: bool) -> optuna.Study:
-    """Return a study that is there already.
-
-    Args:
-        storage: Where it is kept: a path or an address.
-        name: Its name.
-        own: Whether its journal is one of ours.
-
-    Raises:
-        StoreError: It isn't there.
-    """
-    if "://" not in storage and not Path(storage).exists():
-        raise StoreError(f"the group's study is gone: there is no {storage}; run it anew")
-    try:
-        return optuna.load_study(study_name=name, storage=_storage(storage, own=own))
-    except KeyError as error:
-        raise StoreError(f"{storage} has no study {name!r} any more: run the group anew") from error
-
-
 def _point(trial: FrozenTrial) -> dict[str, Any]:
     """Return where a trial was, or is to be: what was fixed for it, and what has been drawn so far."""
     return {**trial.system_attrs.get("fixed_params", {}), **trial.params}
 
 
-def _points(trials: Iterable[FrozenTrial]) -> set[frozenset[tuple[str, Any]]]:
-    """Return the points that trials have ended at."""
-    return {frozenset(one.params.items()) for one in trials if one.state.is_finished() and one.params}
-
-
-def _storage(url: str, *, own: bool) -> BaseStorage:
-    path = Path(url)
-    try:
-        if "://" in url:
-            return optuna.storages.get_storage(url)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return JournalStorage(_Journal(str(path)) if own else JournalFileBackend(str(path)))
-    except Exception as error:
-        raise StoreError(f"the study's storage {url} can't be opened: {error}") from error
-
-
-class _Journal(JournalFileBackend):
-    """Optuna's journal for a study of our own, without a wait for the disk after each of a trial's four lines."""
-
-    def __init__(self, path: str) -> None:
-        self._path, self._own_lock = path, JournalFileSymlinkLock(path)
-        super().__init__(path, self._own_lock)
-
-    def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Write lines at the journal's end."""
-        lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
-        self._own_lock.acquire()
-        try:
-            with open(self._path, "ab", buffering=0) as file:
-                file.write(lines.encode())
-        finally:
-            self._own_lock.release()
+def _flat(group: Group, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the point of a group's space that parameters, fixed ones among them, are at."""
+    return spaces.flat_point(group.param_space, {name: params[name] for name in group.param_space})
 
 
 def _reseeded(group: Group, there: int) -> Group:

@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import threading
 
@@ -442,8 +443,8 @@ def test_trials_that_fit_an_edited_space_count(plan, interrupted, store):
 
 
 def test_a_grid_runs_what_the_imported_trials_leave(plan, interrupted, store):
-    interrupted(plan())
-    made = groups.continued(plan(param_space={"C": "range(1, 8)"}))
+    interrupted(plan(params={"kernel": "lin"}))
+    made = groups.continued(plan(param_space={"C": "range(1, 8)"}, params={"kernel": "lin"}))
     there = [one.params["C"] for one in made.taken.trials]
     records = runs.collect(made, runs.run(made))
     assert sorted(one.params["C"] for one in records) == [1, 2, 3, 4, 5, 6, 7]
@@ -460,6 +461,54 @@ def test_imported_trials_still_count_when_the_new_group_is_stopped_too(plan, int
     records = runs.collect(again, runs.run(again))
     assert sorted(int(one.params["C"]) for one in records) == [1, 2, 3, 4, 5, 6, 7]
     assert finished(store, run_id) == sorted({*range(1, 8)} - {*there})
+
+
+@pytest.mark.parametrize("seed", [0, 5])
+def test_a_random_search_or_another_seed_that_goes_on_as_a_grid_misses_no_point(plan, interrupted, store, seed):
+    space = {"C": "range(0, 6)", "kernel": "choice(['rbf', 'lin'])"}
+    before = {"sampler": "Random", "num_trials": 20} if seed else {}
+    run_id = interrupted(plan(param_space=space, seed=3, **before))
+    made = groups.continued(plan(param_space=space, seed=seed, sampler="Grid"))
+    assert made.again.run_id == run_id
+    runs.collect(made, runs.run(made))
+    found = {(one.params["C"], one.params["kernel"]) for one in store.children(run_id) if one.ok}
+    assert len(found) == 12
+    assert seed or len(finished(store, run_id)) == 12  # drawn at random, one may come twice
+
+
+DRAWING = """
+from hanging import hang
+from ml_experiment_nb import Trial, job, report
+
+@job
+def main(C):
+    hang(C)
+    trial = Trial.get_current()
+    x = trial.suggest_float("x", 0, 1)
+    depth = trial.suggest_int("depth", 1, 3) if C < 3 else 0
+    return {"acc": x + depth}
+
+main()
+"""
+
+
+def test_trials_whose_code_has_drawn_by_itself_are_taken_over_with_what_it_drew(
+    plan, interrupted, store, project_folder
+):
+    (project_folder / "train.py").write_text(DRAWING)
+    asked = {"sampler": "Random", "num_trials": 9, "seed": 0}
+    old = interrupted(plan(**asked, param_space={"C": "choice([1, 2, 5])"}))
+    there = [one for one in store.children(old) if one.ok]
+    made = groups.continued(plan(**{**asked, "num_trials": len(there) + 2}, param_space={"C": "choice([1, 2, 5, 9])"}))
+    assert len(made.taken.trials) == len(there)
+    records = runs.collect(made, runs.run(made))
+    assert len(records) == len(there) + 2
+    taken = [one for one in study_of(records.parent).trials if "mlexp.imported_from" in one.user_attrs]
+    assert sorted(one.params["x"] + one.params.get("depth", 0) for one in taken) == pytest.approx(
+        sorted(one.metrics["acc"] for one in there)
+    )
+    assert all("x" in one.distributions for one in taken)
+    assert sum("x" in one.params for one in records) == len(records)
 
 
 @pytest.mark.parametrize(
@@ -676,6 +725,21 @@ def test_what_a_limit_has_cut_off_is_tried_again(plan, store, project_folder):
     assert {record.params["C"] for record in cut} <= {int(c) for c in finished(store, run_id)}
     assert not any(note.startswith("no more was begun") for note in store.record(run_id).notes)
     assert len(groups.trials_of(store, store.record(run_id))) == 4
+
+
+@pytest.mark.parametrize("limit", [{"timeout": 4.0}, {"stop_when": "acc>=0"}])
+def test_a_cell_whose_group_a_limit_has_cut_short_keeps_its_values(cell, store, project_folder, limit):
+    (project_folder / "hang").touch()
+    made = cell(num_trials=5, **limit)
+    records = runs.collect(made, runs.run(made))
+    (project_folder / "hang").unlink()
+    run_id, folder = records.parent.run_id, project_folder / ".ml-experiment/runs" / records.parent.run_id
+    assert len(list(folder.glob("payload-*"))) == 1
+    again = groups.resumed(run_id)
+    again = dataclasses.replace(again, spec=again.spec.model_copy(update=dict.fromkeys(limit)))
+    list(runs.run(again))
+    assert len(finished(store, run_id)) == len(set(finished(store, run_id))) == 5
+    assert not folder.exists()
 
 
 OPEN = """

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print each record as a line of JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
 def resume(run_id: str, trials: int | None, failed: bool, plan_only: bool, as_json: bool, quiet: bool) -> None:
-    """Go on with a group that was killed or interrupted. GROUP is its run id, or the beginning of it.
+    """Go on with a group that was killed, stopped or cut short. GROUP is its run id, or the beginning of it.
 
     The same run and the same study go on, with the files as they are today. Trials that were running are run again
     with the same parameters; of a table, the rows without a finished run.

@@ -17,13 +17,17 @@ class Executor(Protocol):
 
     @property
     def slots(self) -> int:
-        """How many tasks run at once; slots may come and go."""
+        """How many tasks run at once; slots may come and go, and the first may come while it is polled."""
 
     def submit(self, task: Task) -> None:
         """Start a task. There is a free slot: the caller counts."""
 
     def poll(self, timeout: float) -> list[tuple[str, Event]]:
-        """Return what has arrived, as (task's key, event); wait at most `timeout` seconds for something."""
+        """Return what has arrived, as (task's key, event); wait at most `timeout` seconds for something.
+
+        Raises:
+            ExecutorError: There is no slot, and has been none for too long.
+        """
 
     def answer(self, key: str, answer: Answer) -> None:
         """Answer a task that waits for it."""

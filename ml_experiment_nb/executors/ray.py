@@ -44,6 +44,8 @@ _WHY = {
 class RayExecutor:
     """An `Executor` on Ray: a Ray that is connected already, the one at the plan's address, or a new local one.
 
+    Its slots come up while it is polled, which raises `ExecutorError` where none does for too long.
+
     Raises:
         ExecutorError: Ray can't be reached or started, or has not the resources.
     """
@@ -56,12 +58,6 @@ class RayExecutor:
         self._env = {"OMP_NUM_THREADS": threads or str(max(1, int(plan.spec.resources_per_worker.cpu)))}
         self._fleet = Fleet(plan, alone=is_ours(), runtime_env=runtime_env)
         self._busy: dict[str, tuple[Place, Any]] = {}
-        try:
-            while not self._fleet.slots:
-                self._wait(0.2)
-        except BaseException as error:
-            self.close(interrupted=isinstance(error, KeyboardInterrupt) or is_ours())
-            raise
 
     @property
     def slots(self) -> int:

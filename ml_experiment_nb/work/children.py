@@ -41,6 +41,9 @@ class Child(Protocol):
     def end(self) -> None:
         """End it with all that it started, and wait for that."""
 
+    def end_others(self) -> None:
+        """End all that it started, and wait for that; it goes on itself."""
+
     def tree(self) -> Tree:
         """Return it with what it has started."""
 
@@ -97,6 +100,10 @@ class Fresh:
         end_tree(self.pid, self._mark, spare=self._process.poll() is not None)
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(5)
+
+    def end_others(self) -> None:
+        """End all that it started."""
+        end_tree(self.pid, self._mark, spare=True)
 
     def tree(self) -> Tree:
         """Return it with what it has started."""

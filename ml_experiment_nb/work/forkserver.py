@@ -22,7 +22,7 @@ from ml_experiment_nb.errors import ExecutorError
 from ml_experiment_nb.work import forkwire
 from ml_experiment_nb.work.forkwire import LARGEST, Setup
 from ml_experiment_nb.work.memory import Tree, descendants, parent
-from ml_experiment_nb.work.tree import MARK, end_tree
+from ml_experiment_nb.work.tree import MARK, end_all, end_tree
 
 
 class ForkServer:
@@ -204,6 +204,13 @@ class Fork:
         """End it; the server ends what it has started before it says that it is gone."""
         self._signal(signal.SIGKILL)
         self.wait(5)
+
+    def end_others(self) -> None:
+        """End all that it started: none of that leaves it."""
+        for _ in range(5):  # a process may start another while we look
+            if not (found := descendants(self.pid)[1:]):
+                return
+            end_all(found)
 
     def tree(self) -> Tree:
         """Return it with what it has started."""

@@ -123,7 +123,7 @@ class Running:
                 child.close()
                 return told or _died(ended)
             if ended is None:
-                self._check_memory(child)
+                self._check_memory(child, spare=isinstance(step.target, Notebook))
                 killed_at = self._check_limits(child, killed_at)
 
     def _start(self, step: Step) -> Child | None:
@@ -224,9 +224,17 @@ class Running:
                 selector.register(descriptor, selectors.EVENT_READ)
             return timeout >= 0 and bool(selector.select(timeout))
 
-    def _check_memory(self, child: Child) -> None:
-        """End a task that uses more than its memory, at once: what it does meanwhile may cost others theirs."""
-        if self._memory is None or self._stopped is not None or self._memory.due_in > 0:
+    def _check_memory(self, child: Child, *, spare: bool) -> None:
+        """End a task that uses more than its memory, at once: what it does meanwhile may cost others theirs.
+
+        With `spare`, its process itself is only asked to end, as long as it doesn't use that much alone: the memory of
+        a notebook is its kernel's, and the process that executes it has outputs to write.
+        """
+        if self._memory is None or self._memory.due_in > 0:
+            return
+        if self._stopped is not None:  # it has its grace, but no more memory for that
+            if self._memory.look([child.tree()]) is not None:
+                child.end()
             return
         kernels = self._kernels.children(self._mark) if self._kernels is not None else []
         used = self._memory.look([child.tree(), *map(tree_of, kernels)])
@@ -234,7 +242,12 @@ class Running:
             text = f"stopped at its memory limit of {size(self._memory.limit)} (it used {size(used)})"
             self._stopped = Outcome(Status.FAILED, Failure("TaskMemoryError", text))
             self._end_kernels()
-            child.end()
+            if spare:
+                child.end_others()
+            if not spare or self._memory.look([child.tree()]) is not None:
+                child.end()
+            else:
+                child.terminate()
 
     def _end_kernels(self) -> None:
         """End the kernels that were forked for the task and have not ended with it, and wait for that."""

@@ -25,34 +25,34 @@ class Saving:
         self._write = nb_man.save
         self._due = False
         self._at = time.monotonic()
+        self._in_main_thread = threading.current_thread() is threading.main_thread()
 
     @contextmanager
     def paced(self) -> Iterator[None]:
-        """Pace the manager's writes within this block; papermill itself writes the notebook's last state after it."""
+        """Pace the manager's writes within this block; the next one, which papermill asks for after it, is the last.
+
+        Up to that one, what is due is written when this process is asked to end.
+        """
         self._nb_man.save = self._save
-        try:
-            with self._at_termination():
-                yield
-        finally:
-            del self._nb_man.save
-
-    @contextmanager
-    def _at_termination(self) -> Iterator[None]:
-        """Write what is due when this process is asked to end, and let it end as it would have."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def write(number: int, frame: object) -> None:
-            signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
-            self._write_due()
-            signal.raise_signal(number)
-
-        before = signal.signal(signal.SIGTERM, write)
+        if self._in_main_thread:
+            self._before = signal.signal(signal.SIGTERM, self._terminate) or signal.SIG_DFL
         try:
             yield
         finally:
-            signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+            self._nb_man.save = self._save_last
+
+    def _save_last(self, **options: Any) -> None:
+        self._write(**options)
+        self._due = False
+        del self._nb_man.save
+        if self._in_main_thread:
+            signal.signal(signal.SIGTERM, self._before)
+
+    def _terminate(self, number: int, frame: object) -> None:
+        """Write what is due, and let this process end as it would have."""
+        signal.signal(signal.SIGTERM, self._before)
+        self._write_due()
+        signal.raise_signal(number)
 
     @contextmanager
     def during_cell(self) -> Iterator[None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 
 import psutil
@@ -28,12 +29,25 @@ def end_tree(pid: int, mark: str, spare: bool = False) -> None:
             found = [one for one in found if one.pid != pid]
         if not found:
             return
-        for process in found:
-            with suppress(psutil.Error):  # gone, or run as another user
-                process.kill()
-        until = time.monotonic() + 0.5
-        while any(map(_alive, found)) and time.monotonic() < until:
-            time.sleep(0.002)
+        _end(found)
+
+
+def end_all(pids: Iterable[int]) -> None:
+    """Kill some processes, and wait for that."""
+    found = []
+    for pid in pids:
+        with suppress(psutil.Error):
+            found.append(psutil.Process(pid))
+    _end(found)
+
+
+def _end(found: list[psutil.Process]) -> None:
+    for process in found:
+        with suppress(psutil.Error):  # gone, or run as another user
+            process.kill()
+    until = time.monotonic() + 0.5
+    while any(map(_alive, found)) and time.monotonic() < until:
+        time.sleep(0.002)
 
 
 def members(pid: int, mark: str) -> list[psutil.Process]:

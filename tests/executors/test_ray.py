@@ -8,13 +8,17 @@ from dataclasses import replace
 import pytest
 import ray
 from contract import FINISHED, ExecutorContract, Listener, square, wait_for_good
+from ray.util import placement_group, remove_placement_group
 
+from ml_experiment_nb import drivers, groups, runs
 from ml_experiment_nb.errors import ExecutorError
-from ml_experiment_nb.executors import connection
+from ml_experiment_nb.executors import connection, fleet
 from ml_experiment_nb.executors.ray import RayExecutor
 from ml_experiment_nb.plans import make_plan
+from ml_experiment_nb.projects import home
 from ml_experiment_nb.records import Status
 from ml_experiment_nb.specs import spec_from_mapping
+from ml_experiment_nb.tracking import Store
 
 pytestmark = pytest.mark.ray
 
@@ -43,10 +47,17 @@ def shared():
     return []
 
 
+def up(executor):
+    """Wait for an executor's first slots."""
+    while not executor.slots:
+        assert executor.poll(1.0) == []
+    return executor
+
+
 @pytest.fixture
 def executor(local_ray, shared, project, script):
     if not shared:
-        shared.append(RayExecutor(plan(script, slots=2, ray_config={"num_cpus": 2})))
+        shared.append(up(RayExecutor(plan(script, slots=2, ray_config={"num_cpus": 2}))))
     yield shared[0]
     if shared[0]._busy:
         shared[0].close()
@@ -88,7 +99,7 @@ class TestRay(ExecutorContract):
 
     def test_as_many_slots_as_there_is_room_for(self, executor, script):
         executor.close()
-        other = RayExecutor(plan(script, slots=8, ray_config={"num_cpus": 2}, resources_per_worker={"cpu": 1}))
+        other = up(RayExecutor(plan(script, slots=8, ray_config={"num_cpus": 2}, resources_per_worker={"cpu": 1})))
         assert other.slots == 2
         other.close()
 
@@ -138,7 +149,7 @@ def test_a_ray_that_was_there_is_never_ended(local_ray, project, script, make_ta
     ray.shutdown()
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     try:
-        found = RayExecutor(plan(script, slots=1, ray_config={"num_cpus": 2}))
+        found = up(RayExecutor(plan(script, slots=1, ray_config={"num_cpus": 2})))
         listener = Listener(found)
         found.submit(make_task(script("print('here')")))
         listener.until(lambda: listener.ended("0"))
@@ -148,6 +159,46 @@ def test_a_ray_that_was_there_is_never_ended(local_ray, project, script, make_ta
         assert ray.get(ray.remote(lambda: 7).remote()) == 7
     finally:
         ray.shutdown()
+
+
+@pytest.fixture
+def taken(local_ray):
+    """A Ray whose only CPU somebody else has."""
+    ray.shutdown()
+    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
+    try:
+        held = placement_group([{"CPU": 1}])
+        ray.get(held.ready())
+        yield held
+    finally:
+        ray.shutdown()
+
+
+def test_a_group_that_waits_for_its_first_slot(taken, stored, script, monkeypatch):
+    """It hears its limit and who stops it, says after a while that none comes, and goes on when one does."""
+    asked = {"slots": 1, "sampler": "Grid", "num_trials": 2, "executor": "ray"}
+    [record] = runs.run(plan(script, timeout=1.0, **asked))
+    assert (record.status, record.failure.type) == (Status.FAILED, "TaskTimeoutError")
+
+    updates = runs.follow(plan(script, **asked))
+    started = next(updates)
+    drivers.ask_to_stop(drivers.folders(home(stored)) / started.run_id)
+    [record] = updates
+    assert (record.status, record.failure.type) == (Status.KILLED, "KeyboardInterrupt")
+
+    monkeypatch.setattr(fleet, "START_TIMEOUT", 1.0)
+    updates = runs.follow(plan(script, **asked))
+    run_id = next(updates).run_id
+    with pytest.raises(
+        ExecutorError, match=r"did not bring up a slot of cpu 1, gpu 0 within 1.00 s: all that Ray has is taken"
+    ):
+        list(updates)
+    assert Store(stored).record(run_id).status is Status.KILLED
+
+    remove_placement_group(taken)
+    monkeypatch.setattr(fleet, "START_TIMEOUT", 60.0)
+    *trials, group = runs.run(groups.resumed(run_id))
+    assert (len(trials), group.ok) == (2, True)
 
 
 def test_the_tasks_see_the_environment_of_their_own_plan(executor, make_task, script):
@@ -172,6 +223,8 @@ from ml_experiment_nb.work.payload import write_payload
 from pathlib import Path
 asked = {{"run": {{"command": "true"}}, "param_space": {{"x": "range(0, 9)"}}, "slots": 1}}
 executor = RayExecutor(make_plan(spec_from_mapping(asked)))
+while not executor.slots:
+    executor.poll(1.0)
 payload = str(write_payload({{"function": wait_for_good}}, Path(".")).absolute())
 step = Step(Function(function=print), {{}})
 executor.submit(Task("0", "t", (step,), {{}}, ".", payload=payload, folder=str(Path("folder").absolute())))

@@ -1,0 +1,116 @@
+"""Where Optuna's studies are kept: opened, found again, and read for the trials that another group can take over."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.storages import BaseStorage, JournalStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+from optuna.trial import TrialState
+
+from ml_experiment_nb import spaces
+from ml_experiment_nb.again import IMPORTED
+from ml_experiment_nb.errors import StoreError
+from ml_experiment_nb.specs import Group
+
+
+def load_study(storage: str, name: str, *, own: bool) -> optuna.Study:
+    """Return a study that is there already.
+
+    Args:
+        storage: Where it is kept: a path or an address.
+        name: Its name.
+        own: Whether its journal is one of ours.
+
+    Raises:
+        StoreError: It isn't there.
+    """
+    if "://" not in storage and not Path(storage).exists():
+        raise StoreError(f"the group's study is gone: there is no {storage}; run it anew")
+    try:
+        return optuna.load_study(study_name=name, storage=open_storage(storage, own=own))
+    except KeyError as error:
+        raise StoreError(f"{storage} has no study {name!r} any more: run the group anew") from error
+
+
+def open_storage(url: str, *, own: bool) -> BaseStorage:
+    """Open where studies are kept.
+
+    Args:
+        url: A path, of a journal, or an address.
+        own: Whether it is a journal of ours.
+
+    Raises:
+        StoreError: It can't be opened.
+    """
+    path = Path(url)
+    try:
+        if "://" in url:
+            return optuna.storages.get_storage(url)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return JournalStorage(_Journal(str(path)) if own else JournalFileBackend(str(path)))
+    except Exception as error:
+        raise StoreError(f"the study's storage {url} can't be opened: {error}") from error
+
+
+class _Journal(JournalFileBackend):
+    """Optuna's journal for a study of our own, without a wait for the disk after each of a trial's four lines."""
+
+    def __init__(self, path: str) -> None:
+        self._path, self._own_lock = path, JournalFileSymlinkLock(path)
+        super().__init__(path, self._own_lock)
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Write lines at the journal's end."""
+        lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
+        self._own_lock.acquire()
+        try:
+            with open(self._path, "ab", buffering=0) as file:
+                file.write(lines.encode())
+        finally:
+            self._own_lock.release()
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A trial of a study that finished or was pruned: its number, parameters, metrics' values and those on the way.
+
+    `origin` is the run of a trial that its group had taken over from another; `drawn` what its code drew by itself, by
+    name: the distribution, as Optuna has it, and the value.
+    """
+
+    number: int
+    params: Mapping[str, Any]
+    values: tuple[float, ...] | None
+    steps: Mapping[int, float]
+    origin: str | None = None
+    drawn: Mapping[str, tuple[BaseDistribution, Any]] = field(default_factory=dict)
+
+
+def ended_trials(group: Group, storage: str, name: str) -> list[Ended]:
+    """Return the trials of a group's study that finished or were pruned.
+
+    Raises:
+        StoreError: The study isn't there.
+        SpaceError: It isn't the group's.
+    """
+    study = load_study(storage, name, own=group.storage is None)
+    states = (TrialState.COMPLETE, TrialState.PRUNED)
+    asked = spaces.to_optuna(group.param_space).keys()
+    return [
+        Ended(
+            one.number,
+            spaces.from_optuna(group.param_space, one.params),
+            tuple(one.values) if one.state is TrialState.COMPLETE else None,
+            one.intermediate_values,
+            one.user_attrs.get(IMPORTED),
+            {name: (one.distributions[name], value) for name, value in one.params.items() if name not in asked},
+        )
+        for one in study.get_trials(deepcopy=False, states=states)
+    ]
