@@ -5,7 +5,6 @@ An error names the file, the line, the key and the nearest valid key.
 
 from __future__ import annotations
 
-import glob
 import io
 import json
 import re
@@ -18,6 +17,7 @@ from ruamel.yaml.constructor import SafeConstructor
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from ml_experiment_nb.datasets import listed
 from ml_experiment_nb.errors import SpecError, nearest
 from ml_experiment_nb.specs import Experiment, Group, Job, spec_from_mapping, to_mapping
 from ml_experiment_nb.targets import Notebook, Script, Target
@@ -222,7 +222,8 @@ def _located(spec: Spec, folder: Path) -> Spec:
     if not root.is_dir():
         raise SpecError(f"there is no folder {root}", key="root_path")
     run = tuple(_found(target, root, f"run[{i}]") for i, target in enumerate(spec.run))
-    _check_data(spec, root)
+    if spec.data is not None:
+        listed(spec.data, root)
     _check_docker(spec, root)
     _check_table(spec, root)
     return spec.model_copy(update={"root_path": str(root), "run": run})
@@ -238,17 +239,6 @@ def _found(target: Target, root: Path, key: str) -> Target:
         places = " nor in ".join(dict.fromkeys([str(root), str(Path.cwd())]))
         raise SpecError(f"there is no file {target.path!r} in {places}", key=key)
     return target.model_copy(update={"path": str(here.resolve())})
-
-
-def _check_data(spec: Job, root: Path) -> None:
-    if spec.data is None:
-        return
-    folder = root / spec.data.folder
-    if not folder.is_dir():
-        raise SpecError(f"there is no folder {folder}", key="data.folder")
-    for i, pattern in enumerate(spec.data.files):
-        if next(glob.iglob(pattern, root_dir=folder, recursive=True), None) is None:
-            raise SpecError(f"no file in {folder} matches {pattern!r}", key=f"data.files[{i}]")
 
 
 def _check_docker(spec: Job, root: Path) -> None:

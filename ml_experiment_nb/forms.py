@@ -19,6 +19,7 @@ from pydantic import BaseModel
 from ml_experiment_nb import spaces
 from ml_experiment_nb.algorithms import Pruner, Sampler
 from ml_experiment_nb.cells import read_cell, value_text, with_values
+from ml_experiment_nb.datasets import Data
 from ml_experiment_nb.errors import ParameterError, SpecError
 from ml_experiment_nb.export import is_json
 from ml_experiment_nb.fields import plain
@@ -36,11 +37,14 @@ IN_CELL: Final = frozenset({"name", "run", "params", "param_space", "each", "met
 
 NOT_IN_MAGIC: Final = frozenset(
     {
-        *("description", "root_path", "data", "docker_config", "ray_config"),
-        *("resources_per_worker", "distributed", "allow_unknown_params"),
+        *("description", "root_path", "docker_config", "ray_config"),
+        *("resources_per_worker", "distributed", "deterministic", "allow_unknown_params"),
     }
 )
 """The keys that no magic has an option for."""
+
+IN_BOTH_MAGICS: Final = frozenset({"data", "seed"})
+"""The keys that ``%%experiment`` has an option for, as ``%%group`` has."""
 
 _OPTIONS = {"num_trials": "trials"}  # the options that aren't called like their key
 _SAVE = "write it from there, with --save FILE on its magic's line"
@@ -280,7 +284,7 @@ def _placed(spec: Spec, cwd: str | None) -> Spec:
     changes: dict[str, Any] = {"run": run, "root_path": cwd}
     if isinstance(spec, Group) and isinstance(spec.each, str):
         changes["each"] = str(root / spec.each)
-    if spec.data is not None:
+    if spec.data is not None and spec.data.has_files:
         changes["data"] = spec.data.model_copy(update={"folder": str(root / spec.data.folder)})
     return spec.model_copy(update=changes)
 
@@ -318,7 +322,9 @@ def _set_keys(model: BaseModel) -> set[str]:
 
 
 def _is_option(spec: Spec, key: str) -> bool:
-    return isinstance(spec, Group) and key not in NOT_IN_MAGIC
+    if key == "data" and spec.data is not None and spec.data.files:
+        return Path(spec.root_path or ".", spec.data.folder) == Path(spec.root_path or ".")
+    return key in IN_BOTH_MAGICS or (isinstance(spec, Group) and key not in NOT_IN_MAGIC)
 
 
 def _option_words(key: str, value: Any) -> list[str]:
@@ -332,6 +338,9 @@ def _option_words(key: str, value: Any) -> list[str]:
         return [word]
     if isinstance(value, list | tuple) and all(isinstance(one, str | int | float) for one in value):
         return [part for one in value for part in (word, str(one))]
+    if isinstance(value, Data):
+        names = [*value.files, *value.values] if value.files or value.values else [value.folder]
+        return [part for one in names for part in (word, one)]
     if key == "enqueue":
         points = [" ".join(f"{n}={shlex.quote(_word(v))}" for n, v in point.items()) for point in value]
         return [part for point in points for part in (word, point)]

@@ -12,7 +12,8 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from pathlib import PurePath
+from dataclasses import asdict, replace
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from ml_experiment_nb import reports
@@ -37,6 +38,7 @@ class Job(Generic[P, T]):
         description: str = "",
         tags: Mapping[str, str] = {},
         distributed: str | Mapping[str, Any] | Distributed | None = None,
+        more: Mapping[str, Any] = {},
     ) -> None:
         if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
             raise SpecError(f"{_name(function)} is async: a job is a plain function or a generator")
@@ -47,13 +49,14 @@ class Job(Generic[P, T]):
         self.description = description
         self.tags = dict(tags)
         self.distributed = None if distributed is None else _workers(distributed)
+        self.more = {key: value for key, value in more.items() if value not in (None, False)}
 
     def __reduce__(self) -> Any:
         """Pickle by name like a function; in ``__main__``, which another process doesn't have, by value."""
         name = getattr(self.function, "__qualname__", "<locals>")
         if self.function.__module__ != "__main__" and "<locals>" not in name:
             return name
-        return Job, (self.function, self.name, self.description, self.tags, self.distributed)
+        return Job, (self.function, self.name, self.description, self.tags, self.distributed, self.more)
 
     def __repr__(self) -> str:
         return f"<job {self.name}{inspect.signature(self.function)}>"
@@ -128,7 +131,7 @@ class Job(Generic[P, T]):
             "params": dict(params or {}), "run": [Function(function=self.function)],
             **({"distributed": self.distributed} if self.distributed else {}),
             **({"metric": _metric(metric, direction)} if metric else {}),
-            **({"num_trials": num_trials} if num_trials is not None else {}), **options,
+            **({"num_trials": num_trials} if num_trials is not None else {}), **self._more(), **options,
         }  # fmt: skip
         plan = make_plan(
             spec_from_mapping(asked), values={"function": self.function}, path=tuple(p for p in sys.path if p)
@@ -148,6 +151,8 @@ class Job(Generic[P, T]):
                 anything = any(p.kind is p.VAR_KEYWORD for p in known.values())
                 chosen = {n: v for n, v in given.items() if anything or n in known}
                 bound = self._bind((), {**chosen, **_flat(known, explicit)})
+                if sink and self.more:
+                    self._begin_in_script(bound, sink)
                 return self._perform(bound, sink) if sink else self.function(**bound)
         finally:
             reports.assigned = given
@@ -189,6 +194,7 @@ class Job(Generic[P, T]):
             description=self.description,
             tags=self.tags,
             distributed=self.distributed,
+            **self._more(),
         )
         with runs.here(spec, arguments) as live:
             value = self._perform(arguments, live)
@@ -205,6 +211,32 @@ class Job(Generic[P, T]):
         bound.apply_defaults()
         return _flat(signature.parameters, bound.arguments)
 
+    def _more(self) -> dict[str, Any]:
+        """Return the further keys of a spec; what `data` names is looked up now."""
+        from ml_experiment_nb.datasets import asked_for
+
+        if "data" not in self.more:
+            return self.more
+        known = {**vars(sys.modules["__main__"]), **inspect.signature(self.function).parameters}
+        return {**self.more, "data": asked_for(self.more["data"], known)}
+
+    def _begin_in_script(self, arguments: Mapping[str, Any], sink: reports.Sink) -> None:
+        """Do what the decorator asks for and the spec of the run doesn't know."""
+        more = self._more()
+        if "seed" in more:
+            from ml_experiment_nb.observing import Asked, seeding
+
+            if Asked.here().seed is None:
+                seeding.start(more["seed"])
+        if "data" in more:
+            from ml_experiment_nb.capture.inputs import inputs_of, values_here
+            from ml_experiment_nb.datasets import Data
+            from ml_experiment_nb.projects import find_root
+
+            data = Data.model_validate(more["data"])
+            found = inputs_of(data, Path.cwd(), {**values_here(data), **arguments}, find_root())
+            sink.send(reports.Reads([asdict(replace(one, files=None)) for one in found]))
+
     def _is_run_by_hand(self) -> bool:
         main = sys.modules.get("__main__")
         in_shell = hasattr(sys, "ps1") or ("IPython" in sys.modules and _in_ipython())
@@ -220,6 +252,9 @@ def job(
     description: str = "",
     tags: Mapping[str, str] = {},
     distributed: str | Mapping[str, Any] | None = None,
+    seed: int | None = None,
+    deterministic: bool = False,
+    data: Any = None,
 ) -> Callable[[Callable[P, T]], Job[P, T]]: ...
 def job(
     function: Callable[P, T] | None = None,
@@ -229,6 +264,9 @@ def job(
     description: str = "",
     tags: Mapping[str, str] = {},
     distributed: str | Mapping[str, Any] | None = None,
+    seed: int | None = None,
+    deterministic: bool = False,
+    data: Any = None,
 ) -> Job[P, T] | Callable[[Callable[P, T]], Job[P, T]]:
     """Make a function's calls tracked experiments, and give it ``.group(…)``.
 
@@ -243,6 +281,10 @@ def job(
         distributed: The workers that each call runs on, all at once, to train one model together: a framework's
             name (``torch``, ``tensorflow``, ``xgboost``, ``lightgbm``), or a mapping such as
             ``{"framework": "torch", "num_workers": 4, "gpus_per_worker": 1}``.
+        seed: What every random generator begins with in each call; in a group, the sampler's too.
+        deterministic: Have torch and TensorFlow compute the same way each time.
+        data: What each call reads, which its run names with a digest: names of parameters, variables, files or
+            patterns of files, one or a list of them.
 
     Example:
         >>> @job
@@ -253,7 +295,8 @@ def job(
     """
     if function is not None:
         return Job(function)
-    return lambda found: Job(found, name, description, tags, distributed)
+    more = {"seed": seed, "deterministic": deterministic, "data": data}
+    return lambda found: Job(found, name, description, tags, distributed, more)
 
 
 def parse_arguments(function: Callable[..., Any], words: Sequence[str]) -> dict[str, Any]:

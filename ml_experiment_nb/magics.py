@@ -10,7 +10,7 @@ import os
 import sys
 import traceback
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,6 +54,8 @@ class ExperimentMagics(Magics):
     @magic_arguments()
     @argument("name", nargs="?", help="The experiment's name; by default the notebook's.")
     @argument("-p", "--param", action="append", metavar="NAME=VALUE", help="Override a parameter; may be repeated.")
+    @argument("--seed", type=int, help="Seed every random generator before the cell runs.")
+    @argument("--data", action="append", metavar="NAME", help="A variable or files that it reads; may be repeated.")
     @argument("--into", metavar="VARIABLE", help="Bind the run's record to this variable.")
     @argument("--tag", action="append", metavar="NAME=VALUE", help="Tag the run; may be repeated.")
     @argument("--save", metavar="FILE", help="Write a spec (.yaml, .json) and a notebook that run it; run nothing.")
@@ -85,6 +87,7 @@ class ExperimentMagics(Magics):
     @argument("--enqueue", action="append", metavar="POINT", help=HELP["enqueue"])
     @argument("--slots", "--cpus", type=int, help="How many trials run at once (the number of CPUs).")
     @argument("--seed", type=int, help=HELP["seed"])
+    @argument("--data", action="append", metavar="NAME", help="A variable or files that they read; may be repeated.")
     @argument("--timeout", type=float, metavar="SECONDS", help="Stop the whole group when it takes longer.")
     @argument("--timeout-per-trial", type=float, metavar="SECONDS", help=HELP["timeout_per_trial"])
     @argument("--max-failures", type=int, metavar="N", help=HELP["max_failures"])
@@ -128,7 +131,7 @@ class ExperimentMagics(Magics):
         from ml_experiment_nb.reports import Params, send_result
         from ml_experiment_nb.work.shell import render_in_notebook, run_source
 
-        asked = parse_cell(options, cell, kind="experiment")
+        asked = parse_cell(options, cell, kind="experiment", known=self._namespace)
         if asked.save is not None:
             self._save(asked, asked.save)
             return
@@ -157,7 +160,7 @@ class ExperimentMagics(Magics):
         from ml_experiment_nb.progress import show_progress
 
         rows = given_rows(options.each, self._namespace) if options.each is not None else None
-        asked = parse_cell(options, cell, kind="group", rows=rows)
+        asked = parse_cell(options, cell, kind="group", rows=rows, known=self._namespace)
         if asked.save is not None:
             self._save(asked, asked.save)
             return
@@ -231,7 +234,9 @@ class ExperimentMagics(Magics):
         display(value)
 
 
-def parse_cell(options: Namespace, source: str, *, kind: str, rows: Sequence[Row] | None = None) -> Asked:
+def parse_cell(
+    options: Namespace, source: str, *, kind: str, rows: Sequence[Row] | None = None, known: Container[str] = ()
+) -> Asked:
     """Turn a magic's options and cell into a spec; it needs no IPython and starts nothing.
 
     Args:
@@ -239,12 +244,14 @@ def parse_cell(options: Namespace, source: str, *, kind: str, rows: Sequence[Row
         source: The cell.
         kind: ``experiment`` or ``group``.
         rows: The points of a group that has a run for each; what they leave out is as the cell has it.
+        known: The names of the notebook's variables.
 
     Raises:
         SpecError: The cell is no Python, or an option is wrong.
         ParameterError: ``-p`` names no parameter of the cell.
     """
     from ml_experiment_nb.cells import read_cell
+    from ml_experiment_nb.datasets import asked_for
     from ml_experiment_nb.jobs import read_assignments
     from ml_experiment_nb.plans import make_plan, with_params
     from ml_experiment_nb.specs import spec_from_mapping
@@ -266,6 +273,8 @@ def parse_cell(options: Namespace, source: str, *, kind: str, rows: Sequence[Row
         "run": [Cell(source=source, parameters=(*cell.params, *cell.space))],
         "params": cell.params,
         "tags": _tags(options.tag or []),
+        **({"seed": options.seed} if options.seed is not None else {}),
+        **({"data": asked_for(options.data, known)} if options.data else {}),
     }
     if rows is not None:
         asked |= {"params": {n: v for n, v in cell.params.items() if not any(n in row for row in rows)}}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from ml_experiment_nb import drivers, reports, triage, unfinished
 from ml_experiment_nb.again import IMPORTED
 from ml_experiment_nb.capture import Snapshot
+from ml_experiment_nb.capture.inputs import Input, as_text, inputs_of, values_here
 from ml_experiment_nb.capture.sources import sources
 from ml_experiment_nb.files import spec_text
 from ml_experiment_nb.identity import Code, as_experiment, code_of, identity_tags
@@ -78,6 +79,20 @@ def keep_sources(live: OpenRun, spec_yaml: str, targets: Iterable[Target]) -> No
     for name, text in sources(targets).items():
         live.save(f"source/{name}", text)
     live.save("spec.yaml", spec_yaml)
+
+
+def plan_inputs(plan: Plan, root: Path) -> list[Input]:
+    """Return the data that a plan's tasks read, all of them the same."""
+    spec = plan.spec
+    values = {**values_here(spec.data), **plan.values, **spec.params}
+    return inputs_of(spec.data, Path(spec.root_path or plan.cwd), values, root)
+
+
+def keep_inputs(live: OpenRun, inputs: Sequence[Input], whole: bool = True) -> None:
+    """Say in a run's record which data it reads; `whole`: with the digest of each file."""
+    live.use(inputs)
+    if whole and (text := as_text(inputs)):
+        live.save("data.sha256", text)
 
 
 class Parent:

@@ -11,10 +11,12 @@ from typing import Any
 
 from ml_experiment_nb import cells, spaces
 from ml_experiment_nb.again import Again, Taken
+from ml_experiment_nb.capture.inputs import described, values_here
 from ml_experiment_nb.checks import accepts, check_notebook, check_params, check_rows, check_search, workers_of
 from ml_experiment_nb.distribution import Distributed
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.paths import filled_in, is_elsewhere, literal
+from ml_experiment_nb.projects import find_root
 from ml_experiment_nb.records import duration, pairs, size
 from ml_experiment_nb.rows import Table, read_table
 from ml_experiment_nb.specs import Experiment, Group, Job
@@ -93,6 +95,7 @@ class Plan:
         distributed: The workers that each task's function runs on, if it is distributed.
         again: The group that goes on, if it is no new one.
         taken: What a new group takes over from an older one, whose space was another.
+        data: What it reads, in words.
     """
 
     spec: Spec
@@ -109,6 +112,7 @@ class Plan:
     distributed: Distributed | None = None
     again: Again | None = None
     taken: Taken | None = None
+    data: tuple[str, ...] = ()
 
     @property
     def kind(self) -> str:
@@ -244,6 +248,9 @@ class Plan:
             slots = "as many as the cluster has" if self.slots is None else str(self.slots)
             rows += [("slots", f"{slots}, {self.executor}")]
             rows += [("once", text) for text in (self._setup_text(target) for target in self.targets) if text]
+        seed = "" if spec.seed is None or (isinstance(spec, Group) and self.table is None) else str(spec.seed)
+        rows += [("seed", ", ".join(filter(None, (seed, "deterministic" if spec.deterministic else ""))))]
+        rows += [("data", line) for line in self.data]
         rows += [("workers", str(self.distributed or ""))]
         rows += [("memory", f"at most {size(spec.memory)}" if spec.memory else "")]
         rows += [("values", ", ".join(sorted(self.values))), *(("note", note) for note in self.notes)]
@@ -304,11 +311,13 @@ def make_plan(
                 "ends first: one slot does"
             )
     where = cwd or str(root.absolute())
+    data = described(spec.data, root, {**values_here(spec.data), **(values or {}), **spec.params}, find_root())
     output = None if output is None else _output(output, spec, table)
     values = {"function": _only_function(targets)} if not values and _has_function(targets) else values
     return Plan(
-        spec, targets, where, slots, executor, values or {}, path, output, tuple(notes), cold, table, distributed
-    )
+        spec, targets, where, slots, executor, values or {}, path, output, tuple(notes), cold, table, distributed,
+        data=tuple(data),
+    )  # fmt: skip
 
 
 def _has_function(targets: tuple[Target, ...]) -> bool:

@@ -27,6 +27,7 @@ from ml_experiment_nb import absences, reports
 from ml_experiment_nb.absences import Absence, waiting
 from ml_experiment_nb.capture import Snapshot
 from ml_experiment_nb.capture.console import Collapser
+from ml_experiment_nb.capture.inputs import Input
 from ml_experiment_nb.capture.packages import as_requirements
 from ml_experiment_nb.drivers import Driver, Hold, this_driver
 from ml_experiment_nb.errors import StoreError
@@ -181,6 +182,9 @@ class OpenRun:
         self._id = first.run_id or ""
         self._pending: list[Metric] = []
         self._new_params: list[Param] = []
+        self._new_tags: dict[str, str] = {}
+        self._inputs: list[Input] = []
+        self._new_inputs: list[Input] = []
         self._last: dict[str, tuple[int, int]] = {}
         self._flushed = time.monotonic()
         self._collapser = Collapser()
@@ -221,6 +225,11 @@ class OpenRun:
                 self._add_params(values)
             case reports.Note(text):
                 self._note(text)
+            case reports.Tags(values):
+                self._tags |= values
+                self._new_tags |= values
+            case reports.Reads(inputs):
+                self.use([Input(**one) for one in inputs])
         self.flush_if_due()
 
     def flush_if_due(self) -> None:
@@ -238,6 +247,14 @@ class OpenRun:
         except OSError as error:
             self._note(f"record/{name} could not be written: {error.strerror}")
 
+    def use(self, inputs: Sequence[Input]) -> None:
+        """Say which data the run reads."""
+        new = [one for one in inputs if str(one) not in map(str, self._inputs)]
+        self._inputs += new
+        self._new_inputs += new
+        if new:
+            self.add(reports.Tags({"mlexp.data": "; ".join(map(str, self._inputs))}))
+
     def tag(self, tags: Mapping[str, str]) -> None:
         """Set tags, and write what has gathered."""
         self._tags |= tags
@@ -250,8 +267,8 @@ class OpenRun:
             StoreError: It can't be written; it is kept for the next time.
         """
         self._flushed = time.monotonic()
-        rest = list(_run_tags(tags or {}))
-        if self._store is None or not (self._pending or self._new_params or rest):
+        rest = list(_run_tags({**self._new_tags, **(tags or {})}))
+        if self._store is None or not (self._pending or self._new_params or self._new_inputs or rest):
             return
         try:
             with translated(self._store.uri):
@@ -261,6 +278,10 @@ class OpenRun:
                     self._store.client.log_batch(self._id, metrics=metrics, params=params, tags=rest[:_TAGS])
                     self._absence.wrote(len(metrics), len(params))
                     del self._pending[:_METRICS], self._new_params[:_PARAMS], rest[:_TAGS]
+                self._new_tags.clear()
+                if self._new_inputs:
+                    self._store.log_inputs(self._id, self._new_inputs)
+                    self._new_inputs = []
         except StoreError as error:
             if not is_refusal(error):
                 self._absence.begin(self._pending, self._new_params, time.monotonic() - self._flushed)
@@ -344,7 +365,7 @@ class OpenRun:
             "ended": self._ended.timestamp(),
             "params": [(one.key, one.value) for one in self._new_params],
             "metrics": [(one.key, one.value, one.timestamp, one.step) for one in self._pending],
-            "tags": dict(tags),
+            "tags": {**self._new_tags, **tags},
             "notes": self.notes,
         }
         try:

@@ -80,6 +80,20 @@ class Note:
 
 
 @dataclass(frozen=True)
+class Tags:
+    """Tags of the run, as the code that runs shows them."""
+
+    values: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Reads:
+    """Data that the code reads: the fields of `capture.inputs.Input`, of each."""
+
+    inputs: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
 class Ask:
     """A question of a trial's code, `what` with what is `given`; the sender waits for an `Answer`: see `trials`."""
 
@@ -94,8 +108,8 @@ class Done:
     outcome: Outcome
 
 
-Event = Log | Metrics | Params | Cell | Note | Ask | Done
-_KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Log, Metrics, Params, Cell, Note, Ask, Done)}
+Event = Log | Metrics | Params | Cell | Note | Tags | Reads | Ask | Done
+_KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in Event.__args__}
 
 
 @dataclass(frozen=True)

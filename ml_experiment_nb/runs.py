@@ -16,6 +16,7 @@ from ml_experiment_nb import drivers, reports
 from ml_experiment_nb.again import REPEATS
 from ml_experiment_nb.capture import snapshot
 from ml_experiment_nb.capture.console import Tee
+from ml_experiment_nb.capture.inputs import inputs_of, values_here
 from ml_experiment_nb.errors import ExecutorError, StoreError
 from ml_experiment_nb.executors import Executor, open_executor
 from ml_experiment_nb.failures import failure_of
@@ -24,7 +25,16 @@ from ml_experiment_nb.files import spec_text
 from ml_experiment_nb.identity import code_of, identity_tags
 from ml_experiment_nb.limits import Limits
 from ml_experiment_nb.observing import Asked, observed
-from ml_experiment_nb.parents import RUN_ID, Parent, identity_of, keep_sources, open_for, write_values
+from ml_experiment_nb.parents import (
+    RUN_ID,
+    Parent,
+    identity_of,
+    keep_inputs,
+    keep_sources,
+    open_for,
+    plan_inputs,
+    write_values,
+)  # fmt: skip
 from ml_experiment_nb.patience import Patience
 from ml_experiment_nb.plans import Plan, Spec, Task, prepared
 from ml_experiment_nb.projects import find_root
@@ -117,6 +127,7 @@ def here(spec: Spec, params: Mapping[str, Any]) -> Iterator[OpenRun]:
     store, taken = Store(find_root()), snapshot(Path.cwd())
     asked = spec.model_copy(update={"params": dict(params)})
     sweep(store)
+    inputs = inputs_of(spec.data, Path.cwd(), {**values_here(spec.data), **params}, store.root)
     with _uninterrupted(), finishing(store):
         identity = identity_tags(asked, code_of(spec.run, Path.cwd()))
         live = open_for(
@@ -124,6 +135,7 @@ def here(spec: Spec, params: Mapping[str, Any]) -> Iterator[OpenRun]:
         )
     try:
         keep_sources(live, _text_of_call(asked), spec.run)
+        keep_inputs(live, inputs)
         heard = Tee(live.log_path, notes=live.notes)
         with _stoppable(live.folder), heard, reports.local_sink(live), observed(live, Asked.of(spec)):
             yield live
@@ -176,6 +188,7 @@ class _Driver:
         self.snapshot = snapshot(Path(plan.cwd)) if plan.tracked else None
         self.open: dict[str, OpenRun] = {}
         self.code = code_of(plan.targets, Path(plan.cwd)) if plan.tracked else None
+        self.inputs = plan_inputs(plan, self.root) if plan.tracked else []
         self.spec_yaml = spec_text(plan.spec)
         self.parent = self._parent(stack)
         self.payload = self.parent.payload if self.parent else write_values(plan, stack)
@@ -197,6 +210,7 @@ class _Driver:
         if self.parent is not None:
             with _uninterrupted():
                 live = self.parent.open(self.tasks)
+                keep_inputs(live, self.inputs)
                 self.payload = self.parent.payload
             yield Started("", live.first.name, live.run_id, parent=True)
         yield from list(self.done)
@@ -287,6 +301,7 @@ class _Driver:
             spec = self.plan.spec_of(task)
             text = self.spec_yaml if spec is self.plan.spec else spec_text(spec)
             keep_sources(live, text, self.plan.sources_of(task))
+            keep_inputs(live, self.inputs, whole=self.parent is None)
         env = {**_environment(self.store, live, self.root), **Asked.of(self.plan.spec).as_env()}
         assert self.executor is not None
         self.executor.submit(prepared(task, folder=str(live.folder), payload=self.payload, env=env))

@@ -25,6 +25,7 @@ from pydantic import (
 
 from ml_experiment_nb.algorithms import Pruner, Sampler
 from ml_experiment_nb.conditions import parse_condition
+from ml_experiment_nb.datasets import Data
 from ml_experiment_nb.distribution import Distributed
 from ml_experiment_nb.errors import SpaceError, SpecError, nearest
 from ml_experiment_nb.fields import (
@@ -78,22 +79,6 @@ def to_mapping(spec: Job) -> dict[str, Any]:
 
 
 # --- parts ---
-
-
-class Data(Frozen):
-    """Files that the run reads: `files` are patterns, relative to `folder`."""
-
-    folder: str = "."
-    files: tuple[str, ...] = ()
-
-    @model_validator(mode="before")
-    @classmethod
-    def _read(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return {"folder": value}
-        if isinstance(value, Mapping) and isinstance(value.get("files"), str):
-            return {**value, "files": [value["files"]]}
-        return value
 
 
 class DockerConfig(Frozen):
@@ -178,6 +163,8 @@ class Job(Frozen):
     slots: Count | None = None
     timeout: Seconds | None = None
     memory: Bytes | None = None
+    seed: Annotated[int, Field(ge=0, strict=True)] | None = None
+    deterministic: Flag = False
     allow_unknown_params: Flag = False
 
     @model_validator(mode="before")
@@ -250,7 +237,6 @@ class Group(Experiment):
     retries: Annotated[int, Field(ge=0, strict=True)] = 3
     max_failures: Count | None = None
     stop_when: str | None = None
-    seed: Annotated[int, Field(ge=0, strict=True)] | None = None
     storage: str | None = None
 
     @model_validator(mode="before")
@@ -418,7 +404,7 @@ def _space_texts(space: Mapping[str, Value]) -> dict[str, str | list[str]]:
     }
 
 
-_OF_A_SEARCH = ("param_space", "num_trials", "sampler", "pruner", "enqueue", "seed", "storage")
+_OF_A_SEARCH = ("param_space", "num_trials", "sampler", "pruner", "enqueue", "storage")
 _MODELS: dict[str, type[Job]] = {"job": Job, "experiment": Experiment, "group": Group}
 
 

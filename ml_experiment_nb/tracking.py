@@ -6,16 +6,17 @@ import json
 import logging
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from mlflow import MlflowClient
-from mlflow.entities import Experiment, Run, RunTag, ViewType
+from mlflow.entities import Dataset, DatasetInput, Experiment, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 
 from ml_experiment_nb.artifact_stores import artifact_root, location, refusals, send
+from ml_experiment_nb.capture.inputs import Input, as_json
 from ml_experiment_nb.drivers import Hold
 from ml_experiment_nb.errors import RunNotFoundError
 from ml_experiment_nb.projects import home
@@ -126,6 +127,21 @@ class Store:
         """Set tags of a run that has ended."""
         with translated(self.uri):
             self.client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+
+    def log_inputs(self, run_id: str, inputs: Sequence[Input]) -> None:
+        """Say which data a run reads: MLflow's data set inputs."""
+        entities = [
+            Dataset(
+                one.name[:500],
+                one.digest,
+                one.kind,
+                str(as_json(one.source)),
+                as_json(one.schema),
+                as_json(one.profile),
+            )
+            for one in inputs
+        ]
+        self.client.log_inputs(run_id, [DatasetInput(one, []) for one in entities])
 
     def tagged(self, tag: str, value: str) -> Run | None:
         """Return the run that has a tag of that value."""

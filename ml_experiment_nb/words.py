@@ -16,7 +16,7 @@ HELP = {
     "maximize": "A metric that should be high; may be repeated, also beside --minimize.",
     "minimize": "A metric that should be low; may be repeated.",
     "enqueue": "A point to begin with, such as 'C=1 gamma=scale'; the rest of it is drawn. May be repeated.",
-    "seed": "Seed of the sampler.",
+    "seed": "Seed of the sampler, and of each trial's random numbers; of an experiment's, where nothing is searched.",
     "timeout_per_trial": "Stop a trial that takes longer.",
     "retries": "How often a trial whose slot on Ray was lost is tried again (3).",
     "max_failures": "Stop the group when so many trials have failed.",
@@ -26,7 +26,7 @@ HELP = {
 }
 """What each option is for; the magic and the command show the same."""
 
-FOR_A_TABLE = ("maximize", "minimize", "timeout_per_trial", "retries", "max_failures", "stop_when")
+FOR_A_TABLE = ("maximize", "minimize", "seed", "timeout_per_trial", "retries", "max_failures", "stop_when")
 """The options that a group with a table takes too."""
 
 _KEYS = {"trials": "num_trials"} | {

@@ -356,7 +356,7 @@ def test_runs_of_a_cell_come_back(runs_of):
     for kept, text in trials:
         cell = form_of(kept, text, "cell")
         assert cell.losses == ()
-        assert cell.text.startswith("%%experiment SVM\nC = 0.")
+        assert cell.text.startswith("%%experiment SVM --seed 1\nC = 0.")
         assert spec_hash(parsed(cell.text)) == kept.tags["mlexp.spec_hash"]
     needs = parsed("%%experiment SVM\nC = 1\n{'a': C + outside}")
     with pytest.raises(SpecError, match="the cell reads outside from its notebook, which a file hasn't"):

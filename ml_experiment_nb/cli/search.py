@@ -57,8 +57,8 @@ def with_search(spec: Spec, options: Mapping[str, Any], params: Mapping[str, Any
         return spec_from_mapping({**_fields(spec), "kind": "group", **keys}) if keys else spec
     texts = dict(options["parameters_raw"])
     drawn = {name: value for name, value in params.items() if name not in texts and _is_distribution(value)}
-    if not asked and not drawn:
-        return spec
+    if set(asked) <= {"seed"} and not drawn:
+        return spec_from_mapping({**_fields(spec), "kind": spec.kind, **keys}) if keys else spec
     if spec.kind == "job":
         what = _option(asked[0]) if asked else f"{next(iter(drawn.values()))}: a search"
         raise SpecError(f"{what} is for a group, and this is kind: job, which isn't recorded")

@@ -15,6 +15,7 @@ from typing import IO, Any
 
 from ray._private.thirdparty.pathspec.pathspec import PathSpec
 
+from ml_experiment_nb.datasets import listed
 from ml_experiment_nb.errors import ExecutorError
 from ml_experiment_nb.plans import Plan
 from ml_experiment_nb.projects import FOLDER
@@ -132,6 +133,5 @@ def _data(plan: Plan) -> Iterator[Path]:
     data = plan.spec.data
     if data is None:
         return
-    folder = Path(plan.spec.root_path or plan.cwd) / data.folder
-    for pattern in data.files or ("**/*",):
-        yield from (path.absolute() for path in sorted(folder.glob(pattern)) if path.is_file())
+    for one in listed(data, Path(plan.spec.root_path or plan.cwd)):
+        yield from one.files

@@ -17,22 +17,33 @@ from ml_experiment_nb import reports
 from ml_experiment_nb.specs import Job
 
 VARIABLE = "ML_EXPERIMENT_OBSERVE"
-OBSERVERS: tuple[str, ...] = ()
+OBSERVERS: tuple[str, ...] = ("seeding",)
 """The modules below this one that have an ``observing(sink, asked)``, in the order in which they are entered."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What a spec says of observing. It travels as JSON in a task's environment."""
+    """What a spec says of observing. It travels as JSON in a task's environment.
+
+    Attributes:
+        seed: What every random generator begins with.
+        deterministic: Whether libraries are told to compute the same way each time.
+    """
+
+    seed: int | None = None
+    deterministic: bool = False
 
     @classmethod
     def of(cls, spec: Job) -> Asked:
         """Return what a spec says."""
-        return cls()
+        return cls(seed=spec.seed, deterministic=spec.deterministic)
 
     def as_env(self) -> dict[str, str]:
-        """Return what a task's environment is given."""
-        return {VARIABLE: json.dumps(asdict(self))}
+        """Return what a task's environment is given; with a seed, Python's own for hashes, unless there is one."""
+        env = {VARIABLE: json.dumps(asdict(self))}
+        if self.seed is not None and os.environ.get("PYTHONHASHSEED", "random") == "random":
+            env["PYTHONHASHSEED"] = str(self.seed % 2**32)
+        return env
 
     @classmethod
     def here(cls) -> Asked:

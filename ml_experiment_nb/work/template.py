@@ -18,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ml_experiment_nb.observing import Asked, seeding
 from ml_experiment_nb.work import forkwire, seeds
 from ml_experiment_nb.work.forkwire import Setup
 from ml_experiment_nb.work.reaping import adopt_orphans, children, kill_but, wait_for_any, wake_on_child
@@ -125,6 +126,7 @@ def _prepare(setup: Setup) -> str | None:
 def _set_up(setup: Setup) -> str | None:
     from ml_experiment_nb.work import payload, perform
 
+    asked = Asked.here()
     seeds.watch(setup.modules)
     for name in setup.modules:
         try:
@@ -144,6 +146,10 @@ def _set_up(setup: Setup) -> str | None:
         from ml_experiment_nb.work import prefix
 
         global _setup_cwd
+        if asked.deterministic:
+            seeding.deterministic()
+        if asked.seed is not None:
+            seeding.start(asked.seed)
         threads, files = set(os.listdir("/proc/self/task")), _open_files()
         if (failed := prefix.run(Path(setup.notebook), setup.cells, Path(setup.listen).parent)) is not None:
             return failed

@@ -1,0 +1,160 @@
+import os
+import subprocess
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ml_experiment_nb.capture import digests
+from ml_experiment_nb.capture.digests import file_digests, joined, known_digests, value_digest
+from ml_experiment_nb.errors import CaptureError
+
+
+def old(path, seconds=10):
+    """Have a file be older than the time for which it may change unseen."""
+    stamp = time.time() - seconds
+    os.utime(path, (stamp, stamp))
+    return path
+
+
+@pytest.fixture
+def settled(monkeypatch):
+    """A file's change of a moment ago counts as settled: nobody can set its ctime back."""
+    monkeypatch.setattr(digests, "_FRESH", -1)
+
+
+def test_a_files_digest_is_its_sha256(tmp_path):
+    (tmp_path / "a.csv").write_text("C\n1\n")
+    [found] = file_digests([tmp_path / "a.csv"], None)
+    assert found.digest == subprocess.check_output(["sha256sum", tmp_path / "a.csv"]).split()[0].decode()
+    assert found.size == 4
+
+
+def test_a_file_is_read_once_for_as_long_as_it_stays(tmp_path, settled, monkeypatch):
+    file, cache = tmp_path / "a.csv", tmp_path / "digests.db"
+    file.write_text("1")
+    assert known_digests([file], cache) is None
+    first = file_digests([file], cache)
+    read = []
+    monkeypatch.setattr(digests, "_hash", lambda path, hashed=digests._hash: read.append(path) or hashed(path))
+    assert file_digests([file], cache) == first == known_digests([file], cache)
+    assert read == []
+    file.write_text("2")
+    assert known_digests([file], cache) is None
+    assert file_digests([file], cache) != first
+    assert read == [file]
+
+
+def test_a_file_that_keeps_its_time_and_size_is_seen_to_change(tmp_path, settled):
+    file, cache = tmp_path / "a.csv", tmp_path / "digests.db"
+    file.write_text("1")
+    old(file)
+    stat = file.stat()
+    first = file_digests([file], cache)
+    file.write_text("2")
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert (file.stat().st_mtime_ns, file.stat().st_size) == (stat.st_mtime_ns, stat.st_size)
+    assert file_digests([file], cache) != first
+
+
+def test_what_has_just_been_written_is_not_kept(tmp_path):
+    (tmp_path / "a.csv").write_text("1")
+    file_digests([tmp_path / "a.csv"], tmp_path / "digests.db")
+    assert known_digests([tmp_path / "a.csv"], tmp_path / "digests.db") is None
+
+
+def test_a_cache_that_is_no_database_does_no_harm(tmp_path, settled):
+    (tmp_path / "a.csv").write_text("1")
+    (tmp_path / "digests.db").write_text("this is none " * 100)
+    assert file_digests([tmp_path / "a.csv"], tmp_path / "digests.db")
+    assert known_digests([tmp_path / "a.csv"], tmp_path / "digests.db") is None
+
+
+def test_a_file_that_can_not_be_read_is_said(tmp_path):
+    with pytest.raises(CaptureError, match=r"gone\.csv: can't be read: No such file"):
+        file_digests([tmp_path / "gone.csv"], None)
+
+
+def test_files_are_told_apart_by_name_and_content():
+    assert joined({"a": "1", "b": "2"}) == joined({"b": "2", "a": "1"})
+    assert len({joined({"a": "1", "b": "2"}), joined({"a": "2", "b": "1"}), joined({"ab": "12"}), joined({})}) == 4
+
+
+FRAME = pd.DataFrame(
+    {
+        "n": np.arange(20_000.0),
+        "s": [f"row {k}" for k in range(20_000)],
+        "o": [k if k % 2 else str(k) for k in range(20_000)],
+        "c": pd.Categorical(["a", "b"] * 10_000),
+        "t": pd.date_range("2020-01-01", periods=20_000, freq="min"),
+        "z": pd.date_range("2020-01-01", periods=20_000, freq="min", tz="UTC"),
+        "i": pd.array([1, None] * 10_000, dtype="Int64"),
+        "l": [[k] for k in range(20_000)],
+    }
+)
+LAST = 19_999
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("n", -1.0), ("s", "another"), ("o", 19_998), ("c", "a"), ("t", pd.Timestamp("1999-01-01")),
+        ("z", pd.Timestamp("1999-01-01", tz="UTC")), ("i", 7), ("l", [1]),
+    ],
+)  # fmt: skip
+def test_one_element_of_a_frame_counts(column, value):
+    changed = FRAME.copy(deep=True)
+    changed.at[LAST, column] = value
+    assert value_digest(changed) != value_digest(FRAME)
+
+
+def test_a_frames_copy_has_its_digest():
+    assert value_digest(FRAME.copy(deep=True)) == value_digest(FRAME)
+    assert value_digest(FRAME[["n"]].copy()) == value_digest(pd.DataFrame({"n": np.arange(20_000.0)}))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        FRAME.rename(columns={"n": "m"}), FRAME[list(FRAME)[::-1]], FRAME.iloc[::-1], FRAME.iloc[:-1],
+        FRAME.set_index("n", drop=False), FRAME.astype({"n": "float32"}), FRAME.set_index(FRAME.index.rename("x")),
+    ],
+)  # fmt: skip
+def test_names_order_and_types_of_a_frame_count(other):
+    assert value_digest(other) != value_digest(FRAME)
+
+
+def test_values_that_differ_in_anything_have_digests_of_their_own():
+    array = np.arange(30_000.0).reshape(100, 300)
+    last = array.copy()
+    last[-1, -1] += 1e-9 * last[-1, -1]
+    values = [
+        array, last, array.T, array.ravel(), array.astype("float32"), array.astype(">f8"), [1, 2], (1, 2), [1, [2]],
+        [[1], 2], ["1", 2], [12], {"a": 1}, {"a": 1.0}, {"a": True}, {"a": None}, {1, 2}, "12", b"12", 12, None, [], {},
+        "", np.array(["a", 1], dtype=object), np.array(["a", "1"], dtype=object), np.array([]), np.zeros((0, 2)),
+        np.float64(1), pd.Series([1, 2]), pd.Series([1, 2], name="x"), pd.Series(["a", "b"]), pd.Index([1, 2]),
+    ]  # fmt: skip
+    assert len({value_digest(value) for value in values}) == len(values)
+
+
+def test_how_an_array_lies_in_memory_does_not_count():
+    array = np.arange(300_000.0).reshape(300, 1000)
+    assert value_digest(np.asfortranarray(array)) == value_digest(array)
+    assert value_digest(np.repeat(array, 2, axis=0)[::2]) == value_digest(array)
+    assert value_digest({3, 1, 2}) == value_digest({1, 2, 3})
+
+
+def test_a_sparse_matrix_has_a_digest():
+    sparse = pytest.importorskip("scipy.sparse")
+    one, other = sparse.csr_matrix(np.eye(3)), sparse.csr_matrix(np.eye(3) * 2)
+    assert value_digest(one) == value_digest(sparse.csr_matrix(np.eye(3))) != value_digest(other)
+
+
+def test_what_can_not_be_read_is_said():
+    endless = []
+    endless.append(endless)
+    with pytest.raises(CaptureError, match="a list that holds itself has no digest"):
+        value_digest(endless)
+    with pytest.raises(CaptureError, match="a generator can't be read for its digest"):
+        value_digest(k for k in range(3))
