@@ -170,3 +170,5 @@ def test_a_password_in_an_error_is_masked(monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "kkk")
     given = Finding("store", Level.PROBLEM, "refused a!b and a%21b", "with kkk")
     assert without_secrets(given) == Finding("store", Level.PROBLEM, "refused *** and ***", "with ***")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://mlflow:mlflow@h/db")
+    assert without_secrets(Finding("python", Level.OK, "mlflow 3")).text == "mlflow 3"

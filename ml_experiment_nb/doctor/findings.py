@@ -58,10 +58,13 @@ def without_secrets(finding: Finding) -> Finding:
 
 def _masked(text: str) -> str:
     for name in _ADDRESSES:
-        found = re.search(r"://[^/]*?:(.+)@", os.environ.get(name, ""))
-        secret = found[1] if found else ""
-        for one in {secret, unquote(secret)} - {""}:
-            text = text.replace(one, "***")
+        address = os.environ.get(name, "")
+        found = re.search(r"://([^/:@]*):([^/]+)@", address)
+        if found and found[2] not in address.replace(
+            f":{found[2]}@", "@"
+        ):  # else it is no secret, and hides others' words
+            for one in (found[2], unquote(found[2])):
+                text = text.replace(one, "***") if len(one) > 2 else text
     for name in _SECRETS:
         if secret := os.environ.get(name, ""):
             text = text.replace(secret, "***")

@@ -228,21 +228,20 @@ def _folder(path: Path, told: str) -> Finding:
 
 def _written_and_read(where: str, uri: str) -> str:
     """Write something next to the runs' files, read it, remove it, and say how long that took."""
-    name = f"doctor-{uuid.uuid4().hex[:12]}"
-    place = f"{where.rstrip('/')}/{name}"
+    name = f"doctor-{uuid.uuid4().hex[:12]}.txt"
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder, refusals(where):
-        file = Path(folder) / "probe.txt"
+        file = Path(folder) / name
         file.write_text(name)
-        access = repository(place, uri)
+        access = repository(where, uri)
         access.log_artifact(str(file))
         try:
             (Path(folder) / "back").mkdir()
-            back = access.download_artifacts("probe.txt", str(Path(folder) / "back"))
+            back = access.download_artifacts(name, str(Path(folder) / "back"))
             if Path(back).read_text() != name:
                 raise MlflowException(f"{where} gives back something else than was written")
         finally:
-            access.delete_artifacts()
+            access.delete_artifacts(name)
     return f"written, read and removed in {(time.perf_counter() - began) * 1000:.0f} ms"
 
 
