@@ -18,7 +18,7 @@ from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.uri import add_databricks_profile_info_to_artifact_uri, is_local_uri
 
 from ml_experiment_nb.errors import StoreError
-from ml_experiment_nb.projects import home
+from ml_experiment_nb.projects import FOLDER
 from ml_experiment_nb.stores import is_database, without_password
 
 ROOT = "MLFLOW_DEFAULT_ARTIFACT_ROOT"  # MLflow's own name for it, which its server reads too
@@ -42,7 +42,7 @@ def artifact_root(root: Path, uri: str) -> str | None:
         need_library(told)
         return told.rstrip("/")
     # MLflow's own default is a folder below whichever directory it was started in.
-    return (Path(told).expanduser().absolute() if told else home(root) / "artifacts").as_uri()
+    return (Path(told).expanduser().absolute() if told else root / FOLDER / "artifacts").as_uri()
 
 
 def location(where: str, experiment: str) -> str:

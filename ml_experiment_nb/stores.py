@@ -20,17 +20,19 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
 
 import psutil
 from mlflow.exceptions import MlflowException
-from sqlalchemy import event
+from sqlalchemy import create_engine, event
 from sqlalchemy.engine import Engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
 from ml_experiment_nb.errors import StoreError
-from ml_experiment_nb.projects import STORE, home
+from ml_experiment_nb.projects import FOLDER, STORE, home
 
 _PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 _REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS",
              "PERMISSION_DENIED", "INVALID_STATE")  # fmt: skip
+_BUSY = 30_000  # ms that a SQLite file is waited for which other processes are writing; sqlite3 would wait for 5,000
 _SHARED = ("nfs", "cifs", "smb", "fuse", "9p", "lustre", "gpfs", "beegfs", "ceph", "glusterfs", "afs")
 """File systems, by the beginning of their names, whose files several machines may write."""
 
@@ -42,7 +44,7 @@ def store_uri(root: Path) -> str:
 
 def default_uri(root: Path) -> str:
     """Return the address of a project's own store, a SQLite file in its ``.ml-experiment`` folder."""
-    path = str(home(root) / STORE).replace("%", "%25").replace("?", "%3F")  # they mean something in an address
+    path = str(root / FOLDER / STORE).replace("%", "%25").replace("?", "%3F")  # they mean something in an address
     return f"sqlite:///{path}"
 
 
@@ -56,6 +58,8 @@ def opening(uri: str, root: Path) -> Iterator[None]:
     with translated(uri), (home(root) / "mlflow.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         _probe(uri)
+        if not event.contains(Engine, "connect", _prepare):
+            event.listen(Engine, "connect", _prepare)
         if uri == default_uri(root):
             _write_ahead(Path(make_url(uri).database or ""))
         yield
@@ -74,7 +78,7 @@ def check(uri: str) -> None:
         if not os.access(path, os.R_OK | os.W_OK):
             raise StoreError(f"{path} can't be opened as a SQLite store: it has gone, or may not be written")
     elif scheme in _PORTS:
-        _probe_server(uri, _PORTS[scheme])
+        probe_server(uri)
 
 
 def settle(uri: str) -> None:
@@ -98,10 +102,7 @@ def translated(uri: str, hint: str = "") -> Iterator[None]:
             ) from error
         raise StoreError(f"{without_password(uri)}: {error}{hint}") from error
     except ImportError as error:
-        raise StoreError(
-            f"{without_password(uri)} needs a driver that is not installed: {error}"
-            + ("; pip install 'ml-experiment-nb[postgres]'" if _scheme(uri) == "postgresql" else "")
-        ) from error
+        raise _without_driver(uri, error) from error
     except (OSError, SQLAlchemyError) as error:
         raise StoreError(f"{without_password(uri)}: {str(error).splitlines()[0]}{hint}") from error
     except StoreError as error:
@@ -121,7 +122,8 @@ def is_database(uri: str) -> bool:
 
 def without_password(uri: str) -> str:
     """Return an address as it may be shown."""
-    return re.sub(r"://([^:/@]*):[^@]*@", r"://\1:***@", uri)
+    hidden = re.sub(r"://([^:/@\s]*):[^/\s]*@", r"://\1:***@", uri)
+    return re.sub(r"([?&]password=)[^&\s]*", r"\1***", hidden)
 
 
 def is_shared(path: Path) -> bool:
@@ -146,7 +148,9 @@ def _probe(uri: str) -> None:
     if scheme == "sqlite":
         _probe_file(uri)
     elif scheme in _PORTS:
-        _probe_server(uri, _PORTS[scheme])
+        probe_server(uri)
+        if is_database(uri) and (error := database_error(uri)) is not None:
+            raise error
 
 
 def _probe_file(uri: str) -> None:
@@ -163,12 +167,17 @@ def _probe_file(uri: str) -> None:
         raise StoreError(f"{path} can't be opened as a SQLite store: {error}") from error
 
 
-def _probe_server(uri: str, usual_port: int) -> None:
+def probe_server(uri: str) -> None:
+    """Fail at once where nobody listens at an address, for which MLflow would try for minutes.
+
+    Raises:
+        StoreError: It says what to do.
+    """
     address = urlparse(uri)
     try:
-        host, port = address.hostname, address.port or usual_port
+        host, port = address.hostname, address.port or _PORTS[_scheme(uri)]
     except ValueError as error:
-        raise StoreError(f"{uri} is no address: {error}") from None
+        raise StoreError(f"{without_password(uri)} is no address: {error}") from None
     if host is None:
         return
     try:
@@ -178,6 +187,26 @@ def _probe_server(uri: str, usual_port: int) -> None:
             f"no tracking server answers at {without_password(uri)} ({error}); start it, or unset "
             "MLFLOW_TRACKING_URI to use the project's own store"
         ) from error
+
+
+def database_error(uri: str) -> StoreError | None:
+    """Return why a database whose server listens can't be used, for which MLflow would try for long; None if it can."""
+    limit = {"connect_timeout": 10} if _scheme(uri) in ("postgresql", "mysql") else {}
+    try:
+        engine = create_engine(uri, poolclass=NullPool, connect_args=limit)
+        with engine.connect():
+            return None
+    except ImportError as error:
+        return _without_driver(uri, error)
+    except SQLAlchemyError as error:
+        cause = str(getattr(error, "orig", None) or error)
+        hint = "; make it with `createdb`" if "does not exist" in cause and "database" in cause else ""
+        return StoreError(f"{without_password(uri)} can't be opened: {' '.join(cause.split())}{hint}")
+
+
+def _without_driver(uri: str, error: ImportError) -> StoreError:
+    hint = "; pip install 'ml-experiment-nb[postgres]'" if _scheme(uri) == "postgresql" else ""
+    return StoreError(f"{without_password(uri)} needs a driver that is not installed: {error}{hint}")
 
 
 def _write_ahead(path: Path) -> None:
@@ -191,16 +220,17 @@ def _write_ahead(path: Path) -> None:
     with suppress(sqlite3.Error), closing(sqlite3.connect(path)) as database:  # it works without, more slowly
         if database.execute("PRAGMA journal_mode = WAL").fetchone() == ("wal",):
             _quick.add(os.path.realpath(path))
-    if not event.contains(Engine, "connect", _hurry):
-        event.listen(Engine, "connect", _hurry)
 
 
 _quick: set[str] = set()
 """The SQLite files whose commits need not wait for the disk."""
 
 
-def _hurry(connection: Any, _: Any) -> None:
-    if isinstance(connection, sqlite3.Connection) and _quick:
+def _prepare(connection: Any, _: Any) -> None:
+    if not isinstance(connection, sqlite3.Connection):
+        return
+    connection.execute(f"PRAGMA busy_timeout = {_BUSY}")
+    if _quick:
         files = {row[2] for row in connection.execute("PRAGMA database_list")}
         if files & _quick:
             connection.execute("PRAGMA synchronous = NORMAL")

@@ -47,7 +47,7 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.uri = store_uri(root)
-        self._artifacts = artifact_root(root, self.uri)
+        self.artifact_root = artifact_root(root, self.uri)  # None where a server has its own
         self._experiments: dict[str, str] = {}
         self.unanswered: list[Hold] = []  # on runs that were to be opened: nobody knows whether they are there
         for name in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent"):
@@ -217,7 +217,7 @@ class Store:
                 return
 
     def _create_experiment(self, name: str) -> str:
-        where = location(self._artifacts, name) if self._artifacts is not None else None
+        where = location(self.artifact_root, name) if self.artifact_root is not None else None
         try:
             made: str = self.client.create_experiment(name, artifact_location=where)
         except MlflowException:

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -88,7 +89,7 @@ def s3(folder: Path) -> Iterator[S3]:
     words = [program, "server", f"-dir={folder}/data", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3"]
     words += [f"-{name}.port={port}" for name, port in ports.items()]
     words += [f"-{name}.port.grpc={free_port()}" for name in ports]
-    words += [f"-s3.config={folder}/s3.json", "-s3.port.iceberg=0", "-s3.port.lance=0"]
+    words += [f"-s3.config={folder}/s3.json", "-s3.autoCreateBucket=false", "-s3.port.iceberg=0", "-s3.port.lance=0"]
     words += ["-volume.max=20", "-master.volumeSizeLimitMB=64", "-master.volumePreallocate=false"]
     found = S3(f"http://127.0.0.1:{ports['s3']}")
     try:
@@ -116,6 +117,49 @@ def has_bucket(server: S3) -> bool:
         client.put_object(Bucket=BUCKET, Key="begun", Body=b"1")
         return True
     return False
+
+
+class Gate:
+    """Stands before a server and lets its clients through, or nobody."""
+
+    def __init__(self, port: int) -> None:
+        self._server, self._open = ("127.0.0.1", port), set[socket.socket]()
+        self._listening: socket.socket | None = None
+        self.port = free_port()
+        self.open()
+
+    def open(self) -> None:
+        self._listening = socket.create_server(("127.0.0.1", self.port))
+        threading.Thread(target=self._accept, args=[self._listening], daemon=True).start()
+
+    def shut(self) -> None:
+        """Refuse whoever comes, and cut off whoever has come."""
+        if self._listening is not None:
+            self._listening.shutdown(socket.SHUT_RDWR)
+            self._listening.close()
+        self._listening = None
+        for one in [*self._open]:
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
+    def _accept(self, listening: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                client = listening.accept()[0]
+                server = socket.create_connection(self._server)
+                self._open |= {client, server}
+                for ends in ((client, server), (server, client)):
+                    threading.Thread(target=self._forward, args=ends, daemon=True).start()
+
+    def _forward(self, source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+        for one in (source, target):
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+        self._open -= {source, target}
 
 
 @contextmanager

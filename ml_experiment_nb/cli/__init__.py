@@ -14,6 +14,7 @@ import sys
 import click
 
 from ml_experiment_nb.cli.comparison import compare, diff
+from ml_experiment_nb.cli.doctor import doctor
 from ml_experiment_nb.cli.groups import attach, resume, stop
 from ml_experiment_nb.cli.kernel import kernel
 from ml_experiment_nb.cli.look import list_runs, logs, show, ui
@@ -50,5 +51,5 @@ def commands() -> None:
     """Run jobs, experiments and groups; look at what came of them."""
 
 
-for _command in (run, list_runs, show, compare, diff, logs, resume, attach, stop, ui, kernel):
+for _command in (run, list_runs, show, compare, diff, logs, resume, attach, stop, ui, doctor, kernel):
     commands.add_command(_command)

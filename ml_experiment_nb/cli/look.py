@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +63,7 @@ def show(run_id: str, as_json: bool, form: str | None) -> None:
     if as_json:
         print_json([record])
         return
-    _print_record(record, store.artifacts(record))
+    _print_record(record, _artifacts(store, record))
     if record.kind in ("group", "experiment"):
         from ml_experiment_nb.groups import trials_of
 
@@ -94,15 +95,21 @@ def logs(run_id: str, follow: bool) -> None:
 def ui(port: int, host: str) -> None:
     """Open MLflow's web page on the store in use."""
     from ml_experiment_nb.projects import find_root
+    from ml_experiment_nb.stores import without_password
     from ml_experiment_nb.tracking import Store
 
     store = Store(find_root())
     if store.uri.startswith("http"):
-        click.echo(f"the store is a server: its page is {store.uri}")
+        click.echo(f"the store is a server: its page is {without_password(store.uri)}")
+        if sys.stdout.isatty() and (sys.platform == "darwin" or {"DISPLAY", "WAYLAND_DISPLAY"} & {*os.environ}):
+            click.launch(re.sub(r"://[^/]*@", "://", store.uri))
         return
-    click.echo(f"MLflow's page on {store.uri}: http://{host}:{port} (Ctrl-C ends it)", err=True)
+    click.echo(f"MLflow's page on {without_password(store.uri)}: http://{host}:{port} (Ctrl-C ends it)", err=True)
     os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
-    words = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", store.uri, "--workers", "1"]
+    # Others of this machine see a command's words, and a database's address may have a password in it.
+    os.environ |= {"MLFLOW_BACKEND_STORE_URI": store.uri, "MLFLOW_DEFAULT_ARTIFACT_ROOT": str(store.artifact_root)}
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    words = [sys.executable, "-m", "mlflow", "ui", "--no-serve-artifacts", "--workers", "1"]
     os.execv(sys.executable, [*words, "--host", host, "--port", str(port)])
 
 
@@ -121,6 +128,17 @@ def opened_store() -> Any:
     if closed:
         click.echo(f"note: the driver of {len(closed)} runs had died; they are closed now", err=True)
     return store
+
+
+def _artifacts(store: Any, record: Record) -> list[str]:
+    from ml_experiment_nb.errors import StoreError
+
+    try:
+        found: list[str] = store.artifacts(record)
+        return found
+    except StoreError as error:  # the rest of the record is worth showing
+        click.echo(f"note: its files can't be listed: {error}", err=True)
+        return []
 
 
 def _print_record(record: Record, artifacts: list[str]) -> None:

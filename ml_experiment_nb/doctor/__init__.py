@@ -1,0 +1,74 @@
+"""What is reachable of all that a run may need, each looked at within a time limit, and nothing lasting changed.
+
+Every check is a function of the project's root that returns findings. All of them run at once, in threads that nobody
+waits for any longer than the limit.
+"""
+
+from __future__ import annotations
+
+import importlib
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from ml_experiment_nb.doctor.findings import Finding, Level, without_secrets
+
+SECONDS = 30.0
+CHECKS = {
+    "python": "machine:python",
+    "kernel": "machine:kernel",
+    "git": "machine:git",
+    "disk": "machine:disk",
+    "project": "machine:project",
+    "store": "store:store",
+    "artifacts": "store:artifacts",
+    "ray": "machine:ray",
+    "docker": "machine:docker",
+    "gpu": "machine:gpu",
+    "jupyterlab": "machine:jupyterlab",
+}
+"""What is looked at, in this order: the module and the function of each."""
+
+__all__ = ["CHECKS", "SECONDS", "Finding", "Level", "examine"]
+
+
+def examine(root: Path, *, seconds: float = SECONDS) -> Iterator[Finding]:
+    """Look at everything and yield what is found, in the order of `CHECKS`; passwords are masked.
+
+    Args:
+        root: The project's root.
+        seconds: How long all of it may take.
+    """
+    looks = [_Look(name, where, root) for name, where in CHECKS.items()]
+    until = time.monotonic() + seconds
+    for look in looks:
+        look.thread.join(max(0.0, until - time.monotonic()))
+        if look.thread.is_alive():
+            yield Finding(
+                look.name,
+                Level.PROBLEM,
+                f"no answer within {seconds:g} s",
+                "look at it by hand, or give more --timeout",
+            )
+        else:
+            yield from map(without_secrets, look.found)
+
+
+class _Look:
+    """A check in a thread of its own, which is a daemon: what hangs is left hanging."""
+
+    def __init__(self, name: str, where: str, root: Path) -> None:
+        self.name, self._where, self._root = name, where, root
+        self.found: list[Finding] = []
+        self.thread = threading.Thread(target=self._run, name=f"doctor-{name}", daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        module, _, function = self._where.partition(":")
+        try:
+            check = getattr(importlib.import_module(f"{__name__}.{module}"), function)
+            self.found = list(check(self._root))
+        except Exception as error:  # a check that fails is a finding, too
+            what = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            self.found = [Finding(self.name, Level.PROBLEM, what)]

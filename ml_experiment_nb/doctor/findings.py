@@ -1,0 +1,71 @@
+"""What a check finds, as data."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from urllib.parse import unquote
+
+from ml_experiment_nb.stores import without_password
+
+_ADDRESSES = (
+    "MLFLOW_TRACKING_URI",
+    "MLFLOW_S3_ENDPOINT_URL",
+    "MLFLOW_DEFAULT_ARTIFACT_ROOT",
+    "RAY_ADDRESS",
+    "DOCKER_HOST",
+)
+_SECRETS = (
+    "MLFLOW_TRACKING_PASSWORD",
+    "MLFLOW_TRACKING_TOKEN",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "PGPASSWORD",
+)
+
+
+class Level(StrEnum):
+    """How bad it is."""
+
+    OK = "ok"
+    WARNING = "warning"
+    PROBLEM = "problem"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A line of what was found.
+
+    Attributes:
+        check: What was looked at.
+        level: How bad it is.
+        text: What there is.
+        advice: What to do about it; empty where nothing is to be done.
+    """
+
+    check: str
+    level: Level
+    text: str
+    advice: str = ""
+
+
+def without_secrets(finding: Finding) -> Finding:
+    """Return a finding in which no password stands, whatever a library's error says."""
+    return replace(finding, text=_masked(finding.text), advice=_masked(finding.advice))
+
+
+def _masked(text: str) -> str:
+    for name in _ADDRESSES:
+        address = os.environ.get(name, "")
+        found = re.search(r"://([^/:@]*):([^/]+)@", address)
+        if found and found[2] not in address.replace(
+            f":{found[2]}@", "@"
+        ):  # else it is no secret, and hides others' words
+            for one in (found[2], unquote(found[2])):
+                text = text.replace(one, "***") if len(one) > 2 else text
+    for name in _SECRETS:
+        if secret := os.environ.get(name, ""):
+            text = text.replace(secret, "***")
+    return without_password(text)

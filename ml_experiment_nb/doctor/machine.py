@@ -1,0 +1,215 @@
+"""The machine and what is installed on it: Python, its kernel, git, disks, Ray, Docker, GPUs, JupyterLab."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from urllib.parse import urlparse
+
+from ml_experiment_nb import drivers
+from ml_experiment_nb.doctor.findings import Finding, Level
+from ml_experiment_nb.projects import FOLDER, find_root
+from ml_experiment_nb.records import size
+
+_LITTLE, _TOO_LITTLE = 2_000_000_000, 200_000_000  # bytes of disk space
+_DOCKER = "/var/run/docker.sock"
+
+
+def python(root: Path) -> Iterator[Finding]:
+    """The interpreter, and this package's version with those of what it stands on."""
+    names = ("ml-experiment-nb", "mlflow", "optuna", "ray", "papermill")
+    parts = ", ".join(f"{name} {_version(name) or 'missing'}" for name in names)
+    missing = [name for name in names if _version(name) is None]
+    text = f"Python {platform.python_version()} ({sys.executable}); {parts}"
+    if missing:
+        yield Finding("python", Level.PROBLEM, text, f"pip install {' '.join(missing)}")
+    else:
+        yield Finding("python", Level.OK, text)
+
+
+def kernel(root: Path) -> Iterator[Finding]:
+    """The kernels that headless notebooks can be run with."""
+    from jupyter_client.kernelspec import KernelSpecManager
+
+    found = KernelSpecManager().get_all_specs()
+    names = ", ".join(sorted(found))
+    advice = f"{sys.executable} -m ipykernel install --sys-prefix"
+    if "python3" not in found:
+        yield Finding("kernel", Level.WARNING, f"no kernel is called python3 ({names or 'there is none'})", advice)
+        return
+    program = (found["python3"]["spec"]["argv"] or [""])[0]
+    if os.path.isabs(program) and not os.access(program, os.X_OK):
+        yield Finding("kernel", Level.PROBLEM, f"the kernel python3 runs {program}, which is not there", advice)
+    else:
+        yield Finding("kernel", Level.OK, f"ipykernel {_version('ipykernel')}; {names}")
+
+
+def git(root: Path) -> Iterator[Finding]:
+    """Whether a run's commit and changes can be recorded."""
+    if shutil.which("git") is None:
+        yield Finding("git", Level.WARNING, "not installed: runs have no commit and no diff", "install git")
+        return
+    words = ["git", "-C", str(root), "rev-parse", "--is-inside-work-tree", "--short", "HEAD"]
+    found = subprocess.run(words, capture_output=True, text=True, timeout=10, check=False)
+    if found.returncode == 0:
+        yield Finding("git", Level.OK, f"{root} is at {found.stdout.split()[-1]}")
+    elif found.stdout.startswith("true"):
+        yield Finding("git", Level.WARNING, f"{root} has no commit yet", "git commit")
+    elif "dubious ownership" in found.stderr:
+        yield Finding(
+            "git", Level.WARNING, f"git refuses {root}, which is another user's", found.stderr.split("\n\t")[-1].strip()
+        )
+    else:
+        yield Finding("git", Level.WARNING, f"{root} is in no repository: runs have no commit and no diff", "git init")
+
+
+def disk(root: Path) -> Iterator[Finding]:
+    """Room where runs' files are gathered, and where temporary files go."""
+    import tempfile
+
+    for place in dict.fromkeys((_existing(root / FOLDER), Path(tempfile.gettempdir()))):
+        free = shutil.disk_usage(place).free
+        level = Level.PROBLEM if free < _TOO_LITTLE else Level.WARNING if free < _LITTLE else Level.OK
+        advice = "" if level is Level.OK else "make room: `ml-experiment ls` says where runs' files are"
+        yield Finding("disk", level, f"{size(free)} left for {place}", advice)
+
+
+def project(root: Path) -> Iterator[Finding]:
+    """The project's root, whether it can be written, and what was left there."""
+    told = " (ML_EXPERIMENT_ROOT)" if os.environ.get("ML_EXPERIMENT_ROOT") else ""
+    home = root / FOLDER
+    if not os.access(_existing(home), os.W_OK):
+        yield Finding(
+            "project",
+            Level.PROBLEM,
+            f"{root}{told} can't be written",
+            "set ML_EXPERIMENT_ROOT to a folder that is yours",
+        )
+        return
+    if find_root(root) != root and not told:
+        told = " (made by the first run)"
+    left = [one for one in drivers.driven(home) if not drivers.is_alive(one)]
+    if left:
+        yield Finding(
+            "project",
+            Level.WARNING,
+            f"{root}{told}; drivers that died have left {len(left)} runs",
+            "`ml-experiment ls` closes them",
+        )
+    else:
+        yield Finding("project", Level.OK, f"{root}{told}")
+
+
+def ray(root: Path) -> Iterator[Finding]:
+    """The Ray at an address, or whether one can be started here."""
+    address = os.environ.get("RAY_ADDRESS")
+    if address and address not in ("local", "auto"):
+        host, _, port = address.removeprefix("ray://").rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), timeout=5).close()
+        except (OSError, ValueError) as error:
+            advice = "start it with `ray start --head`, or unset RAY_ADDRESS to have a local one started"
+            yield Finding("ray", Level.PROBLEM, f"no Ray answers at RAY_ADDRESS, {address} ({error})", advice)
+        else:
+            yield Finding("ray", Level.OK, f"RAY_ADDRESS: somebody listens at {address}")
+        return
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    text = f"a group with slots starts one here ({cores} cores)"
+    shared = Path("/dev/shm")
+    if shared.is_dir() and (free := shutil.disk_usage(shared).free) < _TOO_LITTLE:
+        advice = "give the container more, as with `--shm-size=2g`"
+        yield Finding("ray", Level.WARNING, f"{text}; {size(free)} of shared memory are left", advice)
+    else:
+        yield Finding("ray", Level.OK, text)
+
+
+def docker(root: Path) -> Iterator[Finding]:
+    """Docker's engine."""
+    host = os.environ.get("DOCKER_HOST", f"unix://{_DOCKER}")
+    address = urlparse(host)
+    told = bool(os.environ.get("DOCKER_HOST"))
+    if address.scheme == "unix" and not os.path.exists(address.path):
+        level = Level.PROBLEM if told else Level.OK
+        yield Finding(
+            "docker", level, f"no engine: there is no {address.path}", "start it, or unset DOCKER_HOST" if told else ""
+        )
+        return
+    if address.scheme not in ("unix", "tcp", "http", "https"):
+        yield Finding("docker", Level.OK, f"{host}: not looked at")
+        return
+    try:
+        with _connection(address.scheme, address.path, address.hostname, address.port) as engine:
+            engine.sendall(b"GET /_ping HTTP/1.0\r\n\r\n")
+            answer = engine.recv(4096).decode(errors="replace")
+    except PermissionError:
+        yield Finding("docker", Level.WARNING, f"{address.path} may not be used", "be in the group that owns it")
+    except OSError as error:
+        yield Finding("docker", Level.WARNING, f"no engine answers at {host} ({error})", "start it")
+    else:
+        versions = [
+            line.split(":", 1)[1].strip() for line in answer.splitlines() if line.lower().startswith("api-version:")
+        ]
+        yield Finding(
+            "docker", Level.OK, f"an engine answers at {host}" + (f" (API {versions[0]})" if versions else "")
+        )
+
+
+def gpu(root: Path) -> Iterator[Finding]:
+    """NVIDIA's GPUs and their driver."""
+    from ml_experiment_nb.capture.system import system_info
+
+    notes: list[str] = []
+    found = system_info(notes=notes)
+    if found.gpus:
+        names = ", ".join(f"{one.name} ({size(one.memory)})" for one in found.gpus)
+        yield Finding("gpu", Level.OK, f"{names}; driver {found.gpu_driver}, CUDA {found.cuda}")
+    elif os.path.exists("/dev/nvidiactl"):
+        said = "; ".join(notes) or "its driver does not answer"
+        yield Finding("gpu", Level.WARNING, f"a GPU is there and can't be used: {said}", "look at `nvidia-smi`")
+    else:
+        yield Finding("gpu", Level.OK, "none")
+
+
+def jupyterlab(root: Path) -> Iterator[Finding]:
+    """JupyterLab and this package's extension of it."""
+    from jupyter_core.paths import jupyter_path
+
+    version = _version("jupyterlab")
+    if version is None:
+        yield Finding("jupyterlab", Level.OK, "not installed in this environment")
+        return
+    found = [one for one in jupyter_path("labextensions", "ml-experiment-nb") if os.path.isdir(one)]
+    which = f"the extension is in {found[0]}" if found else "without an extension of ours"
+    yield Finding("jupyterlab", Level.OK, f"JupyterLab {version}, {which}")
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _existing(path: Path) -> Path:
+    """Return the nearest folder at or above a path that is there."""
+    return next(one for one in (path, *path.parents) if one.exists())
+
+
+def _connection(scheme: str, path: str, host: str | None, port: int | None) -> socket.socket:
+    if scheme != "unix":
+        return socket.create_connection((host or "localhost", port or 2375), timeout=5)
+    made = socket.socket(socket.AF_UNIX)
+    made.settimeout(5)
+    try:
+        made.connect(path)
+    except OSError:
+        made.close()
+        raise
+    return made

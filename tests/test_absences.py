@@ -1,0 +1,168 @@
+"""A store that is away while a single experiment runs: nothing is lost, and its record says so."""
+
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param
+
+from ml_experiment_nb import recording, report, runs
+from ml_experiment_nb.absences import Absence, note, waiting
+from ml_experiment_nb.errors import StoreError
+from ml_experiment_nb.records import Status
+from ml_experiment_nb.specs import spec_from_mapping
+from ml_experiment_nb.sweeps import sweep
+from ml_experiment_nb.tracking import Store
+
+
+@pytest.fixture
+def gone(stored):
+    """Take the store away, and bring it back."""
+
+    class Gone:
+        path = stored / ".ml-experiment/mlflow.db"
+
+        def go(self):
+            self.path.rename(self.path.with_name("away.db"))
+
+        def come(self):
+            self.path.with_name("away.db").rename(self.path)
+
+    return Gone()
+
+
+@pytest.fixture
+def spec(script):
+    return spec_from_mapping({"name": "here", "kind": "experiment", "run": script("C = 1").path})
+
+
+@pytest.fixture
+def often(monkeypatch):
+    """Have runs written at each report."""
+    monkeypatch.setattr(recording, "FLUSH_SECONDS", 0.0)
+
+
+def history(store, run_id):
+    return [(one.value, one.step) for one in MlflowClient(store.uri).get_metric_history(run_id, "loss")]
+
+
+def test_what_is_reported_while_the_store_is_away_is_written_when_it_is_back(stored, gone, spec, often):
+    with runs.here(spec, {"C": 1}) as live:
+        report(loss=3.0, step=0)
+        gone.go()
+        for step in range(1, 4):
+            report(loss=3.0 - step, step=step)
+            time.sleep(0.05)
+        assert len(waiting(live.folder)[0]) >= 1
+        gone.come()
+        time.sleep(0.1)
+        report(loss=-1.0, step=4)
+    store = Store(stored)
+    assert history(store, live.run_id) == [(3.0, 0), (2.0, 1), (1.0, 2), (0.0, 3), (-1.0, 4)]
+    record = store.record(live.run_id)
+    assert record.status is Status.FINISHED
+    assert record.notes == ("the store was away for 1 s; what was recorded meanwhile was written when it was back",)
+    assert live.record.notes == record.notes
+    assert [*(stored / ".ml-experiment/runs").iterdir()] == []
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_store_that_is_away_at_the_end_is_waited_for(stored, gone, spec, fails):
+    back = threading.Timer(1.5, gone.come)
+    with suppress(ValueError), runs.here(spec, {}) as live:
+        report(loss=1.0)
+        gone.go()
+        back.start()
+        if fails:
+            raise ValueError("odd")
+    store = Store(stored)
+    record = store.record(live.run_id)
+    assert record.status is (Status.FAILED if fails else Status.FINISHED)
+    assert record.metrics == {"loss": 1.0}
+    assert record.notes[0].startswith("the store was away for")
+
+
+def test_an_error_of_the_code_is_not_hidden_by_a_store_that_stays_away(stored, gone, spec, monkeypatch):
+    monkeypatch.setenv("ML_EXPERIMENT_STORE_PATIENCE", "0")
+
+    def code():
+        report(loss=1.0)
+        gone.go()
+        raise ValueError("odd")
+
+    with pytest.raises(ValueError, match="odd") as caught, runs.here(spec, {"C": 5}) as live:
+        code()
+    assert "what was recorded stays in" in caught.value.__notes__[0]
+    gone.come()
+    store = Store(stored)
+    sweep(store)
+    record = store.record(live.run_id)
+    assert (record.status, str(record.failure), record.metrics) == (Status.FAILED, "ValueError: odd", {"loss": 1.0})
+    assert record.params == {"C": "5"}
+
+
+def test_without_a_store_nothing_begins(project, spec, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    began = time.monotonic()
+    with pytest.raises(StoreError, match="no tracking server answers"), runs.here(spec, {}):
+        raise AssertionError
+    assert time.monotonic() - began < 10
+    assert [*project.glob(".ml-experiment/runs/*")] == []
+
+
+KILLED = """
+import os, signal, time
+from ml_experiment_nb import recording, report, runs
+from ml_experiment_nb.specs import spec_from_mapping
+
+recording.FLUSH_SECONDS = 0.0
+spec = spec_from_mapping({"name": "here", "kind": "experiment", "run": "script.py"})
+with runs.here(spec, {}):
+    report(loss=3.0, step=0)
+    os.rename(".ml-experiment/mlflow.db", ".ml-experiment/away.db")
+    for step in range(1, 6):
+        time.sleep(0.05)
+        report(loss=3.0 - step, step=step)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_driver_that_is_killed_while_the_store_is_away_loses_nothing(stored, gone, spec):
+    subprocess.run([sys.executable, "-c", KILLED], cwd=stored, check=False)
+    gone.come()
+    store = Store(stored)
+    [record] = sweep(store)
+    assert record.status is Status.KILLED
+    assert history(store, record.run_id) == [(3.0 - step, step) for step in range(6)]
+    assert [*(stored / ".ml-experiment/runs").iterdir()] == []
+
+
+def test_what_waits_is_kept_once(tmp_path):
+    absence = Absence(tmp_path)
+    metrics = [Metric("a", float(k), k, k) for k in range(4)]
+    absence.begin(metrics[:2], [Param("p", "1")], 0.0)
+    absence.begin(metrics, [Param("p", "1")], 0.0)
+    found, params = waiting(tmp_path)
+    assert [(one.key, one.value, one.timestamp, one.step) for one in found] == [("a", float(k), k, k) for k in range(4)]
+    assert [(one.key, one.value) for one in params] == [("p", "1")]
+    absence.wrote(3, 1)
+    absence.begin([*metrics[3:], Metric("a", 9.0, 9, 9)], [], 2.0)
+    assert [one.value for one in waiting(tmp_path)[0]] == [0.0, 1.0, 2.0, 3.0, 9.0]
+    assert absence.pause == 10.0
+    assert absence.end().startswith("the store was away for")
+    assert absence.end() is None
+    assert waiting(tmp_path) == ([], [])
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(0.2, "1 s"), (31.4, "31 s"), (75, "1 min 15 s")])
+def test_how_long_it_was_away(seconds, said):
+    assert note(seconds).startswith(f"the store was away for {said};")
+
+
+def test_a_line_that_was_cut_is_left_out(tmp_path):
+    (tmp_path / "waiting.jsonl").write_text('["metric", "a", 1.0, 1, 1]\n["metric", "a", 2')
+    assert [one.value for one in waiting(tmp_path)[0]] == [1.0]

@@ -1,0 +1,174 @@
+import json
+import os
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+
+import pytest
+from click.testing import CliRunner
+
+from ml_experiment_nb import doctor
+from ml_experiment_nb.cli import commands
+from ml_experiment_nb.doctor import Finding, Level, examine
+from ml_experiment_nb.doctor.findings import without_secrets
+from ml_experiment_nb.drivers import Driver, Hold
+from ml_experiment_nb.stores import without_password
+
+
+def found(project, check):
+    (finding,) = [one for one in examine(project, seconds=100) if one.check == check]
+    return finding
+
+
+@pytest.fixture
+def only(monkeypatch):
+    """Have some of the checks alone be made."""
+
+    def choose(*names):
+        monkeypatch.setattr(doctor, "CHECKS", {name: doctor.CHECKS[name] for name in names})
+
+    return choose
+
+
+def everything(folder):
+    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+def test_in_an_empty_folder_nothing_is_made_and_nothing_is_a_problem(project):
+    words = [sys.executable, "-m", "ml_experiment_nb.cli", "doctor", "--json", "--timeout", "100"]
+    made = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert made.returncode == 0, made.stdout
+    findings = [json.loads(line) for line in made.stdout.splitlines()]
+    assert [*dict.fromkeys(one["check"] for one in findings)] == [*doctor.CHECKS]
+    assert {*findings[0]} == {"check", "level", "text", "advice"}
+    assert "the first run makes it" in next(one["text"] for one in findings if one["check"] == "store")
+    assert made.stderr == ""
+    assert everything(project) == {}
+
+
+def test_a_store_in_use_is_looked_at_and_left_as_it_is(stored, only):
+    only("store", "artifacts", "project")
+    before = (stored / ".ml-experiment/mlflow.db").read_bytes()
+    store = found(stored, "store")
+    assert store.level is Level.OK
+    assert "takes writes; schema " in store.text
+    assert found(stored, "artifacts").level is Level.OK
+    assert (stored / ".ml-experiment/mlflow.db").read_bytes() == before
+
+
+def test_a_store_that_another_process_holds_is_a_problem(stored, only):
+    only("store")
+    with closing(sqlite3.connect(stored / ".ml-experiment/mlflow.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        finding = found(stored, "store")
+    assert (finding.level, "database is locked" in finding.text) == (Level.PROBLEM, True)
+
+
+def test_a_store_of_another_mlflow_is_a_problem(stored, only):
+    only("store")
+    with closing(sqlite3.connect(stored / ".ml-experiment/mlflow.db")) as database, database:
+        database.execute("UPDATE alembic_version SET version_num = 'abc'")
+    finding = found(stored, "store")
+    assert (finding.level, "schema abc" in finding.text) == (Level.PROBLEM, True)
+    assert "mlflow db upgrade" in finding.advice
+
+
+@pytest.mark.parametrize("kind", ["http", "postgresql"])
+def test_a_server_that_is_not_there_is_a_problem_at_once_and_its_password_is_not_shown(
+    project, monkeypatch, only, kind
+):
+    only("store", "artifacts")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"{kind}://me:s3cr3t@127.0.0.1:1/x")
+    began = time.monotonic()
+    result = CliRunner().invoke(commands, ["doctor"])
+    assert time.monotonic() - began < 20
+    assert result.exit_code == 1
+    assert "problem  store" in result.output
+    assert "no tracking server answers" in result.output
+    assert "s3cr3t" not in result.output
+
+
+def test_what_does_not_answer_is_not_waited_for(project, monkeypatch, only):
+    only("docker", "gpu")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("DOCKER_HOST", f"tcp://127.0.0.1:{silent.getsockname()[1]}")
+        findings = [*examine(project, seconds=0.5)]
+    assert findings[0].level is Level.PROBLEM
+    assert findings[0].text == "no answer within 0.5 s"
+
+
+def test_a_check_that_fails_is_a_finding(project, monkeypatch):
+    monkeypatch.setattr(doctor, "CHECKS", {"gpu": "machine:nothing"})
+    (finding,) = examine(project)
+    assert (finding.check, finding.level) == ("gpu", Level.PROBLEM)
+    assert "AttributeError" in finding.text
+
+
+@pytest.mark.parametrize("where", ["", "s3://bucket/x"])
+def test_files_that_can_not_be_written_are_a_problem(stored, monkeypatch, only, where):
+    only("artifacts")
+    if where:
+        with socket.socket() as nobody:
+            nobody.bind(("127.0.0.1", 0))
+            monkeypatch.setenv("MLFLOW_S3_ENDPOINT_URL", f"http://127.0.0.1:{nobody.getsockname()[1]}")
+    else:
+        where = "/proc/self"
+    monkeypatch.setenv("MLFLOW_DEFAULT_ARTIFACT_ROOT", where)
+    assert found(stored, "artifacts").level is Level.PROBLEM
+
+
+def test_runs_that_drivers_have_left_are_told(stored, only):
+    only("project")
+    folder = stored / ".ml-experiment/runs/abc"
+    folder.mkdir(parents=True)
+    Hold(folder, Driver("elsewhere", 12, "another boot", "t")).drop()
+    finding = found(stored, "project")
+    assert (finding.level, "left 1 run" in finding.text) == (Level.WARNING, True)
+
+
+def test_a_ray_that_is_not_there(project, monkeypatch, only):
+    only("ray")
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    assert found(project, "ray").level is Level.PROBLEM
+
+
+def test_git_is_looked_at(project, only):
+    only("git")
+    assert "no repository" in found(project, "git").text
+    subprocess.run(["git", "init", "-q"], check=True)
+    assert "no commit yet" in found(project, "git").text
+    author = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    subprocess.run(["git", *author, "commit", "-q", "--allow-empty", "-m", "x"], check=True)
+    assert found(project, "git").level is Level.OK
+
+
+def test_a_folder_that_can_not_be_written(project, only, monkeypatch):
+    only("project", "store")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert found(project, "project").level is Level.PROBLEM
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("postgresql://u:p@h/db", "postgresql://u:***@h/db"),
+        ("postgresql://u:p@ss@h/db", "postgresql://u:***@h/db"),
+        ("postgresql:///db?user=u&password=p%40&x=1", "postgresql:///db?user=u&password=***&x=1"),
+        ("http://h:5000", "http://h:5000"),
+        ("s3://bucket/a@b", "s3://bucket/a@b"),
+    ],
+)
+def test_addresses_are_shown_without_their_passwords(address, shown):
+    assert without_password(address) == shown
+
+
+def test_a_password_in_an_error_is_masked(monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://u:a%21b@h/db")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "kkk")
+    given = Finding("store", Level.PROBLEM, "refused a!b and a%21b", "with kkk")
+    assert without_secrets(given) == Finding("store", Level.PROBLEM, "refused *** and ***", "with ***")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://mlflow:mlflow@h/db")
+    assert without_secrets(Finding("python", Level.OK, "mlflow 3")).text == "mlflow 3"
