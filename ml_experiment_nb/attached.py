@@ -55,7 +55,7 @@ def updates(store: Store, record: Record) -> Iterator[Update]:
 
 
 def ended(trials: Iterable[Record], *, goes_on: bool) -> list[Record]:
-    """Return the trials that have ended, in that order; one that is to be tried again has not, while its group goes on."""
+    """Return the trials that have ended, in that order; of a group that goes on, none that is to be tried again."""
     found = [one for one in trials if one.status.ended]
     if goes_on:
         found = [one for one in found if not (one.status is Status.KILLED and was_lost(one))]
