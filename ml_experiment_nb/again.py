@@ -10,6 +10,8 @@ from ml_experiment_nb.records import Record, Status, number
 from ml_experiment_nb.spaces import Value, contains
 
 REPEATS = "mlexp.repeats"
+RETRY = "mlexp.retry"
+RETRY_OF = "mlexp.retry_of"
 IMPORTED = "mlexp.imported_from"
 
 
@@ -70,6 +72,15 @@ class Taken:
     left: tuple[str, ...]
 
 
+def last_tries(children: Sequence[Record]) -> list[Record]:
+    """Return a group's trials without the tries that were lost and tried again, which count for nothing."""
+    last: dict[str, int] = {}
+    for one in children:
+        if (first := one.tags.get(RETRY_OF)) is not None:
+            last[first] = max(last.get(first, 0), _tries(one))
+    return [one for one in children if _tries(one) == last.get(one.tags.get(RETRY_OF, str(one.run_id)), _tries(one))]
+
+
 def split(
     children: Sequence[Record], *, rows: bool = False, failed: bool = False
 ) -> tuple[tuple[Record, ...], tuple[int, ...]]:
@@ -128,6 +139,11 @@ def is_lost(record: Record) -> bool:
     """Return whether a trial was cut off, by its driver's end or a limit of its group, and not stopped by itself."""
     alone = record.failure is not None and record.failure.type == "Stopped"
     return record.status in (Status.KILLED, Status.RUNNING) and not alone
+
+
+def _tries(record: Record) -> int:
+    told = record.tags.get(RETRY, "")
+    return int(told) if told.isdigit() else 0
 
 
 def _failed(record: Record) -> bool:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import codecs
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from ml_experiment_nb import drivers
 from ml_experiment_nb.groups import trials_of
 from ml_experiment_nb.projects import home
-from ml_experiment_nb.records import Record
+from ml_experiment_nb.records import Record, Status
+from ml_experiment_nb.retries import was_lost
 from ml_experiment_nb.runs import Started, Update
 from ml_experiment_nb.sweeps import sweep
 from ml_experiment_nb.tracking import Store
@@ -42,8 +43,8 @@ def updates(store: Store, record: Record) -> Iterator[Update]:
         running = {*mine}
         if not is_alive or (changed and time.monotonic() > asked):
             began = time.monotonic()
-            new = [one for one in trials_of(store, record) if one.status.ended and one.run_id not in seen]
-            for one in sorted(new, key=lambda one: one.started.timestamp() + one.seconds):
+            new = [one for one in trials_of(store, record) if one.run_id not in seen]
+            for one in ended(new, goes_on=is_alive):
                 seen.add(str(one.run_id))
                 yield one
             asked, changed = time.monotonic() + _SHARE * (time.monotonic() - began), False
@@ -51,6 +52,14 @@ def updates(store: Store, record: Record) -> Iterator[Update]:
             yield store.record(run_id)
             return
         time.sleep(EVERY)
+
+
+def ended(trials: Iterable[Record], *, goes_on: bool) -> list[Record]:
+    """Return the trials that have ended, in that order; of a group that goes on, none that is to be tried again."""
+    found = [one for one in trials if one.status.ended]
+    if goes_on:
+        found = [one for one in found if not (one.status is Status.KILLED and was_lost(one))]
+    return sorted(found, key=lambda one: one.started.timestamp() + one.seconds)
 
 
 def log(store: Store, record: Record) -> Iterator[str]:

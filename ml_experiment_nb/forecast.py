@@ -56,11 +56,13 @@ class Estimate:
 def forecast(plan: Plan) -> str:
     """Return what is shown below a plan; nothing is made for it, neither a store nor a study.
 
+    Where a group goes on, its study says what comes next, and no points are shown.
+
     Raises:
         SpecError: The sampler doesn't take an option, or can't draw.
     """
     rows = [("estimate", _estimate_text(plan))] if plan.tracked else []
-    if isinstance(plan.spec, Group) and plan.table is None:
+    if isinstance(plan.spec, Group) and plan.table is None and plan.again is None:
         rows += _points_text(plan.spec)
     return "\n".join(f"  {name:<10} {text}" for name, text in rows)
 
@@ -93,13 +95,16 @@ def estimate(plan: Plan) -> Estimate | None:
 
 
 def how_many(plan: Plan) -> int | None:
-    """Return how many runs of the same length a plan has; None where a sampler decides."""
+    """Return how many runs of the same length a plan has left to do; None where a sampler decides."""
     if not isinstance(plan.spec, Group):
         return 1  # its targets together are one run
+    kept, redo = (plan.again.kept, plan.again.redo) if plan.again is not None else ((), ())
+    total = None if plan.total is None else plan.total - len(kept)
     if plan.table is None and plan.spec.sampler.is_exhaustive and plan.spec.param_space:
         points = math.prod(len(values) for values in spaces.grid(plan.spec.param_space).values())
-        return min(points, plan.total or points)
-    return plan.total
+        left = max(0, points - sum(one.number not in redo for one in kept))
+        return left if total is None else min(left, total)
+    return total
 
 
 def first_points(group: Group) -> list[dict[str, object]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ml_experiment_nb import drivers, unfinished
-from ml_experiment_nb.again import IMPORTED, REPEATS, Again, Taken, Trial, is_lost, misfit, missing, split
+from ml_experiment_nb.again import IMPORTED, REPEATS, Again, Taken, Trial, is_lost, last_tries, misfit, missing, split
 from ml_experiment_nb.capture.sources import sources
 from ml_experiment_nb.errors import ExperimentError, ResumeError, RunNotFoundError, StillRunningError
 from ml_experiment_nb.files import spec_from_text
@@ -184,7 +184,7 @@ def _continued(plan: Plan, store: Store, left: Left, asked: Asked) -> Plan | Non
 
 
 def _again(plan: Plan, store: Store, record: Record, *, failed: bool = False) -> Again:
-    children = store.children(str(record.run_id))
+    children = last_tries(store.children(str(record.run_id)))
     kept, redo = split(children, rows=plan.table is not None, failed=failed)
     kept = (*_imported(store, record), *(_with_traceback(store, one) for one in kept))
     tags = record.tags
@@ -225,7 +225,7 @@ def _taking_over(plan: Plan, store: Store, record: Record, folder: Path) -> Plan
         found = ended_trials(spec, record.tags["mlexp.storage"], record.tags["mlexp.study"])
     except (ExperimentError, KeyError) as error:
         return _noted(plan, f"the trials of {_short(record)} can't be taken over: {error}")
-    children = {one.number: one for one in store.children(str(record.run_id))}
+    children = {one.number: one for one in last_tries(store.children(str(record.run_id)))}
     group, trials, left = plan.group, [], []
     same = repr(group.metric) == repr(spec.metric)
     for one in found:
@@ -256,7 +256,7 @@ def trials_of(store: Store, record: Record) -> list[Record]:
 
     A trial that was lost and drawn again, and a row that was run again, counts once.
     """
-    children = store.children(str(record.run_id))
+    children = last_tries(store.children(str(record.run_id)))
     repeated = {int(told) for one in children if (told := one.tags.get(REPEATS, "")).isdigit()}
     own = {one.number: one for one in children if one.number not in repeated or not is_lost(one)}
     return [*_imported(store, record), *own.values()]

@@ -362,8 +362,7 @@ def _show_plan(plan: Plan) -> None:
     from ml_experiment_nb.forecast import forecast
 
     print(plan)
-    if plan.again is None:  # where it goes on, its study says what comes next
-        print(forecast(plan))
+    print(forecast(plan))
 
 
 def _unfinished(plan: Plan, done: list[Record]) -> Records:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections import Counter, deque
 
+from ml_experiment_nb.again import RETRY, RETRY_OF
 from ml_experiment_nb.errors import SlotLostError, SlotMemoryError
 from ml_experiment_nb.plans import Task
-from ml_experiment_nb.records import Outcome
+from ml_experiment_nb.records import Outcome, Record
 
 _LOST = {SlotLostError.__name__, SlotMemoryError.__name__}
 _ONCE = SlotMemoryError.__name__  # a second time, it may well be the trial that takes the memory
 
 
-def was_lost(outcome: Outcome) -> bool:
+def was_lost(outcome: Outcome | Record) -> bool:
     """Return whether a task ended since its slot was lost."""
     return outcome.failure is not None and outcome.failure.type in _LOST
 
@@ -56,7 +57,7 @@ class Retries:
         """Return what the run of the try that begins now is tagged with."""
         if not (tries := self._lost[key]):
             return {}
-        return {"mlexp.retry": str(tries), "mlexp.retry_of": self._run_ids[key][0]}
+        return {RETRY: str(tries), RETRY_OF: self._run_ids[key][0]}
 
     def grants(self, key: str, outcome: Outcome, *, stopped: bool = False) -> bool:
         """Return whether a trial that has ended is tried again; never one that was to be stopped."""

@@ -1,6 +1,6 @@
 import pytest
 
-from ml_experiment_nb.again import misfit, missing, split
+from ml_experiment_nb.again import last_tries, misfit, missing, split
 from ml_experiment_nb.records import Failure, Record, Status, now
 from ml_experiment_nb.spaces import choice, loguniform, parse_value
 
@@ -39,6 +39,15 @@ def test_failed_ones_are_tried_again_when_that_is_asked():
 def test_a_row_counts_when_it_has_a_finished_run():
     kept, redo = split([trial(0, Status.FINISHED), trial(1, Status.FAILED), trial(1, Status.FINISHED)], rows=True)
     assert ([one.number for one in kept], redo) == ([0, 1], ())
+
+
+def test_a_try_that_was_lost_and_repeated_counts_for_nothing():
+    lost, second, third = (trial(8, status) for status in (Status.KILLED, Status.KILLED, Status.FINISHED))
+    second.tags.update({"mlexp.retry": "1", "mlexp.retry_of": lost.run_id})
+    third.tags.update({"mlexp.retry": "2", "mlexp.retry_of": lost.run_id})
+    assert last_tries([third, *CHILDREN, lost, second]) == [third, *CHILDREN]
+    assert last_tries([lost, second]) == [second]
+    assert last_tries(CHILDREN) == CHILDREN
 
 
 def test_those_that_finished_or_were_pruned_count():

@@ -1,16 +1,18 @@
 import os
 import time
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from click.testing import CliRunner
 
 from ml_experiment_nb import cli, runs
+from ml_experiment_nb.again import Again
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.forecast import estimate, first_points, forecast, how_many
 from ml_experiment_nb.identity import code_of, identity_tags
 from ml_experiment_nb.plans import make_plan
-from ml_experiment_nb.records import now
+from ml_experiment_nb.records import Record, Status, now
 from ml_experiment_nb.search import Search
 from ml_experiment_nb.specs import spec_from_mapping
 from ml_experiment_nb.tracking import Store
@@ -139,6 +141,22 @@ def test_how_many_runs_there_are(group):
     grid = {"sampler": "grid", "param_space": {"k": "choice(['x', 'y'])", "C": "range(3)"}}
     assert how_many(make_plan(group(**grid))) == 6
     assert how_many(make_plan(group(**grid, num_trials=4))) == 4
+
+
+def test_a_group_that_goes_on_has_what_is_left_to_do(group):
+    def going_on(*kept, missing, redo=(), **keys):
+        records = tuple(Record(None, "t", "g", "trial", Status.FINISHED, {}, {}, now(), 1.0, None, k) for k in kept)
+        return replace(make_plan(group(**keys)), again=Again("run", records, missing, redo))
+
+    plan = going_on(0, 1, 2, missing=4, redo=(3,), num_trials=7)
+    assert how_many(plan) == 4
+    assert "first" not in forecast(plan)
+    grid = {"sampler": "grid", "param_space": {"k": "choice(['x', 'y'])", "C": "range(3)"}}
+    assert how_many(going_on(0, 1, missing=None, redo=(2,), **grid)) == 4
+    assert how_many(going_on(0, 1, 2, missing=None, redo=(2,), **grid)) == 4
+    assert how_many(going_on(0, 1, missing=2, num_trials=4, **grid)) == 2
+    rows = spec_from_mapping({"run": "train.py", "each": [{"C": 1}] * 3, "slots": 1})
+    assert how_many(replace(make_plan(rows), again=going_on(0, missing=None).again)) == 2
 
 
 def test_real_runs_are_what_is_looked_at(stored, group):

@@ -27,11 +27,13 @@ def resume(run_id: str, trials: int | None, failed: bool, plan_only: bool, as_js
     The same run and the same study go on, with the files as they are today. Trials that were running are run again
     with the same parameters; of a table, the rows without a finished run.
     """
+    from ml_experiment_nb.forecast import forecast
     from ml_experiment_nb.groups import resumed
 
     plan = resumed(run_id, trials=trials, failed=failed, store=opened_store())
     if plan_only:
         click.echo(str(plan))
+        click.echo(forecast(plan))
         return
     sys.exit(exit_code(run_plan(plan, as_json=as_json, quiet=quiet)))
 

@@ -111,8 +111,7 @@ def _print_plan(plan: Plan, *, fresh: bool) -> None:
 
         plan = continued(plan, look=True)
     click.echo(str(plan))
-    if plan.again is None:  # where it goes on, its study says what comes next
-        click.echo(forecast(plan))
+    click.echo(forecast(plan))
 
 
 def read_command(words: Sequence[str]) -> Plan:
