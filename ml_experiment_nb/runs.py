@@ -42,6 +42,7 @@ from ml_experiment_nb.recording import OpenRun, untracked
 from ml_experiment_nb.records import Failure, Outcome, Record, Records, Status
 from ml_experiment_nb.reports import Done, Event, Metrics, Note, waits
 from ml_experiment_nb.retries import Retries, was_lost
+from ml_experiment_nb.session import keep_session
 from ml_experiment_nb.specs import Group
 from ml_experiment_nb.sweeps import finishing, sweep
 from ml_experiment_nb.tasks import tasks_of
@@ -136,6 +137,7 @@ def here(spec: Spec, params: Mapping[str, Any]) -> Iterator[OpenRun]:
     try:
         keep_sources(live, _text_of_call(asked), spec.run)
         keep_inputs(live, inputs)
+        keep_session(live.save, lambda text: live.add(Note(text)))
         heard = Tee(live.log_path, notes=live.notes)
         with _stoppable(live.folder), heard, reports.local_sink(live), observed(live, Asked.of(spec)):
             yield live
