@@ -20,6 +20,9 @@ from ml_experiment_nb import spaces
 from ml_experiment_nb.errors import ParameterError, SpaceError, SpecError, nearest
 from ml_experiment_nb.flow import imported_names, reads_and_writes
 
+SHELL_MAGICS: Final = ("%load_ext ", "%matplotlib ", "%config ", "%autoreload ")
+"""The magics that set up a shell, as a line begins with them."""
+
 OURS: Final = frozenset({"ml_experiment", "ml_experiment_nb"})
 """The import names under which this package is known; the first is the paper's."""
 
@@ -113,6 +116,11 @@ def without_lead(source: str) -> str:
     body = parse(source).body
     own = {id(parameter.statement) for parameter in lead(body)}
     return "\n".join(ast.unparse(statement) for statement in body if id(statement) not in own)
+
+
+def shell_lines(source: str) -> list[str]:
+    """Return a cell's lines that set up the shell it runs in: ``%load_ext``, ``%matplotlib``, ``%config``."""
+    return [line for line in source.splitlines() if line.startswith(SHELL_MAGICS)]
 
 
 def parse(source: str) -> ast.Module:

@@ -11,6 +11,7 @@ import builtins
 import json
 import re
 import sys
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -18,10 +19,9 @@ from pathlib import Path
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
-from ml_experiment_nb.cells import parse, read_cell
+from ml_experiment_nb.cells import parse, read_cell, shell_lines
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.flow import is_everywhere
-from ml_experiment_nb.notebooks import shell_lines
 
 _OF_OURS = re.compile(r"\s*%%(experiment|group)\b")
 _RUNS_NOTHING = re.compile(r"\s--(save|plan)\b")
@@ -107,7 +107,7 @@ class _Cell:
         reads: The names that it takes from outside.
         writes: The names that it may bind.
         certain: Those that it binds in any case.
-        late: Whether it has functions, which read names when they are called.
+        late: Those of `reads` that functions of it read, when they are called.
         stores: The names into whose values it assigns.
         calls: The names of which it calls a method that may change them.
         effects: The names that it calls for an effect alone, or gives to such a call.
@@ -118,7 +118,7 @@ class _Cell:
     reads: frozenset[str] = frozenset()
     writes: frozenset[str] = frozenset()
     certain: frozenset[str] = frozenset()
-    late: bool = False
+    late: frozenset[str] = frozenset()
     stores: frozenset[str] = frozenset()
     calls: frozenset[str] = frozenset()
     effects: frozenset[str] = frozenset()
@@ -131,6 +131,11 @@ class _Cell:
     @property
     def place(self) -> str:
         return f"In [{self.executed.number}]"
+
+    def concerns(self) -> set[str]:
+        """Return the names that it may bind, or whose values it may change."""
+        given = (one for names in self.given.values() for one in names)
+        return {*self.writes, *_names_by_star(self), *self.stores, *self.calls, *self.effects, *given}
 
     def may_change(self, name: str, namespace: Mapping[str, Any]) -> bool:
         """Return whether what `name` stands for may be another afterwards, though the name isn't bound again."""
@@ -157,6 +162,10 @@ class _Slice:
         self._cells = cells
         self._namespace = namespace
         self._strict = strict
+        self._of_name: dict[str, list[int]] = {}
+        for index, cell in enumerate(cells):
+            for name in cell.concerns():
+                self._of_name.setdefault(name, []).append(index)
         self.problems: list[str] = []
         self._chosen: set[int] = set()
         self._waiting: list[tuple[str, int, str]] = []
@@ -206,13 +215,14 @@ class _Slice:
 
     def _trace(self, name: str, before: int, reader: str) -> None:
         found = False
-        for index in reversed(range(before)):
+        candidates = self._of_name.get(name, [])
+        for index in reversed(candidates[: bisect_left(candidates, before)]):
             cell = self._cells[index]
-            if name in cell.writes or _imports_by_star(cell, name):
+            if name in cell.writes or name in _names_by_star(cell):
                 self._check_maker(name, cell)
                 self._choose(index)
-                if cell.late:  # what its functions read when they are called, which is before that moment
-                    self._waiting += [(one, before, cell.place) for one in sorted(cell.reads) if self._is_there(one)]
+                # What its functions read when they are called, which is before that moment.
+                self._waiting += [(one, before, cell.place) for one in sorted(cell.late) if self._is_there(one)]
                 found = True
                 if not cell.executed.failed and (name in cell.certain or name not in cell.writes):
                     break
@@ -244,7 +254,7 @@ class _Slice:
             if is_everywhere(name) and name not in self._namespace:
                 continue
             if name in self._namespace and not is_everywhere(name):
-                if cell.late:
+                if name in cell.late:
                     self._waiting.append((name, len(self._cells), cell.place))
                 if name not in cell.writes or self._is_written_before(name, index):
                     self._waiting.append((name, index, cell.place))
@@ -269,16 +279,15 @@ def _sets_up(cell: _Cell) -> bool:
     return not cell.is_ours and (bool(shell) or _PROCESS.search(source) is not None)
 
 
-def _imports_by_star(cell: _Cell, name: str) -> bool:
-    """Return whether a cell has a ``from m import *`` that binds a name, by the modules that are loaded."""
-    if "*" not in cell.executed.source or cell.is_ours:
-        return False
-    for module in re.findall(r"^\s*from\s+([\w.]+)\s+import\s+\*", cell.executed.source, re.MULTILINE):
-        found = sys.modules.get(module)
-        public = getattr(found, "__all__", None) or [one for one in vars(found or object) if not one.startswith("_")]
-        if name in public:
-            return True
-    return False
+def _names_by_star(cell: _Cell) -> frozenset[str]:
+    """Return the names that ``from m import *`` binds in a cell, by the modules that are loaded."""
+    names: frozenset[str] = frozenset()
+    if "*" in cell.executed.source and not cell.is_ours:
+        for module in re.findall(r"^\s*from\s+([\w.]+)\s+import\s+\*", cell.executed.source, re.MULTILINE):
+            found = sys.modules.get(module)
+            public = getattr(found, "__all__", None)
+            names |= frozenset(public or [one for one in vars(found or object) if not one.startswith("_")])
+    return names
 
 
 def _read(executed: Executed, whole: bool = False) -> _Cell:
@@ -344,12 +353,16 @@ def _read_text(executed: Executed) -> _Cell:
         cell.reads | _called_distributions(cell.space, module),
         cell.writes,
         frozenset(_bound_for_certain(module.body)),
-        any(isinstance(node, functions) for node in ast.walk(module)),
+        frozenset(_names_in(node for node in ast.walk(module) if isinstance(node, functions))) & cell.reads,
         stores,
         calls,
         effects,
         given,
     )
+
+
+def _names_in(nodes: Iterable[ast.AST]) -> Iterator[str]:
+    return (one.id for node in nodes for one in ast.walk(node) if isinstance(one, ast.Name))
 
 
 def _called_distributions(space: Mapping[str, Any], module: ast.Module) -> frozenset[str]:
