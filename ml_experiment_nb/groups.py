@@ -96,7 +96,7 @@ def resumed(run_id: str, *, trials: int | None = None, failed: bool = False, sto
         spec, path=tuple(kept["path"]), cwd=kept["cwd"], output=kept["output"], cold=kept["cold"]
     )  # fmt: skip
     _check_table(plan, store, record)
-    again = _again(plan, store, record, failed=failed)
+    again = _again(plan, store, record, failed=failed, more=trials or 0)
     changed = _changed(store, record, plan)
     notes = [_goes_on(plan, record, again)]
     if changed:
@@ -183,7 +183,8 @@ def _continued(plan: Plan, store: Store, left: Left, asked: Asked) -> Plan | Non
     return _noted(replace(plan, again=again), note)
 
 
-def _again(plan: Plan, store: Store, record: Record, *, failed: bool = False) -> Again:
+def _again(plan: Plan, store: Store, record: Record, *, failed: bool = False, more: int = 0) -> Again:
+    """Return how a group goes on; `more` of its plan's trials are asked for beside those that it was asked for."""
     children = last_tries(store.children(str(record.run_id)))
     kept, redo = split(children, rows=plan.table is not None, failed=failed)
     kept = (*_imported(store, record), *(_with_traceback(store, one) for one in kept))
@@ -198,10 +199,10 @@ def _again(plan: Plan, store: Store, record: Record, *, failed: bool = False) ->
         if record.status is Status.FINISHED and not redo:
             raise _nothing(record, kept)
     elif record.status is Status.KILLED:
-        left = missing(group.num_trials, kept)
+        left = (missing((group.num_trials or 0) - more, kept) or 0) + more
     else:  # it ended by itself: its failed trials were trials
         there = {one.number for one in kept}
-        left = max(0, (group.num_trials or 0) - len(kept)) + sum(number in there for number in redo)
+        left = max(0, (group.num_trials or 0) - more - len(kept)) + more + sum(number in there for number in redo)
     if left == 0 and record.status is not Status.KILLED:  # else its driver died before it could say so
         raise _nothing(record, kept)
     if "mlexp.study" not in tags:

@@ -250,6 +250,22 @@ def test_more_trials_of_a_group_that_has_finished(plan, store):
     assert len(runs.collect(more, runs.run(more))) == 6
 
 
+def test_more_trials_of_a_group_that_was_stopped_and_whose_failed_trials_were_made_up_for(
+    plan, interrupted, store, project_folder
+):
+    (project_folder / "fail").touch()
+    run_id = interrupted(plan(sampler="Random", num_trials=6, enqueue=[{"C": 1}, {"C": 2}]))
+    (project_folder / "fail").unlink()
+    made = groups.resumed(run_id)
+    runs.collect(made, runs.run(made))
+    assert len(finished(store, run_id)) == 6
+    assert any(one.status is Status.FAILED for one in store.children(run_id))
+    more = groups.resumed(run_id, trials=2)
+    assert more.again.missing == 2
+    runs.collect(more, runs.run(more))
+    assert len(finished(store, run_id)) == 8
+
+
 def test_a_grid_takes_no_more_trials(plan, interrupted):
     with pytest.raises(ResumeError, match="has its points already"):
         groups.resumed(interrupted(plan()), trials=2)
