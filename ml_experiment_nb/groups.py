@@ -207,6 +207,8 @@ def _again(plan: Plan, store: Store, record: Record, *, failed: bool = False, mo
         raise _nothing(record, kept)
     if "mlexp.study" not in tags:
         raise ResumeError(f"{_short(record)} has no study: run it anew")
+    if "://" not in (storage := tags["mlexp.storage"]) and not Path(storage).exists():
+        raise ResumeError(f"the study of {_short(record)} is gone (there is no {storage}): run it anew, with --fresh")
     return Again(str(record.run_id), kept, left, redo, tags["mlexp.study"], tags["mlexp.storage"])
 
 
@@ -296,7 +298,12 @@ def _recorded(store: Store, record: Record, folder: Path, *, values: bool = True
     text = store.text(record, "record/spec.yaml")
     if plan is None or text is None:
         raise ResumeError(f"{_short(record)} has no record of what it ran (record/spec.yaml): run it anew")
-    kept: dict[str, Any] = json.loads(plan)
+    try:
+        kept: dict[str, Any] = json.loads(plan)
+    except ValueError as error:
+        raise ResumeError(
+            f"record/{unfinished.PLAN} of {_short(record)} can't be read ({error}): run it anew"
+        ) from None
     if values:
         _payload(record, folder, kept)
     spec: Spec | None = unfinished.spec_left(folder) if values else None
