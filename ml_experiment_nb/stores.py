@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -122,7 +121,7 @@ def is_database(uri: str) -> bool:
 
 def without_password(uri: str) -> str:
     """Return an address as it may be shown."""
-    hidden = re.sub(r"://([^:/@\s]*):[^/\s]*@", r"://\1:***@", uri)
+    hidden = re.sub(r"://([^:/@\s]*):\S*@", r"://\1:***@", uri)
     return re.sub(r"([?&]password=)[^&\s]*", r"\1***", hidden)
 
 
@@ -173,10 +172,10 @@ def probe_server(uri: str) -> None:
     Raises:
         StoreError: It says what to do.
     """
-    address = urlparse(uri)
     try:
-        host, port = address.hostname, address.port or _PORTS[_scheme(uri)]
-    except ValueError as error:
+        address = make_url(uri)  # which takes more than urlparse in a password
+        host, port = address.host, address.port or _PORTS[_scheme(uri)]
+    except (ValueError, SQLAlchemyError) as error:
         raise StoreError(f"{without_password(uri)} is no address: {error}") from None
     if host is None:
         return

@@ -156,6 +156,7 @@ def test_a_folder_that_can_not_be_written(project, only, monkeypatch):
     [
         ("postgresql://u:p@h/db", "postgresql://u:***@h/db"),
         ("postgresql://u:p@ss@h/db", "postgresql://u:***@h/db"),
+        ("postgresql://u:p/ss@h/db", "postgresql://u:***@h/db"),
         ("postgresql:///db?user=u&password=p%40&x=1", "postgresql:///db?user=u&password=***&x=1"),
         ("http://h:5000", "http://h:5000"),
         ("s3://bucket/a@b", "s3://bucket/a@b"),
