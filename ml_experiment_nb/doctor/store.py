@@ -30,6 +30,7 @@ from ml_experiment_nb.artifact_stores import ENDPOINT, ROOT, artifact_root, refu
 from ml_experiment_nb.doctor.findings import Finding, Level
 from ml_experiment_nb.errors import StoreError
 from ml_experiment_nb.stores import (
+    check_kind,
     database_error,
     default_uri,
     is_database,
@@ -49,6 +50,7 @@ def store(root: Path) -> Iterator[Finding]:
     uri = store_uri(root)
     name = f"{without_password(uri)}{' (MLFLOW_TRACKING_URI)' if os.environ.get('MLFLOW_TRACKING_URI') else ''}"
     try:
+        check_kind(uri)
         if is_database(uri):
             yield _file(uri, name, root) if uri.startswith("sqlite") else _database(uri, name)
         elif uri.startswith(("http:", "https:")):
