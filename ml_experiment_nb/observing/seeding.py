@@ -134,7 +134,7 @@ def deterministic() -> Callable[[], None]:
     undo: list[Callable[[], None]] = []
     if "CUBLAS_WORKSPACE_CONFIG" not in os.environ:
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
-        undo.append(partial(os.unsetenv, ""))
+        undo.append(partial(os.environ.__delitem__, "CUBLAS_WORKSPACE_CONFIG"))
 
     def set_torch(torch: Any) -> None:
         before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
@@ -148,7 +148,8 @@ def deterministic() -> Callable[[], None]:
 
     def undo_all() -> None:
         for one in undo:
-            one()
+            with suppress(KeyError):  # the code has taken it out of the environment itself
+                one()
 
     return undo_all
 

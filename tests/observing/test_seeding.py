@@ -177,6 +177,7 @@ def test_torch_is_seeded_and_told_of(sink):
         torch.manual_seed(9)
     assert sink.seeds == {"torch": 9}
     assert not torch.are_deterministic_algorithms_enabled()
+    assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
     sink.tags.clear()
     with observed(sink):
         torch.rand(1)
