@@ -7,7 +7,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ml_experiment_nb import cells, scripts, spaces
+from ml_experiment_nb import cells, scripts, secrecy, spaces
+from ml_experiment_nb.capture.sources import sources
 from ml_experiment_nb.distribution import Distributed, read_distributed
 from ml_experiment_nb.errors import ParameterError, SpecError
 from ml_experiment_nb.paths import PATH_PARAMS
@@ -60,6 +61,27 @@ def check_notebook(target: Notebook, spec: Job) -> None:
     if target.part:
         nb = notebooks.read_notebook(target.file)
         notebooks.left_out(nb, target.from_cell, target.until_cell, where=target.name)
+
+
+def check_secrets(targets: tuple[Target, ...], spec: Job, table: Table | None) -> list[str]:
+    """Check that the secrets that a spec names can be had, and return what is to be noted of credentials in clear.
+
+    Raises:
+        SpecError: The variable of one is not set, or its value is too short to be masked.
+    """
+    secrecy.check(spec.params)
+    rows = table.rows if table is not None else ()
+    for k, row in enumerate(rows):
+        secrecy.check(row, key=f"{table.file if table is not None and table.file else 'each'}[{k}]")
+    secrecy.learn_those_set(names_in_targets(targets))
+    given = {name: value for row in reversed(rows) for name, value in row.items()}
+    note = secrecy.literal_credentials({**given, **spec.params})
+    return [] if note is None else [note]
+
+
+def names_in_targets(targets: tuple[Target, ...]) -> list[str]:
+    """Return the secrets that targets are seen to ask for themselves, by ``secret("NAME")`` in their source."""
+    return [name for text in sources(targets).values() for name in secrecy.names_in_code(text.replace('\\"', '"'))]
 
 
 def workers_of(targets: tuple[Target, ...], spec: Job, values: Mapping[str, Any]) -> Distributed | None:

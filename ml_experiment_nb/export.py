@@ -21,6 +21,7 @@ from ml_experiment_nb.files import SUFFIXES, spec_text
 from ml_experiment_nb.identity import SAVED, cells_digest
 from ml_experiment_nb.lineage import Executed, needed_cells
 from ml_experiment_nb.notebooks import PARAMETERS_TAG, code_cells, read_notebook
+from ml_experiment_nb.secrecy import Secret
 from ml_experiment_nb.specs import Group, Job
 from ml_experiment_nb.targets import Notebook
 
@@ -231,7 +232,7 @@ def is_json(value: Any) -> bool:
         return all(isinstance(key, str) for key in value) and all(map(is_json, value.values()))
     if type(value) is list:
         return all(map(is_json, value))
-    return value is None or type(value) in (bool, int, float, str)
+    return value is None or type(value) in (bool, int, float, str, Secret)
 
 
 def _check_free(pair: Pair) -> None:
