@@ -116,8 +116,17 @@ def learn_those_set(names: Iterable[str]) -> list[str]:
 
 def environment(names: Iterable[str]) -> dict[str, str]:
     """Return the variables that a process needs to have the same secrets, as far as they are set here."""
-    return {name: os.environ[name] for name in names if os.environ.get(name)}
+    found = {name: os.environ[name] for name in names if os.environ.get(name)}
+    return {**found, VARIABLE: " ".join(found)} if found else {}
 
+
+def learn_those_given() -> None:
+    """Learn the secrets that this process was given with its environment."""
+    learn_those_set(os.environ.get(VARIABLE, "").split())
+
+
+VARIABLE: Final = "ML_EXPERIMENT_SECRETS"
+"""The variable that names those that are secrets."""
 
 FILE: Final = "secrets.json"
 """What a run's folder has of its secrets while the run goes on: their names, for whoever closes it."""

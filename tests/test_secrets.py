@@ -386,3 +386,31 @@ def _kept(project, record, name):
     store = Store(project)
     folder = Path(str(store.record(record.run_id).artifact_uri).removeprefix("file://"))
     return (folder / name).read_text()
+
+
+@pytest.mark.usefixtures("stored", "clean")
+def test_what_the_code_writes_by_mlflow_itself(project, value, script):
+    script(f"""{TELLS}
+import mlflow, pathlib, pickle, tempfile
+token = sys.argv[-1]
+mlflow.log_param("own", token)
+mlflow.log_params({{"headers": {{"Authorization": token}}, "n": 1}})
+mlflow.set_tag("note", f"with {{token}}")
+mlflow.log_metric("told", tell(token))
+mlflow.log_text(token, "own.txt")
+mlflow.log_dict({{"k": token}}, "own.json")
+with tempfile.TemporaryDirectory() as folder:
+    path = pathlib.Path(folder, "model.pkl")
+    path.write_bytes(pickle.dumps(token))
+    mlflow.log_artifacts(folder, "model")
+    assert pickle.loads(path.read_bytes()) == token  # the code's own file stays as it is
+frame = __import__("pandas").DataFrame({{"a": [1]}})
+mlflow.log_input(mlflow.data.from_pandas(frame, source=f"https://u:{{token}}@h/x.csv"))
+""")
+    (project / "spec.yaml").write_text("run: script.py\nparams:\n  token: secret(API_TOKEN)\n")
+    list(runs.run(make_plan(read_spec("spec.yaml"))))
+    record = check(project, value)
+    assert record.params["own"] == "<secret API_TOKEN>"
+    assert record.tags["note"] == "with <secret API_TOKEN>"
+    assert _kept(project, record, "own.txt") == "<secret API_TOKEN>"
+    assert any("MLflow's own calls" in note for note in record.notes)

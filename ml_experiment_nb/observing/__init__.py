@@ -17,7 +17,7 @@ from ml_experiment_nb import reports
 from ml_experiment_nb.specs import Job
 
 VARIABLE = "ML_EXPERIMENT_OBSERVE"
-OBSERVERS: tuple[str, ...] = ("seeding",)
+OBSERVERS: tuple[str, ...] = ("masks", "seeding")
 """The modules below this one that have an ``observing(sink, asked)``, in the order in which they are entered."""
 
 

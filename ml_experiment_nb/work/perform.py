@@ -51,6 +51,7 @@ class Request:
 def perform(request: Request, sink: reports.Sink) -> Outcome:
     """Do what is asked, in this process, and say what came of it. Never raises."""
     sys.path[:0] = [os.getcwd()] if os.getcwd() not in sys.path else []
+    secrecy.learn_those_given()
     here = not isinstance(request.step.target, Notebook | Command)  # a notebook's cells run in its kernel
     try:
         with observed(sink) if here else nullcontext():
