@@ -72,7 +72,11 @@ def check_secrets(targets: tuple[Target, ...], spec: Job, table: Table | None) -
     secrecy.check(spec.params)
     rows = table.rows if table is not None else ()
     for k, row in enumerate(rows):
-        secrecy.check(row, key=f"{table.file if table is not None and table.file else 'each'}[{k}]")
+        try:
+            secrecy.check(row, key="")
+        except SpecError as error:
+            assert table is not None
+            raise table.located(error, k) from None
     secrecy.learn_those_set(names_in_targets(targets))
     given = {name: value for row in reversed(rows) for name, value in row.items()}
     note = secrecy.literal_credentials({**given, **spec.params})
@@ -242,7 +246,7 @@ _TYPES: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "st
 def _check_types(name: str, info: scripts.ParamInfo, given: Mapping[str, Any]) -> None:
     """Check a value against a plain annotation; None stands for a parameter that is drawn for each trial."""
     wanted, value = _TYPES.get(info.annotation or ""), given.get(name)
-    if wanted is None or value is None:
+    if wanted is None or value is None or (isinstance(value, secrecy.Secret) and str in wanted):
         return
     if not isinstance(value, wanted) or (isinstance(value, bool) and info.annotation != "bool"):
         raise ParameterError(f"{value!r} is a {type(value).__name__}; it is annotated as {info.annotation}", key=name)

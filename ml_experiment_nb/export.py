@@ -14,7 +14,7 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
-from ml_experiment_nb import cells, spaces
+from ml_experiment_nb import cells, secrecy, spaces
 from ml_experiment_nb.cells import CellSource, lead, parse, with_values
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.files import SUFFIXES, spec_text
@@ -165,7 +165,8 @@ def split_cell(cell: CellSource, values: Mapping[str, Any]) -> tuple[str, str]:
             left = lines[first][:start] + b"pass" + lines[last][end:]
             lines[first : last + 1] = [left] if left.strip(b"pas; \t\n") else []
     rest = b"".join(lines).decode()
-    return "".join(reversed(head.values())).strip("\n"), rest.strip("\n")
+    needs = "from ml_experiment_nb import secret\n" if any(secrecy.names_in(values)) else ""
+    return needs + "".join(reversed(head.values())).strip("\n"), rest.strip("\n")
 
 
 def _stands_in(statement: ast.stmt, first: int, last: int) -> bool:

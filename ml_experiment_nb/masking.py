@@ -20,6 +20,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, quote_plus
 
 from ml_experiment_nb.records import Outcome
@@ -56,6 +57,17 @@ class Veil:
     def text(self, text: str, where: str) -> str:
         """Return a text masked."""
         return _patterns().sub(text, lambda name: self._note(name, where)) if known and text else text
+
+    def data(self, value: Any, where: str) -> Any:
+        """Return JSON data with its texts masked."""
+        match value:
+            case str():
+                return self.text(value, where)
+            case dict():
+                return {self.data(name, where): self.data(one, where) for name, one in value.items()}
+            case list() | tuple():
+                return [self.data(one, where) for one in value]
+        return value
 
     def outcome(self, outcome: Outcome) -> Outcome:
         """Return an outcome with its failure's texts masked."""

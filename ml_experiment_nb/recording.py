@@ -31,6 +31,7 @@ from ml_experiment_nb.capture.inputs import Input
 from ml_experiment_nb.capture.packages import as_requirements
 from ml_experiment_nb.drivers import Driver, Hold, this_driver
 from ml_experiment_nb.errors import StoreError
+from ml_experiment_nb.hearing import heard
 from ml_experiment_nb.masking import Veil, masked
 from ml_experiment_nb.openings import opened
 from ml_experiment_nb.records import Failure, Outcome, Record, Status, now
@@ -221,18 +222,8 @@ class OpenRun:
         return answered(event, Fixed(self.params, self.first.number), self)
 
     def veiled(self, event: reports.Event) -> reports.Event:
-        """Return an event of the code as it may be shown and recorded, without the secrets that are known by then."""
-        match event:
-            case reports.Secrets(values):
-                known.update({value: name for name, value in values.items()})
-                secrecy.leave(self.folder, values)  # should this process die, and another close the run
-            case reports.Log(text) if known:
-                return reports.Log(self._printed.feed(text))
-            case reports.Note(text) if known:
-                return reports.Note(self.veil.text(text, "a note"))
-            case reports.Done(outcome) if known:
-                return reports.Done(self.veil.outcome(outcome))
-        return event
+        """Return an event of the code as it may be shown and recorded."""
+        return heard(event, self.veil, self._printed, self.folder)
 
     def add(self, event: reports.Event) -> None:
         """Take an event."""
@@ -277,7 +268,7 @@ class OpenRun:
 
     def tag(self, tags: Mapping[str, str]) -> None:
         """Set tags, and write what has gathered."""
-        self._tags |= tags
+        self._tags |= {name: masked(text) for name, text in tags.items()}
         self.flush(tags)
 
     def flush(self, tags: Mapping[str, str] | None = None) -> None:

@@ -313,6 +313,8 @@ class _Driver:
             text = self.spec_yaml if spec is self.plan.spec else spec_text(spec)
             keep_sources(live, text, self.plan.sources_of(task))
             keep_inputs(live, self.inputs, whole=self.parent is None)
+            for note in self.plan.notes if self.parent is None else ():
+                live.add(Note(note))
         env = {**self.secrets, **_environment(self.store, live, self.root), **Asked.of(self.plan.spec).as_env()}
         assert self.executor is not None
         self.executor.submit(prepared(task, folder=str(live.folder), payload=self.payload, env=env))

@@ -225,7 +225,7 @@ def check(params: Mapping[str, Any], key: str = "params") -> None:
             for one in names_in(value):
                 learn(one)
         except SpecError as error:
-            raise SpecError(error.problem, key=f"{key}.{name}") from None
+            raise SpecError(error.problem, key=f"{key}.{name}" if key else name) from None
 
 
 def _read_text(text: str) -> str | Secret:

@@ -51,6 +51,11 @@ class Asked:
         return cls(**json.loads(os.environ.get(VARIABLE, "{}")))
 
 
+def observers() -> list[str]:
+    """Return the names of the observers' modules, which a fork had better find imported."""
+    return [f"{__name__}.{name}" for name in OBSERVERS]
+
+
 @contextmanager
 def observed(sink: reports.Sink, asked: Asked | None = None) -> Iterator[None]:
     """Observe the code of the block, which belongs to the run of `sink`.
