@@ -4,6 +4,8 @@ import base64
 import hashlib
 import json
 import secrets as random_secrets
+import subprocess
+import sys
 import tempfile
 import time
 import urllib.parse
@@ -335,9 +337,13 @@ def test_a_group(project, value, shell):
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("stored", "clean")
-def test_a_group_on_ray(project, value, shell):
+def test_a_group_on_ray(project, value, shell, monkeypatch):
+    """The nodes need not have the variable: it travels with the tasks."""
     import ray
 
+    with monkeypatch.context() as patch:
+        patch.delenv("API_TOKEN")
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     _check_group(project, value, shell, "--executor ray")
     session = Path(ray._private.worker._global_node.get_session_dir_path())
     ray.shutdown()
@@ -388,6 +394,7 @@ def _kept(project, record, name):
     return (folder / name).read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("stored", "clean")
 def test_what_the_code_writes_by_mlflow_itself(project, value, script):
     script(f"""{TELLS}
@@ -414,3 +421,63 @@ mlflow.log_input(mlflow.data.from_pandas(frame, source=f"https://u:{{token}}@h/x
     assert record.tags["note"] == "with <secret API_TOKEN>"
     assert _kept(project, record, "own.txt") == "<secret API_TOKEN>"
     assert any("MLflow's own calls" in note for note in record.notes)
+
+
+@pytest.mark.usefixtures("stored", "clean")
+def test_a_name_that_no_source_has(project, value):
+    """The code says which secret it asks for, and its driver masks it from there on."""
+
+    def train():
+        from ml_experiment_nb import artifact, secret
+
+        namespace = {}
+        exec(TELLS, namespace)
+        token = secret("_".join(["API", "TOKEN"]))
+        artifact("token.txt", token)
+        return {"told": namespace["tell"](token)}
+
+    run({"run": [Function(function=train)], "params": {}}, values={"function": train})
+    record = only(project)
+    assert record.metrics["told"] == told(value)
+    assert _kept(project, record, "token.txt") == "<secret API_TOKEN>"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("stored", "clean")
+def test_a_driver_that_dies(project, value, script):
+    """Whoever closes the run masks what it left."""
+    from ml_experiment_nb.sweeps import sweep
+    from ml_experiment_nb.tracking import Store
+
+    script(f"""{TELLS}
+import pathlib, signal, time
+from ml_experiment_nb import artifact
+tell(sys.argv[-1])
+artifact("token.txt", sys.argv[-1])
+print("done", flush=True)
+time.sleep(0.5)
+os.kill(int(os.environ["DRIVER"]), signal.SIGKILL)
+""")
+    (project / "spec.yaml").write_text("run: script.py\nparams:\n  token: secret(API_TOKEN)\n")
+    drive = "import os, runpy, sys; os.environ['DRIVER'] = str(os.getpid()); sys.argv = ['x', 'run', 'spec.yaml']\n"
+    drive += "runpy.run_module('ml_experiment_nb.cli.__main__', run_name='__main__')"
+    subprocess.run([sys.executable, "-c", drive], capture_output=True, check=False)
+    store = Store(project)
+    [record] = sweep(store)
+    assert record.params["token"] == "secret(API_TOKEN)"
+    assert _kept(project, record, "token.txt") == "<secret API_TOKEN>"
+    assert "<secret API_TOKEN>" in store.log_text(record)
+
+
+@pytest.mark.kernel
+@pytest.mark.usefixtures("stored", "clean")
+def test_a_saved_cell(project, value, shell):
+    with capture_output() as shown:
+        result = shell.run_cell(f"%%experiment cell --save saved.yaml\n{CELL}")
+    assert result.success, shown.stdout
+    spec = read_spec("saved.yaml")
+    from ml_experiment_nb.secrecy import Secret
+
+    assert spec.params["token"] == Secret.of("API_TOKEN")
+    list(runs.run(make_plan(spec)))
+    check(project, value)
