@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ml_experiment_nb import secrecy
 from ml_experiment_nb.masking import Stream, Veil
-from ml_experiment_nb.reports import Ask, Cell, Done, Event, Log, Metrics, Note, Secrets
+from ml_experiment_nb.reports import Ask, Cell, Done, Event, Log, Metrics, Note, Reads, Secrets, Tags
 from ml_experiment_nb.secrecy import known
 
 
@@ -34,6 +34,10 @@ def heard(event: Event, veil: Veil, printed: Stream, folder: Path) -> Event:
             return Done(veil.outcome(outcome))
         case Metrics(values):
             return replace(event, values={veil.text(name, "a metric's name"): one for name, one in values.items()})
+        case Tags(values):
+            return Tags(veil.data(values, "a tag"))
+        case Reads(inputs):
+            return Reads(veil.data(inputs, "what it reads"))
         case Cell(title=title):
             return replace(event, title=veil.text(title, "a cell's first line"))
         case Ask("attr", given):

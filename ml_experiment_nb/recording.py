@@ -260,6 +260,7 @@ class OpenRun:
 
     def use(self, inputs: Sequence[Input]) -> None:
         """Say which data the run reads."""
+        inputs = [Input(**self.veil.data(vars(one), "what it reads")) for one in inputs] if known else inputs
         new = [one for one in inputs if str(one) not in map(str, self._inputs)]
         self._inputs += new
         self._new_inputs += new
