@@ -174,10 +174,11 @@ def recognised(value: Any) -> Any:
     """Return a value with the secrets that this process knows by name in place of what they are."""
     match value:
         case str() if known:
-            text = value
-            for one in sorted((one for one in known if one in text), key=len, reverse=True):
-                text = text.replace(one, f"${{env:{known[one]}}}")
-            return Secret(text) if text != value else value
+            found = sorted((one for one in known if one in value), key=len, reverse=True)
+            if not found:
+                return value
+            text = re.sub("|".join(map(re.escape, found)), lambda match: f"${{env:{known[match[0]]}}}", value)
+            return Secret(text)
         case dict() if known and type(value) is dict:
             return {name: recognised(one) for name, one in value.items()}
         case list() | tuple() if known and type(value) in (list, tuple):

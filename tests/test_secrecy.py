@@ -74,6 +74,13 @@ def test_a_known_value_is_recognised():
     assert list(secrecy.names_in(found)) == ["TOKEN", "TOKEN"]
 
 
+def test_a_value_that_is_another_s_name(monkeypatch):
+    monkeypatch.setenv("PASSWORD", "TOKEN")
+    secrecy.learn("TOKEN")
+    secrecy.learn("PASSWORD")
+    assert secrecy.recognised("abcdef TOKEN") == Secret("${env:TOKEN} ${env:PASSWORD}")
+
+
 @pytest.mark.parametrize(
     ("code", "value"),
     [
