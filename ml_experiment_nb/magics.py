@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.magic import Magics, cell_magic, magics_class
 from IPython.core.magic_arguments import argument, magic_arguments
 
-from ml_experiment_nb import session
+from ml_experiment_nb import session, writing
 from ml_experiment_nb.errors import ExperimentError, SpecError, TaskError
 from ml_experiment_nb.line_magics import LookingMagics
 from ml_experiment_nb.usage import errors_in_one_line, in_one_line, parsed
@@ -50,6 +50,7 @@ class ExperimentMagics(Magics):
     def __init__(self, shell: Any) -> None:
         super().__init__(shell)
         session.watch(shell)
+        shell.events.register("pre_execute", _let_write)
 
     @magic_arguments()
     @argument("name", nargs="?", help="The experiment's name; by default the notebook's.")
@@ -140,8 +141,9 @@ class ExperimentMagics(Magics):
             return
         source = with_values(asked.cell, asked.spec.params)
         live = None
+        later = hasattr(self.shell, "kernel")  # elsewhere nobody waits for a reply
         try:
-            with runs.here(asked.spec, asked.spec.params) as live:
+            with runs.here(asked.spec, asked.spec.params, later=later) as live:
                 live.add(Params(asked.spec.params))
                 send_result(run_source(self.shell, source), live)
         except BaseException as error:
@@ -346,6 +348,13 @@ def _group_keys(options: Namespace, cell: CellSource) -> dict[str, Any]:
         "executor": options.executor,
     }
     return {name: value for name, value in keys.items() if value is not None} | search_keys(vars(options))
+
+
+def _let_write() -> None:
+    """Let the run of the cell above be written before this one begins, unless that takes long."""
+    writing.wait(writing.CELL)
+    for problem in writing.problems():
+        print(f"note: {problem}", file=sys.stderr)
 
 
 def _show_plan(plan: Plan) -> None:

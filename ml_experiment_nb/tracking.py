@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -245,6 +246,34 @@ class Store:
                 raise
             return str(found.experiment_id)
         return made
+
+
+_open: dict[tuple[object, ...], Store] = {}
+
+
+def opened_store(root: Path, *, anew: bool = False) -> tuple[Store, bool]:
+    """Return the store in use, as this process has it open already, and whether it had to be opened.
+
+    Raises:
+        StoreError: It can't be reached, or its schema is another MLflow's.
+    """
+    if (found := _open.get(_which(root))) is not None and not anew:
+        return found, False
+    store = Store(root)
+    _open.clear()
+    _open[_which(root)] = store
+    return store, True
+
+
+def _which(root: Path) -> tuple[object, ...]:
+    """Return what a store is told by: its address, its file, and this process; one that was forked opens its own."""
+    uri = store_uri(root)
+    file = None
+    if uri.startswith("sqlite"):
+        with suppress(OSError):
+            found = os.stat(uri.partition(":///")[2])
+            file = (found.st_dev, found.st_ino)
+    return root, uri, file, os.getpid()
 
 
 def _quoted(value: str) -> str:
