@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ml_experiment_nb.errors import ExperimentError
     from ml_experiment_nb.files import read_spec, write_spec
     from ml_experiment_nb.jobs import job
+    from ml_experiment_nb.listing import best_run
     from ml_experiment_nb.plans import make_plan
     from ml_experiment_nb.records import Record, Records, Status
     from ml_experiment_nb.reports import Pruned, artifact, report
@@ -33,6 +34,7 @@ _HOMES = {
     "errors": ("ExperimentError",),
     "files": ("read_spec", "write_spec"),
     "jobs": ("job",),
+    "listing": ("best_run",),
     "plans": ("make_plan",),
     "records": ("Record", "Records", "Status"),
     "reports": ("Pruned", "artifact", "report"),
@@ -54,6 +56,7 @@ __all__ = [
     "Status",
     "Trial",
     "artifact",
+    "best_run",
     "choice",
     "compare",
     "diff",

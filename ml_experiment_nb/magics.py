@@ -22,7 +22,7 @@ from ml_experiment_nb import session, writing
 from ml_experiment_nb.errors import ExperimentError, SpecError, TaskError
 from ml_experiment_nb.line_magics import LookingMagics
 from ml_experiment_nb.usage import errors_in_one_line, in_one_line, parsed
-from ml_experiment_nb.words import HELP, search_keys
+from ml_experiment_nb.words import HELP, NOTIFY, search_keys
 
 if TYPE_CHECKING:
     from ml_experiment_nb.cells import CellSource
@@ -59,6 +59,7 @@ class ExperimentMagics(Magics):
     @argument("--data", action="append", metavar="NAME", help="A variable or files that it reads; may be repeated.")
     @argument("--into", metavar="VARIABLE", help="Bind the run's record to this variable.")
     @argument("--tag", action="append", metavar="NAME=VALUE", help="Tag the run; may be repeated.")
+    @argument("--notify", action="append", metavar="WHO", help=NOTIFY)
     @argument("--save", metavar="FILE", help="Write a spec (.yaml, .json) and a notebook that run it; run nothing.")
     @argument("--plan", action="store_true", help="Show what would be done, and do nothing.")
     @cell_magic
@@ -100,6 +101,7 @@ class ExperimentMagics(Magics):
     @argument("-p", "--param", action="append", metavar="NAME=VALUE", help="Override a parameter or a distribution.")
     @argument("--into", metavar="VARIABLE", help="Bind the records to this variable.")
     @argument("--tag", action="append", metavar="NAME=VALUE", help="Tag the group and its trials; may be repeated.")
+    @argument("--notify", action="append", metavar="WHO", help=NOTIFY)
     @argument("--save", metavar="FILE", help="Write a spec (.yaml, .json) and a notebook that run it; run nothing.")
     @argument("--fresh", action="store_true", help="Start anew, even if the same group was stopped before its end.")
     @argument("--plan", action="store_true", help="Show what would be done, and do nothing.")
@@ -126,6 +128,7 @@ class ExperimentMagics(Magics):
 
     def _experiment(self, options: Namespace, cell: str) -> None:
         from ml_experiment_nb import runs
+        from ml_experiment_nb.callbacks import watching
         from ml_experiment_nb.cells import with_values
         from ml_experiment_nb.failures import user_frames
         from ml_experiment_nb.plans import make_plan
@@ -143,7 +146,8 @@ class ExperimentMagics(Magics):
         live = None
         later = hasattr(self.shell, "kernel")  # elsewhere nobody waits for a reply
         try:
-            with runs.here(asked.spec, asked.spec.params, later=later) as live:
+            with watching(asked.spec) as watch, runs.here(asked.spec, asked.spec.params, later=later) as live:
+                watch.open(live)
                 live.add(Params(asked.spec.params))
                 send_result(run_source(self.shell, source), live)
         except BaseException as error:
@@ -157,6 +161,7 @@ class ExperimentMagics(Magics):
 
     def _group(self, options: Namespace, cell: str) -> None:
         from ml_experiment_nb import runs, triage, unfinished
+        from ml_experiment_nb.callbacks import watched
         from ml_experiment_nb.groups import continued
         from ml_experiment_nb.plans import make_plan
         from ml_experiment_nb.progress import show_progress
@@ -176,7 +181,7 @@ class ExperimentMagics(Magics):
             print(f"note: {note}", file=sys.stderr)
         done: list[Record] = []
         try:
-            for record in show_progress(plan, runs.follow(plan)):
+            for record in show_progress(plan, watched(plan, runs.follow(plan))):
                 done.append(record)
         except KeyboardInterrupt:
             self._bind(asked.into, _unfinished(plan, done))
@@ -245,6 +250,7 @@ def parse_cell(
     from ml_experiment_nb.cells import read_cell
     from ml_experiment_nb.datasets import asked_for
     from ml_experiment_nb.jobs import read_assignments
+    from ml_experiment_nb.notify import read_words
     from ml_experiment_nb.plans import make_plan, with_params
     from ml_experiment_nb.specs import spec_from_mapping
     from ml_experiment_nb.targets import Cell
@@ -267,6 +273,7 @@ def parse_cell(
         "tags": _tags(options.tag or []),
         **({"seed": options.seed} if options.seed is not None else {}),
         **({"data": asked_for(options.data, known)} if options.data else {}),
+        "notify": read_words(options.notify or []),
     }
     if rows is not None:
         asked |= {"params": {n: v for n, v in cell.params.items() if not any(n in row for row in rows)}}

@@ -436,7 +436,7 @@ class OpenRun:
         return self._noted()
 
     def _noted(self) -> dict[str, str]:
-        return {"mlexp.notes": _notes_text(self.notes)} if self.notes else {}
+        return {"mlexp.notes": notes_text(self.notes)} if self.notes else {}
 
     def _add_params(self, values: Mapping[str, Any]) -> None:
         for name, value in values.items():
@@ -507,7 +507,7 @@ def _run_tags(tags: Mapping[str, str]) -> Sequence[RunTag]:
     return [RunTag(_key(name), value[:_TAG_LENGTH]) for name, value in tags.items()]
 
 
-def _notes_text(notes: Sequence[str]) -> str:
+def notes_text(notes: Sequence[str]) -> str:
     """Return notes as JSON that fits into a tag; the first ones stay."""
     kept = list(notes)
     while len(text := json.dumps(kept)) > _TAG_LENGTH:

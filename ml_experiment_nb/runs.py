@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,12 +56,18 @@ LOOK = 0.5  # seconds between two looks for somebody who asks for a run to be st
 
 @dataclass(frozen=True)
 class Started:
-    """A task has been given a slot. `parent`: this is the run that the tasks will belong to."""
+    """A task has been given a slot. `parent`: this is the run that the tasks will belong to; `record`: as it begins."""
 
     key: str
     name: str
     run_id: str | None
     parent: bool = False
+    record: Record | None = None
+
+    @classmethod
+    def of(cls, live: OpenRun, key: str, *, parent: bool = False) -> Started:
+        """Return that a run was opened, with its record as it is then."""
+        return cls(key, live.first.name, live.run_id, parent, replace(live.first, params=dict(live.params)))
 
 
 @dataclass(frozen=True)
@@ -239,7 +245,7 @@ class _Driver:
                 live = self.parent.open(self.tasks)
                 keep_inputs(live, self.inputs)
                 self.payload = self.parent.payload
-            yield Started("", live.first.name, live.run_id, parent=True)
+            yield Started.of(live, "", parent=True)
         yield from list(self.done)
         self.executor = open_executor(self.plan)
         while True:
@@ -332,7 +338,7 @@ class _Driver:
         env = {**_environment(self.store, live, self.root), **Asked.of(self.plan.spec).as_env()}
         assert self.executor is not None
         self.executor.submit(prepared(task, folder=str(live.folder), payload=self.payload, env=env))
-        return Started(task.key, task.name, live.run_id)
+        return Started.of(live, task.key)
 
     def _take(self, key: str, event: Event) -> Update | None:
         if isinstance(event, Done):

@@ -9,7 +9,7 @@ import pytest
 from mlflow import MlflowClient
 from optuna.trial import TrialState
 
-from ml_experiment_nb import drivers, groups, parents, patience, recording, runs, sweeps, unfinished
+from ml_experiment_nb import drivers, groups, orphans, parents, patience, recording, runs, sweeps, unfinished
 from ml_experiment_nb.errors import ResumeError, RunNotFoundError, StillRunningError, StoreError
 from ml_experiment_nb.files import write_spec
 from ml_experiment_nb.parents import Parent
@@ -704,7 +704,7 @@ def test_a_driver_elsewhere_that_does_not_answer_is_named(store, project_folder,
     run = client.create_run(store.experiment_id("e"), tags={"mlexp.kind": "experiment"})
     folder = drivers.folders(project_folder / ".ml-experiment") / run.info.run_id
     folder.mkdir(parents=True)
-    monkeypatch.setattr(sweeps, "is_shared", lambda path: True)
+    monkeypatch.setattr(orphans, "is_shared", lambda path: True)
     Hold(folder, Driver("elsewhere", 12, "another boot", "t", store.uri)).drop()
     assert sweeps.sweep(store) == []  # what can't be seen from here is left alone
     with pytest.raises(StillRunningError, match=r"its driver is process 12 on elsewhere.*--gone"):

@@ -31,7 +31,7 @@ from ml_experiment_nb.cli.search import search_options, with_search
 from ml_experiment_nb.cli.tables import print_json, print_rows, print_table
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.paths import INPUT, OUTPUT, is_elsewhere, literal
-from ml_experiment_nb.words import search_keys
+from ml_experiment_nb.words import NOTIFY, search_keys
 
 if TYPE_CHECKING:
     from ml_experiment_nb.plans import Plan, Spec
@@ -63,6 +63,7 @@ _CODES |= {"KeyboardInterrupt": 130, "Stopped": 130}
     help=("Stop a task that takes longer; of a group, the whole."),
 )
 @click.option("--memory", metavar="SIZE", help="Stop a task, in a group a trial, that uses more memory: 500MB, 2GB.")
+@click.option("--notify", multiple=True, metavar="WHO", help=NOTIFY)
 @click.option("--cwd", type=click.Path(file_okay=False, exists=True), help="The working directory of the code.")
 @click.option("--allow-unknown-params", is_flag=True, help="Pass on parameters that the target doesn't name.")
 @click.option("--cold", is_flag=True, help="Start a fresh process for every trial, in place of forking a warm one.")
@@ -162,14 +163,13 @@ def run_plan(
         results: Where to write a group's table of results.
         cells: Show which cell a notebook is at.
     """
-    from ml_experiment_nb import runs  # MLflow takes seconds to import: not before the plan is known to be sound
+    from ml_experiment_nb import callbacks, runs  # MLflow takes seconds: not before the plan is known to be sound
 
     for note in plan.notes:
         click.echo(f"note: {note}", err=True)
     begun: list[str] = []
-    shown = _shown(
-        plan, _noting(begun, runs.follow(plan)), as_json=as_json, aside=as_json or piped, quiet=quiet, cells=cells
-    )
+    updates = _noting(begun, callbacks.watched(plan, runs.follow(plan)))
+    shown = _shown(plan, updates, as_json=as_json, aside=as_json or piped, quiet=quiet, cells=cells)
     records: list[Record] = []
     try:
         records += shown
@@ -233,12 +233,15 @@ def _located(target: str, given: Container[str]) -> Iterator[None]:
 
 def _with_options(spec: Spec, options: Mapping[str, Any]) -> Spec:
     from ml_experiment_nb.fields import read_bytes
+    from ml_experiment_nb.notify import read_words
     from ml_experiment_nb.specs import Group, Job, spec_from_mapping
 
     keys = ("name", "slots", "executor", "timeout")
     changes = {key: options[key] for key in keys if options[key] is not None}
     if options["memory"] is not None:
         changes["memory"] = read_bytes(options["memory"])
+    if options["notify"]:
+        changes["notify"] = read_words(options["notify"])
     if options["allow_unknown_params"]:
         changes["allow_unknown_params"] = True
     if options["each"] is not None:
