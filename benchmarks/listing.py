@@ -33,8 +33,8 @@ PEERS = {
         "import mlflow; say(lambda: mlflow.search_runs(search_all_experiments=True, max_results=1, "
         "order_by=['metrics.m0 DESC']))"
     ),
-    "runs()": "from ml_experiment_nb.listing import runs; say(lambda: runs())",
-    "best_run()": "from ml_experiment_nb.listing import best_run; say(lambda: best_run(maximize='m0'))",
+    "runs()": "from ml_experiment_nb import runs; say(lambda: runs())",
+    "best_run()": "from ml_experiment_nb import best_run; say(lambda: best_run(maximize='m0'))",
     "ls": "",
     "ls, all": "",
 }

@@ -123,7 +123,7 @@ class Job(Generic[P, T]):
             ParameterError: The function has no such parameter.
             StillRunningError: The same group is being run.
         """
-        from ml_experiment_nb import runs
+        from ml_experiment_nb import loop
         from ml_experiment_nb.callbacks import watched
         from ml_experiment_nb.groups import continued
         from ml_experiment_nb.plans import make_plan
@@ -145,8 +145,8 @@ class Job(Generic[P, T]):
         plan = continued(plan, fresh=fresh)
         for note in plan.notes:
             print(f"note: {note}", file=sys.stderr)
-        updates = watched(plan, runs.follow(plan), callbacks or self.callbacks)
-        return runs.collect(plan, (one for one in updates if isinstance(one, Record)))
+        updates = watched(plan, loop.follow(plan), callbacks or self.callbacks)
+        return loop.collect(plan, (one for one in updates if isinstance(one, Record)))
 
     def _call_in_script(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> T:
         sink = reports.active_sink()
@@ -190,7 +190,7 @@ class Job(Generic[P, T]):
         return value
 
     def _call_tracked(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> T:
-        from ml_experiment_nb import runs
+        from ml_experiment_nb import loop
         from ml_experiment_nb.callbacks import watching
         from ml_experiment_nb.specs import Experiment
         from ml_experiment_nb.targets import Function
@@ -204,7 +204,7 @@ class Job(Generic[P, T]):
             distributed=self.distributed,
             **self._more(),
         )
-        with watching(spec, self.callbacks) as watch, runs.here(spec, arguments) as live:
+        with watching(spec, self.callbacks) as watch, loop.here(spec, arguments) as live:
             watch.open(live)
             value = self._perform(arguments, live)
         print(live.record, file=sys.stderr)

@@ -127,7 +127,7 @@ class ExperimentMagics(Magics):
             verb(parsed(magic, line), cell)
 
     def _experiment(self, options: Namespace, cell: str) -> None:
-        from ml_experiment_nb import runs
+        from ml_experiment_nb import loop
         from ml_experiment_nb.callbacks import watching
         from ml_experiment_nb.cells import with_values
         from ml_experiment_nb.failures import user_frames
@@ -146,7 +146,7 @@ class ExperimentMagics(Magics):
         live = None
         later = hasattr(self.shell, "kernel")  # elsewhere nobody waits for a reply
         try:
-            with watching(asked.spec) as watch, runs.here(asked.spec, asked.spec.params, later=later) as live:
+            with watching(asked.spec) as watch, loop.here(asked.spec, asked.spec.params, later=later) as live:
                 watch.open(live)
                 live.add(Params(asked.spec.params))
                 send_result(run_source(self.shell, source), live)
@@ -160,7 +160,7 @@ class ExperimentMagics(Magics):
         self._show(live.record)
 
     def _group(self, options: Namespace, cell: str) -> None:
-        from ml_experiment_nb import runs, triage, unfinished
+        from ml_experiment_nb import loop, triage, unfinished
         from ml_experiment_nb.callbacks import watched
         from ml_experiment_nb.groups import continued
         from ml_experiment_nb.plans import make_plan
@@ -181,12 +181,12 @@ class ExperimentMagics(Magics):
             print(f"note: {note}", file=sys.stderr)
         done: list[Record] = []
         try:
-            for record in show_progress(plan, watched(plan, runs.follow(plan))):
+            for record in show_progress(plan, watched(plan, loop.follow(plan))):
                 done.append(record)
         except KeyboardInterrupt:
             self._bind(asked.into, _unfinished(plan, done))
             raise in_one_line(KeyboardInterrupt("the group was stopped and its runs are closed")) from None
-        records = runs.collect(plan, done)
+        records = loop.collect(plan, done)
         self._bind(asked.into, records)
         self._show(records)
         if len(plan.group.metrics) > 1:

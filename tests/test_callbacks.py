@@ -8,8 +8,8 @@ from ml_experiment_nb import job, make_plan
 from ml_experiment_nb import run as run_plan
 from ml_experiment_nb.callbacks import watched
 from ml_experiment_nb.errors import SpecError
+from ml_experiment_nb.loop import follow
 from ml_experiment_nb.records import Record, Status
-from ml_experiment_nb.runs import follow
 from ml_experiment_nb.specs import spec_from_mapping
 from ml_experiment_nb.tracking import Store
 

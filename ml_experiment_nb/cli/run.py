@@ -34,9 +34,9 @@ from ml_experiment_nb.paths import INPUT, OUTPUT, is_elsewhere, literal
 from ml_experiment_nb.words import NOTIFY, search_keys
 
 if TYPE_CHECKING:
+    from ml_experiment_nb.loop import Update
     from ml_experiment_nb.plans import Plan, Spec
     from ml_experiment_nb.records import Record
-    from ml_experiment_nb.runs import Update
 
 SPECS = (".yaml", ".yml", ".json")
 _CODES = {"SpecError": 2, "TaskDiedError": 4, "TaskTimeoutError": 5, "TaskMemoryError": 6}
@@ -163,12 +163,12 @@ def run_plan(
         results: Where to write a group's table of results.
         cells: Show which cell a notebook is at.
     """
-    from ml_experiment_nb import callbacks, runs  # MLflow takes seconds: not before the plan is known to be sound
+    from ml_experiment_nb import callbacks, loop  # MLflow takes seconds: not before the plan is known to be sound
 
     for note in plan.notes:
         click.echo(f"note: {note}", err=True)
     begun: list[str] = []
-    updates = _noting(begun, callbacks.watched(plan, runs.follow(plan)))
+    updates = _noting(begun, callbacks.watched(plan, loop.follow(plan)))
     shown = _shown(plan, updates, as_json=as_json, aside=as_json or piped, quiet=quiet, cells=cells)
     records: list[Record] = []
     try:
@@ -193,7 +193,7 @@ def run_plan(
 
 def _noting(begun: list[str], updates: Iterator[Update]) -> Iterator[Update]:
     """Yield the updates, and put the run that all of a plan's tasks belong to into `begun`."""
-    from ml_experiment_nb.runs import Started
+    from ml_experiment_nb.loop import Started
 
     for update in updates:
         if isinstance(update, Started) and update.parent:
@@ -326,10 +326,10 @@ def _shown(
         quiet: Show nothing.
         cells: Show which cell a notebook is at.
     """
+    from ml_experiment_nb.loop import Happened
     from ml_experiment_nb.progress import Console, show_progress, stopping
     from ml_experiment_nb.records import Record
     from ml_experiment_nb.reports import Cell, Log
-    from ml_experiment_nb.runs import Happened
     from ml_experiment_nb.targets import Notebook
 
     if plan.kind == "group" and not quiet and not as_json:
@@ -352,10 +352,10 @@ def _shown(
 
 def print_result(plan: Plan, records: list[Record], failures: str | None = None) -> None:
     """Print what came of a plan: its table, what failed (by default, as the records say), its last record, the best."""
-    from ml_experiment_nb import runs, triage
+    from ml_experiment_nb import loop, triage
     from ml_experiment_nb.records import pairs
 
-    result = runs.collect(plan, records)
+    result = loop.collect(plan, records)
     if plan.table is not None:
         print_rows([{**one, "run_id": (one["run_id"] or "")[:8]} for one in _results(plan, result)])
     elif plan.nested:
