@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ml_experiment_nb.loop import run
     from ml_experiment_nb.plans import make_plan
     from ml_experiment_nb.records import Record, Records, Status
-    from ml_experiment_nb.reports import Pruned, artifact, report
+    from ml_experiment_nb.reports import Pruned, artifact, report, secret
     from ml_experiment_nb.spaces import choice, loguniform, randint, uniform
     from ml_experiment_nb.specs import Experiment, Group, Job
     from ml_experiment_nb.trials import Trial
@@ -38,7 +38,7 @@ _HOMES = {
     "loop": ("run",),
     "plans": ("make_plan",),
     "records": ("Record", "Records", "Status"),
-    "reports": ("Pruned", "artifact", "report"),
+    "reports": ("Pruned", "artifact", "report", "secret"),
     "spaces": ("choice", "loguniform", "randint", "uniform"),
     "specs": ("Experiment", "Group", "Job"),
     "trials": ("Trial",),
@@ -68,6 +68,7 @@ __all__ = [
     "report",
     "run",
     "runs",
+    "secret",
     "uniform",
     "write_spec",
 ]

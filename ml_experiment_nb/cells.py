@@ -13,10 +13,11 @@ import enum
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ml_experiment_nb import spaces
+from ml_experiment_nb import secrecy, spaces
 from ml_experiment_nb.errors import ParameterError, SpaceError, SpecError, nearest
 from ml_experiment_nb.flow import imported_names, reads_and_writes
 
@@ -199,6 +200,9 @@ def lead(body: Sequence[ast.stmt]) -> Iterator[Parameter]:
             return
         name, node = assigned
         value = literal(node)
+        if value is DYNAMIC and "secret" not in foreign:
+            with suppress(ValueError, TypeError, SyntaxError, RecursionError):
+                value = secrecy.from_node(node)
         drawn = _distribution(name, node, foreign) if value is DYNAMIC else None
         if value is DYNAMIC and drawn is None:
             return
@@ -265,6 +269,8 @@ def _literal_text(value: Any) -> str:
         return repr(value) if cmath.isfinite(value) else f"float('{value}')"
     if kind is complex and cmath.isfinite(value):
         return repr(value)
+    if kind is secrecy.Secret:
+        return secrecy.code_text(value)
     if kind is dict:
         items = (f"{_literal_text(key)}: {_literal_text(item)}" for key, item in value.items())
         return f"{{{', '.join(items)}}}"

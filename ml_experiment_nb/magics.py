@@ -133,7 +133,7 @@ class ExperimentMagics(Magics):
         from ml_experiment_nb.failures import user_frames
         from ml_experiment_nb.plans import make_plan
         from ml_experiment_nb.reports import Params, send_result
-        from ml_experiment_nb.work.shell import render_in_notebook, run_source
+        from ml_experiment_nb.work.shell import calling_secrets, render_in_notebook, run_source
 
         asked = parse_cell(options, cell, kind="experiment", known=self._namespace)
         if asked.save is not None:
@@ -149,7 +149,8 @@ class ExperimentMagics(Magics):
             with watching(asked.spec) as watch, loop.here(asked.spec, asked.spec.params, later=later) as live:
                 watch.open(live)
                 live.add(Params(asked.spec.params))
-                send_result(run_source(self.shell, source), live)
+                with calling_secrets(self._namespace, asked.spec.params):
+                    send_result(run_source(self.shell, source), live)
         except BaseException as error:
             if live is not None and live.record is not None:
                 self._bind(asked.into, live.record)

@@ -31,7 +31,7 @@ HOW_TO_TAG: Final = (
 
 
 _OF_ONE_RUN = frozenset(
-    {"report", "artifact", "get_ipython", "mlflow", "display_id", "environ", "putenv", "subprocess"}
+    {"report", "artifact", "secret", "get_ipython", "mlflow", "display_id", "environ", "putenv", "subprocess"}
 )
 """What a cell mentions that speaks to its run or its shell, or that another process has a part in."""
 

@@ -604,7 +604,7 @@ def test_what_can_not_be_resumed_is_said(plan, interrupted, store):
     with pytest.raises(RunNotFoundError):
         groups.resumed("0" * 32)
     os.unlink(store.record(run_id).tags["mlexp.storage"])
-    with pytest.raises(Exception, match="the group's study is gone"):
+    with pytest.raises(ResumeError, match=r"the study of .* is gone"):
         list(loop.run(groups.resumed(run_id)))
     assert store.record(run_id).status is Status.KILLED
     assert drivers.read_driver(drivers.folders(store.root / ".ml-experiment") / run_id) is None

@@ -17,7 +17,7 @@ from ml_experiment_nb import reports
 from ml_experiment_nb.specs import Job
 
 VARIABLE = "ML_EXPERIMENT_OBSERVE"
-OBSERVERS: tuple[str, ...] = ("seeding",)
+OBSERVERS: tuple[str, ...] = ("masks", "seeding")
 """The modules below this one that have an ``observing(sink, asked)``, in the order in which they are entered."""
 
 
@@ -49,6 +49,11 @@ class Asked:
     def here(cls) -> Asked:
         """Read what this process was given; what a spec that says nothing asks for, where that is nothing."""
         return cls(**json.loads(os.environ.get(VARIABLE, "{}")))
+
+
+def observers() -> list[str]:
+    """Return the names of the observers' modules, which a fork had better find imported."""
+    return [f"{__name__}.{name}" for name in OBSERVERS]
 
 
 @contextmanager
