@@ -144,9 +144,9 @@ def optuna_alone(problem: Problem, seed: int, at_once: int) -> float:
 
 def ours(problem: Problem, seed: int, slots: int) -> tuple[float, float]:
     """Return the best value that a group finds, and the seconds from its first trial's start to its last one's end."""
+    from ml_experiment_nb.loop import Started, follow
     from ml_experiment_nb.plans import make_plan
     from ml_experiment_nb.records import Record
-    from ml_experiment_nb.runs import Started, follow
     from ml_experiment_nb.specs import spec_from_mapping
 
     asked: dict[str, Any] = {

@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from ml_experiment_nb.errors import ExperimentError
     from ml_experiment_nb.files import read_spec, write_spec
     from ml_experiment_nb.jobs import job
+    from ml_experiment_nb.listing import best_run, runs
+    from ml_experiment_nb.loop import run
     from ml_experiment_nb.plans import make_plan
     from ml_experiment_nb.records import Record, Records, Status
     from ml_experiment_nb.reports import Pruned, artifact, report, secret
-    from ml_experiment_nb.runs import run
     from ml_experiment_nb.spaces import choice, loguniform, randint, uniform
     from ml_experiment_nb.specs import Experiment, Group, Job
     from ml_experiment_nb.trials import Trial
@@ -33,10 +34,11 @@ _HOMES = {
     "errors": ("ExperimentError",),
     "files": ("read_spec", "write_spec"),
     "jobs": ("job",),
+    "listing": ("best_run", "runs"),
+    "loop": ("run",),
     "plans": ("make_plan",),
     "records": ("Record", "Records", "Status"),
     "reports": ("Pruned", "artifact", "report", "secret"),
-    "runs": ("run",),
     "spaces": ("choice", "loguniform", "randint", "uniform"),
     "specs": ("Experiment", "Group", "Job"),
     "trials": ("Trial",),
@@ -54,6 +56,7 @@ __all__ = [
     "Status",
     "Trial",
     "artifact",
+    "best_run",
     "choice",
     "compare",
     "diff",
@@ -64,6 +67,7 @@ __all__ = [
     "read_spec",
     "report",
     "run",
+    "runs",
     "secret",
     "uniform",
     "write_spec",

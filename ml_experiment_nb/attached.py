@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator
 
 from ml_experiment_nb import drivers
 from ml_experiment_nb.groups import trials_of
+from ml_experiment_nb.loop import Started, Update
 from ml_experiment_nb.projects import home
 from ml_experiment_nb.records import Record, Status
 from ml_experiment_nb.retries import was_lost
-from ml_experiment_nb.runs import Started, Update
 from ml_experiment_nb.sweeps import sweep
 from ml_experiment_nb.tracking import Store
 

@@ -27,6 +27,7 @@ from ml_experiment_nb.files import parse_mapping, spec_text
 from ml_experiment_nb.flow import is_everywhere
 from ml_experiment_nb.identity import UNASKED, as_experiment, code_of, spec_hash
 from ml_experiment_nb.literals import read_value
+from ml_experiment_nb.notify import Notify
 from ml_experiment_nb.plans import Spec, space_text
 from ml_experiment_nb.records import Record
 from ml_experiment_nb.secrecy import Secret
@@ -347,6 +348,8 @@ def _option_words(key: str, value: Any) -> list[str]:
         return [part for point in points for part in (word, point)]
     if isinstance(value, Sampler | Pruner):
         value = str(value)
+    elif isinstance(value, Notify) and not value.after:
+        return [part for one in value.words for part in (word, one)]
     elif isinstance(value, BaseModel):
         value = value.model_dump()
     if not isinstance(value, str | int | float):

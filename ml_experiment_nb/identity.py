@@ -34,7 +34,7 @@ UNASKED: Final = frozenset(
         *("root_path", "data", "storage"),  # where
         *("slots", "executor", "ray_config", "resources_per_worker", "docker_config"),  # how it is spread
         *("timeout", "timeout_per_trial", "max_failures", "retries", "memory"),  # limits
-        *("description", "tags", "allow_unknown_params"),  # what is said about it
+        *("description", "tags", "allow_unknown_params", "notify"),  # what is said about it
     }
 )
 """The keys of a spec that don't change what is asked."""
@@ -104,7 +104,8 @@ def as_experiment(group: Group, params: Mapping[str, Any]) -> Experiment:
     fields |= {"name": group.name, "run": group.run, "params": {**group.params, **params}}
     if group.timeout_per_trial is not None:
         fields["timeout"] = group.timeout_per_trial
-    fields.pop("slots", None)
+    for key in ("slots", "notify"):
+        fields.pop(key, None)
     return Experiment.model_validate(fields)
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 from ml_experiment_nb import reports, secrecy
 from ml_experiment_nb.errors import ParameterError, SpecError, nearest
 from ml_experiment_nb.literals import read_value
-from ml_experiment_nb.records import Records
+from ml_experiment_nb.records import Record, Records
 
 if TYPE_CHECKING:
     from ml_experiment_nb.distribution import Distributed
@@ -39,6 +39,7 @@ class Job(Generic[P, T]):
         tags: Mapping[str, str] = {},
         distributed: str | Mapping[str, Any] | Distributed | None = None,
         more: Mapping[str, Any] = {},
+        callbacks: Any = (),
     ) -> None:
         if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
             raise SpecError(f"{_name(function)} is async: a job is a plain function or a generator")
@@ -50,6 +51,7 @@ class Job(Generic[P, T]):
         self.tags = dict(tags)
         self.distributed = None if distributed is None else _workers(distributed)
         self.more = {key: value for key, value in more.items() if value not in (None, False)}
+        self.callbacks = callbacks
 
     def __reduce__(self) -> Any:
         """Pickle by name like a function; in ``__main__``, which another process doesn't have, by value."""
@@ -90,6 +92,7 @@ class Job(Generic[P, T]):
         num_trials: int | None = None,
         params: Mapping[str, Any] | None = None,
         fresh: bool = False,
+        callbacks: Any = (),
         **options: Any,
     ) -> Records:
         """Search a space of parameters, or call the function for each row of a table, in parallel.
@@ -107,6 +110,8 @@ class Job(Generic[P, T]):
             num_trials: How many points to try; 10 by default.
             params: Parameters that stay fixed.
             fresh: Start anew, even if the same group was stopped before it had finished.
+            callbacks: Called in this process as the group goes on, in place of the job's own: a function of each
+                record, or an object with ``on_start(record)``, ``on_record(record)`` or ``on_end(records)``; or a list.
             **options: Any other key of a group's spec: ``sampler``, ``pruner``, ``seed``, ``enqueue``, ``slots``,
                 ``timeout``, ``timeout_per_trial``, ``max_failures``, ``stop_when``, ``executor``, ``storage``, …
 
@@ -119,7 +124,8 @@ class Job(Generic[P, T]):
             ParameterError: The function has no such parameter.
             StillRunningError: The same group is being run.
         """
-        from ml_experiment_nb import runs
+        from ml_experiment_nb import loop
+        from ml_experiment_nb.callbacks import watched
         from ml_experiment_nb.groups import continued
         from ml_experiment_nb.plans import make_plan
         from ml_experiment_nb.specs import spec_from_mapping
@@ -140,7 +146,8 @@ class Job(Generic[P, T]):
         plan = continued(plan, fresh=fresh)
         for note in plan.notes:
             print(f"note: {note}", file=sys.stderr)
-        return runs.collect(plan, runs.run(plan))
+        updates = watched(plan, loop.follow(plan), callbacks or self.callbacks)
+        return loop.collect(plan, (one for one in updates if isinstance(one, Record)))
 
     def _call_in_script(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> T:
         sink = reports.active_sink()
@@ -184,7 +191,8 @@ class Job(Generic[P, T]):
         return value
 
     def _call_tracked(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> T:
-        from ml_experiment_nb import runs
+        from ml_experiment_nb import loop
+        from ml_experiment_nb.callbacks import watching
         from ml_experiment_nb.specs import Experiment
         from ml_experiment_nb.targets import Function
 
@@ -197,7 +205,8 @@ class Job(Generic[P, T]):
             distributed=self.distributed,
             **self._more(),
         )
-        with runs.here(spec, arguments) as live:
+        with watching(spec, self.callbacks) as watch, loop.here(spec, arguments) as live:
+            watch.open(live)
             value = self._perform(arguments, live)
         print(live.record, file=sys.stderr)
         return value
@@ -256,6 +265,7 @@ def job(
     seed: int | None = None,
     deterministic: bool = False,
     data: Any = None,
+    callbacks: Any = (),
 ) -> Callable[[Callable[P, T]], Job[P, T]]: ...
 def job(
     function: Callable[P, T] | None = None,
@@ -268,6 +278,7 @@ def job(
     seed: int | None = None,
     deterministic: bool = False,
     data: Any = None,
+    callbacks: Any = (),
 ) -> Job[P, T] | Callable[[Callable[P, T]], Job[P, T]]:
     """Make a function's calls tracked experiments, and give it ``.group(…)``.
 
@@ -286,6 +297,8 @@ def job(
         deterministic: Have torch and TensorFlow compute the same way each time.
         data: What each call reads, which its run names with a digest: names of parameters, variables, files or
             patterns of files, one or a list of them.
+        callbacks: Called in this process when a call or a group begins and ends: a function of each record, or an
+            object with ``on_start(record)``, ``on_record(record)`` or ``on_end(records)``; or a list of them.
 
     Example:
         >>> @job
@@ -297,7 +310,7 @@ def job(
     if function is not None:
         return Job(function)
     more = {"seed": seed, "deterministic": deterministic, "data": data}
-    return lambda found: Job(found, name, description, tags, distributed, more)
+    return lambda found: Job(found, name, description, tags, distributed, more, callbacks)
 
 
 def parse_arguments(function: Callable[..., Any], words: Sequence[str]) -> dict[str, Any]:

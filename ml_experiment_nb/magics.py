@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.magic import Magics, cell_magic, magics_class
 from IPython.core.magic_arguments import argument, magic_arguments
 
-from ml_experiment_nb import session
+from ml_experiment_nb import session, writing
 from ml_experiment_nb.errors import ExperimentError, SpecError, TaskError
 from ml_experiment_nb.line_magics import LookingMagics
 from ml_experiment_nb.usage import errors_in_one_line, in_one_line, parsed
-from ml_experiment_nb.words import HELP, search_keys
+from ml_experiment_nb.words import HELP, NOTIFY, search_keys
 
 if TYPE_CHECKING:
     from ml_experiment_nb.cells import CellSource
@@ -50,6 +50,7 @@ class ExperimentMagics(Magics):
     def __init__(self, shell: Any) -> None:
         super().__init__(shell)
         session.watch(shell)
+        shell.events.register("pre_execute", _let_write)
 
     @magic_arguments()
     @argument("name", nargs="?", help="The experiment's name; by default the notebook's.")
@@ -58,6 +59,7 @@ class ExperimentMagics(Magics):
     @argument("--data", action="append", metavar="NAME", help="A variable or files that it reads; may be repeated.")
     @argument("--into", metavar="VARIABLE", help="Bind the run's record to this variable.")
     @argument("--tag", action="append", metavar="NAME=VALUE", help="Tag the run; may be repeated.")
+    @argument("--notify", action="append", metavar="WHO", help=NOTIFY)
     @argument("--save", metavar="FILE", help="Write a spec (.yaml, .json) and a notebook that run it; run nothing.")
     @argument("--plan", action="store_true", help="Show what would be done, and do nothing.")
     @cell_magic
@@ -99,6 +101,7 @@ class ExperimentMagics(Magics):
     @argument("-p", "--param", action="append", metavar="NAME=VALUE", help="Override a parameter or a distribution.")
     @argument("--into", metavar="VARIABLE", help="Bind the records to this variable.")
     @argument("--tag", action="append", metavar="NAME=VALUE", help="Tag the group and its trials; may be repeated.")
+    @argument("--notify", action="append", metavar="WHO", help=NOTIFY)
     @argument("--save", metavar="FILE", help="Write a spec (.yaml, .json) and a notebook that run it; run nothing.")
     @argument("--fresh", action="store_true", help="Start anew, even if the same group was stopped before its end.")
     @argument("--plan", action="store_true", help="Show what would be done, and do nothing.")
@@ -124,7 +127,8 @@ class ExperimentMagics(Magics):
             verb(parsed(magic, line), cell)
 
     def _experiment(self, options: Namespace, cell: str) -> None:
-        from ml_experiment_nb import runs
+        from ml_experiment_nb import loop
+        from ml_experiment_nb.callbacks import watching
         from ml_experiment_nb.cells import with_values
         from ml_experiment_nb.failures import user_frames
         from ml_experiment_nb.plans import make_plan
@@ -140,8 +144,10 @@ class ExperimentMagics(Magics):
             return
         source = with_values(asked.cell, asked.spec.params)
         live = None
+        later = hasattr(self.shell, "kernel")  # elsewhere nobody waits for a reply
         try:
-            with runs.here(asked.spec, asked.spec.params) as live:
+            with watching(asked.spec) as watch, loop.here(asked.spec, asked.spec.params, later=later) as live:
+                watch.open(live)
                 live.add(Params(asked.spec.params))
                 with calling_secrets(self._namespace, asked.spec.params):
                     send_result(run_source(self.shell, source), live)
@@ -155,7 +161,8 @@ class ExperimentMagics(Magics):
         self._show(live.record)
 
     def _group(self, options: Namespace, cell: str) -> None:
-        from ml_experiment_nb import runs, triage, unfinished
+        from ml_experiment_nb import loop, triage, unfinished
+        from ml_experiment_nb.callbacks import watched
         from ml_experiment_nb.groups import continued
         from ml_experiment_nb.plans import make_plan
         from ml_experiment_nb.progress import show_progress
@@ -175,12 +182,12 @@ class ExperimentMagics(Magics):
             print(f"note: {note}", file=sys.stderr)
         done: list[Record] = []
         try:
-            for record in show_progress(plan, runs.follow(plan)):
+            for record in show_progress(plan, watched(plan, loop.follow(plan))):
                 done.append(record)
         except KeyboardInterrupt:
             self._bind(asked.into, _unfinished(plan, done))
             raise in_one_line(KeyboardInterrupt("the group was stopped and its runs are closed")) from None
-        records = runs.collect(plan, done)
+        records = loop.collect(plan, done)
         self._bind(asked.into, records)
         self._show(records)
         if len(plan.group.metrics) > 1:
@@ -244,6 +251,7 @@ def parse_cell(
     from ml_experiment_nb.cells import read_cell
     from ml_experiment_nb.datasets import asked_for
     from ml_experiment_nb.jobs import read_assignments
+    from ml_experiment_nb.notify import read_words
     from ml_experiment_nb.plans import make_plan, with_params
     from ml_experiment_nb.specs import spec_from_mapping
     from ml_experiment_nb.targets import Cell
@@ -266,6 +274,7 @@ def parse_cell(
         "tags": _tags(options.tag or []),
         **({"seed": options.seed} if options.seed is not None else {}),
         **({"data": asked_for(options.data, known)} if options.data else {}),
+        "notify": read_words(options.notify or []),
     }
     if rows is not None:
         asked |= {"params": {n: v for n, v in cell.params.items() if not any(n in row for row in rows)}}
@@ -347,6 +356,13 @@ def _group_keys(options: Namespace, cell: CellSource) -> dict[str, Any]:
         "executor": options.executor,
     }
     return {name: value for name, value in keys.items() if value is not None} | search_keys(vars(options))
+
+
+def _let_write() -> None:
+    """Let the run of the cell above be written before this one begins, unless that takes long."""
+    writing.wait(writing.CELL)
+    for problem in writing.problems():
+        print(f"note: {problem}", file=sys.stderr)
 
 
 def _show_plan(plan: Plan) -> None:

@@ -37,6 +37,7 @@ _MUCH = 100_000_000  # bytes of values that the record should speak of
 def open_for(
     store: Store, spec: Spec, *, name: str, kind: str, params: Mapping[str, Any], taken: Snapshot, cwd: str,
     identity: Mapping[str, str], parent_id: str | None = None, number: int | None = None, more: Mapping[str, str] = {},
+    at_once: bool = True,
 ) -> OpenRun:  # fmt: skip
     """Open a run of a spec; see `open_run`."""
     names = [target.path if isinstance(target, Script | Notebook) else target.name for target in spec.run]
@@ -59,6 +60,7 @@ def open_for(
         snapshot=taken,
         parent_id=parent_id or os.environ.get(RUN_ID),
         number=number,
+        at_once=at_once,
     )
 
 

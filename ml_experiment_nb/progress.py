@@ -16,10 +16,10 @@ import click
 from rich.cells import set_cell_size
 
 from ml_experiment_nb.capture.console import Collapser
+from ml_experiment_nb.loop import Happened, Started, Update
 from ml_experiment_nb.plans import Plan
 from ml_experiment_nb.records import Record, Status, duration, number
 from ml_experiment_nb.reports import Cell
-from ml_experiment_nb.runs import Happened, Started, Update
 from ml_experiment_nb.work.shell import current_shell
 
 EVERY = 0.25  # seconds between two pictures

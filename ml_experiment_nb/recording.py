@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -65,8 +66,9 @@ def open_run(
     snapshot: Snapshot,
     parent_id: str | None = None,
     number: int | None = None,
+    at_once: bool = True,
 ) -> OpenRun:
-    """Open a run and record what is known at its start.
+    """Open a run and record what is known at its start; its parameters with what follows, if not `at_once`.
 
     Raises:
         StoreError: The store can't be written.
@@ -112,7 +114,7 @@ def open_run(
         live.save("git.diff", snapshot.git.diff)
     for note in snapshot.notes:
         live.add(reports.Note(note))
-    if kind != "trial":  # of trials there may be many a second: theirs are written with what follows
+    if kind != "trial" and at_once:  # of trials there may be many a second: theirs are written with what follows
         live.flush()
     return live
 
@@ -185,6 +187,7 @@ class OpenRun:
         self._tags: dict[str, str] = {}
         self._store = store
         self._id = first.run_id or ""
+        self._writes = threading.RLock()  # a run of this process may be looked after by a thread
         self._pending: list[Metric] = []
         self._new_params: list[Param] = []
         self._new_tags: dict[str, str] = {}
@@ -273,33 +276,35 @@ class OpenRun:
         self.flush(tags)
 
     def flush(self, tags: Mapping[str, str] | None = None) -> None:
-        """Write what has gathered, and tags with it.
+        """Write what has gathered, and tags with it; what another thread adds meanwhile is left for the next time.
 
         Raises:
             StoreError: It can't be written; it is kept for the next time.
         """
         self._flushed = time.monotonic()
-        rest = list(_run_tags({**self._new_tags, **(tags or {})}))
-        if self._store is None or not (self._pending or self._new_params or self._new_inputs or rest):
-            return
-        try:
-            with translated(self._store.uri):
-                check(self._store.uri)
-                while self._pending or self._new_params or rest:
-                    metrics, params = self._pending[:_METRICS], self._new_params[:_PARAMS]
-                    self._store.client.log_batch(self._id, metrics=metrics, params=params, tags=rest[:_TAGS])
-                    self._absence.wrote(len(metrics), len(params))
-                    del self._pending[:_METRICS], self._new_params[:_PARAMS], rest[:_TAGS]
-                self._new_tags.clear()
-                if self._new_inputs:
-                    self._store.log_inputs(self._id, self._new_inputs)
-                    self._new_inputs = []
-        except StoreError as error:
-            if not is_refusal(error):
-                self._absence.begin(self._pending, self._new_params, time.monotonic() - self._flushed)
-            raise
-        if (note := self._absence.end()) is not None:
-            self._note(note)
+        with self._writes:
+            own, inputs = dict(self._new_tags), list(self._new_inputs)
+            rest = list(_run_tags({**own, **(tags or {})}))
+            if self._store is None or not (self._pending or self._new_params or inputs or rest):
+                return
+            try:
+                with translated(self._store.uri):
+                    check(self._store.uri)
+                    while self._pending or self._new_params or rest:
+                        metrics, params = self._pending[:_METRICS], self._new_params[:_PARAMS]
+                        self._store.client.log_batch(self._id, metrics=metrics, params=params, tags=rest[:_TAGS])
+                        self._absence.wrote(len(metrics), len(params))
+                        del self._pending[: len(metrics)], self._new_params[: len(params)], rest[:_TAGS]
+                    self._new_tags = {n: text for n, text in self._new_tags.items() if own.get(n) != text}
+                    if inputs:
+                        self._store.log_inputs(self._id, inputs)
+                        del self._new_inputs[: len(inputs)]
+            except StoreError as error:
+                if not is_refusal(error):
+                    self._absence.begin(self._pending, self._new_params, time.monotonic() - self._flushed)
+                raise
+            if (note := self._absence.end()) is not None:
+                self._note(note)
 
     def close(self, outcome: Outcome, tags: Mapping[str, str] | None = None) -> Record:
         """End the run and return its record. It is closed in the store even if its files can't be written.
@@ -322,7 +327,11 @@ class OpenRun:
                 self._leave(outcome, tags)
                 raise
         self._let_go()
-        self.record = Record(
+        self.record = self._record(outcome, ended, final)
+        return self.record
+
+    def _record(self, outcome: Outcome, ended: datetime, final: Mapping[str, str]) -> Record:
+        return Record(
             **{name: getattr(self.first, name) for name in _KEPT},
             status=outcome.status,
             params=dict(self.params),
@@ -332,7 +341,12 @@ class OpenRun:
             tags={**self.first.tags, **self._tags, **final},
             notes=tuple(self.notes),
         )
-        return self.record
+
+    def end(self, outcome: Outcome) -> bool:
+        """End the run with its record, before it is written; return whether `close` can do that later, or a sweep."""
+        self.settle(outcome)
+        self.record = self._record(outcome, self._ended or now(), {"mlexp.status": outcome.status.value})
+        return (self.folder / _DUE).exists()
 
     def settle(self, outcome: Outcome) -> None:
         """Leave in the folder what is to be written of the run's end, should the driver die before it is written."""
@@ -452,7 +466,7 @@ class OpenRun:
         return self._noted()
 
     def _noted(self) -> dict[str, str]:
-        return {"mlexp.notes": _notes_text(self.notes)} if self.notes else {}
+        return {"mlexp.notes": notes_text(self.notes)} if self.notes else {}
 
     def _add_params(self, values: Mapping[str, Any]) -> None:
         for name, value in recognised(dict(values)).items():
@@ -524,7 +538,7 @@ def _run_tags(tags: Mapping[str, str]) -> Sequence[RunTag]:
     return [RunTag(_key(name), masked(value)[:_TAG_LENGTH]) for name, value in tags.items()]
 
 
-def _notes_text(notes: Sequence[str]) -> str:
+def notes_text(notes: Sequence[str]) -> str:
     """Return notes as JSON that fits into a tag; the first ones stay."""
     kept = list(notes)
     while len(text := json.dumps(kept)) > _TAG_LENGTH:

@@ -40,6 +40,7 @@ from ml_experiment_nb.fields import (
     plain,
     translated,
 )
+from ml_experiment_nb.notify import Notify
 from ml_experiment_nb.secrecy import recognised
 from ml_experiment_nb.spaces import Value, parse_value
 from ml_experiment_nb.targets import Target, read_targets
@@ -166,6 +167,7 @@ class Job(Frozen):
     memory: Bytes | None = None
     seed: Annotated[int, Field(ge=0, strict=True)] | None = None
     deterministic: Flag = False
+    notify: Notify | None = None
     allow_unknown_params: Flag = False
 
     @model_validator(mode="before")

@@ -7,6 +7,7 @@ import os
 import re
 import socket
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -18,7 +19,6 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
 
 import psutil
-from mlflow.exceptions import MlflowException
 from sqlalchemy import create_engine, event
 from sqlalchemy.engine import Engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
@@ -93,7 +93,7 @@ def translated(uri: str, hint: str = "") -> Iterator[None]:
     """Turn the store's own errors into ours, in this one place."""
     try:
         yield
-    except MlflowException as error:
+    except _mlflows_own() as error:
         if "out-of-date database schema" in str(error) or "Can't locate revision" in str(error):
             raise StoreError(
                 f"{without_password(uri)} was made by another MLflow version; run `mlflow db upgrade` with its "
@@ -111,12 +111,18 @@ def translated(uri: str, hint: str = "") -> Iterator[None]:
 def is_refusal(error: StoreError) -> bool:
     """Return whether a store that was there refused what was to be written, so that trying again is of no use."""
     cause = error.__cause__
-    return isinstance(cause, MlflowException) and cause.error_code in _REFUSALS
+    return isinstance(cause, _mlflows_own()) and getattr(cause, "error_code", "") in _REFUSALS
 
 
 def is_database(uri: str) -> bool:
     """Return whether an address is that of a database, which MLflow reaches without a tracking server."""
     return _scheme(uri) in _DATABASES
+
+
+def _mlflows_own() -> tuple[type[BaseException], ...]:
+    """Return MLflow's own error; where MLflow isn't imported it raises none, and reading a list doesn't need it."""
+    module = sys.modules.get("mlflow.exceptions")
+    return (module.MlflowException,) if module is not None else ()
 
 
 def without_password(uri: str) -> str:

@@ -15,10 +15,11 @@ from mlflow.exceptions import MlflowException
 from ml_experiment_nb import drivers
 from ml_experiment_nb.drivers import NEW, Driver
 from ml_experiment_nb.errors import RunNotFoundError, StoreError
+from ml_experiment_nb.orphans import is_orphan
 from ml_experiment_nb.projects import home
 from ml_experiment_nb.recording import close_for
 from ml_experiment_nb.records import Failure, Outcome, Record, Status
-from ml_experiment_nb.stores import check, is_shared, translated, without_password
+from ml_experiment_nb.stores import check, translated, without_password
 from ml_experiment_nb.tracking import Store
 
 LOST = "lost"  # below .ml-experiment: folders of runs that the store doesn't know
@@ -31,11 +32,11 @@ def sweep(store: Store) -> list[Record]:
     It costs one look at a folder when there is nothing to do. What can't be written now is left to the next sweep.
     """
     root = home(store.root)
-    if not any(_is_dead(folder) for folder in drivers.driven(root)):
+    if not any(is_orphan(folder) for folder in drivers.driven(root)):
         return []
     closed: list[Record] = []
     with drivers.alone(root), suppress(StoreError):
-        dead = [folder for folder in drivers.driven(root) if _is_dead(folder)]
+        dead = [folder for folder in drivers.driven(root) if is_orphan(folder)]
         for folder in sorted(dead, key=_is_group):  # trials before their groups
             if (record := _close(store, folder)) is not None:
                 closed.append(record)
@@ -65,14 +66,6 @@ def forget(folder: Path) -> None:
     driver = drivers.read_driver(folder)
     if driver is not None and not driver.is_near:
         (folder / drivers.GONE).touch()
-
-
-def _is_dead(folder: Path) -> bool:
-    if drivers.is_alive(folder):
-        return False
-    driver = drivers.read_driver(folder)
-    # Another machine's locks may not be seen from here.
-    return driver is not None and (driver.is_near or (folder / drivers.GONE).exists() or not is_shared(folder))
 
 
 def _is_group(folder: Path) -> bool:

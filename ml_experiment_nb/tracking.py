@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import logging
+import os
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 
 from mlflow import MlflowClient
@@ -20,18 +18,13 @@ from ml_experiment_nb.capture.inputs import Input, as_json
 from ml_experiment_nb.drivers import Hold
 from ml_experiment_nb.errors import RunNotFoundError
 from ml_experiment_nb.projects import home
-from ml_experiment_nb.records import Failure, Record, Status
+from ml_experiment_nb.readings import RETRIED, Kept, Wanted, chosen, named, not_found, record_of, status_of
+from ml_experiment_nb.records import Record, Status
 from ml_experiment_nb.stores import opening, settle, store_uri, translated, without_password
 
 LOG = "record/log.txt"
 SPEC = "record/spec.yaml"
-_FROM_MLFLOW = {
-    "FINISHED": Status.FINISHED,
-    "FAILED": Status.FAILED,
-    "KILLED": Status.KILLED,
-    "RUNNING": Status.RUNNING,
-    "SCHEDULED": Status.RUNNING,
-}
+_PAGE = 1000  # runs that are asked for at once
 
 
 class Store:
@@ -107,6 +100,35 @@ class Store:
                 if not (token := page.token):
                     break
         return [_record(run, names[run.info.experiment_id]) for run in found[:limit]]
+
+    def listed(self, wanted: Wanted) -> list[Record]:
+        """Return the records that are wanted, whatever the store.
+
+        Raises:
+            RunNotFoundError: There is no such experiment.
+            StoreError: The store can't be reached.
+        """
+        condition = f"tags.`mlflow.parentRunId` = '{wanted.group}'" if wanted.group else ""
+        with translated(self.uri):
+            active = {one.experiment_id: one.name for one in self._active_experiments()}
+            names = named(active, wanted.experiment, without_password(self.uri))
+            found: list[Record] = []
+            token = None
+            while names:
+                page = self.client.search_runs(
+                    list(names),
+                    filter_string=condition,
+                    max_results=_PAGE if wanted.limit is None else max(100, min(_PAGE, wanted.limit)),
+                    order_by=["attributes.start_time DESC"],
+                    page_token=token,
+                )
+                found += [_record(run, names[run.info.experiment_id]) for run in page]
+                is_enough = wanted.limit is not None and wanted.order is None
+                if is_enough and len(wanted.select(found)) == wanted.limit:
+                    break  # they come with the newest first
+                if not (token := page.token):
+                    break
+        return wanted.select(found)
 
     def children(self, run_id: str) -> list[Record]:
         """Return the records of all runs that belong to a run, the oldest first."""
@@ -203,10 +225,8 @@ class Store:
             like = self.client.search_runs(ids, f"attributes.run_id LIKE '{run_id}%'", max_results=4)
             if len(like) == 1:
                 return like[0]
-            if like:
-                some = ", ".join(run.info.run_id for run in like[:3]) + (", …" if len(like) > 3 else "")
-                raise RunNotFoundError(f"more than one run begins with {run_id!r}: {some}")
-        raise RunNotFoundError(f"no run {run_id!r} in {without_password(self.uri)}; `ml-experiment ls` lists them")
+            chosen(run_id, [run.info.run_id for run in like], without_password(self.uri))
+        raise not_found(run_id, without_password(self.uri))
 
     def _active_experiments(self) -> Iterator[Experiment]:
         token = None
@@ -228,43 +248,62 @@ class Store:
         return made
 
 
+_open: dict[tuple[object, ...], Store] = {}
+
+
+def opened_store(root: Path, *, anew: bool = False) -> tuple[Store, bool]:
+    """Return the store in use, as this process has it open already, and whether it had to be opened.
+
+    Raises:
+        StoreError: It can't be reached, or its schema is another MLflow's.
+    """
+    if (found := _open.get(_which(root))) is not None and not anew:
+        return found, False
+    store = Store(root)
+    _open.clear()
+    _open[_which(root)] = store
+    return store, True
+
+
+def _which(root: Path) -> tuple[object, ...]:
+    """Return what a store is told by: its address, its file, and this process; one that was forked opens its own."""
+    uri = store_uri(root)
+    file = None
+    if uri.startswith("sqlite"):
+        with suppress(OSError):
+            found = os.stat(uri.partition(":///")[2])
+            file = (found.st_dev, found.st_ino)
+    return root, uri, file, os.getpid()
+
+
 def _quoted(value: str) -> str:
     """Return a text as MLflow's conditions have it; it knows no escape."""
     return f'"{value}"' if "'" in value else f"'{value}'"
 
 
 def _is_wanted(run: Run, parent_id: str | None, status: str | None) -> bool:
-    if parent_id is not None and "mlexp.retried_by" in run.data.tags:
+    if parent_id is not None and RETRIED in run.data.tags:
         return False
     return status is None or _status(run) == status
 
 
 def _record(run: Run, experiment: str) -> Record:
-    tags = dict(run.data.tags)
-    started = datetime.fromtimestamp(run.info.start_time / 1000, UTC)
-    status = _status(run)
-    ended = run.info.end_time / 1000 if run.info.end_time and status.ended else time.time()  # it may be open again
-    error = tags.get("mlexp.error")
-    number = tags.get("mlexp.trial")
-    return Record(
-        run_id=run.info.run_id,
-        name=run.info.run_name or run.info.run_id[:8],
-        experiment=experiment,
-        kind=tags.get("mlexp.kind", "experiment"),
-        status=status,
-        params=dict(run.data.params),
-        metrics=dict(run.data.metrics),
-        started=started,
-        seconds=max(0.0, ended - started.timestamp()),
-        failure=Failure(*error.split(": ", 1)) if error and ": " in error else Failure(error, "") if error else None,
-        number=int(number) if number else None,
-        parent_id=tags.get("mlflow.parentRunId"),
-        artifact_uri=run.info.artifact_uri,
-        tags=tags,
-        notes=tuple(json.loads(tags.get("mlexp.notes", "[]"))),
+    info, data = run.info, run.data
+    return record_of(
+        Kept(
+            run_id=info.run_id,
+            name=info.run_name,
+            experiment=experiment,
+            status=info.status,
+            start=info.start_time or 0,
+            end=info.end_time,
+            artifact_uri=info.artifact_uri,
+            params=dict(data.params),
+            metrics=dict(data.metrics),
+            tags=dict(data.tags),
+        )
     )
 
 
 def _status(run: Run) -> Status:
-    told = run.data.tags.get("mlexp.status")
-    return Status(told) if told else _FROM_MLFLOW[run.info.status]
+    return status_of(run.info.status, run.data.tags)

@@ -26,6 +26,8 @@ HELP = {
 }
 """What each option is for; the magic and the command show the same."""
 
+NOTIFY = "Tell of its end: a webhook's address, ${env:NAME} of a variable that has it, or desktop; may be repeated."
+
 FOR_A_TABLE = ("maximize", "minimize", "seed", "timeout_per_trial", "retries", "max_failures", "stop_when")
 """The options that a group with a table takes too."""
 

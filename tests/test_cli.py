@@ -1,3 +1,4 @@
+import csv
 import io
 import json
 import os
@@ -294,6 +295,40 @@ def test_unknown_runs(command, store):
         assert "no run 'abcd' in sqlite:///" in err
     assert command("ls", "-e", "nope")[0] == 2
     assert command("ls") == (0, "", "no such runs\n")
+
+
+def test_runs_are_listed_as_they_are_asked_for(command, store):
+    for k, kernel in enumerate(["rbf", "poly", "rbf"]):
+        run = store.client.create_run("0", run_name=f"run {k}")
+        store.client.log_param(run.info.run_id, "kernel", kernel)
+        store.client.log_metric(run.info.run_id, "acc", 0.5 + k / 10)
+        store.client.set_terminated(run.info.run_id, "FAILED" if k == 0 else "FINISHED")
+
+    def names(*words):
+        code, out, err = command("ls", "--csv", *words)
+        assert (code, err) == (0, "")
+        return [row["name"] for row in csv.DictReader(io.StringIO(out))]
+
+    assert names("--sort", "acc") == ["run 0", "run 1", "run 2"]
+    assert names("--sort", "metrics.acc", "-r", "-n", "1") == ["run 2"]
+    assert names("-r") == ["run 0", "run 1", "run 2"]
+    assert names("-w", "kernel = rbf and acc > 0.5") == ["run 2"]
+    assert names("-k", "group") == []
+    assert names("-s", "failed") == ["run 0"]
+    rows = list(csv.DictReader(io.StringIO(command("ls", "--csv", "-s", "failed")[1])))
+    assert (rows[0]["params.kernel"], rows[0]["metrics.acc"], len(rows[0]["run_id"])) == ("rbf", "0.5", 32)
+    code, _, err = command("ls", "-w", "kernel ~ rbf")
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert "can't be read at '~ rbf'" in err
+
+
+def test_a_list_is_had_without_mlflow(store):
+    store.client.create_run("0", run_name="one")
+    code = "import sys; from ml_experiment_nb.cli import commands; commands(['ls'], standalone_mode=False); "
+    code += "assert not {'mlflow', 'pandas'} & set(sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert "one" in ran.stdout
 
 
 def test_looking_makes_no_store(command, project):

@@ -6,7 +6,7 @@ import pytest
 from jupyter_client.manager import start_new_kernel
 from nbclient import NotebookClient
 
-from ml_experiment_nb import runs
+from ml_experiment_nb import loop
 from ml_experiment_nb.cells import read_cell
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.export import make_pair, middle, split_cell, write_pair
@@ -216,7 +216,7 @@ def test_a_saved_cell_runs_as_the_cell_does(stored):
     above = [source for source, _ in sources("svm.ipynb")][:-2]
     assert above == [cells[k] for k in (1, 2, 4, 5, 7, 8, 9)]
 
-    *trials, parent = runs.run(make_plan(read_spec("svm.yaml")))
+    *trials, parent = loop.run(make_plan(read_spec("svm.yaml")))
     [of_cell] = [one for one in Store(stored).records() if one.kind == "group" and one.run_id != parent.run_id]
     its_trials = Store(stored).records(parent_id=of_cell.run_id)[::-1]
     assert of_cell.tags["mlexp.spec_hash"] == parent.tags["mlexp.spec_hash"] == spec_hash(read_spec("svm.yaml"))

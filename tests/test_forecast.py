@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from click.testing import CliRunner
 
-from ml_experiment_nb import cli, runs
+from ml_experiment_nb import cli, loop
 from ml_experiment_nb.again import Again
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.forecast import estimate, first_points, forecast, how_many
@@ -160,7 +160,7 @@ def test_a_group_that_goes_on_has_what_is_left_to_do(group):
 
 
 def test_real_runs_are_what_is_looked_at(stored, group):
-    done = list(runs.run(make_plan(group(num_trials=3, seed=1))))
+    done = list(loop.run(make_plan(group(num_trials=3, seed=1))))
     found = estimate(make_plan(group(num_trials=3)))
     assert found.past == 3
     assert found.each == pytest.approx(sorted(one.seconds for one in done[:-1])[1], abs=0.01)

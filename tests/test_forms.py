@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 from ruamel.yaml import YAML
 
-from ml_experiment_nb import cli, runs
+from ml_experiment_nb import cli, loop
 from ml_experiment_nb.cli.forms import _options, form_of
 from ml_experiment_nb.cli.run import read_command
 from ml_experiment_nb.errors import SpecError
@@ -288,7 +288,7 @@ def runs_of(stored, folder):
     """Run a spec's plan, and return its records as the store has them, the group's own last."""
 
     def run(spec, **options):
-        done = list(runs.run(make_plan(spec, **options)))
+        done = list(loop.run(make_plan(spec, **options)))
         store = Store(stored)
         return [(store.record(one.run_id), store.text(one, SPEC)) for one in done]
 
@@ -395,7 +395,7 @@ def test_a_called_job_comes_back(stored, monkeypatch):
     assert form.losses == ()
     again = spec_from_mapping(yaml(form.text))
     assert again.params == {"C": 0.5, "kernel": "rbf"}
-    *_, record = runs.run(make_plan(again))
+    *_, record = loop.run(make_plan(again))
     assert (record.metrics, record.tags["mlexp.spec_hash"]) == ({"accuracy": 0.5}, kept.tags["mlexp.spec_hash"])
 
     train(C=1, data=called.Data(), sly=called.Sly(), long=list(range(10**5)), **{"no-name": 1})

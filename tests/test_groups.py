@@ -9,7 +9,7 @@ import pytest
 from mlflow import MlflowClient
 from optuna.trial import TrialState
 
-from ml_experiment_nb import drivers, groups, parents, patience, recording, runs, sweeps, unfinished
+from ml_experiment_nb import drivers, groups, loop, orphans, parents, patience, recording, sweeps, unfinished
 from ml_experiment_nb.errors import ResumeError, RunNotFoundError, StillRunningError, StoreError
 from ml_experiment_nb.files import write_spec
 from ml_experiment_nb.parents import Parent
@@ -86,10 +86,10 @@ def interrupted(project_folder):
         for one in (project_folder / "done").iterdir():
             one.unlink()
         (project_folder / "hang").touch()
-        updates = runs.follow(made)
+        updates = loop.follow(made)
         hanging, run_id = set(), next(updates).run_id
         for update in updates:
-            if isinstance(update, runs.Happened) and isinstance(update.event, Log) and "hanging" in update.event.text:
+            if isinstance(update, loop.Happened) and isinstance(update.event, Log) and "hanging" in update.event.text:
                 hanging.add(update.key)
             if len(hanging) == 2:
                 break
@@ -125,7 +125,7 @@ def test_the_same_group_goes_on(plan, interrupted, store, project_folder):
     lost = sorted(str(one.number) for one in store.children(run_id) if not one.ok)
     made = groups.continued(plan())
     assert made.again.run_id == run_id
-    records = runs.collect(made, runs.run(made))
+    records = loop.collect(made, loop.run(made))
     assert records.parent.run_id == run_id
     assert store.record(run_id).status is Status.FINISHED
     assert finished(store, run_id) == [0, 1, 2, 3, 4, 5]  # none lost, none doubled
@@ -147,7 +147,7 @@ def test_the_same_group_goes_on(plan, interrupted, store, project_folder):
 def test_a_group_goes_on_by_its_id(plan, interrupted, store):
     run_id = interrupted(plan())
     made = groups.resumed(run_id[:8])
-    runs.collect(made, runs.run(made))
+    loop.collect(made, loop.run(made))
     assert finished(store, run_id) == [0, 1, 2, 3, 4, 5]
     with pytest.raises(ResumeError, match=rf"nothing is missing of {run_id[:8]}"):
         groups.resumed(run_id)
@@ -157,7 +157,7 @@ def test_a_group_that_is_stopped_twice(plan, interrupted, store):
     run_id = interrupted(plan())
     assert interrupted(groups.continued(plan())) == run_id
     made = groups.continued(plan())
-    runs.collect(made, runs.run(made))
+    loop.collect(made, loop.run(made))
     assert finished(store, run_id) == [0, 1, 2, 3, 4, 5]
     numbers = [one.number for one in store.children(run_id)]
     assert len(numbers) == len({*numbers})
@@ -174,15 +174,15 @@ def test_a_point_that_was_drawn_and_whose_run_was_never_opened_is_not_lost(plan,
         return parents.open_for(*arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(runs, "open_for", gone)
+        patch.setattr(loop, "open_for", gone)
         patch.setenv(patience.VARIABLE, "0")
         with pytest.raises(StoreError, match="it has gone; it was tried for 0 s"):
-            list(runs.run(plan()))
+            list(loop.run(plan()))
     [run_id] = [one.run_id for one in store.records() if one.kind == "group"]
     assert store.record(run_id).status is Status.KILLED
     assert all_ended(store)
     made = groups.continued(plan())
-    runs.collect(made, runs.run(made))
+    loop.collect(made, loop.run(made))
     assert finished(store, run_id) == [0, 1, 2, 3, 4, 5]
 
 
@@ -194,10 +194,10 @@ def test_a_store_that_goes_for_a_moment_costs_nothing(plan, store, monkeypatch):
             raise StoreError("it has gone")
         return parents.open_for(*arguments, **options)
 
-    monkeypatch.setattr(runs, "open_for", moody)
+    monkeypatch.setattr(loop, "open_for", moody)
     monkeypatch.setattr(patience, "AGAIN", 0.05)
     made = plan()
-    records = runs.collect(made, runs.run(made))
+    records = loop.collect(made, loop.run(made))
     assert sorted(one.params["C"] for one in records) == [0, 1, 2, 3, 4, 5]
     assert finished(store, records.parent.run_id) == [0, 1, 2, 3, 4, 5]
 
@@ -214,7 +214,7 @@ def test_runs_that_can_not_be_closed_for_a_moment_are_closed_later(plan, store, 
     monkeypatch.setattr(recording.OpenRun, "_write", moody)
     monkeypatch.setattr(patience, "AGAIN", 0.05)
     made = plan()
-    records = runs.collect(made, runs.run(made))
+    records = loop.collect(made, loop.run(made))
     assert sorted(one.params["C"] for one in records) == [0, 1, 2, 3, 4, 5]
     assert all(one.ok for one in records)
     assert finished(store, records.parent.run_id) == [0, 1, 2, 3, 4, 5]
@@ -225,7 +225,7 @@ def test_the_number_of_trials_counts_what_is_there(plan, interrupted, store):
     run_id = interrupted(plan(**keys))
     made = groups.resumed(run_id)
     assert made.total == 7
-    runs.collect(made, runs.run(made))
+    loop.collect(made, loop.run(made))
     done = [one for one in store.children(run_id) if one.ok]
     assert len(done) == 7
     assert len({one.params["C"] for one in done}) == 7  # a seed draws no point twice
@@ -236,20 +236,20 @@ def test_other_numbers_of_trials_and_slots_are_no_edit(plan, interrupted, store)
     run_id = interrupted(plan(**space, num_trials=4))
     made = groups.continued(plan(**space, num_trials=5, slots=1, timeout_per_trial=60))
     assert made.again.run_id == run_id
-    runs.collect(made, runs.run(made))
+    loop.collect(made, loop.run(made))
     assert len([one for one in store.children(run_id) if one.ok]) == 5
 
 
 def test_more_trials_of_a_group_that_has_finished(plan, store):
     made = plan(param_space={"C": "uniform(0, 1)"}, sampler="Random", num_trials=2)
-    run_id = runs.collect(made, runs.run(made)).parent.run_id
+    run_id = loop.collect(made, loop.run(made)).parent.run_id
     again = groups.resumed(run_id, trials=3)
-    records = runs.collect(again, runs.run(again))
+    records = loop.collect(again, loop.run(again))
     assert (len(records), records.parent.run_id) == (5, run_id)
     assert len([one for one in store.children(run_id) if one.ok]) == 5
     assert "num_trials: 5" in store.text(store.record(run_id), "record/spec.yaml")
     more = groups.resumed(run_id, trials=1)
-    assert len(runs.collect(more, runs.run(more))) == 6
+    assert len(loop.collect(more, loop.run(more))) == 6
 
 
 def test_more_trials_of_a_group_that_was_stopped_and_whose_failed_trials_were_made_up_for(
@@ -259,12 +259,12 @@ def test_more_trials_of_a_group_that_was_stopped_and_whose_failed_trials_were_ma
     run_id = interrupted(plan(sampler="Random", num_trials=6, enqueue=[{"C": 1}, {"C": 2}]))
     (project_folder / "fail").unlink()
     made = groups.resumed(run_id)
-    runs.collect(made, runs.run(made))
+    loop.collect(made, loop.run(made))
     assert len(finished(store, run_id)) == 6
     assert any(one.status is Status.FAILED for one in store.children(run_id))
     more = groups.resumed(run_id, trials=2)
     assert more.again.missing == 2
-    runs.collect(more, runs.run(more))
+    loop.collect(more, loop.run(more))
     assert len(finished(store, run_id)) == 8
 
 
@@ -276,13 +276,13 @@ def test_a_grid_takes_no_more_trials(plan, interrupted):
 def test_failed_points_are_tried_again(plan, store, project_folder):
     (project_folder / "fail").touch()
     made = plan()
-    parent = runs.collect(made, runs.run(made)).parent
+    parent = loop.collect(made, loop.run(made)).parent
     assert store.text(parent, "record/failures.txt").startswith("2 trials failed at train.py, line 10, in main")
     with pytest.raises(ResumeError, match="--failed tries the 2 that failed again"):
         groups.resumed(parent.run_id)
     (project_folder / "fail").unlink()
     again = groups.resumed(parent.run_id, failed=True)
-    records = runs.collect(again, runs.run(again))
+    records = loop.collect(again, loop.run(again))
     assert finished(store, parent.run_id) == [0, 1, 2, 3, 4, 5]
     repeats = {one.tags["mlexp.repeats"]: one.params["C"] for one in records if "mlexp.repeats" in one.tags}
     failed = {str(one.number): one.params["C"] for one in records if one.status is Status.FAILED}
@@ -295,7 +295,7 @@ def test_the_rows_of_a_table_without_a_finished_run(plan, interrupted, store):
     keys = {"param_space": None, "sampler": None, "each": [{"C": C} for C in range(6)]}
     run_id = interrupted(plan(**keys))
     made = groups.resumed(run_id)
-    records = runs.collect(made, runs.run(made))
+    records = loop.collect(made, loop.run(made))
     assert [one.number for one in records] == [0, 1, 2, 3, 4, 5]
     assert finished(store, run_id) == [0, 1, 2, 3, 4, 5]
     lines = store.text(records.parent, "results.csv").splitlines()
@@ -309,7 +309,7 @@ def test_files_that_changed_are_noted_and_run_as_they_are(plan, interrupted, sto
     (project_folder / "train.py").write_text(TRAIN.replace("C / 10", "C / 100"))
     made = groups.resumed(run_id)
     assert "train.py changed since: what comes now is of other code" in made.notes[1]
-    records = runs.collect(made, runs.run(made))
+    records = loop.collect(made, loop.run(made))
     assert len(finished(store, run_id)) == 6
     values = {one.params["C"]: one.metrics["acc"] for one in records}
     assert {C / value for C, value in values.items() if C} == {10, 100}
@@ -330,11 +330,11 @@ def test_fresh_starts_anew_and_the_old_one_does_not_come_back(plan, interrupted,
     old = interrupted(plan())
     made = groups.continued(plan(), fresh=True)
     assert (made.again, made.notes) == (None, ())
-    records = runs.collect(made, runs.run(made))
+    records = loop.collect(made, loop.run(made))
     assert records.parent.run_id != old
     assert groups.continued(plan()).again is None
     made = groups.resumed(old)  # by its id, it still does
-    runs.collect(made, runs.run(made))
+    loop.collect(made, loop.run(made))
     assert finished(store, old) == [0, 1, 2, 3, 4, 5]
 
 
@@ -375,7 +375,7 @@ def test_a_cell_s_values_stay_until_its_group_has_finished(cell, interrupted, st
     assert len(list(folder.glob("payload-*"))) == 1
     made = groups.resumed(run_id)
     assert made.values == {}
-    records = runs.collect(made, runs.run(made))
+    records = loop.collect(made, loop.run(made))
     assert sorted(one.metrics["acc"] for one in records) == [0, 0.1, 0.2, 0.3, 0.4, 0.5]
     assert not folder.exists()
 
@@ -384,7 +384,7 @@ def test_a_cell_goes_on_with_the_values_of_today(cell, interrupted, project_fold
     run_id = interrupted(cell())
     made = groups.continued(cell(held=[1] * 100))
     assert made.again.run_id == run_id
-    records = runs.collect(made, runs.run(made))
+    records = loop.collect(made, loop.run(made))
     values = {one.params["C"]: one.metrics["acc"] for one in records}
     assert {C / value for C, value in values.items() if C} == {10, 100}
     assert not (project_folder / ".ml-experiment/runs" / run_id).exists()
@@ -400,7 +400,7 @@ def test_values_that_are_gone_are_said(cell, interrupted, project_folder):
 
 def test_a_cell_that_has_finished_has_no_values_any_more(cell):
     made = cell()
-    run_id = runs.collect(made, runs.run(made)).parent.run_id
+    run_id = loop.collect(made, loop.run(made)).parent.run_id
     with pytest.raises(ResumeError, match="they are removed when it has finished"):
         groups.resumed(run_id)
 
@@ -425,7 +425,7 @@ def test_a_function_with_values_that_json_has_no_form_for(interrupted, store, st
     made = make_plan(spec_from_mapping({**spec, "run": [Function(function=function)]}), values={"function": function})
     run_id = interrupted(made)
     again = groups.resumed(run_id)
-    records = runs.collect(again, runs.run(again))
+    records = loop.collect(again, loop.run(again))
     assert sorted(one.metrics["acc"] for one in records) == [0, 0.1, 0.2, 0.3, 0.4, 0.5]
 
 
@@ -441,7 +441,7 @@ def test_trials_that_fit_an_edited_space_count(plan, interrupted, store):
     fitting = [C for C in there if C != 0]
     assert [one.params["C"] for one in made.taken.trials] == fitting
     assert f"the space was edited: {len(fitting)} trials of {old[:8]}" in made.notes[0]
-    records = runs.collect(made, runs.run(made))
+    records = loop.collect(made, loop.run(made))
     new = records.parent.run_id
     assert len(records) == 6
     assert len([one for one in store.children(new) if one.ok]) == 6 - len(fitting)
@@ -464,7 +464,7 @@ def test_a_grid_runs_what_the_imported_trials_leave(plan, interrupted, store):
     interrupted(plan(params={"kernel": "lin"}))
     made = groups.continued(plan(param_space={"C": "range(1, 8)"}, params={"kernel": "lin"}))
     there = [one.params["C"] for one in made.taken.trials]
-    records = runs.collect(made, runs.run(made))
+    records = loop.collect(made, loop.run(made))
     assert sorted(one.params["C"] for one in records) == [1, 2, 3, 4, 5, 6, 7]
     assert finished(store, records.parent.run_id) == sorted({*range(1, 8)} - {*there})
 
@@ -476,7 +476,7 @@ def test_imported_trials_still_count_when_the_new_group_is_stopped_too(plan, int
     run_id = interrupted(made)
     again = groups.continued(plan(param_space={"C": "range(1, 8)"}))
     assert again.again.run_id == run_id
-    records = runs.collect(again, runs.run(again))
+    records = loop.collect(again, loop.run(again))
     assert sorted(int(one.params["C"]) for one in records) == [1, 2, 3, 4, 5, 6, 7]
     assert finished(store, run_id) == sorted({*range(1, 8)} - {*there})
 
@@ -488,7 +488,7 @@ def test_a_random_search_or_another_seed_that_goes_on_as_a_grid_misses_no_point(
     run_id = interrupted(plan(param_space=space, seed=3, **before))
     made = groups.continued(plan(param_space=space, seed=seed, sampler="Grid"))
     assert made.again.run_id == run_id
-    runs.collect(made, runs.run(made))
+    loop.collect(made, loop.run(made))
     found = {(one.params["C"], one.params["kernel"]) for one in store.children(run_id) if one.ok}
     assert len(found) == 12
     assert seed or len(finished(store, run_id)) == 12  # drawn at random, one may come twice
@@ -519,7 +519,7 @@ def test_trials_whose_code_has_drawn_by_itself_are_taken_over_with_what_it_drew(
     there = [one for one in store.children(old) if one.ok]
     made = groups.continued(plan(**{**asked, "num_trials": len(there) + 2}, param_space={"C": "choice([1, 2, 5, 9])"}))
     assert len(made.taken.trials) == len(there)
-    records = runs.collect(made, runs.run(made))
+    records = loop.collect(made, loop.run(made))
     assert len(records) == len(there) + 2
     taken = [one for one in study_of(records.parent).trials if "mlexp.imported_from" in one.user_attrs]
     assert sorted(one.params["x"] + one.params.get("depth", 0) for one in taken) == pytest.approx(
@@ -561,7 +561,7 @@ def test_a_journal_whose_end_was_lost_goes_on(plan, interrupted, store, tail):
     before = journal.read_bytes()
     journal.write_bytes(before + tail)
     made = groups.resumed(run_id)
-    runs.collect(made, runs.run(made))
+    loop.collect(made, loop.run(made))
     assert finished(store, run_id) == [0, 1, 2, 3, 4, 5]
     assert journal.read_bytes().startswith(before + b"{")
     assert journal.with_name(f"{journal.name}.cut").read_bytes() == tail
@@ -574,7 +574,7 @@ def test_a_study_that_is_gone_is_said_and_the_same_group_starts_anew(plan, inter
         groups.resumed(run_id)
     made = groups.continued(plan())
     assert (made.again, "is gone" in made.notes[0]) == (None, True)
-    assert runs.collect(made, runs.run(made)).parent.run_id != run_id
+    assert loop.collect(made, loop.run(made)).parent.run_id != run_id
 
 
 def test_what_a_group_has_left_and_was_spoiled_is_said(cell, interrupted, store, project_folder):
@@ -594,7 +594,7 @@ def test_what_a_group_has_left_and_was_spoiled_is_said(cell, interrupted, store,
 
 def test_what_can_not_be_resumed_is_said(plan, interrupted, store):
     made = make_plan(spec_from_mapping({"name": "one", "run": "train.py", "params": {"C": 1}}))
-    [single] = runs.run(made)
+    [single] = loop.run(made)
     with pytest.raises(ResumeError, match="is a single experiment, which starts anew: run it again"):
         groups.resumed(single.run_id)
     run_id = interrupted(plan())
@@ -605,13 +605,13 @@ def test_what_can_not_be_resumed_is_said(plan, interrupted, store):
         groups.resumed("0" * 32)
     os.unlink(store.record(run_id).tags["mlexp.storage"])
     with pytest.raises(ResumeError, match=r"the study of .* is gone"):
-        list(runs.run(groups.resumed(run_id)))
+        list(loop.run(groups.resumed(run_id)))
     assert store.record(run_id).status is Status.KILLED
     assert drivers.read_driver(drivers.folders(store.root / ".ml-experiment") / run_id) is None
 
 
 def test_a_live_group_is_not_run_twice(plan, store, project_folder):
-    updates = runs.follow(plan())
+    updates = loop.follow(plan())
     run_id = next(updates).run_id
     with pytest.raises(StillRunningError, match=rf"is being run already, by process {os.getpid()} .*--fresh"):
         groups.continued(plan())
@@ -637,9 +637,9 @@ def driven(project_folder):
         found, begun = [], threading.Event()
 
         def drive():
-            for update in runs.follow(made):
+            for update in loop.follow(made):
                 found.append(update)
-                if isinstance(update, runs.Happened) and isinstance(update.event, Log):
+                if isinstance(update, loop.Happened) and isinstance(update.event, Log):
                     begun.set()
 
         thread = threading.Thread(target=drive)
@@ -668,13 +668,13 @@ def test_a_group_is_stopped_and_goes_on(plan, driven, store, project_folder):
     assert all(one.failure.message.startswith("stopped by ") for one in killed)
     (project_folder / "hang").unlink()
     made = groups.continued(plan())
-    runs.collect(made, runs.run(made))
+    loop.collect(made, loop.run(made))
     assert finished(store, run_id) == [0, 1, 2, 3, 4, 5]
 
 
 def test_one_trial_is_stopped_and_the_others_go_on(plan, driven, store, project_folder):
     found, thread = driven(plan(param_space={"C": "range(2, 5)"}))
-    trial = next(one for one in found if isinstance(one, runs.Started) and not one.parent)
+    trial = next(one for one in found if isinstance(one, loop.Started) and not one.parent)
     record = groups.stop(trial.run_id, store=store)
     assert (record.status, record.failure.type) == (Status.KILLED, "Stopped")
     (project_folder / "hang").unlink()
@@ -693,7 +693,7 @@ def test_a_single_run_is_stopped(driven, store, project_folder):
 
 def test_what_has_ended_stays_as_it_is(plan, store):
     made = plan()
-    parent = runs.collect(made, runs.run(made)).parent
+    parent = loop.collect(made, loop.run(made)).parent
     assert groups.stop(parent.run_id, store=store).status is Status.FINISHED
 
 
@@ -704,7 +704,7 @@ def test_a_driver_elsewhere_that_does_not_answer_is_named(store, project_folder,
     run = client.create_run(store.experiment_id("e"), tags={"mlexp.kind": "experiment"})
     folder = drivers.folders(project_folder / ".ml-experiment") / run.info.run_id
     folder.mkdir(parents=True)
-    monkeypatch.setattr(sweeps, "is_shared", lambda path: True)
+    monkeypatch.setattr(orphans, "is_shared", lambda path: True)
     Hold(folder, Driver("elsewhere", 12, "another boot", "t", store.uri)).drop()
     assert sweeps.sweep(store) == []  # what can't be seen from here is left alone
     with pytest.raises(StillRunningError, match=r"its driver is process 12 on elsewhere.*--gone"):
@@ -721,7 +721,7 @@ def test_a_run_that_nobody_drives_from_here(store):
 
 def test_the_plan_of_a_record_can_be_shown(plan, store, project_folder):
     made = plan()
-    parent = runs.collect(made, runs.run(made)).parent
+    parent = loop.collect(made, loop.run(made)).parent
     shown = groups.recorded_plan(store, parent)
     assert (shown.spec, shown.kind, shown.goal) == (made.spec, "group", (("acc",), (True,)))
     assert shown.cwd == str(project_folder)
@@ -746,7 +746,7 @@ def test_a_table_that_was_edited_is_not_gone_on_with(interrupted, store, project
         groups.resumed(run_id)
     table.write_text(store.text(store.record(run_id), "record/each.csv"))
     made = groups.resumed(run_id)
-    assert [record.params["C"] for record in runs.collect(made, runs.run(made))] == [0, 1, 2, 3]
+    assert [record.params["C"] for record in loop.collect(made, loop.run(made))] == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("again", [groups.continued, None])
@@ -755,12 +755,12 @@ def test_a_driver_that_dies_when_all_is_done_leaves_a_group_that_can_be_closed(p
     with monkeypatch.context() as patch:
         patch.setattr(Parent, "close", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            list(runs.run(made))
+            list(loop.run(made))
     sweeps.sweep(store)
     group = next(record for record in store.records() if record.kind == "group")
     assert (group.status, finished(store, group.run_id)) == (Status.KILLED, [0, 1, 2, 3, 4, 5])
     made = again(plan()) if again else groups.resumed(group.run_id)
-    records = runs.collect(made, runs.run(made))
+    records = loop.collect(made, loop.run(made))
     assert records.best.params["C"] == 5
     found = store.record(group.run_id)
     assert (found.status, found.metrics, found.tags["mlexp.trials.finished"]) == (Status.FINISHED, {"acc": 0.5}, "6")
@@ -770,13 +770,13 @@ def test_a_driver_that_dies_when_all_is_done_leaves_a_group_that_can_be_closed(p
 def test_what_a_limit_has_cut_off_is_tried_again(plan, store, project_folder):
     (project_folder / "hang").touch()
     made = plan(timeout=6.0, num_trials=4)
-    records = runs.collect(made, runs.run(made))
+    records = loop.collect(made, loop.run(made))
     (project_folder / "hang").unlink()
     cut = [record for record in records if record.status is Status.KILLED]
     assert {record.failure.type for record in cut} == {"LimitReached"}
     run_id = records.parent.run_id
     made = groups.resumed(run_id)
-    runs.collect(made, runs.run(made))
+    loop.collect(made, loop.run(made))
     assert len(finished(store, run_id)) == len(set(finished(store, run_id))) == 4
     assert {record.params["C"] for record in cut} <= {int(c) for c in finished(store, run_id)}
     assert not any(note.startswith("no more was begun") for note in store.record(run_id).notes)
@@ -787,13 +787,13 @@ def test_what_a_limit_has_cut_off_is_tried_again(plan, store, project_folder):
 def test_a_cell_whose_group_a_limit_has_cut_short_keeps_its_values(cell, store, project_folder, limit):
     (project_folder / "hang").touch()
     made = cell(num_trials=5, **limit)
-    records = runs.collect(made, runs.run(made))
+    records = loop.collect(made, loop.run(made))
     (project_folder / "hang").unlink()
     run_id, folder = records.parent.run_id, project_folder / ".ml-experiment/runs" / records.parent.run_id
     assert len(list(folder.glob("payload-*"))) == 1
     again = groups.resumed(run_id)
     again = dataclasses.replace(again, spec=again.spec.model_copy(update=dict.fromkeys(limit)))
-    list(runs.run(again))
+    list(loop.run(again))
     assert len(finished(store, run_id)) == len(set(finished(store, run_id))) == 5
     assert not folder.exists()
 
@@ -814,7 +814,7 @@ def test_a_point_that_was_asked_for_is_not_lost_before_it_was_drawn(plan, interr
     (project_folder / "hanging.py").write_text(HANG.replace(">= 2", ">= 0"))
     run_id = interrupted(made)
     made = groups.continued(plan(**{**asked, "enqueue": [{"C": 0.25}, {"C": 0.5}, {"C": 0.75}]}))
-    records = runs.collect(made, runs.run(made))
+    records = loop.collect(made, loop.run(made))
     assert records.parent.run_id == run_id
     drawn = [float(record.params["C"]) for record in records if record.ok]
     assert len(drawn) == 4

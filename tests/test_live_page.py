@@ -11,7 +11,7 @@ import services
 from mlflow import MlflowClient
 from test_faults import answers
 
-from ml_experiment_nb import runs
+from ml_experiment_nb import loop
 from ml_experiment_nb.plans import make_plan
 from ml_experiment_nb.records import Status
 from ml_experiment_nb.specs import spec_from_mapping
@@ -77,7 +77,7 @@ def test_four_slots_write_while_the_page_is_looked_at(stored, monkeypatch, scrip
             "executor": "inline", "param_space": {"C": "range(0, 16)"},
             "metric": {"name": "acc", "direction": "maximize"},
         }  # fmt: skip
-        records = list(runs.run(make_plan(spec_from_mapping(spec))))
+        records = list(loop.run(make_plan(spec_from_mapping(spec))))
         for one in lookers:
             one.ended.set()
             one.join(60)

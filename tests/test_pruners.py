@@ -8,7 +8,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from ml_experiment_nb import Trial, report, runs
+from ml_experiment_nb import Trial, loop, report
 from ml_experiment_nb.algorithms import Pruner
 from ml_experiment_nb.plans import make_plan
 from ml_experiment_nb.records import Status
@@ -35,7 +35,7 @@ def curve(x):
         yield {"loss": x + (0.01 * (STEPS - step) if x < 50 else step)}
 
 
-def loop(x):
+def stepwise(x):
     for step in range(STEPS):
         report(step=step, loss=x + (0.01 * (STEPS - step) if x < 50 else step))
 
@@ -62,7 +62,7 @@ def search(stored):
             "slots": slots, "executor": executor, **keys,
         }  # fmt: skip
         plan = make_plan(spec_from_mapping(asked), values=values)
-        return runs.collect(plan, runs.run(plan))
+        return loop.collect(plan, loop.run(plan))
 
     return make
 
@@ -100,7 +100,7 @@ def test_a_pruner_in_several_slots(search, name):
     check(search(curve, slots=3, good=12 if name == "Hyperband" else 3, pruner={"name": name, **PRUNERS[name]}), bad=1)
 
 
-@pytest.mark.parametrize("function", [loop, asks])
+@pytest.mark.parametrize("function", [stepwise, asks])
 def test_the_other_ways_to_report(search, function):
     check(search(function, slots=2, pruner={"name": "threshold", "upper": 50.0}))
 
@@ -145,7 +145,7 @@ for step in range({STEPS}):
         "pruner": "threshold(upper=50.0)",
     }  # fmt: skip
     plan = make_plan(spec_from_mapping(asked), cold=cold)
-    good, bad, parent = runs.run(plan)
+    good, bad, parent = loop.run(plan)
     assert (good.status, bad.status, parent.status) == (Status.FINISHED, Status.PRUNED, Status.FINISHED)
     assert (good.metrics["done"], "done" in bad.metrics) == (1.0, False)
     assert has_ended(int(bad.metrics["pid"]))

@@ -12,7 +12,7 @@ import pytest
 from mlflow import MlflowClient
 from optuna.trial import TrialState
 
-from ml_experiment_nb import Trial, job, report, runs
+from ml_experiment_nb import Trial, job, loop, report
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.plans import make_plan
 from ml_experiment_nb.records import Status
@@ -32,7 +32,7 @@ def search(stored):
         values = {"function": run} if is_function else {}
         target = Function(function=run) if is_function else run
         plan = make_plan(spec_from_mapping({**BASE, "run": [target], **keys}), values=values)
-        return runs.collect(plan, runs.run(plan))
+        return loop.collect(plan, loop.run(plan))
 
     return make
 

@@ -16,7 +16,7 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
-from ml_experiment_nb import job, runs
+from ml_experiment_nb import job, loop
 from ml_experiment_nb.files import read_spec
 from ml_experiment_nb.plans import make_plan
 from ml_experiment_nb.specs import spec_from_mapping
@@ -104,14 +104,14 @@ SCRIPT = f"{TELLS}\nfrom ml_experiment_nb import report\nreport(told=tell(sys.ar
 
 
 def run(mapping, **options):
-    return list(runs.run(make_plan(spec_from_mapping(mapping), **options)))
+    return list(loop.run(make_plan(spec_from_mapping(mapping), **options)))
 
 
 @pytest.mark.usefixtures("stored", "clean")
 def test_a_script(project, value, script):
     script(SCRIPT + "open('/proc/self/cmdline', 'rb').read().find(sys.argv[-1].encode()) == -1 or sys.exit('seen')\n")
     (project / "spec.yaml").write_text("run: script.py\nparams:\n  token: secret(API_TOKEN)\n")
-    list(runs.run(make_plan(read_spec("spec.yaml"))))
+    list(loop.run(make_plan(read_spec("spec.yaml"))))
     record = check(project, value)
     assert "token: secret(API_TOKEN)" in _kept(project, record, "record/spec.yaml")
 
@@ -121,7 +121,7 @@ def test_a_part_of_a_parameter_in_json(project, value, script):
     script(SCRIPT.replace("'--token') + 1]", "'--token') + 1][16:-5]"))
     spec = {"run": "script.py", "params": {"token": "postgres://user:${env:API_TOKEN}@host"}}
     (project / "spec.json").write_text(json.dumps(spec))
-    list(runs.run(make_plan(read_spec("spec.json"))))
+    list(loop.run(make_plan(read_spec("spec.json"))))
     record = only(project)
     assert record.params["token"] == "postgres://user:${env:API_TOKEN}@host"
     assert record.metrics["told"] == told(value)
@@ -139,7 +139,7 @@ def test_a_command(project, value):
     (project / "spec.yaml").write_text(
         json.dumps({"run": {"command": command}, "params": {"token": "secret(API_TOKEN)"}})
     )
-    list(runs.run(make_plan(read_spec("spec.yaml"))))
+    list(loop.run(make_plan(read_spec("spec.yaml"))))
     assert (project / "a.txt").read_text() == value
     (project / "a.txt").unlink()
     check(project, value)
@@ -367,7 +367,7 @@ def test_a_notebook(project, value):
     (project / "spec.yaml").write_text(
         "run: book.ipynb\nparams:\n  token: secret(API_TOKEN)\n  deep: {url: ['x${env:API_TOKEN}y', 1]}\n"
     )
-    list(runs.run(make_plan(read_spec("spec.yaml"), output="out.ipynb")))
+    list(loop.run(make_plan(read_spec("spec.yaml"), output="out.ipynb")))
     check(project, value)
     text = (project / "out.ipynb").read_text()
     assert "<secret API_TOKEN>" in text
@@ -415,7 +415,7 @@ frame = __import__("pandas").DataFrame({{"a": [1]}})
 mlflow.log_input(mlflow.data.from_pandas(frame, source=f"https://u:{{token}}@h/x.csv"))
 """)
     (project / "spec.yaml").write_text("run: script.py\nparams:\n  token: secret(API_TOKEN)\n")
-    list(runs.run(make_plan(read_spec("spec.yaml"))))
+    list(loop.run(make_plan(read_spec("spec.yaml"))))
     record = check(project, value)
     assert record.params["own"] == "<secret API_TOKEN>"
     assert record.tags["note"] == "with <secret API_TOKEN>"
@@ -479,5 +479,5 @@ def test_a_saved_cell(project, value, shell):
     from ml_experiment_nb.secrecy import Secret
 
     assert spec.params["token"] == Secret.of("API_TOKEN")
-    list(runs.run(make_plan(spec)))
+    list(loop.run(make_plan(spec)))
     check(project, value)

@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from mlflow import MlflowClient
 from test_faults import TRAIN, answers, check_whole, command, ended, finish, folder, wait_for, write_group
 
-from ml_experiment_nb import artifact_stores, runs
+from ml_experiment_nb import artifact_stores, loop
 from ml_experiment_nb.cli import commands
 from ml_experiment_nb.plans import make_plan
 from ml_experiment_nb.records import Record, Status
@@ -155,7 +155,7 @@ def test_a_group_in_postgres_with_its_files_in_s3(team, command):
 
 def test_the_page_of_postgres_and_s3(team):
     write_script(team, TRAIN)
-    [record] = runs.run(make_plan(spec_from_mapping({"name": "one", "run": "train.py", "params": {"C": 3}})))
+    [record] = loop.run(make_plan(spec_from_mapping({"name": "one", "run": "train.py", "params": {"C": 3}})))
     port = services.free_port()
     words = [sys.executable, "-m", "ml_experiment_nb.cli", "ui", "--port", str(port)]
     page = f"http://127.0.0.1:{port}"
@@ -222,8 +222,8 @@ def test_a_script_whose_database_or_bucket_is_away_for_a_while(team, tables, buc
     plan = make_plan(spec_from_mapping({"name": "one", "run": "train.py", "params": {"C": 3}}))
     back = threading.Timer(6, gate.open)
     records = []
-    for update in runs.follow(plan):
-        if isinstance(update, runs.Started):
+    for update in loop.follow(plan):
+        if isinstance(update, loop.Started):
             gate.shut()
             back.start()
         records += [update] if isinstance(update, Record) else []
@@ -242,7 +242,7 @@ def test_a_script_whose_database_or_bucket_is_away_for_a_while(team, tables, buc
 
 def test_a_bucket_that_is_away_does_not_keep_a_run_from_being_shown(team, bucket, monkeypatch):
     write_script(team, TRAIN)
-    [record] = runs.run(make_plan(spec_from_mapping({"name": "one", "run": "train.py", "params": {"C": 3}})))
+    [record] = loop.run(make_plan(spec_from_mapping({"name": "one", "run": "train.py", "params": {"C": 3}})))
     monkeypatch.setenv("MLFLOW_S3_ENDPOINT_URL", f"http://127.0.0.1:{services.free_port()}")
     result = CliRunner().invoke(commands, ["show", record.run_id])
     assert result.exit_code == 0, result.output
@@ -253,7 +253,7 @@ def test_a_bucket_that_is_away_does_not_keep_a_run_from_being_shown(team, bucket
 def test_a_bucket_that_is_not_there_costs_no_run(team, monkeypatch):
     write_script(team, TRAIN)
     monkeypatch.setenv("MLFLOW_DEFAULT_ARTIFACT_ROOT", "s3://no-such-bucket/x")
-    [record] = runs.run(make_plan(spec_from_mapping({"name": "two", "run": "train.py", "params": {"C": 3}})))
+    [record] = loop.run(make_plan(spec_from_mapping({"name": "two", "run": "train.py", "params": {"C": 3}})))
     assert record.status is Status.FINISHED
     assert "files could not be sent to the store" in record.notes[0]
     assert (team / ".ml-experiment/runs" / record.run_id / "artifacts/model.bin").exists()

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from ml_experiment_nb import Trial, job, reports, runs
+from ml_experiment_nb import Trial, job, loop, reports
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.plans import make_plan
 from ml_experiment_nb.records import Status
@@ -181,11 +181,11 @@ def test_an_experiment_of_a_script_and_a_row_of_a_table(stored, script):
         report(C=trial.suggest_float("C", 0, 10), number=trial.number)
     """
     path = script(text, "train.py").path
-    (record,) = runs.run(make_plan(spec_from_mapping({"run": path, "params": {"C": 2.5}})))
+    (record,) = loop.run(make_plan(spec_from_mapping({"run": path, "params": {"C": 2.5}})))
     assert (record.status, record.metrics) == (Status.FINISHED, {"value": 0.5, "C": 2.5, "number": 0.0})
     assert record.tags["mlexp.attr.who"] == "me"
     rows = {"run": path, "each": [{"C": 1.5}, {"C": 20}], "slots": 1}
-    first, second, _ = runs.run(make_plan(spec_from_mapping(rows)))
+    first, second, _ = loop.run(make_plan(spec_from_mapping(rows)))
     assert first.metrics == {"value": 0.5, "C": 1.5, "number": 0.0}
     assert (second.status, second.failure.message) == (Status.FAILED, "C: 20 is no float from 0 to 10")
 

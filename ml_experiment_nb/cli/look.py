@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ml_experiment_nb.cli.tables import print_json, print_table
+from ml_experiment_nb.cli.tables import print_csv, print_json, print_table
 from ml_experiment_nb.errors import RunNotFoundError
 
 if TYPE_CHECKING:
@@ -20,20 +21,39 @@ if TYPE_CHECKING:
 @click.option("-e", "--experiment", help="Only this experiment's runs.")
 @click.option("-g", "--group", help="Only the trials of this group (its run id, or the beginning of it).")
 @click.option("-s", "--status", type=click.Choice(["running", "finished", "failed", "pruned", "killed"]))
+@click.option("-k", "--kind", type=click.Choice(["experiment", "group", "trial"]))
+@click.option(
+    "-w", "--where", metavar="CONDITION", help='Only runs that meet it: "metrics.loss < 0.1 and params.C = 1".'
+)
+@click.option("--sort", metavar="NAME", help="Order by a metric, a parameter, started, seconds or name; lowest first.")
+@click.option("-r", "--reverse", is_flag=True, help="The other way round: the highest first, or the oldest.")
 @click.option("-n", "--limit", type=click.IntRange(1), default=20, show_default=True, help="At most so many.")
 @click.option("--json", "as_json", is_flag=True, help="Print each record as a line of JSON.")
-def list_runs(experiment: str | None, group: str | None, status: str | None, limit: int, as_json: bool) -> None:
-    """List the newest runs."""
+@click.option("--csv", "as_csv", is_flag=True, help="Print a table that other programs read.")
+def list_runs(
+    experiment: str | None, group: str | None, status: str | None, kind: str | None, where: str | None,
+    sort: str | None, reverse: bool, limit: int, as_json: bool, as_csv: bool,
+) -> None:  # fmt: skip
+    """List runs, the newest first."""
     from ml_experiment_nb.projects import find_root, has_store
 
-    if not has_store(find_root()):
+    root = find_root()
+    if not has_store(root):
         click.echo("no runs yet: `ml-experiment run` makes one", err=True)
         return
-    store = opened_store()
-    parent = store.record(group).run_id if group else None
-    records = store.records(experiment=experiment, parent_id=parent, status=status, limit=limit)
+    from ml_experiment_nb.listing import listed
+    from ml_experiment_nb.readings import wanted
+
+    order = sort or ("started" if reverse else None)
+    asked = wanted(
+        experiment=experiment, kind=kind, status=status, condition=where, limit=limit, tags=as_json,
+        order_by=f"{order} DESC" if sort and reverse else order,
+    )  # fmt: skip
+    records = listed(root, asked, group=group, closed=say_closed)
     if as_json:
         print_json(records)
+    elif as_csv:
+        print_csv(records)
     elif records:
         print_table(records)
     else:
@@ -124,9 +144,7 @@ def opened_store() -> Any:
     from ml_experiment_nb.tracking import Store
 
     store = Store(root)
-    closed = sweep(store)
-    if closed:
-        click.echo(f"note: the driver of {len(closed)} runs had died; they are closed now", err=True)
+    say_closed(sweep(store))
     return store
 
 
@@ -139,6 +157,12 @@ def _artifacts(store: Any, record: Record) -> list[str]:
     except StoreError as error:  # the rest of the record is worth showing
         click.echo(f"note: its files can't be listed: {error}", err=True)
         return []
+
+
+def say_closed(records: Sequence[Record]) -> None:
+    """Say that runs were closed, if any were."""
+    if records:
+        click.echo(f"note: the driver of {len(records)} runs had died; they are closed now", err=True)
 
 
 def _print_record(record: Record, artifacts: list[str]) -> None:

@@ -31,12 +31,12 @@ from ml_experiment_nb.cli.search import search_options, with_search
 from ml_experiment_nb.cli.tables import print_json, print_rows, print_table
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.paths import INPUT, OUTPUT, is_elsewhere, literal
-from ml_experiment_nb.words import search_keys
+from ml_experiment_nb.words import NOTIFY, search_keys
 
 if TYPE_CHECKING:
+    from ml_experiment_nb.loop import Update
     from ml_experiment_nb.plans import Plan, Spec
     from ml_experiment_nb.records import Record
-    from ml_experiment_nb.runs import Update
 
 SPECS = (".yaml", ".yml", ".json")
 _CODES = {"SpecError": 2, "TaskDiedError": 4, "TaskTimeoutError": 5, "TaskMemoryError": 6}
@@ -63,6 +63,7 @@ _CODES |= {"KeyboardInterrupt": 130, "Stopped": 130}
     help=("Stop a task that takes longer; of a group, the whole."),
 )
 @click.option("--memory", metavar="SIZE", help="Stop a task, in a group a trial, that uses more memory: 500MB, 2GB.")
+@click.option("--notify", multiple=True, metavar="WHO", help=NOTIFY)
 @click.option("--cwd", type=click.Path(file_okay=False, exists=True), help="The working directory of the code.")
 @click.option("--allow-unknown-params", is_flag=True, help="Pass on parameters that the target doesn't name.")
 @click.option("--cold", is_flag=True, help="Start a fresh process for every trial, in place of forking a warm one.")
@@ -162,14 +163,13 @@ def run_plan(
         results: Where to write a group's table of results.
         cells: Show which cell a notebook is at.
     """
-    from ml_experiment_nb import runs  # MLflow takes seconds to import: not before the plan is known to be sound
+    from ml_experiment_nb import callbacks, loop  # MLflow takes seconds: not before the plan is known to be sound
 
     for note in plan.notes:
         click.echo(f"note: {note}", err=True)
     begun: list[str] = []
-    shown = _shown(
-        plan, _noting(begun, runs.follow(plan)), as_json=as_json, aside=as_json or piped, quiet=quiet, cells=cells
-    )
+    updates = _noting(begun, callbacks.watched(plan, loop.follow(plan)))
+    shown = _shown(plan, updates, as_json=as_json, aside=as_json or piped, quiet=quiet, cells=cells)
     records: list[Record] = []
     try:
         records += shown
@@ -193,7 +193,7 @@ def run_plan(
 
 def _noting(begun: list[str], updates: Iterator[Update]) -> Iterator[Update]:
     """Yield the updates, and put the run that all of a plan's tasks belong to into `begun`."""
-    from ml_experiment_nb.runs import Started
+    from ml_experiment_nb.loop import Started
 
     for update in updates:
         if isinstance(update, Started) and update.parent:
@@ -233,12 +233,15 @@ def _located(target: str, given: Container[str]) -> Iterator[None]:
 
 def _with_options(spec: Spec, options: Mapping[str, Any]) -> Spec:
     from ml_experiment_nb.fields import read_bytes
+    from ml_experiment_nb.notify import read_words
     from ml_experiment_nb.specs import Group, Job, spec_from_mapping
 
     keys = ("name", "slots", "executor", "timeout")
     changes = {key: options[key] for key in keys if options[key] is not None}
     if options["memory"] is not None:
         changes["memory"] = read_bytes(options["memory"])
+    if options["notify"]:
+        changes["notify"] = read_words(options["notify"])
     if options["allow_unknown_params"]:
         changes["allow_unknown_params"] = True
     if options["each"] is not None:
@@ -323,10 +326,10 @@ def _shown(
         quiet: Show nothing.
         cells: Show which cell a notebook is at.
     """
+    from ml_experiment_nb.loop import Happened
     from ml_experiment_nb.progress import Console, show_progress, stopping
     from ml_experiment_nb.records import Record
     from ml_experiment_nb.reports import Cell, Log
-    from ml_experiment_nb.runs import Happened
     from ml_experiment_nb.targets import Notebook
 
     if plan.kind == "group" and not quiet and not as_json:
@@ -349,10 +352,10 @@ def _shown(
 
 def print_result(plan: Plan, records: list[Record], failures: str | None = None) -> None:
     """Print what came of a plan: its table, what failed (by default, as the records say), its last record, the best."""
-    from ml_experiment_nb import runs, triage
+    from ml_experiment_nb import loop, triage
     from ml_experiment_nb.records import pairs
 
-    result = runs.collect(plan, records)
+    result = loop.collect(plan, records)
     if plan.table is not None:
         print_rows([{**one, "run_id": (one["run_id"] or "")[:8]} for one in _results(plan, result)])
     elif plan.nested:

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from ml_experiment_nb.records import Record
 
 
+_MANY = 500  # rows that are laid out for a terminal's width
+
+
 def print_table(records: Iterable[Record]) -> None:
     """Print a row for each record; a column for each parameter and metric that any of them has."""
     from ml_experiment_nb.records import row
@@ -21,19 +24,45 @@ def print_table(records: Iterable[Record]) -> None:
 
 def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
     """Print rows; a column for each name that any of them has."""
-    from rich.console import Console
-    from rich.table import Table
-
     from ml_experiment_nb.records import number
 
     columns = list(dict.fromkeys(name for one in rows for name in one))
     short = [name.removeprefix("params.").removeprefix("metrics.") for name in columns]
+    if not sys.stdout.isatty() or len(rows) > _MANY:
+        heads = [brief if short.count(brief) == 1 else name for name, brief in zip(columns, short, strict=True)]
+        _print_plain(heads, [["" if one.get(n) is None else number(one[n]) for n in columns] for one in rows])
+        return
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name, brief in zip(columns, short, strict=True):
         table.add_column(brief if short.count(brief) == 1 else name, overflow="fold")
     for one in rows:
         table.add_row(*("" if one.get(name) is None else number(one[name]) for name in columns))
-    Console(width=None if sys.stdout.isatty() else 10_000, markup=False, emoji=False).print(table)
+    Console(markup=False, emoji=False).print(table)
+
+
+def _print_plain(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows as they are, however wide: for a file, a pipe, or where there are thousands."""
+    widths = [max([len(head), *(len(one[k]) for one in rows)]) for k, head in enumerate(heads)]
+    for one in (heads, *rows):
+        click.echo("  ".join(text.ljust(width) for text, width in zip(one, widths, strict=True)).rstrip())
+
+
+def print_csv(records: Sequence[Record]) -> None:
+    """Print a table for other programs: whole ids, times and numbers, and a column for each parameter and metric."""
+    import csv
+
+    params = sorted({name for one in records for name in one.params})
+    metrics = sorted({name for one in records for name in one.metrics})
+    lines = csv.writer(sys.stdout, lineterminator="\n")
+    fixed = ("run_id", "name", "experiment", "kind", "status", "started", "seconds", "group", "trial")
+    lines.writerow([*fixed, *(f"params.{name}" for name in params), *(f"metrics.{name}" for name in metrics)])
+    for one in records:
+        own = (one.run_id, one.name, one.experiment, one.kind, one.status.value, one.started.isoformat(), one.seconds)
+        held = (*(one.params.get(name) for name in params), *(one.metrics.get(name) for name in metrics))
+        lines.writerow([*own, one.parent_id, one.number, *held])
 
 
 def print_json(records: Iterable[Record]) -> None:

@@ -6,8 +6,8 @@ import pytest
 from ml_experiment_nb import compare, make_plan, run
 from ml_experiment_nb.comparison.view import smooth
 from ml_experiment_nb.errors import ExperimentError, MetricError, ParameterError, RunNotFoundError
+from ml_experiment_nb.loop import collect
 from ml_experiment_nb.records import Records
-from ml_experiment_nb.runs import collect
 from ml_experiment_nb.specs import spec_from_mapping
 
 TRAIN = """

@@ -10,7 +10,7 @@ import ray
 from contract import FINISHED, ExecutorContract, Listener, square, wait_for_good
 from ray.util import placement_group, remove_placement_group
 
-from ml_experiment_nb import drivers, groups, runs
+from ml_experiment_nb import drivers, groups, loop
 from ml_experiment_nb.errors import ExecutorError
 from ml_experiment_nb.executors import connection, fleet
 from ml_experiment_nb.executors.ray import RayExecutor
@@ -177,17 +177,17 @@ def taken(local_ray):
 def test_a_group_that_waits_for_its_first_slot(taken, stored, script, monkeypatch):
     """It hears its limit and who stops it, says after a while that none comes, and goes on when one does."""
     asked = {"slots": 1, "sampler": "Grid", "num_trials": 2, "executor": "ray"}
-    [record] = runs.run(plan(script, timeout=1.0, **asked))
+    [record] = loop.run(plan(script, timeout=1.0, **asked))
     assert (record.status, record.failure.type) == (Status.FAILED, "TaskTimeoutError")
 
-    updates = runs.follow(plan(script, **asked))
+    updates = loop.follow(plan(script, **asked))
     started = next(updates)
     drivers.ask_to_stop(drivers.folders(home(stored)) / started.run_id)
     [record] = updates
     assert (record.status, record.failure.type) == (Status.KILLED, "KeyboardInterrupt")
 
     monkeypatch.setattr(fleet, "START_TIMEOUT", 1.0)
-    updates = runs.follow(plan(script, **asked))
+    updates = loop.follow(plan(script, **asked))
     run_id = next(updates).run_id
     with pytest.raises(
         ExecutorError, match=r"did not bring up a slot of cpu 1, gpu 0 within 1.00 s: all that Ray has is taken"
@@ -197,7 +197,7 @@ def test_a_group_that_waits_for_its_first_slot(taken, stored, script, monkeypatc
 
     remove_placement_group(taken)
     monkeypatch.setattr(fleet, "START_TIMEOUT", 60.0)
-    *trials, group = runs.run(groups.resumed(run_id))
+    *trials, group = loop.run(groups.resumed(run_id))
     assert (len(trials), group.ok) == (2, True)
 
 

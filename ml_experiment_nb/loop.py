@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ml_experiment_nb import drivers, reports, secrecy
+from ml_experiment_nb import drivers, reports, secrecy, writing
 from ml_experiment_nb.again import REPEATS
 from ml_experiment_nb.capture import snapshot
 from ml_experiment_nb.capture.console import Tee
@@ -47,7 +47,7 @@ from ml_experiment_nb.session import keep_session
 from ml_experiment_nb.specs import Group
 from ml_experiment_nb.sweeps import finishing, sweep
 from ml_experiment_nb.tasks import tasks_of
-from ml_experiment_nb.tracking import Store
+from ml_experiment_nb.tracking import Store, opened_store
 from ml_experiment_nb.work.payload import names_in_payload
 
 _LONG = 6000
@@ -58,12 +58,18 @@ LOOK = 0.5  # seconds between two looks for somebody who asks for a run to be st
 
 @dataclass(frozen=True)
 class Started:
-    """A task has been given a slot. `parent`: this is the run that the tasks will belong to."""
+    """A task has been given a slot. `parent`: this is the run that the tasks will belong to; `record`: as it begins."""
 
     key: str
     name: str
     run_id: str | None
     parent: bool = False
+    record: Record | None = None
+
+    @classmethod
+    def of(cls, live: OpenRun, key: str, *, parent: bool = False) -> Started:
+        """Return that a run was opened, with its record as it is then."""
+        return cls(key, live.first.name, live.run_id, parent, replace(live.first, params=dict(live.params)))
 
 
 @dataclass(frozen=True)
@@ -115,7 +121,7 @@ def follow(plan: Plan) -> Iterator[Update]:
 
 
 @contextmanager
-def here(spec: Spec, params: Mapping[str, Any]) -> Iterator[OpenRun]:
+def here(spec: Spec, params: Mapping[str, Any], *, later: bool = False) -> Iterator[OpenRun]:
     """Open a run around code of this very process, such as an inline cell; it closes with the block.
 
     What the code prints is recorded and still shown. An exception closes the run as failed and goes on.
@@ -123,21 +129,17 @@ def here(spec: Spec, params: Mapping[str, Any]) -> Iterator[OpenRun]:
     Args:
         spec: The experiment; its targets' source is recorded.
         params: Its parameters.
+        later: A run that has finished is written in a moment, while the caller goes on; see `writing`.
 
     Yields:
         The open run; give it what the code reports. After the block its `record` stands in it.
     """
     secrecy.check(params)
     params = secrecy.recognised(dict(params))
-    store, taken = Store(find_root()), snapshot(Path.cwd())
     asked = spec.model_copy(update={"params": dict(params)})
-    sweep(store)
-    inputs = inputs_of(spec.data, Path.cwd(), {**values_here(spec.data), **params}, store.root)
-    with _uninterrupted(), finishing(store):
-        identity = identity_tags(asked, code_of(spec.run, Path.cwd()))
-        live = open_for(
-            store, spec, name=spec.name, kind=spec.kind, params=params, taken=taken, cwd=os.getcwd(), identity=identity
-        )
+    inputs = inputs_of(spec.data, Path.cwd(), {**values_here(spec.data), **params}, find_root())
+    with _uninterrupted():
+        store, live = _open_here(spec, asked)
     try:
         keep_sources(live, _text_of_call(asked), spec.run)
         keep_inputs(live, inputs)
@@ -145,7 +147,7 @@ def here(spec: Spec, params: Mapping[str, Any]) -> Iterator[OpenRun]:
         if (note := secrecy.literal_credentials(params)) is not None:
             live.add(Note(note))
         heard = Tee(live.log_path, notes=live.notes, veil=live.veil)
-        with _stoppable(live.folder), heard, reports.local_sink(live), observed(live, Asked.of(spec)):
+        with _looked_after(live), heard, reports.local_sink(live), observed(live, Asked.of(spec)):
             yield live
     except BaseException as error:
         outcome = _outcome_of(error)
@@ -162,10 +164,39 @@ def here(spec: Spec, params: Mapping[str, Any]) -> Iterator[OpenRun]:
         finally:
             live.drop()  # what could not be written is a later sweep's
         raise
+    finished = Outcome(Status.FINISHED)
+    if later and live.end(finished):
+        writing.later(lambda: _close_here(store, live, finished), f"run {str(live.run_id)[:8]} is not written yet")
+    else:
+        _close_here(store, live, finished)
+
+
+def _open_here(spec: Spec, asked: Spec) -> tuple[Store, OpenRun]:
+    """Open a run of this process, by the store that it has open already, and again should that be out of date."""
+    root, cwd = find_root(), Path.cwd()
+    with ThreadPoolExecutor(1) as pool:
+        taking = pool.submit(snapshot, cwd)  # git is another process
+        store, is_new = opened_store(root)
+        identity = identity_tags(asked, code_of(spec.run, cwd))
+    told: dict[str, Any] = {"name": spec.name, "kind": spec.kind, "params": asked.params, "identity": identity}
+    told |= {"taken": taking.result(), "cwd": str(cwd), "at_once": False}
+    sweep(store)
     try:
-        Patience().insist(_whole(lambda: live.close(Outcome(Status.FINISHED))))
+        with finishing(store):
+            return store, open_for(store, spec, **told)
+    except StoreError:
+        if is_new:
+            raise
+    store, _ = opened_store(root, anew=True)
+    with finishing(store):
+        return store, open_for(store, spec, **told)
+
+
+def _close_here(store: Store, live: OpenRun, outcome: Outcome) -> None:
+    try:
+        Patience().insist(_whole(lambda: live.close(outcome)))
     finally:
-        live.drop()
+        live.drop()  # what could not be written is a later sweep's
     with _uninterrupted():
         store.settle()
 
@@ -223,7 +254,7 @@ class _Driver:
                 live = self.parent.open(self.tasks)
                 keep_inputs(live, self.inputs)
                 self.payload = self.parent.payload
-            yield Started("", live.first.name, live.run_id, parent=True)
+            yield Started.of(live, "", parent=True)
         yield from list(self.done)
         self.executor = open_executor(self.plan)
         while True:
@@ -318,7 +349,7 @@ class _Driver:
         env = {**self.secrets, **_environment(self.store, live, self.root), **Asked.of(self.plan.spec).as_env()}
         assert self.executor is not None
         self.executor.submit(prepared(task, folder=str(live.folder), payload=self.payload, env=env))
-        return Started(task.key, task.name, live.run_id)
+        return Started.of(live, task.key)
 
     def _take(self, key: str, event: Event) -> Update | None:
         event = self.open[key].veiled(event)
@@ -462,16 +493,15 @@ def _stopped_by(who: str) -> Outcome:
 
 
 @contextmanager
-def _stoppable(folder: Path) -> Iterator[None]:
-    """Interrupt the code of this process, as Ctrl-C does, when somebody asks for its run to be stopped."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+def _looked_after(live: OpenRun) -> Iterator[None]:
+    """Write what a run of this process has so far; interrupt its code, as Ctrl-C does, when somebody asks for that."""
     ended = threading.Event()
+    can_stop = threading.current_thread() is threading.main_thread()
 
     def look() -> None:
         while not ended.wait(LOOK):
-            if drivers.stop_asked(folder):
+            live.flush_if_due()
+            if can_stop and drivers.stop_asked(live.folder):
                 signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
                 return
 

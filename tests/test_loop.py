@@ -12,13 +12,13 @@ import pytest
 from mlflow import MlflowClient
 from optuna.trial import TrialState
 
-from ml_experiment_nb import runs
+from ml_experiment_nb import loop
 from ml_experiment_nb.errors import CaptureError, ExecutorError, SpecError, StoreError
 from ml_experiment_nb.executors.inline import InlineExecutor
+from ml_experiment_nb.loop import Happened, Started
 from ml_experiment_nb.plans import make_plan
 from ml_experiment_nb.records import Failure, Outcome, Status
 from ml_experiment_nb.reports import Done, Log, report
-from ml_experiment_nb.runs import Happened, Started
 from ml_experiment_nb.specs import spec_from_mapping
 from ml_experiment_nb.targets import Function
 
@@ -95,7 +95,7 @@ def text_of(client, run, path):
 
 def test_a_group_in_the_eyes_of_plain_mlflow(plan, script, client, stored):
     made = plan(script(TRAIN, "train.py").path, **GROUP, params={"kernel": "linear"}, tags={"team": "a"})
-    records = runs.collect(made, runs.run(made))
+    records = loop.collect(made, loop.run(made))
     assert len(records) == 4
     assert records.best.params["C"] == 3
     parent, *trials = all_runs(client)
@@ -126,7 +126,7 @@ def test_a_group_in_the_eyes_of_plain_mlflow(plan, script, client, stored):
 
 
 def test_what_happens_is_told_as_it_happens(plan, script):
-    updates = list(runs.follow(plan(script(TRAIN).path, **{**GROUP, "slots": 1})))
+    updates = list(loop.follow(plan(script(TRAIN).path, **{**GROUP, "slots": 1})))
     assert isinstance(updates[0], Started)
     assert updates[0].parent
     assert [type(update).__name__ for update in updates if not isinstance(update, Happened)] == [
@@ -150,7 +150,7 @@ def test_a_failing_trial_does_not_end_the_group(function_plan, client):
         return {"acc": C}
 
     made = function_plan(train)
-    records = runs.collect(made, runs.run(made))
+    records = loop.collect(made, loop.run(made))
     by_C = {record.params["C"]: record for record in records}
     assert by_C[2].failure == Failure("ValueError", "not two", by_C[2].failure.traceback)
     assert by_C[3].failure.type == "TaskDiedError"
@@ -168,14 +168,14 @@ def test_when_all_trials_fail_the_group_fails(function_plan, client):
     def train(C):
         raise ValueError("never")
 
-    *_, parent = runs.run(function_plan(train))
+    *_, parent = loop.run(function_plan(train))
     assert parent.status is Status.FAILED
     assert parent.failure.message == "no trial finished; the first: ValueError: never"
     assert {status for _, status in statuses(client)} == {"FAILED"}
 
 
 def test_a_metric_that_never_comes_fails_the_trial_and_names_the_nearest(function_plan, client):
-    *trials, parent = runs.run(function_plan(lambda C: {"ac": C}, num_trials=2))
+    *trials, parent = loop.run(function_plan(lambda C: {"ac": C}, num_trials=2))
     assert [trial.failure.type for trial in trials] == ["MetricError"] * 2
     assert "did you mean 'ac'" in trials[0].failure.message
     assert parent.status is Status.FAILED
@@ -194,7 +194,7 @@ def test_a_pruned_generator(function_plan, client):
         pruner={"name": "median", "n_startup_trials": 1, "n_warmup_steps": 2},
         seed=0,
     )
-    records = runs.collect(made, runs.run(made))
+    records = loop.collect(made, loop.run(made))
     pruned = [record for record in records if record.status is Status.PRUNED]
     assert pruned
     assert records.best.params["C"] == 8
@@ -216,7 +216,7 @@ def test_a_step_before_the_first_is_no_end_of_the_group(function_plan):
         report(acc=C, step=-5)
         return {"acc": C}
 
-    *_, parent = runs.run(function_plan(train, pruner="median", num_trials=1))
+    *_, parent = loop.run(function_plan(train, pruner="median", num_trials=1))
     assert parent.ok
 
 
@@ -224,7 +224,7 @@ def test_what_trials_do_to_captured_values_stays_theirs(plan):
     values = {"X": np.arange(5.0), "held": [1, 2]}
     source = "C = 1\nX[:] = C\nheld.append(C)\n{'acc': X.sum() + len(held)}"
     made = plan([{"source": source}], values, **GROUP)
-    records = runs.collect(made, runs.run(made))
+    records = loop.collect(made, loop.run(made))
     assert {record.params["C"]: record.metrics["acc"] for record in records} == {C: 5 * C + 3 for C in range(1, 5)}
     assert values["X"].tolist() == [0, 1, 2, 3, 4]
     assert values["held"] == [1, 2]
@@ -234,7 +234,7 @@ def test_several_scripts_in_a_group_join_their_metrics(plan, script, client):
     first = script("from ml_experiment_nb import report\nreport(loss=0.5)", "a.py")
     keys = {**GROUP, "param_space": {"C": "range(2, 4)"}}
     made = plan([first.path, script(TRAIN, "b.py").path], **keys)
-    records = runs.collect(made, runs.run(made))
+    records = loop.collect(made, loop.run(made))
     assert [record.metrics for record in records if record.params["C"] == 3] == [{"loss": 0.5, "acc": 1.0}]
     assert len(all_runs(client)) == 3
 
@@ -243,7 +243,7 @@ def test_several_scripts_in_a_group_join_their_metrics(plan, script, client):
 
 
 def test_an_experiment_of_one_script_is_one_run(plan, script, client):
-    (record,) = runs.run(plan(script(TRAIN, "train.py").path, name="one", params={"C": 2}))
+    (record,) = loop.run(plan(script(TRAIN, "train.py").path, name="one", params={"C": 2}))
     (run,) = all_runs(client)
     assert record.metrics == run.data.metrics == {"acc": 0.9}
     assert (run.info.run_name, run.info.status, run.data.params) == ("one", "FINISHED", {"C": "2", "kernel": "rbf"})
@@ -254,7 +254,7 @@ def test_an_experiment_of_one_script_is_one_run(plan, script, client):
 
 def test_several_scripts_are_children_of_one_run(plan, script, client):
     targets = [script(f"from ml_experiment_nb import report\nreport(m{k}={k})", f"s{k}.py").path for k in (1, 2)]
-    *children, parent = runs.run(plan(targets, name="steps"))
+    *children, parent = loop.run(plan(targets, name="steps"))
     assert [child.name for child in children] == ["steps s1", "steps s2"]
     assert parent.metrics == {"m1": 1.0, "m2": 2.0}
     assert statuses(client) == [("steps", "FINISHED"), ("steps s1", "FINISHED"), ("steps s2", "FINISHED")]
@@ -264,7 +264,7 @@ def test_several_scripts_are_children_of_one_run(plan, script, client):
 
 def test_the_first_script_that_fails_is_the_last(plan, script, client, stored):
     targets = [script("1 / 0", "a.py").path, script("open('ran', 'w')", "b.py").path]
-    *children, parent = runs.run(plan(targets, name="steps"))
+    *children, parent = loop.run(plan(targets, name="steps"))
     assert len(children) == 1
     assert parent.failure.type == "ZeroDivisionError"
     assert statuses(client) == [("steps", "FAILED"), ("steps a", "FAILED")]
@@ -273,7 +273,7 @@ def test_the_first_script_that_fails_is_the_last(plan, script, client, stored):
 
 def test_a_job_writes_nothing(project, script):
     made = make_plan(spec_from_mapping({"kind": "job", "run": script(TRAIN).path, "params": {"C": 3}}))
-    (record,) = runs.run(made)
+    (record,) = loop.run(made)
     assert record.ok
     assert record.run_id is None
     assert record.metrics == {"acc": 1.0}
@@ -282,7 +282,7 @@ def test_a_job_writes_nothing(project, script):
 
 def test_a_job_of_several_scripts(project, script):
     targets = [script("print(1)", "a.py").path, script("1 / 0", "b.py").path, script("print(3)", "c.py").path]
-    records = list(runs.run(make_plan(spec_from_mapping({"kind": "job", "run": targets}))))
+    records = list(loop.run(make_plan(spec_from_mapping({"kind": "job", "run": targets}))))
     assert [record.status for record in records] == [Status.FINISHED, Status.FAILED]
 
 
@@ -307,7 +307,7 @@ def pids_of(updates, tasks):
 
 
 def test_a_group_that_is_given_up_closes_everything(plan, script, client, has_ended, stored):
-    updates = runs.follow(plan(script(SLEEPY).path, **GROUP, allow_unknown_params=True))
+    updates = loop.follow(plan(script(SLEEPY).path, **GROUP, allow_unknown_params=True))
     pids = pids_of(updates, tasks=2)
     assert {status for _, status in statuses(client)} == {"RUNNING"}
     updates.close()
@@ -321,7 +321,7 @@ def test_a_group_that_is_given_up_closes_everything(plan, script, client, has_en
 
 
 def test_an_error_of_the_caller_does_the_same(plan, script, client, has_ended):
-    updates = runs.follow(plan(script(SLEEPY).path, **GROUP, allow_unknown_params=True))
+    updates = loop.follow(plan(script(SLEEPY).path, **GROUP, allow_unknown_params=True))
     pids = pids_of(updates, tasks=2)
     with pytest.raises(KeyboardInterrupt):
         updates.throw(KeyboardInterrupt)
@@ -330,7 +330,7 @@ def test_an_error_of_the_caller_does_the_same(plan, script, client, has_ended):
 
 
 def test_whoever_takes_the_last_record_and_leaves_changes_nothing(plan, script, client):
-    updates = runs.run(plan(script(TRAIN).path, **GROUP))
+    updates = loop.run(plan(script(TRAIN).path, **GROUP))
     for record in updates:
         if record.kind == "group":
             break
@@ -398,9 +398,9 @@ def test_slots_that_can_not_be_had_leave_no_run_open(plan, script, client, monke
     def refuse(plan):
         raise ExecutorError("no Ray answers")
 
-    monkeypatch.setattr(runs, "open_executor", refuse)
+    monkeypatch.setattr(loop, "open_executor", refuse)
     with pytest.raises(ExecutorError):
-        list(runs.run(plan(script(TRAIN).path, **GROUP)))
+        list(loop.run(plan(script(TRAIN).path, **GROUP)))
     (run,) = all_runs(client)
     assert run.info.status == "FAILED"
     assert run.data.tags["mlexp.error"] == "ExecutorError: no Ray answers"
@@ -410,14 +410,14 @@ def test_slots_that_can_not_be_had_leave_no_run_open(plan, script, client, monke
 def test_a_value_that_can_not_be_sent_opens_no_run(plan, client):
     source = "C = 1\n{'acc': 1 if lock else 0}"
     with pytest.raises(CaptureError, match="'lock' "):
-        list(runs.run(plan([{"source": source}], {"lock": threading.Lock()}, **GROUP)))
+        list(loop.run(plan([{"source": source}], {"lock": threading.Lock()}, **GROUP)))
     assert all_runs(client) == []
 
 
 def test_a_store_that_can_not_be_reached_starts_nothing(plan, script, stored, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
     with pytest.raises(StoreError, match="no tracking server answers"):
-        list(runs.run(plan(script("open('ran', 'w')").path)))
+        list(loop.run(plan(script("open('ran', 'w')").path)))
     assert not (stored / "ran").exists()
 
 
@@ -430,7 +430,7 @@ def spec(stored):
 
 
 def test_code_of_this_process_is_recorded_and_still_shown(spec, client, capsys):
-    with runs.here(spec, {"C": 0.5}) as live:
+    with loop.here(spec, {"C": 0.5}) as live:
         print("hello")
         report(loss=1)
         report(loss=0.5)
@@ -442,7 +442,7 @@ def test_code_of_this_process_is_recorded_and_still_shown(spec, client, capsys):
 
 
 def fail_with(error, spec):
-    with runs.here(spec, {}):
+    with loop.here(spec, {}):
         raise error
 
 
@@ -484,7 +484,7 @@ def fails_at_two():
 def test_a_table_in_the_eyes_of_plain_mlflow(function_plan, fails_at_two, client, stored):
     (stored / "params.csv").write_text("C,note\n1,\n2,\n3,last\n")
     made = function_plan(fails_at_two, **{**EACH, "each": str(stored / "params.csv")})
-    records = runs.collect(made, runs.run(made))
+    records = loop.collect(made, loop.run(made))
     assert [(one.number, one.name, one.params["C"], one.ok) for one in records] == [
         (0, "rows #0", 1, True),
         (1, "rows #1", 2, False),
@@ -512,7 +512,7 @@ def test_a_table_in_the_eyes_of_plain_mlflow(function_plan, fails_at_two, client
 
 def test_rows_are_taken_one_by_one(function_plan, client):
     made = function_plan(lambda C: {"acc": C}, **EACH, each=[{"C": k} for k in range(10_000)])
-    updates = runs.follow(made)
+    updates = loop.follow(made)
     running, most = set(), 0
     for update in updates:
         if isinstance(update, Started) and not update.parent:
@@ -531,13 +531,13 @@ def test_rows_are_taken_one_by_one(function_plan, client):
 
 def test_a_table_needs_no_study(function_plan, fails_at_two, stored):
     made = function_plan(fails_at_two, **EACH, each=[{"C": 1}])
-    assert all(record.ok for record in runs.run(made))
+    assert all(record.ok for record in loop.run(made))
     assert not (stored / ".ml-experiment/studies").exists()
 
 
 def test_a_metric_that_no_row_reports_is_noted(function_plan, fails_at_two):
     made = function_plan(fails_at_two, **{**EACH, "metric": "ac"}, each=[{"C": 1}])
-    records = runs.collect(made, runs.run(made))
+    records = loop.collect(made, loop.run(made))
     assert records.best is None
     assert "no row reported 'ac'; did you mean 'acc'?" in records.parent.notes
 
@@ -547,7 +547,7 @@ def test_a_table_on_ray(function_plan, fails_at_two):
     made = function_plan(fails_at_two, **{**EACH, "executor": "auto"}, each=[{"C": 1}, {"C": 2}, {"C": 3}])
     assert made.executor == "ray"
     try:
-        records = runs.collect(made, runs.run(made))
+        records = loop.collect(made, loop.run(made))
     finally:
         from ml_experiment_nb.executors.ray import shutdown
 
@@ -576,7 +576,7 @@ def losing(monkeypatch):
                         after(self)
                 return arrived
 
-        monkeypatch.setattr(runs, "open_executor", lambda plan: Losing(1))
+        monkeypatch.setattr(loop, "open_executor", lambda plan: Losing(1))
         return lost
 
     return lose
@@ -597,7 +597,7 @@ def no_slots(executor):
 def test_a_lost_trial_is_there_once(function_plan, acc, losing, client):
     losing()
     made = function_plan(acc)
-    records = runs.collect(made, runs.run(made))
+    records = loop.collect(made, loop.run(made))
     assert sorted(record.params["C"] for record in records if record.ok) == [1, 2, 3, 4]
     assert len(records) == 4
     assert all(run.info.status != "RUNNING" for run in all_runs(client))
@@ -606,14 +606,14 @@ def test_a_lost_trial_is_there_once(function_plan, acc, losing, client):
 def test_without_slots_a_group_ends_when_nothing_is_left(function_plan, acc, losing):
     losing(no_slots)
     made = function_plan(acc, sampler="Random", num_trials=1, retries=0)
-    records = runs.collect(made, runs.run(made))
+    records = loop.collect(made, loop.run(made))
     assert [str(record.failure) for record in records] == ["SlotLostError: its slot was lost"]
 
 
 def test_a_condition_that_a_lost_trial_has_met_is_not_met(function_plan, acc, losing):
     losing()
     made = function_plan(acc, stop_when="acc >= 1", sampler="Random", num_trials=2, seed=1)
-    records = runs.collect(made, runs.run(made))
+    records = loop.collect(made, loop.run(made))
     assert [record.status for record in records] == [Status.FINISHED]  # the same point, once more: then it is met
     assert records.parent.ok
     assert "stop_when is met by" in records.parent.notes[-1]
@@ -622,7 +622,7 @@ def test_a_condition_that_a_lost_trial_has_met_is_not_met(function_plan, acc, lo
 def test_a_trial_that_waits_to_be_tried_again_counts_when_its_group_is_stopped(function_plan, acc, losing, client):
     losing(no_slots)
     made = function_plan(acc, timeout=3.0)
-    records = runs.collect(made, runs.run(made))
+    records = loop.collect(made, loop.run(made))
     assert [(record.status, record.failure.type) for record in records] == [(Status.KILLED, "SlotLostError")]
     assert records.parent.status is Status.FAILED
     parent = all_runs(client)[0]

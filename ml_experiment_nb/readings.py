@@ -1,0 +1,217 @@
+"""What a tracking store has of a run, read as a record; and which runs are wanted of it, whatever the store."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from operator import itemgetter
+from typing import Any, TypeVar
+
+from ml_experiment_nb.errors import RunNotFoundError, SpecError, nearest
+from ml_experiment_nb.filters import Filter, Name, read_filter, read_name
+from ml_experiment_nb.records import Failure, Record, Status
+
+RETRIED = "mlexp.retried_by"
+NAME = "mlflow.runName"
+OWN_TAGS = (
+    *("mlexp.kind", "mlexp.status", "mlexp.error", "mlexp.trial", "mlexp.notes", RETRIED),
+    *("mlflow.parentRunId", NAME),
+)
+"""The tags that a record's own fields are read from, and that say whether it is listed."""
+_FROM_MLFLOW = {
+    "FINISHED": Status.FINISHED,
+    "FAILED": Status.FAILED,
+    "KILLED": Status.KILLED,
+    "RUNNING": Status.RUNNING,
+    "SCHEDULED": Status.RUNNING,
+}
+Key = TypeVar("Key")
+_DIRECTIONS = {"": False, "asc": False, "desc": True}
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A run as MLflow keeps it. Times are in milliseconds since 1970; `end` is None, or 0, while it goes on."""
+
+    run_id: str
+    name: str | None
+    experiment: str
+    status: str
+    start: int
+    end: int | None
+    artifact_uri: str | None
+    params: Mapping[str, Any]
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+
+
+def record_of(kept: Kept) -> Record:
+    """Return the record that a kept run is."""
+    tags = kept.tags
+    status = status_of(kept.status, tags)
+    started = kept.start / 1000
+    ended = kept.end / 1000 if kept.end and status.ended else time.time()  # it may be open again
+    error = tags.get("mlexp.error")
+    number = tags.get("mlexp.trial")
+    return Record(
+        run_id=kept.run_id,
+        name=kept.name or tags.get(NAME) or kept.run_id[:8],
+        experiment=kept.experiment,
+        kind=tags.get("mlexp.kind", "experiment"),
+        status=status,
+        params=kept.params,
+        metrics=kept.metrics,
+        started=datetime.fromtimestamp(started, UTC),
+        seconds=max(0.0, ended - started),
+        failure=Failure(*error.split(": ", 1)) if error and ": " in error else Failure(error, "") if error else None,
+        number=int(number) if number else None,
+        parent_id=tags.get("mlflow.parentRunId"),
+        artifact_uri=kept.artifact_uri,
+        tags=tags,
+        notes=tuple(json.loads(tags.get("mlexp.notes", "[]"))),
+    )
+
+
+def status_of(mlflows: str, tags: Mapping[str, str]) -> Status:
+    """Return how a run stands, of which MLflow has a word of its own and fewer of them."""
+    told = tags.get("mlexp.status")
+    return Status(told) if told else _FROM_MLFLOW[mlflows]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which runs are wanted, and in which order.
+
+    Attributes:
+        experiment: Only those of this MLflow experiment.
+        kind: Only those of this kind.
+        group: Only the trials of this run: its whole id. Of one that was tried again it is the last try.
+        status: Only those that ended so, or run.
+        condition: Only those that meet it.
+        order: What they are ordered by; the newest first where it is None. What hasn't got it comes last.
+        descending: The highest first.
+        limit: At most so many.
+        tags: Whether all tags are wanted.
+    """
+
+    experiment: str | None = None
+    kind: str | None = None
+    group: str | None = None
+    status: str | None = None
+    condition: Filter | None = None
+    order: Name | None = None
+    descending: bool = False
+    limit: int | None = None
+    tags: bool = False
+
+    def select(self, records: Iterable[Record]) -> list[Record]:
+        """Return those of some records that are wanted, in order."""
+        found = [one for one in records if self._wants(one)]
+        found.sort(key=lambda one: (-one.started.timestamp(), one.run_id or ""))
+        if self.order is not None:
+            name = self.order
+            keyed = [(_key(name.of(one)), one) for one in found]
+            present = [(key, one) for key, one in keyed if key is not None]
+            present.sort(key=itemgetter(0), reverse=self.descending)
+            found = [one for _, one in present] + [one for key, one in keyed if key is None]
+        return found[: self.limit]
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys of all that is decided by, besides what each record has."""
+        names = ((self.order,) if self.order is not None else ()) + (self.condition.names if self.condition else ())
+        return tuple(dict.fromkeys(name.key for name in names if name.kind != "attributes"))
+
+    def _wants(self, record: Record) -> bool:
+        return (
+            self.experiment in (None, record.experiment)
+            and self.kind in (None, record.kind)
+            and (self.group is None or (record.parent_id == self.group and RETRIED not in record.tags))
+            and self.status in (None, record.status.value)
+            and (self.condition is None or self.condition.met(record))
+        )
+
+
+def wanted(
+    *, experiment: str | None = None, kind: str | None = None, group: str | None = None, status: str | None = None,
+    condition: str | None = None, order_by: str | None = None, limit: int | None = None, tags: bool = False,
+) -> Wanted:  # fmt: skip
+    """Read what is wanted; see `Wanted`, and for the texts `read_filter` and `read_order`.
+
+    Raises:
+        SpecError: One of them can't be read.
+    """
+    if status is not None and status not in list(Status):
+        raise SpecError(f"there is no status {status!r}: it is one of {', '.join(Status)}")
+    if limit is not None and limit < 1:
+        raise SpecError(f"limit is {limit}: it is 1 or more")
+    name, descending = read_order(order_by) if order_by is not None else (None, False)
+    where = read_filter(condition) if condition is not None and condition.strip() else None
+    return Wanted(experiment, kind, group, status, where, name, descending, limit, tags)
+
+
+def read_order(text: str) -> tuple[Name, bool]:
+    """Read ``metrics.loss`` or ``metrics.loss DESC``: a name, and whether the highest comes first.
+
+    Raises:
+        SpecError: It can't be read.
+    """
+    name, _, word = text.strip().rpartition(" ")
+    if not name or word.lower() not in _DIRECTIONS:
+        name, word = text.strip(), ""
+    if not name:
+        raise SpecError("order_by is empty; write it as in: metrics.val_accuracy DESC")
+    return read_name(name.strip()), _DIRECTIONS[word.lower()]
+
+
+def chosen(run_id: str, found: Sequence[str], uri: str) -> str:
+    """Return the one id that a beginning of it stands for.
+
+    Args:
+        run_id: The beginning, or the whole.
+        found: The ids that begin so, as far as they were looked for.
+        uri: The store's address, as it may be shown.
+
+    Raises:
+        RunNotFoundError: None, or more than one, has it.
+    """
+    if len(found) == 1:
+        return found[0]
+    if found:
+        some = ", ".join(found[:3]) + (", …" if len(found) > 3 else "")
+        raise RunNotFoundError(f"more than one run begins with {run_id!r}: {some}")
+    raise not_found(run_id, uri)
+
+
+def not_found(run_id: str, uri: str) -> RunNotFoundError:
+    """Return the error that no run has this id, or this beginning of it."""
+    return RunNotFoundError(f"no run {run_id!r} in {uri}; `ml-experiment ls` lists them")
+
+
+def named(names: Mapping[Key, str], experiment: str | None, uri: str) -> dict[Key, str]:
+    """Return those of some experiments, by their ids, that have a name; all of them where it is None.
+
+    Raises:
+        RunNotFoundError: None has it.
+    """
+    found = {one: name for one, name in names.items() if experiment in (None, name)}
+    if experiment is not None and not found:
+        raise RunNotFoundError(f"no experiment is called {experiment!r} in {uri}{nearest(experiment, names.values())}")
+    return found
+
+
+def _key(value: Any) -> tuple[int, Any] | None:
+    """Return what a value is ordered by: numbers before texts; None for what has no place."""
+    if value is None:
+        return None
+    if isinstance(value, datetime):
+        return 0, value.timestamp()
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return 1, str(value)
+    return None if math.isnan(number) else (0, number)

@@ -1,0 +1,197 @@
+"""MLflow's tables, read with a few statements of SQL: no MLflow is imported, and a run costs microseconds.
+
+They are only ever read, and MLflow makes them. Where they aren't as they are known here, whoever asks takes MLflow's
+own client, which knows what to say of it.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    Connection,
+    ScalarSelect,
+    Select,
+    TableClause,
+    and_,
+    case,
+    column,
+    create_engine,
+    func,
+    select,
+    table,
+    true,
+)
+from sqlalchemy.engine import make_url
+from sqlalchemy.pool import NullPool
+
+from ml_experiment_nb.readings import OWN_TAGS, RETRIED, Kept, Wanted, chosen, named, record_of
+from ml_experiment_nb.records import Record
+from ml_experiment_nb.stores import without_password
+
+_DIALECTS = ("sqlite", "postgresql", "mysql", "mssql")
+_FEW = 2000  # runs whose parameters, metrics and tags are asked for by their ids; of more, all are read and sorted out
+_BATCH = 500
+
+_experiments = table("experiments", column("experiment_id"), column("name"), column("lifecycle_stage"))
+_runs = table(
+    "runs",
+    *map(column, ("run_uuid", "name", "experiment_id", "status", "start_time", "end_time", "artifact_uri")),
+    column("lifecycle_stage"),
+)
+_params = table("params", column("run_uuid"), column("key"), column("value"))
+_metrics = table("latest_metrics", column("run_uuid"), column("key"), column("value"), column("is_nan", Boolean))
+_tags = table("tags", column("run_uuid"), column("key"), column("value"))
+
+
+def is_sql(uri: str) -> bool:
+    """Return whether a store is a database that can be read here, and that is there."""
+    scheme = uri.partition(":")[0].partition("+")[0]
+    if os.environ.get("MLFLOW_ENABLE_WORKSPACES", "").lower() in ("true", "1"):  # its runs aren't everybody's
+        return False
+    return scheme in _DIALECTS and (scheme != "sqlite" or Path(make_url(uri).database or "").is_file())
+
+
+def list_records(uri: str, wanted: Wanted) -> list[Record]:
+    """Return the records that are wanted of a store.
+
+    Raises:
+        RunNotFoundError: There is no such experiment.
+        SQLAlchemyError: The tables can't be read.
+    """
+    with _connected(uri) as connection:
+        names = _names(connection, uri, wanted.experiment)
+        asked, is_exact = _statement(names, wanted)
+        found = connection.execute(asked).fetchall()
+        reader = _Reader(connection, names, whole=wanted.experiment is None)
+        if wanted.limit is not None and not is_exact:  # what decides is read first, of all; then the rest, of the few
+            chosen_ones = [one.run_id for one in wanted.select(reader.records(found, wanted, wanted.keys))]
+            rows = {row[0]: row for row in found}
+            found = [rows[run_id] for run_id in chosen_ones]
+        return wanted.select(reader.records(found, wanted, None))
+
+
+def run_id_of(uri: str, beginning: str) -> str:
+    """Return the id of the run that it, or the beginning of it, stands for.
+
+    Raises:
+        RunNotFoundError: None, or more than one, has it.
+        SQLAlchemyError: The tables can't be read.
+    """
+    found: Sequence[str] = []
+    if beginning.isalnum():
+        active = select(_experiments.c.experiment_id).where(_experiments.c.lifecycle_stage == "active")
+        mine = _runs.c.run_uuid.startswith(beginning)
+        asked = select(_runs.c.run_uuid).where(mine, _runs.c.lifecycle_stage == "active")
+        with _connected(uri) as connection:
+            found = connection.execute(asked.where(_runs.c.experiment_id.in_(active)).limit(4)).scalars().all()
+    return chosen(beginning, found, without_password(uri))
+
+
+@contextmanager
+def _connected(uri: str) -> Iterator[Connection]:
+    engine = create_engine(uri, poolclass=NullPool)
+    try:
+        with engine.connect() as connection:
+            yield connection
+    finally:
+        engine.dispose()
+
+
+def _names(connection: Connection, uri: str, experiment: str | None) -> dict[int, str]:
+    """Return the names of the experiments whose runs may be wanted, by their ids."""
+    asked = select(_experiments.c.experiment_id, _experiments.c.name).where(_experiments.c.lifecycle_stage == "active")
+    names = {one: str(name) for one, name in connection.execute(asked)}
+    return named(names, experiment, without_password(uri))
+
+
+def _statement(names: Collection[int], wanted: Wanted) -> tuple[Select[Any], bool]:
+    """Return the statement that finds the runs, and whether it finds no more than are wanted, in their order."""
+    runs = _runs.c
+    asked = select(
+        runs.run_uuid, runs.name, runs.experiment_id, runs.status, runs.start_time, runs.end_time, runs.artifact_uri
+    ).where(runs.lifecycle_stage == "active", runs.experiment_id.in_(list(names)))
+    if wanted.kind is not None:
+        asked = asked.where(func.coalesce(_tag("mlexp.kind"), "experiment") == wanted.kind)
+    if wanted.group is not None:
+        asked = asked.where(_tag("mlflow.parentRunId") == wanted.group, _tag(RETRIED).is_(None))
+    if wanted.status is not None:
+        mlflows = case((runs.status == "SCHEDULED", "running"), else_=func.lower(runs.status))
+        asked = asked.where(func.coalesce(_tag("mlexp.status"), mlflows) == wanted.status)
+    order: list[ColumnElement[Any]] = []
+    if wanted.order is not None and wanted.order.kind == "metrics":
+        metric = _metrics.alias()
+        mine = and_(metric.c.run_uuid == runs.run_uuid, metric.c.key == wanted.order.key)
+        asked = asked.outerjoin_from(_runs, metric, mine)
+        value = case((metric.c.is_nan == true(), None), else_=metric.c.value)
+        order = [case((value.is_(None), 1), else_=0), value.desc() if wanted.descending else value]
+    if wanted.limit is None or wanted.condition is not None or (wanted.order is not None and not order):
+        return asked, False
+    return asked.order_by(*order, runs.start_time.desc(), runs.run_uuid).limit(wanted.limit), True
+
+
+def _tag(name: str) -> ScalarSelect[Any]:
+    """Return the value of a run's tag."""
+    return select(_tags.c.value).where(_tags.c.run_uuid == _runs.c.run_uuid, _tags.c.key == name).scalar_subquery()
+
+
+class _Reader:
+    """Reads what runs have.
+
+    Args:
+        connection: The store's.
+        names: The experiments that they belong to.
+        whole: Whether these are all experiments.
+    """
+
+    def __init__(self, connection: Connection, names: Mapping[int, str], *, whole: bool) -> None:
+        self._connection = connection
+        self._names = names
+        self._whole = whole
+
+    def records(self, rows: Sequence[Any], wanted: Wanted, keys: Collection[str] | None) -> list[Record]:
+        """Return the records of some runs, with the parameters and metrics of these names; None is all of them."""
+        ids = [row[0] for row in rows]
+        params = self._of(_params, ids, keys)
+        metrics = self._of(_metrics, ids, keys)
+        all_tags = wanted.tags and keys is None
+        tags = self._of(_tags, ids, None if all_tags else (*OWN_TAGS, *wanted.keys))
+        found = []
+        for run_id, name, experiment, status, start, end, uri in rows:
+            place = (uri, params[run_id], metrics[run_id], tags[run_id])
+            found.append(record_of(Kept(run_id, name, self._names[experiment], status, start or 0, end, *place)))
+        return found
+
+    def _of(self, where: TableClause, ids: Sequence[str], keys: Collection[str] | None) -> dict[str, dict[str, Any]]:
+        """Return what runs have in a table, by name, for each of them."""
+        found: dict[str, dict[str, Any]] = {one: {} for one in ids}
+        if keys is not None and not keys:
+            return found
+        value = case((where.c.is_nan == true(), None), else_=where.c.value) if where is _metrics else where.c.value
+        asked = select(where.c.run_uuid, where.c.key, value)
+        if keys is not None:
+            asked = asked.where(where.c.key.in_(list(keys)))
+        for condition in self._conditions(where, ids):
+            for run_id, key, one in self._connection.execute(asked.where(*condition)):
+                if run_id in found:
+                    found[run_id][key] = one
+        if where is _metrics:
+            for mine in found.values():
+                mine |= {key: math.nan for key, one in mine.items() if one is None}
+        return found
+
+    def _conditions(self, where: TableClause, ids: Sequence[str]) -> Iterator[list[ColumnElement[bool]]]:
+        if len(ids) <= _FEW:
+            for first in range(0, len(ids), _BATCH):
+                yield [where.c.run_uuid.in_(ids[first : first + _BATCH])]
+        elif self._whole:
+            yield []
+        else:
+            yield [where.c.run_uuid.in_(select(_runs.c.run_uuid).where(_runs.c.experiment_id.in_(list(self._names))))]

@@ -1,0 +1,232 @@
+"""Listing by SQL and by MLflow's client: both are asked of the same store and have to say the same."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from contextlib import closing
+from dataclasses import replace
+from itertools import product
+
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Metric
+
+from ml_experiment_nb import sqlstore
+from ml_experiment_nb.capture import snapshot
+from ml_experiment_nb.errors import RunNotFoundError, SpecError, StoreError
+from ml_experiment_nb.listing import as_frame, best_run, listed, runs
+from ml_experiment_nb.projects import home
+from ml_experiment_nb.readings import wanted
+from ml_experiment_nb.recording import open_run
+from ml_experiment_nb.records import Failure, Outcome, Status
+from ml_experiment_nb.reports import Metrics, Note
+from ml_experiment_nb.stores import default_uri
+from ml_experiment_nb.tracking import Store
+
+FINISHED = Outcome(Status.FINISHED)
+
+
+@pytest.fixture(scope="module")
+def filled(database, tmp_path_factory):
+    """A project with runs of all kinds, and of a plain client; copied by none: nobody writes to it."""
+    folder = tmp_path_factory.mktemp("filled")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [one for one in os.environ if one.startswith(("MLFLOW_", "ML_EXPERIMENT_"))]:
+            patch.delenv(name)
+        (home(folder) / "mlflow.db").write_bytes(database.read_bytes())
+        store = Store(folder)
+        fill(store)
+        store.settle()
+    return folder
+
+
+def fill(store):
+    taken = snapshot(store.root)
+
+    def start(name, experiment="svm", kind="experiment", **more):
+        params, tags = more.pop("params", {}), more.pop("tags", {})
+        return open_run(
+            store, name=name, experiment=experiment, kind=kind, params=params, tags=tags, snapshot=taken, **more
+        )
+
+    for k, kernel in enumerate(["rbf", "poly", "linear"]):
+        live = start(f"svm {k}", params={"C": 10**k, "kernel": kernel, "gamma": 0.5 * k}, tags={"team": "vision"})
+        live.add(Metrics({"acc": 0.7 + k / 10, "loss": math.nan if k == 1 else 1.0 - k / 10}, 1))
+        live.add(Note("a remark"))
+        live.close(FINISHED)
+    start("bad", params={"C": "auto"}).close(Outcome(Status.FAILED, Failure("ValueError", "wrong: really")))
+    group = start("search", "search", "group", params={"C": "uniform(0, 1)"})
+    for k in range(4):
+        live = start(f"trial {k}", "search", "trial", params={"C": k / 4}, parent_id=group.run_id, number=k)
+        live.add(Metrics({"acc": 0.99 if k == 3 else k / 10}, None))
+        live.close(Outcome(Status.PRUNED) if k == 3 else FINISHED)
+    lost = start("lost", "search", "trial", parent_id=group.run_id, number=9)
+    lost.close(Outcome(Status.KILLED, Failure("SlotLostError", "")), {"mlexp.retried_by": "x"})
+    group.close(FINISHED)
+    client = store.client
+    plain = client.create_run(client.create_experiment("plain"), tags={"team": "theirs"})
+    client.log_param(plain.info.run_id, "C", "007")
+    client.log_batch(plain.info.run_id, metrics=[Metric("acc", math.inf, 5, 0)])
+    client.set_terminated(plain.info.run_id)
+    gone = client.create_run("0")
+    client.delete_run(gone.info.run_id)
+    old = client.create_experiment("old")
+    client.set_terminated(client.create_run(old).info.run_id)
+    client.delete_experiment(old)
+
+
+@pytest.fixture
+def many(project, filled, monkeypatch):
+    monkeypatch.setenv("ML_EXPERIMENT_ROOT", str(filled))
+    return filled
+
+
+def both(many, group=None, **asked):
+    """Return what both ways say; their records are the same."""
+    one = wanted(**asked)
+    if group is not None:
+        one = replace(one, group=sqlstore.run_id_of(default_uri(many), group))
+    by_sql = sqlstore.list_records(default_uri(many), one)
+    by_client = Store(many).listed(one)
+    pd.testing.assert_frame_equal(as_frame(by_sql, tags=one.tags), as_frame(by_client, tags=one.tags))
+    if one.tags:  # NaN is not itself
+        assert [told.to_json() for told in by_sql] == [told.to_json() for told in by_client]
+    return by_sql
+
+
+WHICH = [
+    {},
+    {"experiment": "search"},
+    {"kind": "experiment"},
+    {"status": "finished", "experiment": "svm"},
+    {"status": "pruned"},
+    {"condition": "params.C > 1"},
+    {"condition": "tags.team = 'vision' and metrics.acc < 0.9"},
+    {"condition": "tags.team = 'theirs' or kind = group"},
+]
+ORDERS = [None, "metrics.acc", "metrics.acc DESC", "metrics.loss desc", "params.C DESC", "acc DESC", "seconds", "name"]
+
+
+@pytest.mark.parametrize(("which", "order_by"), list(product(WHICH, ORDERS)))
+def test_sql_and_client_say_the_same(many, which, order_by):
+    found = [both(many, **which, order_by=order_by, limit=limit, tags=limit == 4) for limit in (None, 1, 4)]
+    assert found[0]
+    assert [one.run_id for one in found[1]] == [one.run_id for one in found[0][:1]]
+    assert [one.run_id for one in found[2]] == [one.run_id for one in found[0][:4]]
+
+
+def test_all_of_thousands_are_read_alike(many, monkeypatch):
+    asked = wanted(experiment="search", tags=True)
+    expected = [one.to_json() for one in sqlstore.list_records(default_uri(many), asked)]
+    monkeypatch.setattr(sqlstore, "_FEW", 2)  # as if there were more runs than are asked for by their ids
+    assert [one.to_json() for one in sqlstore.list_records(default_uri(many), asked)] == expected
+    both(many)
+
+
+def test_the_trials_of_a_group(many):
+    [group] = both(many, kind="group")
+    trials = both(many, group=group.run_id[:8], order_by="trial")
+    assert [one.name for one in trials] == ["trial 0", "trial 1", "trial 2", "trial 3"]  # not the one tried again
+    assert list(runs(group=group.run_id[:8], status="pruned")["trial"]) == [3]
+
+
+def test_the_frame(many):
+    frame = runs("svm", tags=True, order_by="metrics.acc DESC")
+    assert list(frame.columns[:9]) == [
+        "run_id", "name", "experiment", "kind", "status", "started", "seconds", "group", "trial"
+    ]  # fmt: skip
+    assert list(frame["name"]) == ["svm 2", "svm 1", "svm 0", "bad"]
+    assert list(frame["params.C"]) == ["100", "10", "1", "auto"]
+    assert frame["params.gamma"].dtype == float
+    assert frame["metrics.acc"].dtype == float
+    assert frame["metrics.acc"].iloc[0] == pytest.approx(0.9)
+    assert str(frame["started"].dtype).startswith("datetime64[")
+    assert frame["trial"].isna().all()
+    assert list(frame["tags.team"].dropna().unique()) == ["vision"]
+    assert not any(name.startswith("tags.") for name in runs("svm").columns)
+    assert runs("svm", status="finished")["params.C"].dtype == "Int64"
+    assert list(runs("plain")["params.C"]) == ["007"]  # no number would be the same again
+    assert len(runs()) == 11
+
+
+def test_runs_of_which_there_are_none(many):
+    assert list(runs(where="C > 1e9").columns) == list(runs("svm").columns[:9])
+    assert len(runs(where="C > 1e9")) == 0
+
+
+def test_the_best_run(many):
+    best = best_run("svm", maximize="acc")
+    assert (best.name, best.params["kernel"], best.tags["team"]) == ("svm 2", "linear", "vision")
+    assert best_run("svm", minimize="metrics.loss").name == "svm 2"
+    assert best_run("search", maximize="acc").name == "trial 2"  # the pruned one has more
+    assert best_run("svm", maximize="acc", where="kernel != linear").name == "svm 1"
+    assert best_run(maximize="nothing") is None
+    for words in ({}, {"maximize": "acc", "minimize": "loss"}):
+        with pytest.raises(SpecError, match="which metric is best"):
+            best_run("svm", **words)
+
+
+def test_nothing_is_recorded_yet(project):
+    assert len(runs()) == 0
+    assert best_run(maximize="acc") is None
+    assert list(project.iterdir()) == []
+
+
+def test_what_can_not_be_asked(many):
+    with pytest.raises(RunNotFoundError, match=r"no experiment is called 'svn' in .*; did you mean 'svm'"):
+        runs("svn")
+    with pytest.raises(RunNotFoundError, match="no run 'abcd' in"):
+        runs(group="abcd")
+    with pytest.raises(SpecError, match="there is no status 'done'"):
+        runs(status="done")
+    with pytest.raises(SpecError, match="limit is 0"):
+        runs(limit=0)
+    with pytest.raises(SpecError, match="order_by is empty"):
+        runs(order_by=" ")
+
+
+def test_a_database_with_other_tables_is_left_to_mlflow(stored, monkeypatch):
+    import sqlite3
+
+    with closing(sqlite3.connect(home(stored) / "mlflow.db")) as database, database:
+        database.execute("alter table runs rename column name to title")
+        database.execute("update alembic_version set version_num = 'ffffffffffff'")
+    with pytest.raises(StoreError, match="was made by another MLflow version"):
+        listed(stored, wanted())
+
+
+def test_runs_of_a_dead_driver_are_closed_first(stored):
+    live = open_run(
+        Store(stored), name="left", experiment="e", kind="experiment", params={}, tags={}, snapshot=snapshot(stored)
+    )
+    [goes_on] = listed(stored, wanted())
+    assert goes_on.status is Status.RUNNING
+    live.drop()
+    told = []
+    [record] = listed(stored, wanted(), closed=told.extend)
+    assert record.status is Status.KILLED
+    assert [one.run_id for one in told] == [record.run_id]
+
+
+def test_a_listing_needs_no_mlflow(many):
+    code = (
+        "import sys, json\n"
+        "from ml_experiment_nb.listing import best_run\n"
+        "best = best_run('svm', maximize='acc')\n"
+        "print(json.dumps([best.name, 'mlflow' in sys.modules, 'pandas' in sys.modules]))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert json.loads(ran.stdout) == ["svm 2", False, False]
+
+
+def test_what_plain_mlflow_writes_meanwhile_is_there(stored):
+    store = Store(stored)
+    client = MlflowClient(store.uri)
+    assert len(runs()) == 0
+    run = client.create_run("0", run_name="theirs")
+    assert list(runs()["status"]) == ["running"]
+    client.set_terminated(run.info.run_id, "FAILED")
+    assert list(runs()["status"]) == ["failed"]
