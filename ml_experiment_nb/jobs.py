@@ -23,6 +23,7 @@ from ml_experiment_nb.records import Records
 
 if TYPE_CHECKING:
     from ml_experiment_nb.distribution import Distributed
+    from ml_experiment_nb.libraries import Autolog
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -256,6 +257,7 @@ def job(
     seed: int | None = None,
     deterministic: bool = False,
     data: Any = None,
+    autolog: bool | Sequence[str] | Mapping[str, Any] | None = None,
 ) -> Callable[[Callable[P, T]], Job[P, T]]: ...
 def job(
     function: Callable[P, T] | None = None,
@@ -268,6 +270,7 @@ def job(
     seed: int | None = None,
     deterministic: bool = False,
     data: Any = None,
+    autolog: bool | Sequence[str] | Mapping[str, Any] | None = None,
 ) -> Job[P, T] | Callable[[Callable[P, T]], Job[P, T]]:
     """Make a function's calls tracked experiments, and give it ``.group(…)``.
 
@@ -286,6 +289,8 @@ def job(
         deterministic: Have torch and TensorFlow compute the same way each time.
         data: What each call reads, which its run names with a digest: names of parameters, variables, files or
             patterns of files, one or a list of them.
+        autolog: Which libraries' training is recorded by itself, and how: ``False``, names, or a mapping such as
+            ``{"log_models": False}``. By default, of all that are known, with the model.
 
     Example:
         >>> @job
@@ -297,6 +302,7 @@ def job(
     if function is not None:
         return Job(function)
     more = {"seed": seed, "deterministic": deterministic, "data": data}
+    more |= {"autolog": None if autolog is None else _libraries(autolog)}
     return lambda found: Job(found, name, description, tags, distributed, more)
 
 
@@ -472,6 +478,12 @@ def _workers(asked: str | Mapping[str, Any] | Distributed) -> Distributed | None
     from ml_experiment_nb.distribution import read_distributed  # which loads pydantic
 
     return read_distributed(asked)
+
+
+def _libraries(asked: Any) -> Autolog:
+    from ml_experiment_nb.libraries import read_autolog  # which loads pydantic
+
+    return read_autolog(asked)
 
 
 def _name(function: Callable[..., Any]) -> str:

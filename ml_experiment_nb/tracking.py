@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +26,7 @@ from ml_experiment_nb.stores import opening, settle, store_uri, translated, with
 
 LOG = "record/log.txt"
 SPEC = "record/spec.yaml"
+AUTOLOGGED = "mlexp.autologged"  # the tag that names the parameters which a library has of itself, as JSON
 _FROM_MLFLOW = {
     "FINISHED": Status.FINISHED,
     "FAILED": Status.FAILED,
@@ -246,13 +248,14 @@ def _record(run: Run, experiment: str) -> Record:
     ended = run.info.end_time / 1000 if run.info.end_time and status.ended else time.time()  # it may be open again
     error = tags.get("mlexp.error")
     number = tags.get("mlexp.trial")
+    autologged = _names(tags.get(AUTOLOGGED, "[]"))
     return Record(
         run_id=run.info.run_id,
         name=run.info.run_name or run.info.run_id[:8],
         experiment=experiment,
         kind=tags.get("mlexp.kind", "experiment"),
         status=status,
-        params=dict(run.data.params),
+        params={name: value for name, value in run.data.params.items() if name not in autologged},
         metrics=dict(run.data.metrics),
         started=started,
         seconds=max(0.0, ended - started.timestamp()),
@@ -262,7 +265,13 @@ def _record(run: Run, experiment: str) -> Record:
         artifact_uri=run.info.artifact_uri,
         tags=tags,
         notes=tuple(json.loads(tags.get("mlexp.notes", "[]"))),
+        autologged={name: run.data.params[name] for name in run.data.params if name in autologged},
     )
+
+
+def _names(text: str) -> set[str]:
+    """Return the names in a tag that may have been cut."""
+    return set(re.findall(r'"([^"]+)"', text))
 
 
 def _status(run: Run) -> Status:
