@@ -35,7 +35,7 @@ test-quick: $(VENV)/for-tests  ## Run the tests that need neither kernels nor Ra
 test-real: $(VENV)/for-tests  ## Run the tests with real kernels, Ray and notebooks, one after the other.
 	pytest -q -m "(ray or kernel or slow) and not frameworks"
 
-test-frameworks: $(VENV)/for-frameworks  ## Run the tests with torch, XGBoost and LightGBM.
+test-frameworks: $(VENV)/for-frameworks  ## Run the tests with torch, XGBoost, LightGBM, Keras and the rest.
 	pytest -q -m frameworks
 
 bench: $(VENV)/for-tests  ## Measure what starting takes: the extension, the command, and a fork of 1 GB.
@@ -71,8 +71,12 @@ $(VENV)/for-tests: $(VENV)/bin/uv pyproject.toml
 	uv pip install --quiet --compile-bytecode --python $(VENV) --editable '.[test,lab]'
 	@touch $@ $(VENV)/for-demo
 
-# torch comes first, by pip: what depends on it then takes it as it is. xgboost-cpu is XGBoost without 700 MB for GPUs.
+# torch comes first, by pip: what depends on it then takes it as it is. xgboost-cpu is XGBoost without 700 MB for GPUs,
+# tensorflow-cpu TensorFlow without theirs; fastai comes without its torchvision, which is for GPUs, and its spacy.
 $(VENV)/for-frameworks: $(VENV)/for-tests
 	python -m pip install --quiet torch==2.13.0
-	uv pip install --quiet --compile-bytecode --python $(VENV) xgboost-cpu lightgbm --editable '.[test,lab,distributed]'
+	uv pip install --quiet --compile-bytecode --python $(VENV) xgboost-cpu lightgbm tensorflow-cpu lightning \
+		--editable '.[test,lab,distributed]'
+	uv pip install --quiet --python $(VENV) --no-deps fastai
+	uv pip install --quiet --python $(VENV) fastcore fastdownload fastprogress fasttransform matplotlib pillow scipy
 	@touch $@

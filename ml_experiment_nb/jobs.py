@@ -23,6 +23,7 @@ from ml_experiment_nb.records import Record, Records
 
 if TYPE_CHECKING:
     from ml_experiment_nb.distribution import Distributed
+    from ml_experiment_nb.libraries import Autolog
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -265,6 +266,7 @@ def job(
     seed: int | None = None,
     deterministic: bool = False,
     data: Any = None,
+    autolog: bool | Sequence[str] | Mapping[str, Any] | None = None,
     callbacks: Any = (),
 ) -> Callable[[Callable[P, T]], Job[P, T]]: ...
 def job(
@@ -278,6 +280,7 @@ def job(
     seed: int | None = None,
     deterministic: bool = False,
     data: Any = None,
+    autolog: bool | Sequence[str] | Mapping[str, Any] | None = None,
     callbacks: Any = (),
 ) -> Job[P, T] | Callable[[Callable[P, T]], Job[P, T]]:
     """Make a function's calls tracked experiments, and give it ``.group(…)``.
@@ -297,6 +300,8 @@ def job(
         deterministic: Have torch and TensorFlow compute the same way each time.
         data: What each call reads, which its run names with a digest: names of parameters, variables, files or
             patterns of files, one or a list of them.
+        autolog: Which libraries' training is recorded by itself, and how: ``False``, names, or a mapping such as
+            ``{"log_models": False}``. By default, of all that are known, with the model.
         callbacks: Called in this process when a call or a group begins and ends: a function of each record, or an
             object with ``on_start(record)``, ``on_record(record)`` or ``on_end(records)``; or a list of them.
 
@@ -310,6 +315,7 @@ def job(
     if function is not None:
         return Job(function)
     more = {"seed": seed, "deterministic": deterministic, "data": data}
+    more |= {"autolog": None if autolog is None else _libraries(autolog)}
     return lambda found: Job(found, name, description, tags, distributed, more, callbacks)
 
 
@@ -485,6 +491,12 @@ def _workers(asked: str | Mapping[str, Any] | Distributed) -> Distributed | None
     from ml_experiment_nb.distribution import read_distributed  # which loads pydantic
 
     return read_distributed(asked)
+
+
+def _libraries(asked: Any) -> Autolog:
+    from ml_experiment_nb.libraries import read_autolog  # which loads pydantic
+
+    return read_autolog(asked)
 
 
 def _name(function: Callable[..., Any]) -> str:

@@ -144,6 +144,7 @@ def here(spec: Spec, params: Mapping[str, Any], *, later: bool = False) -> Itera
         keep_sources(live, _text_of_call(asked), spec.run)
         keep_inputs(live, inputs)
         keep_session(live.save, lambda text: live.add(Note(text)))
+        live.environment = _environment(store, live, store.root)
         if (note := secrecy.literal_credentials(params)) is not None:
             live.add(Note(note))
         heard = Tee(live.log_path, notes=live.notes, veil=live.veil)

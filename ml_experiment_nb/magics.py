@@ -22,7 +22,7 @@ from ml_experiment_nb import session, writing
 from ml_experiment_nb.errors import ExperimentError, SpecError, TaskError
 from ml_experiment_nb.line_magics import LookingMagics
 from ml_experiment_nb.usage import errors_in_one_line, in_one_line, parsed
-from ml_experiment_nb.words import HELP, NOTIFY, search_keys
+from ml_experiment_nb.words import AUTOLOG, HELP, NO_AUTOLOG, NOTIFY, autolog_keys, search_keys
 
 if TYPE_CHECKING:
     from ml_experiment_nb.cells import CellSource
@@ -60,6 +60,8 @@ class ExperimentMagics(Magics):
     @argument("--into", metavar="VARIABLE", help="Bind the run's record to this variable.")
     @argument("--tag", action="append", metavar="NAME=VALUE", help="Tag the run; may be repeated.")
     @argument("--notify", action="append", metavar="WHO", help=NOTIFY)
+    @argument("--autolog", metavar="LIBRARIES", help=AUTOLOG)
+    @argument("--no-autolog", action="store_true", help=NO_AUTOLOG)
     @argument("--save", metavar="FILE", help="Write a spec (.yaml, .json) and a notebook that run it; run nothing.")
     @argument("--plan", action="store_true", help="Show what would be done, and do nothing.")
     @cell_magic
@@ -102,6 +104,8 @@ class ExperimentMagics(Magics):
     @argument("--into", metavar="VARIABLE", help="Bind the records to this variable.")
     @argument("--tag", action="append", metavar="NAME=VALUE", help="Tag the group and its trials; may be repeated.")
     @argument("--notify", action="append", metavar="WHO", help=NOTIFY)
+    @argument("--autolog", metavar="LIBRARIES", help=AUTOLOG)
+    @argument("--no-autolog", action="store_true", help=NO_AUTOLOG)
     @argument("--save", metavar="FILE", help="Write a spec (.yaml, .json) and a notebook that run it; run nothing.")
     @argument("--fresh", action="store_true", help="Start anew, even if the same group was stopped before its end.")
     @argument("--plan", action="store_true", help="Show what would be done, and do nothing.")
@@ -275,6 +279,7 @@ def parse_cell(
         **({"seed": options.seed} if options.seed is not None else {}),
         **({"data": asked_for(options.data, known)} if options.data else {}),
         "notify": read_words(options.notify or []),
+        **autolog_keys(options.autolog, options.no_autolog),
     }
     if rows is not None:
         asked |= {"params": {n: v for n, v in cell.params.items() if not any(n in row for row in rows)}}

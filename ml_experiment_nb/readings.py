@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,10 +16,11 @@ from ml_experiment_nb.errors import RunNotFoundError, SpecError, nearest
 from ml_experiment_nb.filters import Filter, Name, read_filter, read_name
 from ml_experiment_nb.records import Failure, Record, Status
 
+AUTOLOGGED = "mlexp.autologged"  # the tag that names the parameters which a library has of itself, as JSON
 RETRIED = "mlexp.retried_by"
 NAME = "mlflow.runName"
 OWN_TAGS = (
-    *("mlexp.kind", "mlexp.status", "mlexp.error", "mlexp.trial", "mlexp.notes", RETRIED),
+    *("mlexp.kind", "mlexp.status", "mlexp.error", "mlexp.trial", "mlexp.notes", RETRIED, AUTOLOGGED),
     *("mlflow.parentRunId", NAME),
 )
 """The tags that a record's own fields are read from, and that say whether it is listed."""
@@ -57,13 +59,14 @@ def record_of(kept: Kept) -> Record:
     ended = kept.end / 1000 if kept.end and status.ended else time.time()  # it may be open again
     error = tags.get("mlexp.error")
     number = tags.get("mlexp.trial")
+    autologged = _names(tags.get(AUTOLOGGED, "[]"))
     return Record(
         run_id=kept.run_id,
         name=kept.name or tags.get(NAME) or kept.run_id[:8],
         experiment=kept.experiment,
         kind=tags.get("mlexp.kind", "experiment"),
         status=status,
-        params=kept.params,
+        params={name: value for name, value in kept.params.items() if name not in autologged},
         metrics=kept.metrics,
         started=datetime.fromtimestamp(started, UTC),
         seconds=max(0.0, ended - started),
@@ -73,7 +76,13 @@ def record_of(kept: Kept) -> Record:
         artifact_uri=kept.artifact_uri,
         tags=tags,
         notes=tuple(json.loads(tags.get("mlexp.notes", "[]"))),
+        autologged={name: value for name, value in kept.params.items() if name in autologged},
     )
+
+
+def _names(text: str) -> set[str]:
+    """Return the names in a tag that may have been cut."""
+    return set(re.findall(r'"([^"]+)"', text))
 
 
 def status_of(mlflows: str, tags: Mapping[str, str]) -> Status:

@@ -35,7 +35,8 @@ from ml_experiment_nb.errors import StoreError
 from ml_experiment_nb.hearing import heard
 from ml_experiment_nb.masking import Veil, masked
 from ml_experiment_nb.openings import opened
-from ml_experiment_nb.records import Failure, Outcome, Record, Status, now
+from ml_experiment_nb.readings import AUTOLOGGED
+from ml_experiment_nb.records import Failure, Outcome, Record, Status, now, number
 from ml_experiment_nb.secrecy import known, recognised
 from ml_experiment_nb.stores import check, is_refusal, translated, without_password
 from ml_experiment_nb.tracking import LOG, Store
@@ -185,6 +186,9 @@ class OpenRun:
         self.metrics: dict[str, float] = {}
         self.notes: list[str] = []
         self._tags: dict[str, str] = {}
+        self.autologged: dict[str, Any] = {}
+        self._lock = threading.RLock()
+        self.environment: dict[str, str] = {}  # where it is this process's code that is recorded
         self._store = store
         self._id = first.run_id or ""
         self._writes = threading.RLock()  # a run of this process may be looked after by a thread
@@ -209,6 +213,11 @@ class OpenRun:
         """MLflow's id of the run; None when it isn't tracked."""
         return self.first.run_id
 
+    @property
+    def client(self) -> Any:
+        """The client that the run is written by; None where it isn't tracked."""
+        return self._store.client if self._store is not None else None
+
     def send(self, event: reports.Event) -> None:
         """Take an event of code in this process."""
         self.add(self.veiled(event))
@@ -229,14 +238,18 @@ class OpenRun:
         return heard(event, self.veil, self._printed, self.folder)
 
     def add(self, event: reports.Event) -> None:
-        """Take an event."""
+        """Take an event, of any thread: autologging has some of its own."""
+        with self._lock:
+            self._add(event)
+
+    def _add(self, event: reports.Event) -> None:
         match event:
             case reports.Log(text):
                 self._append(self._collapser.feed(text))
             case reports.Metrics():
                 self._add_metrics(event)
-            case reports.Params(values):
-                self._add_params(values)
+            case reports.Params(values, autologged):
+                self._add_autologged(values) if autologged else self._add_params(values)
             case reports.Note(text):
                 self._note(text)
             case reports.Tags(values):
@@ -336,6 +349,7 @@ class OpenRun:
             status=outcome.status,
             params=dict(self.params),
             metrics=dict(self.metrics),
+            autologged=dict(self.autologged),
             seconds=(ended - self.first.started).total_seconds(),
             failure=outcome.failure,
             tags={**self.first.tags, **self._tags, **final},
@@ -472,9 +486,22 @@ class OpenRun:
         for name, value in recognised(dict(values)).items():
             if name not in self.params:
                 self.params[name] = value
-                self._new_params.append(self._param(name, value))
+                if self.autologged.pop(name, None) is None:  # else it is written: a store takes no other value
+                    self._new_params.append(self._param(name, value))
             elif _is_plain(value) and _is_plain(self.params[name]) and value != self.params[name]:
                 self._note(f"parameter {name!r} was given as {self.params[name]!r}; the code ran with {value!r}")
+
+    def _add_autologged(self, values: Mapping[str, Any]) -> None:
+        """Take a library's own parameters: in the store beside the run's, in its record apart from them."""
+        for name, value in values.items():
+            if name not in self.params and name not in self.autologged:
+                self.autologged[name] = value
+                self._new_params.append(self._param(name, value))
+                self._new_tags[AUTOLOGGED] = json.dumps([_key(one) for one in self.autologged])[:_TAG_LENGTH]
+            elif name in self.params and _text(value) != _text(had := self.params[name]):
+                self._note(f"parameter {name!r} was given as {number(had)}; a library's fit had {number(value)}")
+            elif name in self.autologged and value != self.autologged[name]:
+                self._note("fits differ in their libraries' parameters: those of the first one are recorded")
 
     def _param(self, name: str, value: Any) -> Param:
         key, text = _key(name), self.veil.text(_text(value), f"the parameter {name}")

@@ -69,6 +69,7 @@ class Record:
         artifact_uri: Where its files are.
         tags: All tags, ours under ``mlexp.``.
         notes: What the recording has to say, such as what could not be recorded.
+        autologged: The parameters that a library has of itself, as text.
     """
 
     run_id: str | None
@@ -86,6 +87,7 @@ class Record:
     artifact_uri: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict, repr=False)
     notes: tuple[str, ...] = ()
+    autologged: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def ok(self) -> bool:

@@ -59,9 +59,10 @@ class Metrics:
 
 @dataclass(frozen=True)
 class Params:
-    """Parameters as the code got them, defaults included."""
+    """Parameters as the code got them, defaults included. `autologged`: a library's own, which the user didn't name."""
 
     values: dict[str, Any]
+    autologged: bool = False
 
 
 @dataclass(frozen=True)
@@ -300,6 +301,11 @@ def _split(value: Any) -> tuple[Mapping[Any, Any], dict[str, Any]]:
 
 
 _steps: dict[str, int] = {}
+
+
+def is_reported(name: str) -> bool:
+    """Whether this process's code has reported a metric of that name itself, by `report`."""
+    return name in _steps
 
 
 def _step(values: Mapping[str, float], given: int | None) -> int:

@@ -40,6 +40,7 @@ from ml_experiment_nb.fields import (
     plain,
     translated,
 )
+from ml_experiment_nb.libraries import Autolog
 from ml_experiment_nb.notify import Notify
 from ml_experiment_nb.secrecy import recognised
 from ml_experiment_nb.spaces import Value, parse_value
@@ -161,6 +162,7 @@ class Job(Frozen):
     ray_config: RayConfig | None = None
     resources_per_worker: Resources = Resources()
     distributed: Distributed | None = None
+    autolog: Autolog = Autolog()
     executor: Literal["auto", "inline", "ray"] = "auto"
     slots: Count | None = None
     timeout: Seconds | None = None

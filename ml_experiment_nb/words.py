@@ -27,6 +27,8 @@ HELP = {
 """What each option is for; the magic and the command show the same."""
 
 NOTIFY = "Tell of its end: a webhook's address, ${env:NAME} of a variable that has it, or desktop; may be repeated."
+AUTOLOG = "Record what these libraries train, and no others: sklearn,xgboost. By default, all that are known."
+NO_AUTOLOG = "Record nothing of what libraries train by themselves."
 
 FOR_A_TABLE = ("maximize", "minimize", "seed", "timeout_per_trial", "retries", "max_failures", "stop_when")
 """The options that a group with a table takes too."""
@@ -59,6 +61,19 @@ def search_keys(options: Mapping[str, Any]) -> dict[str, Any]:
     if options.get("enqueue"):
         keys["enqueue"] = list(_points(options["enqueue"]))
     return keys
+
+
+def autolog_keys(libraries: str | None, off: bool) -> dict[str, Any]:
+    """Return the key of a spec that ``--autolog`` and ``--no-autolog`` ask for.
+
+    Raises:
+        SpecError: Both were given.
+    """
+    if libraries is not None and off:
+        raise SpecError("--autolog names libraries and --no-autolog turns all of them off: give one of them")
+    if off:
+        return {"autolog": False}
+    return {} if libraries is None else {"autolog": [one for one in libraries.replace(",", " ").split() if one]}
 
 
 def _points(texts: Iterable[str]) -> Iterable[dict[str, Any]]:

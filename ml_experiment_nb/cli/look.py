@@ -180,6 +180,7 @@ def _print_record(record: Record, artifacts: list[str]) -> None:
     rows += [("group", record.parent_id)] if record.parent_id else []
     rows += [("error", record.failure)] if record.failure else []
     rows += [("params", "")] + [(f"  {name}", value) for name, value in record.params.items()]
+    rows += [("libraries", "")] + [(f"  {name}", value) for name, value in record.autologged.items()]
     rows += [("metrics", "")] + [(f"  {name}", value) for name, value in record.metrics.items()]
     rows += [
         (name.removeprefix("mlexp."), value) for name, value in sorted(record.tags.items()) if _is_worth_showing(name)
@@ -192,5 +193,5 @@ def _print_record(record: Record, artifacts: list[str]) -> None:
 
 
 def _is_worth_showing(tag: str) -> bool:
-    hidden = ("mlexp.kind", "mlexp.status", "mlexp.error", "mlexp.notes", "mlexp.trial")
+    hidden = ("mlexp.autologged", "mlexp.kind", "mlexp.status", "mlexp.error", "mlexp.notes", "mlexp.trial")
     return tag.startswith(("mlexp.", "mlflow.source.")) and tag not in hidden

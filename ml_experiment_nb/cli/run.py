@@ -31,7 +31,7 @@ from ml_experiment_nb.cli.search import search_options, with_search
 from ml_experiment_nb.cli.tables import print_json, print_rows, print_table
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.paths import INPUT, OUTPUT, is_elsewhere, literal
-from ml_experiment_nb.words import NOTIFY, search_keys
+from ml_experiment_nb.words import AUTOLOG, NO_AUTOLOG, NOTIFY, autolog_keys, search_keys
 
 if TYPE_CHECKING:
     from ml_experiment_nb.loop import Update
@@ -64,6 +64,8 @@ _CODES |= {"KeyboardInterrupt": 130, "Stopped": 130}
 )
 @click.option("--memory", metavar="SIZE", help="Stop a task, in a group a trial, that uses more memory: 500MB, 2GB.")
 @click.option("--notify", multiple=True, metavar="WHO", help=NOTIFY)
+@click.option("--autolog", metavar="LIBRARIES", help=AUTOLOG)
+@click.option("--no-autolog", is_flag=True, help=NO_AUTOLOG)
 @click.option("--cwd", type=click.Path(file_okay=False, exists=True), help="The working directory of the code.")
 @click.option("--allow-unknown-params", is_flag=True, help="Pass on parameters that the target doesn't name.")
 @click.option("--cold", is_flag=True, help="Start a fresh process for every trial, in place of forking a warm one.")
@@ -233,6 +235,7 @@ def _located(target: str, given: Container[str]) -> Iterator[None]:
 
 def _with_options(spec: Spec, options: Mapping[str, Any]) -> Spec:
     from ml_experiment_nb.fields import read_bytes
+    from ml_experiment_nb.libraries import read_autolog
     from ml_experiment_nb.notify import read_words
     from ml_experiment_nb.specs import Group, Job, spec_from_mapping
 
@@ -244,6 +247,8 @@ def _with_options(spec: Spec, options: Mapping[str, Any]) -> Spec:
         changes["notify"] = read_words(options["notify"])
     if options["allow_unknown_params"]:
         changes["allow_unknown_params"] = True
+    if autolog := autolog_keys(options["autolog"], options["no_autolog"]):
+        changes["autolog"] = read_autolog(autolog["autolog"])
     if options["each"] is not None:
         return spec_from_mapping({**_fields_with_table(spec, options), **changes})
     if options["kind"] is None or options["kind"] == spec.kind:

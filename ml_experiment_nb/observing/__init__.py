@@ -9,15 +9,16 @@ from __future__ import annotations
 import importlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from ml_experiment_nb import reports
-from ml_experiment_nb.specs import Job
+from ml_experiment_nb.specs import Group, Job
 
 VARIABLE = "ML_EXPERIMENT_OBSERVE"
-OBSERVERS: tuple[str, ...] = ("masks", "seeding")
+OBSERVERS: tuple[str, ...] = ("masks", "seeding", "fluent", "autologging")
 """The modules below this one that have an ``observing(sink, asked)``, in the order in which they are entered."""
 
 
@@ -28,15 +29,26 @@ class Asked:
     Attributes:
         seed: What every random generator begins with.
         deterministic: Whether libraries are told to compute the same way each time.
+        autolog: What is recorded of libraries: see `autologging.Wanted`.
     """
 
     seed: int | None = None
     deterministic: bool = False
+    autolog: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, spec: Job) -> Asked:
         """Return what a spec says."""
-        return cls(seed=spec.seed, deterministic=spec.deterministic)
+        autolog = spec.autolog
+        return cls(
+            seed=spec.seed,
+            deterministic=spec.deterministic,
+            autolog={
+                "libraries": autolog.libraries,
+                "models": autolog.models(isinstance(spec, Group)),
+                "plots": autolog.log_plots,
+            },
+        )
 
     def as_env(self) -> dict[str, str]:
         """Return what a task's environment is given; with a seed, Python's own for hashes, unless there is one."""

@@ -161,10 +161,19 @@ def _set_up(setup: Setup) -> str | None:
             return "the setup cells have started processes"
         if os.getcwd() != os.path.realpath(setup.cwd):
             _setup_cwd = os.getcwd()
+    _prepare_observers()
     if (kernels := sys.modules.get(_KERNELS)) is not None:
         kernels.note_modules()
     seeds.hold()
     return unsafe_to_fork()
+
+
+def _prepare_observers() -> None:
+    """Patch the libraries that the setup has imported, so that no fork has to."""
+    from ml_experiment_nb.observing import VARIABLE, Asked, autologging
+
+    if VARIABLE in os.environ:
+        autologging.prepare(Asked.here().autolog)
 
 
 def unsafe_to_fork() -> str | None:

@@ -1,0 +1,329 @@
+"""What libraries train is recorded: their parameters, their curves and the model, by MLflow's own autologging.
+
+A library is looked after from the moment when its import has finished, and at once where it is imported already; where
+none is, nothing happens. MLflow's patches are switched on while code of a run is observed, and off again after it. What
+a user has set up by MLflow's own ``autolog`` is left as it is.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.abc
+import importlib.machinery
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from ml_experiment_nb import reports
+from ml_experiment_nb.libraries import LIBRARIES
+from ml_experiment_nb.observing.thisrun import ThisRun
+
+if TYPE_CHECKING:
+    from ml_experiment_nb.observing import Asked
+
+MODULES = {
+    "sklearn": "sklearn",
+    "xgboost": "xgboost",
+    "lightgbm": "lightgbm",
+    "keras": "keras",
+    "lightning": "lightning",
+    "pytorch_lightning": "lightning",
+    "fastai.learner": "fastai",
+    "torch": "torch",
+}
+"""The modules that are waited for, and the library that each stands for."""
+
+_FLAVORS = {
+    "sklearn": "sklearn",
+    "xgboost": "xgboost",
+    "lightgbm": "lightgbm",
+    "keras": "keras",
+    "lightning": "pytorch",
+}
+_COMMON: Mapping[str, Any] = {"log_models": True, "log_datasets": False, "silent": True}
+_OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "sklearn": {"max_tuning_runs": 0},  # no run for each point of a GridSearchCV: there is one run, ours
+    "pytorch": {"checkpoint": False},
+    "xgboost": {"importance_types": []},  # each is a plot
+}
+_OWN = {"fastai": "fastai", "torch": "torch_loops"}
+"""The libraries that MLflow has no autologging for, and the module of ours that has."""
+
+_ours: dict[str, dict[str, Any]] = {}
+"""The flavors of MLflow's that are patched by us, with the settings that switch them on."""
+_plain: dict[str, bool] = {}
+_lock = threading.RLock()
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked: see `libraries.Autolog`, whose open questions are answered here."""
+
+    libraries: Sequence[str] | None = None
+    models: bool = True
+    plots: bool = False
+
+    def names(self) -> tuple[str, ...]:
+        """Return the libraries."""
+        return LIBRARIES if self.libraries is None else tuple(self.libraries)
+
+
+@contextmanager
+def observing(sink: reports.Sink, asked: Asked) -> Iterator[None]:
+    """Record what libraries train in the block; `asked` says of which ones."""
+    wanted, run = Wanted(**asked.autolog), ThisRun.of(sink)
+    if run is None or not wanted.names():
+        yield
+        return
+    with ExitStack() as stack:
+        watch = _Watch(run, wanted, stack)
+        finder = _Finder(watch.imported)
+        sys.meta_path.insert(0, finder)
+        try:
+            run.settle = watch.look
+            watch.look()
+            yield
+        finally:
+            run.settle = _nothing  # what MLflow imports from now on is looked after by nobody
+            _remove(finder)
+
+
+def prepare(autolog: Mapping[str, Any]) -> None:
+    """Patch the libraries that this process has imported, without recording anything: its forks have less to do."""
+    wanted = Wanted(**autolog)
+    for library in dict.fromkeys(MODULES[name] for name in MODULES if name in sys.modules):
+        if library in wanted.names():
+            with suppress(Exception):  # the fork tries again, and notes it
+                _prepare(library, wanted)
+
+
+def _prepare(library: str, wanted: Wanted) -> None:
+    if library in _FLAVORS:
+        importlib.import_module(f"{__package__}.mlflow_calls")
+        _patch(library, wanted.plots)
+    if library in _OWN:
+        importlib.import_module(f"{__package__}.{_OWN[library]}")
+        if wanted.models:
+            importlib.import_module(f"{__package__}.models").pytorch()
+
+
+@dataclass
+class _Watch:
+    """The libraries of one run."""
+
+    run: ThisRun
+    wanted: Wanted
+    stack: ExitStack
+    on: set[str] = field(default_factory=set)
+    _importing: int = 0
+    _waiting: list[str] = field(default_factory=list)
+    _routed: bool = False
+
+    def look(self) -> None:
+        """Look after what is imported already."""
+        for library in dict.fromkeys(MODULES[name] for name in MODULES if name in sys.modules):
+            self.start(library)
+
+    def imported(self, name: str, load: Callable[[], None]) -> None:
+        """Import a module; when the outermost one has finished, look after what came with it."""
+        if name not in MODULES:
+            if "sklearn" in self.on:
+                _arm(self)  # there are new estimators
+            load()
+            return
+        self._importing += 1
+        try:
+            load()
+            self._waiting.append(MODULES[name])
+        finally:
+            self._importing -= 1
+        if not self._importing and not self.run.working:
+            waiting, self._waiting = self._waiting, []
+            for library in dict.fromkeys(waiting):
+                self.start(library)
+
+    def start(self, library: str) -> None:
+        """Record a library from now on. What goes wrong is a note in the run."""
+        if library not in self.wanted.names() or library in self.on:
+            return
+        self.on.add(library)
+        try:
+            if library == "sklearn" and "sklearn" not in _ours:
+                self.stack.callback(_disarm)
+                _arm(self)  # what its estimators are is known when the first of them is made
+            else:
+                self.switch_on(library)
+        except Exception as error:
+            self.run.note(f"{library} could not be autologged: {type(error).__name__}: {error}")
+
+    def switch_on(self, library: str) -> None:
+        """Patch a library, if that isn't done yet, and record what it trains."""
+        with _lock:
+            if library in _OWN:
+                module = importlib.import_module(f"{__package__}.{_OWN[library]}")
+                self.stack.enter_context(module.recording(self.run, models=self.wanted.models))
+                return
+            flavor = _FLAVORS[library]
+            self._route()
+            with self.run.at_work():
+                is_ours = _patch(library, self.wanted.plots)
+            if is_ours:
+                _settings()[flavor] = _ours[flavor]
+                self.stack.callback(_switch_off, flavor)
+
+    def estimators(self) -> None:
+        """An estimator of scikit-learn's is being made: patch those that there are."""
+        with _lock:
+            _disarm()
+            try:
+                _plain.pop("sklearn", None)
+                self.switch_on("sklearn")
+            except Exception as error:
+                self.run.note(f"sklearn could not be autologged: {type(error).__name__}: {error}")
+
+    def _route(self) -> None:
+        if not self._routed:
+            from ml_experiment_nb.observing import mlflow_calls
+
+            self._routed = True
+            self.stack.enter_context(mlflow_calls.routed(self.run, models=self.wanted.models, plots=self.wanted.plots))
+
+
+# --- MLflow's patches ---
+
+
+def _settings() -> dict[str, dict[str, Any]]:
+    """Return MLflow's settings of its flavors; where one has none, it is off."""
+    from mlflow.utils.autologging_utils import AUTOLOGGING_INTEGRATIONS
+
+    found: dict[str, dict[str, Any]] = AUTOLOGGING_INTEGRATIONS
+    return found
+
+
+def _patch(library: str, plots: bool) -> bool:
+    """Have MLflow patch a library, and leave it switched off; return whether the patches are ours."""
+    flavor = _FLAVORS[library]
+    module = importlib.import_module(f"mlflow.{flavor}")
+    settings = _settings()
+    now = settings.get(flavor)
+    if now and now is not _ours.get(flavor):  # the user's own, also where it is off
+        _ours.pop(flavor, None)
+        return False
+    everything = settings.get("mlflow")
+    if everything and not everything.get("disable") and flavor not in _ours:
+        return False  # by the global `mlflow.autolog()`, this one too is the user's
+    if flavor not in _ours or _plain.get(flavor) is not plots:
+        options = {**_COMMON, **({} if plots and flavor == "xgboost" else _OPTIONS.get(flavor, {}))}
+        with _only_what_is_there() if flavor == "sklearn" else ExitStack():
+            module.autolog(**options)
+        _ours[flavor], _plain[flavor] = settings[flavor], plots
+        settings[flavor] = {}
+    return True
+
+
+def _switch_off(flavor: str) -> None:
+    settings = _settings()
+    if settings.get(flavor) is _ours.get(flavor):
+        settings[flavor] = {}
+
+
+@contextmanager
+def _only_what_is_there() -> Iterator[None]:
+    """Have MLflow patch the estimators that are imported, in place of importing all of scikit-learn for it."""
+    from mlflow.sklearn import utils
+    from sklearn.base import BaseEstimator
+
+    def below(kind: Any) -> Iterator[Any]:
+        for one in kind.__subclasses__():
+            yield one
+            yield from below(one)
+
+    kinds = {one for one in below(BaseEstimator) if one.__module__.startswith("sklearn.") and one.__name__[0] != "_"}
+    before, utils._all_estimators = utils._all_estimators, lambda: [(one.__name__, one) for one in kinds]
+    try:
+        yield
+    finally:
+        utils._all_estimators = before
+
+
+def _arm(watch: _Watch) -> None:
+    """Have the next estimator that is made, of whichever class, be noticed."""
+    base = sys.modules.get("sklearn.base")
+    kind: Any = getattr(base, "BaseEstimator", None)
+    if kind is None or "__setattr__" in vars(kind):
+        return
+
+    def notice(self: Any, name: str, value: Any) -> None:
+        watch.estimators()
+        super(kind, self).__setattr__(name, value)
+
+    kind.__setattr__ = notice
+
+
+def _disarm() -> None:
+    base = sys.modules.get("sklearn.base")
+    kind: Any = getattr(base, "BaseEstimator", None)
+    if kind is not None and "__setattr__" in vars(kind):
+        del kind.__setattr__
+
+
+# --- imports ---
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Tells of the imports of libraries; it finds nothing itself."""
+
+    def __init__(self, imported: Callable[[str, Callable[[], None]], None]) -> None:
+        self._imported = imported
+        self._finding: set[str] = set()
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        """Return what the other finders find, its loader told of."""
+        if name in self._finding or (name not in MODULES and not name.startswith("sklearn.")):
+            return None
+        self._finding.add(name)  # another finder of this kind asks in turn
+        try:
+            return self._found(name, path, target)
+        finally:
+            self._finding.discard(name)
+
+    def _found(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None
+    ) -> importlib.machinery.ModuleSpec | None:
+        for finder in list(sys.meta_path):
+            if isinstance(finder, _Finder) or not hasattr(finder, "find_spec"):
+                continue
+            spec = finder.find_spec(name, path, target)
+            if spec is not None:
+                if spec.loader is not None:
+                    self._tell(spec.loader, name)
+                return spec
+        return None
+
+    def _tell(self, loader: Any, name: str) -> None:
+        load = getattr(loader, "exec_module", None)
+        if load is None:
+            return
+
+        def exec_module(module: ModuleType) -> None:
+            with suppress(AttributeError):
+                del loader.exec_module
+            self._imported(name, lambda: load(module))
+
+        with suppress(AttributeError):  # a loader in C takes no attribute: what it loads is no library of ours
+            loader.exec_module = exec_module
+
+
+def _nothing() -> None:
+    """Do nothing."""
+
+
+def _remove(finder: _Finder) -> None:
+    with suppress(ValueError):
+        sys.meta_path.remove(finder)

@@ -1,0 +1,116 @@
+"""A trained model saved among the files of its run, in a fraction of a second.
+
+MLflow's ``log_model`` takes seconds to find out what a model requires, in a process that loads it. Here it is known:
+what is installed. The model is one of the run's artifacts, which its driver sends, so that a node needs no store for
+it; ``runs:/ID/model`` loads it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from importlib import metadata
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from mlflow.models import Model
+from mlflow.utils import environment
+from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_MODELS
+
+from ml_experiment_nb.observing.thisrun import ThisRun
+
+_TAG_LENGTH = 5000
+_BESIDE = ("cloudpickle", "joblib", "numpy", "pandas", "scipy")  # what a model may need beside its own library
+_OF_LIGHTNING, _CALLBACK = "mlflow.pytorch._lightning_autolog", "MlflowModelCheckpointCallback"
+
+
+def save_model(run: ThisRun, name: str, flavor: Any, **options: Any) -> SimpleNamespace:
+    """Save a model among a run's artifacts, where ``runs:/ID/NAME`` finds it; of several of one name, the last stays.
+
+    Args:
+        run: The run.
+        name: The folder's name.
+        flavor: MLflow's module for the model's kind.
+        **options: What its ``save_model`` takes.
+    """
+    model = Model(artifact_path=name, run_id=run.run_id)
+    if options.get("pip_requirements") is None and options.get("conda_env") is None:
+        options["pip_requirements"] = _requirements(flavor)
+    target, partial = run.artifacts / name, run.artifacts / f"record/{name}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with (
+            run.at_work(),
+            replaced(environment, "warn_dependency_requirement_mismatches", lambda _: lambda *_args: None),
+        ):
+            flavor.save_model(path=str(partial), mlflow_model=model, **options)  # what it requires is what is here
+        if target.exists():
+            shutil.rmtree(target)
+        partial.rename(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    told = json.dumps([model.get_tags_dict()], default=str)
+    if len(told) < _TAG_LENGTH:
+        run.tags({MLFLOW_LOGGED_MODELS: told})
+    return SimpleNamespace(model_id=None, model_uri=f"runs:/{run.run_id}/{name}", run_id=run.run_id)
+
+
+def save_network(run: ThisRun, network: Any) -> None:
+    """Save a PyTorch module as a run's model."""
+    with run.at_work():
+        flavor = pytorch()
+    save_model(run, "model", flavor, pytorch_model=network, serialization_format="pickle")
+
+
+def pytorch() -> Any:
+    """Return ``mlflow.pytorch``, without the seconds that it takes to import Lightning where nobody uses that.
+
+    What of it needs Lightning is there when it is asked for.
+    """
+    if sys.modules.keys() & {"mlflow.pytorch", "lightning", "pytorch_lightning"}:
+        return importlib.import_module("mlflow.pytorch")
+    hidden: Any = sys.modules
+    hidden[_OF_LIGHTNING] = None  # what is None there can't be imported, which MLflow takes for an answer
+    try:
+        module: Any = importlib.import_module("mlflow.pytorch")
+    finally:
+        hidden.pop(_OF_LIGHTNING, None)
+
+    def of_lightning(name: str) -> Any:
+        if name != _CALLBACK:
+            raise AttributeError(f"module 'mlflow.pytorch' has no attribute {name!r}")
+        return getattr(importlib.import_module(_OF_LIGHTNING), name)
+
+    module.__getattr__ = of_lightning
+    return module
+
+
+def _requirements(flavor: Any) -> list[str]:
+    """Return what a model of a kind needs, as it is installed here; MLflow would load the model in a process to see."""
+    found = list(flavor.get_default_pip_requirements())
+    named = {Path(one.split("=")[0].split("[")[0]).name.lower() for one in found}
+    for name in _BESIDE:
+        if name in sys.modules and name not in named:
+            with suppress(metadata.PackageNotFoundError):
+                found.append(f"{name}=={metadata.version(name)}")
+    return found
+
+
+@contextmanager
+def replaced(where: Any, name: str, make: Callable[[Any], Any]) -> Iterator[None]:
+    """Replace what stands in a class or a module while the block lasts; `make` is given what stood there."""
+    before = inspect.getattr_static(where, name)
+    ours = make(before)
+    setattr(where, name, ours)
+    try:
+        yield
+    finally:
+        if inspect.getattr_static(where, name) is ours:  # else somebody has replaced it in turn
+            setattr(where, name, before)

@@ -1,0 +1,172 @@
+"""Each library trains a tiny model of its own, and a plain MLflow client reads its curve back."""
+
+import textwrap
+
+import mlflow
+import pytest
+
+from ml_experiment_nb import loop
+from ml_experiment_nb.plans import make_plan
+from ml_experiment_nb.projects import home
+from ml_experiment_nb.specs import spec_from_mapping
+
+pytestmark = pytest.mark.frameworks
+
+DATA = """
+import numpy as np
+X = np.random.default_rng(0).normal(size=(80, 4)).astype("float32")
+y = (X[:, 0] > 0).astype("float32")
+"""
+TENSORS = f"""{DATA}
+import torch
+data = torch.utils.data.TensorDataset(torch.tensor(X), torch.tensor(y)[:, None])
+loader = torch.utils.data.DataLoader(data, batch_size=20)
+loss_of = torch.nn.BCEWithLogitsLoss()
+"""
+SOURCES = {
+    "xgboost": f"""{DATA}
+import xgboost
+data = xgboost.DMatrix(X, y)
+xgboost.train({{"eta": 0.3, "objective": "binary:logistic"}}, data, 5, evals=[(data, "train")], verbose_eval=False)
+""",
+    "xgboost.sklearn": f"""{DATA}
+from xgboost import XGBClassifier
+XGBClassifier(n_estimators=5, learning_rate=0.3).fit(X, y, eval_set=[(X, y)], verbose=False)
+""",
+    "lightgbm": f"""{DATA}
+import lightgbm
+data = lightgbm.Dataset(X, y)
+lightgbm.train({{"objective": "binary", "verbose": -1}}, data, 5, valid_sets=[data])
+""",
+    "keras": f"""{DATA}
+import keras
+model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1, "sigmoid")])
+model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
+model.fit(X, y, epochs=3, validation_split=0.2, verbose=0)
+""",
+    "tensorflow": f"""{DATA}
+import tensorflow as tf
+model = tf.keras.Sequential([tf.keras.Input((4,)), tf.keras.layers.Dense(1, "sigmoid")])
+model.compile(tf.keras.optimizers.SGD(0.1), "binary_crossentropy")
+model.fit(tf.data.Dataset.from_tensor_slices((X, y)).batch(20), epochs=3, verbose=0)
+""",
+    "lightning": f"""{TENSORS}
+import lightning
+class Net(lightning.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(4, 1)
+    def training_step(self, batch, index):
+        inputs, targets = batch
+        loss = loss_of(self.layer(inputs), targets)
+        self.log("train_loss", loss, on_epoch=True, on_step=False)
+        return loss
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.5)
+lightning.Trainer(
+    max_epochs=3, logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+).fit(Net(), loader)
+""",
+    "torch": f"""{TENSORS}
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(4, 1)
+    def forward(self, inputs):
+        return self.layer(inputs)
+def train():
+    net = Net()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.5)
+    for epoch in range(3):
+        for inputs, targets in loader:
+            optimizer.zero_grad()
+            loss_of(net(inputs), targets).backward()
+            optimizer.step()
+        with torch.no_grad():
+            for inputs, _ in torch.utils.data.DataLoader(data, batch_size=40):
+                net(inputs)
+train()
+""",
+    "torch without a loader": f"""{TENSORS}
+net = torch.nn.Linear(4, 1)
+optimizer = torch.optim.Adam(net.parameters(), lr=0.1)
+for step in range(3):
+    optimizer.zero_grad()
+    loss_of(net(data.tensors[0]), data.tensors[1]).backward()
+    optimizer.step()
+""",
+    "fastai": f"""{TENSORS}
+from fastai.callback.all import *
+from fastai.data.core import DataLoaders
+from fastai.learner import Learner
+learner = Learner(DataLoaders(loader, loader), torch.nn.Linear(4, 1), loss_func=loss_of)
+with learner.no_bar():
+    learner.fit_one_cycle(2, 0.1)
+    learner.fit(1)
+""",
+}
+CURVES = {
+    "xgboost": ("train-logloss", 5, {"eta": "0.3", "num_boost_round": "5"}),
+    "xgboost.sklearn": ("validation_0-logloss", 5, {"learning_rate": "0.3"}),
+    "lightgbm": ("training-binary_logloss", 5, {"objective": "binary", "num_boost_round": "5"}),
+    "keras": ("val_loss", 3, {"epochs": "3", "optimizer_name": "adam"}),
+    "tensorflow": ("loss", 3, {"epochs": "3"}),
+    "lightning": ("train_loss", 3, {"epochs": "3", "optimizer_name": "SGD", "lr": "0.5"}),
+    "torch": ("train_loss", 3, {"optimizer_name": "SGD", "lr": "0.5", "batch_size": "20"}),
+    "torch without a loader": ("train_loss", 3, {"optimizer_name": "Adam", "lr": "0.1"}),
+    "fastai": ("valid_loss", 3, {"epochs": "2", "opt_func": "Adam"}),
+}
+BACKENDS = {"keras": ("tensorflow", "torch")}
+FLAVORS = {"xgboost.sklearn": "xgboost", "tensorflow": "keras", "lightning": "pytorch", "fastai": "pytorch"}
+FLAVORS |= {"torch": "pytorch", "torch without a loader": "pytorch"}
+LOADED = ("xgboost", "xgboost.sklearn", "lightgbm", "torch", "torch without a loader")
+"""Those whose model is loaded here, too: the others take many seconds to import."""
+CASES = [(name, backend) for name in SOURCES for backend in BACKENDS.get(name, ("",))]
+
+
+@pytest.mark.parametrize(("library", "backend"), CASES)
+def test_a_librarys_curve_parameters_and_model_are_in_the_run(library, backend, stored, script, monkeypatch):
+    if backend:
+        monkeypatch.setenv("KERAS_BACKEND", backend)
+    metric, points, params = CURVES[library]
+    target = script(SOURCES[library], name=f"{library.partition(' ')[0].partition('.')[0]}_here.py")
+    [record] = list(loop.run(make_plan(spec_from_mapping({"run": target.path, "name": library}))))
+    assert record.ok, record.failure
+    client = mlflow.MlflowClient(f"sqlite:///{home(stored)}/mlflow.db")
+    [run] = client.search_runs([one.experiment_id for one in client.search_experiments()])
+    history = client.get_metric_history(run.info.run_id, metric)
+    assert [one.step for one in history] == list(range(points))
+    assert history[-1].value < history[0].value
+    assert record.metrics[metric] == history[-1].value
+    assert params.items() <= run.data.params.items()
+    wanted = ["exported", "fits differ"] if library == "fastai" else []
+    assert [note for note in record.notes if not any(one in note for one in wanted)] == []
+    kept = {one.path for one in client.list_artifacts(run.info.run_id, "model")}
+    assert {"model/MLmodel", "model/requirements.txt"} <= kept
+    folder = client.download_artifacts(run.info.run_id, "model", str(stored))
+    flavor = FLAVORS.get(library, library)
+    assert flavor in mlflow.models.get_model_info(folder).flavors
+    if library in LOADED:
+        assert getattr(mlflow, flavor).load_model(folder) is not None
+
+
+def test_a_pruner_gives_a_trial_up_by_what_a_library_logs(stored, script):
+    source = f"""
+        import argparse
+        {textwrap.indent(DATA, " " * 8).strip()}
+        import xgboost
+        words = argparse.ArgumentParser()
+        words.add_argument("--rate", type=float)
+        data = xgboost.DMatrix(X, y)
+        params = {{"eta": words.parse_args().rate, "objective": "binary:logistic"}}
+        xgboost.train(params, data, 30, evals=[(data, "train")], verbose_eval=False)
+        print("to the end")
+    """
+    asked = {
+        "run": script(source).path, "param_space": {"rate": "choice([0.5, 0.0001])"}, "sampler": "grid",
+        "slots": 1, "executor": "inline", "metric": "train-logloss",
+        "pruner": "threshold(upper=0.6, n_warmup_steps=5)",
+    }  # fmt: skip
+    *trials, parent = list(loop.run(make_plan(spec_from_mapping(asked))))
+    assert {trial.params["rate"]: str(trial.status) for trial in trials} == {0.5: "finished", 0.0001: "pruned"}
+    assert parent.ok
