@@ -129,7 +129,7 @@ class ExperimentMagics(Magics):
         from ml_experiment_nb.failures import user_frames
         from ml_experiment_nb.plans import make_plan
         from ml_experiment_nb.reports import Params, send_result
-        from ml_experiment_nb.work.shell import render_in_notebook, run_source
+        from ml_experiment_nb.work.shell import render_in_notebook, run_source, show_value
 
         asked = parse_cell(options, cell, kind="experiment", known=self._namespace)
         if asked.save is not None:
@@ -143,7 +143,9 @@ class ExperimentMagics(Magics):
         try:
             with runs.here(asked.spec, asked.spec.params) as live:
                 live.add(Params(asked.spec.params))
-                send_result(run_source(self.shell, source), live)
+                value = run_source(self.shell, source)
+                send_result(value, live)
+                show_value(self.shell, value, source)
         except BaseException as error:
             if live is not None and live.record is not None:
                 self._bind(asked.into, live.record)

@@ -105,6 +105,8 @@ def open_run(
     live.save("requirements.txt", as_requirements(snapshot.packages))
     if snapshot.git is not None and snapshot.git.diff:
         live.save("git.diff", snapshot.git.diff)
+    if snapshot.git is not None and snapshot.git.untracked:
+        live.save("untracked.txt", "".join(f"{path}\n" for path in snapshot.git.untracked))
     for note in snapshot.notes:
         live.add(reports.Note(note))
     if kind != "trial":  # of trials there may be many a second: theirs are written with what follows

@@ -40,7 +40,7 @@ from ml_experiment_nb.plans import Plan, Spec, Task, prepared
 from ml_experiment_nb.projects import find_root
 from ml_experiment_nb.recording import OpenRun, untracked
 from ml_experiment_nb.records import Failure, Outcome, Record, Records, Status
-from ml_experiment_nb.reports import Done, Event, Metrics, Note, waits
+from ml_experiment_nb.reports import Done, Event, Log, Metrics, Note, waits
 from ml_experiment_nb.retries import Retries, was_lost
 from ml_experiment_nb.specs import Group
 from ml_experiment_nb.sweeps import finishing, sweep
@@ -143,6 +143,8 @@ def here(spec: Spec, params: Mapping[str, Any]) -> Iterator[OpenRun]:
         outcome = _outcome_of(error)
         if outcome is STOPPED and (who := drivers.stop_asked(live.folder)):
             outcome = _stopped_by(who)
+        if outcome.status is Status.FAILED and outcome.failure is not None:
+            live.add(Log(f"{outcome.failure.traceback}\n"))  # as in the log of a task
         try:
             if outcome.status is Status.FAILED:
                 Patience().insist(_whole(lambda: live.close(outcome)))

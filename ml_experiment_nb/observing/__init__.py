@@ -14,10 +14,10 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 
 from ml_experiment_nb import reports
-from ml_experiment_nb.specs import Job
+from ml_experiment_nb.specs import Group, Job
 
 VARIABLE = "ML_EXPERIMENT_OBSERVE"
-OBSERVERS: tuple[str, ...] = ("seeding",)
+OBSERVERS: tuple[str, ...] = ("seeding", "displays")
 """The modules below this one that have an ``observing(sink, asked)``, in the order in which they are entered."""
 
 
@@ -28,15 +28,17 @@ class Asked:
     Attributes:
         seed: What every random generator begins with.
         deterministic: Whether libraries are told to compute the same way each time.
+        trial: Whether the run is one of many, of which less is kept.
     """
 
     seed: int | None = None
     deterministic: bool = False
+    trial: bool = False
 
     @classmethod
     def of(cls, spec: Job) -> Asked:
         """Return what a spec says."""
-        return cls(seed=spec.seed, deterministic=spec.deterministic)
+        return cls(seed=spec.seed, deterministic=spec.deterministic, trial=isinstance(spec, Group))
 
     def as_env(self) -> dict[str, str]:
         """Return what a task's environment is given; with a seed, Python's own for hashes, unless there is one."""

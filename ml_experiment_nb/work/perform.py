@@ -134,12 +134,15 @@ def _cell(target: Cell, request: Request, sink: reports.Sink) -> None:
     from IPython.core.interactiveshell import InteractiveShell
     from traitlets.config import Config
 
-    from ml_experiment_nb.work.shell import run_source
+    from ml_experiment_nb.observing.displays import shown_by
+    from ml_experiment_nb.work.shell import run_source, show_value
 
     shell = InteractiveShell.instance(config=Config(_WRITES_NOTHING), user_module=_fresh_main())
     shell.user_ns.update(_values(request))
-    with reports.local_sink(sink):
-        reports.send_result(run_source(shell, target.source), sink)
+    with reports.local_sink(sink), shown_by(shell):
+        value = run_source(shell, target.source)
+        reports.send_result(value, sink)
+        show_value(shell, value, target.source)
 
 
 @_perform.register
