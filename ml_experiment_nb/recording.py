@@ -12,13 +12,15 @@ import os
 import re
 import shutil
 import tempfile
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
@@ -32,11 +34,13 @@ from ml_experiment_nb.capture.packages import as_requirements
 from ml_experiment_nb.drivers import Driver, Hold, this_driver
 from ml_experiment_nb.errors import StoreError
 from ml_experiment_nb.openings import opened
-from ml_experiment_nb.records import Failure, Outcome, Record, Status, now
+from ml_experiment_nb.records import SYSTEM, Failure, Outcome, Record, Status, now
 from ml_experiment_nb.stores import check, is_refusal, translated, without_password
 from ml_experiment_nb.tracking import LOG, Store
 from ml_experiment_nb.trials import Fixed, answered
 
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 FLUSH_SECONDS = 1.0
 _PARAM_LENGTH = 6000
 _METRICS, _PARAMS, _TAGS = 800, 100, 100  # what MLflow takes in one batch: 1,000 entities, of them so many
@@ -160,6 +164,17 @@ def close_for(driver: Driver, store: Store, record: Record, folder: Path, outcom
     return live.close_late(driver, outcome, ended)
 
 
+def _one_at_a_time(method: Callable[Concatenate[OpenRun, _P], _T]) -> Callable[Concatenate[OpenRun, _P], _T]:
+    """Have a run's method wait for its other callers: what runs in the driver itself is sampled by a thread."""
+
+    @wraps(method)
+    def call(self: OpenRun, /, *args: _P.args, **options: _P.kwargs) -> _T:
+        with self._lock:
+            return method(self, *args, **options)
+
+    return call
+
+
 class OpenRun:
     """A run while it goes on, as its driver sees it. It is also the sink of code that runs in the driver itself.
 
@@ -190,6 +205,7 @@ class OpenRun:
         self._last: dict[str, tuple[int, int]] = {}
         self._flushed = time.monotonic()
         self._collapser = Collapser()
+        self._lock = threading.RLock()
         self._kept = False
         self._absence = Absence(folder)
         (self.artifacts / "record").mkdir(parents=True, exist_ok=True)
@@ -216,6 +232,7 @@ class OpenRun:
             return reports.Answer(False)
         return answered(event, Fixed(self.params, self.first.number), self)
 
+    @_one_at_a_time
     def add(self, event: reports.Event) -> None:
         """Take an event."""
         match event:
@@ -262,6 +279,7 @@ class OpenRun:
         self._tags |= tags
         self.flush(tags)
 
+    @_one_at_a_time
     def flush(self, tags: Mapping[str, str] | None = None) -> None:
         """Write what has gathered, and tags with it.
 
@@ -346,7 +364,7 @@ class OpenRun:
             outcome, ended = Outcome(Status(due["status"]), failure), datetime.fromtimestamp(due["ended"], UTC)
             self._new_params = [Param(*one) for one in due["params"]]
             self._pending = [Metric(*one) for one in due["metrics"]]
-            self.metrics |= {one.key: one.value for one in self._pending}
+            self.metrics |= {one.key: one.value for one in self._pending if not one.key.startswith(SYSTEM)}
             self.notes += [note for note in due["notes"] if note not in self.notes]
             tags = due["tags"]
         self._ended = ended
@@ -454,7 +472,8 @@ class OpenRun:
                 moment = max(moment, last_moment + 1)
             if step >= last_step:
                 self._last[name] = step, moment
-            self.metrics[name] = value
+            if not name.startswith(SYSTEM):
+                self.metrics[name] = value
             self._pending.append(Metric(key, value, moment, step))
 
     def _keep(self, problem: str) -> None:

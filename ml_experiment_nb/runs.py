@@ -46,6 +46,7 @@ from ml_experiment_nb.specs import Group
 from ml_experiment_nb.sweeps import finishing, sweep
 from ml_experiment_nb.tasks import tasks_of
 from ml_experiment_nb.tracking import Store
+from ml_experiment_nb.work.sampling import sampled
 
 _LONG = 6000
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
@@ -136,8 +137,8 @@ def here(spec: Spec, params: Mapping[str, Any]) -> Iterator[OpenRun]:
     try:
         keep_sources(live, _text_of_call(asked), spec.run)
         keep_inputs(live, inputs)
-        heard = Tee(live.log_path, notes=live.notes)
-        with _stoppable(live.folder), heard, reports.local_sink(live), observed(live, Asked.of(spec)):
+        heard, watch = Tee(live.log_path, notes=live.notes), Asked.of(spec)
+        with _stoppable(live.folder), heard, reports.local_sink(live), sampled(live, watch), observed(live, watch):
             yield live
     except BaseException as error:
         outcome = _outcome_of(error)

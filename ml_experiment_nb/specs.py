@@ -165,6 +165,7 @@ class Job(Frozen):
     memory: Bytes | None = None
     seed: Annotated[int, Field(ge=0, strict=True)] | None = None
     deterministic: Flag = False
+    system_metrics: Flag = True
     allow_unknown_params: Flag = False
 
     @model_validator(mode="before")

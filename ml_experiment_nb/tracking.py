@@ -20,7 +20,7 @@ from ml_experiment_nb.capture.inputs import Input, as_json
 from ml_experiment_nb.drivers import Hold
 from ml_experiment_nb.errors import RunNotFoundError
 from ml_experiment_nb.projects import home
-from ml_experiment_nb.records import Failure, Record, Status
+from ml_experiment_nb.records import SYSTEM, Failure, Record, Status
 from ml_experiment_nb.stores import opening, settle, store_uri, translated, without_password
 
 LOG = "record/log.txt"
@@ -253,7 +253,7 @@ def _record(run: Run, experiment: str) -> Record:
         kind=tags.get("mlexp.kind", "experiment"),
         status=status,
         params=dict(run.data.params),
-        metrics=dict(run.data.metrics),
+        metrics={name: value for name, value in run.data.metrics.items() if not name.startswith(SYSTEM)},
         started=started,
         seconds=max(0.0, ended - started.timestamp()),
         failure=Failure(*error.split(": ", 1)) if error and ": " in error else Failure(error, "") if error else None,

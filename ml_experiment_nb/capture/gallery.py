@@ -108,7 +108,7 @@ class Gallery:
             elif (shown := self._emptied(shown)) is None:
                 return
             elif PLOTLY in bundle or kind(value) == "plotly":
-                self._plotly(shown, bundle[PLOTLY] if PLOTLY in bundle else value)
+                self._plotly(shown, bundle.get(PLOTLY, value))
             else:
                 self._others(shown, value, bundle)
             if display_id is not None and shown is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 
@@ -29,16 +29,23 @@ class Asked:
         seed: What every random generator begins with.
         deterministic: Whether libraries are told to compute the same way each time.
         trial: Whether the run is one of many, of which less is kept.
+        system_metrics: Whether what it uses is sampled.
     """
 
     seed: int | None = None
     deterministic: bool = False
     trial: bool = False
+    system_metrics: bool = True
 
     @classmethod
     def of(cls, spec: Job) -> Asked:
         """Return what a spec says."""
-        return cls(seed=spec.seed, deterministic=spec.deterministic, trial=isinstance(spec, Group))
+        return cls(
+            seed=spec.seed,
+            deterministic=spec.deterministic,
+            trial=isinstance(spec, Group),
+            system_metrics=spec.system_metrics,
+        )
 
     def as_env(self) -> dict[str, str]:
         """Return what a task's environment is given; with a seed, Python's own for hashes, unless there is one."""
@@ -50,7 +57,18 @@ class Asked:
     @classmethod
     def here(cls) -> Asked:
         """Read what this process was given; what a spec that says nothing asks for, where that is nothing."""
-        return cls(**json.loads(os.environ.get(VARIABLE, "{}")))
+        return cls.of_env(os.environ)
+
+    @classmethod
+    def of_env(cls, env: Mapping[str, str]) -> Asked:
+        """Read what stands in an environment."""
+        return cls(**json.loads(env.get(VARIABLE, "{}")))
+
+
+def load() -> None:
+    """Import all observers, in a process that those which run user code are forked from."""
+    for name in OBSERVERS:
+        importlib.import_module(f"{__name__}.{name}")
 
 
 @contextmanager

@@ -190,8 +190,8 @@ def _open_figures() -> set[int]:
 
 def _managed() -> Iterator[Any]:
     """Yield the figures that pyplot has open."""
-    pyplot = sys.modules.get("matplotlib.pyplot")
-    for number in pyplot.get_fignums() if hasattr(pyplot, "get_fignums") else ():
+    pyplot: Any = sys.modules.get("matplotlib.pyplot")
+    for number in pyplot.get_fignums() if hasattr(pyplot, "get_fignums") else ():  # else it is just being imported
         yield sys.modules["matplotlib._pylab_helpers"].Gcf.figs[number].canvas.figure
 
 
@@ -201,7 +201,7 @@ def _is_inline() -> bool:
 
 
 def _shell() -> Any:
-    ipython = sys.modules.get("IPython")
+    ipython: Any = sys.modules.get("IPython")
     return ipython.get_ipython() if hasattr(ipython, "get_ipython") else None
 
 

@@ -137,12 +137,17 @@ def _cell(target: Cell, request: Request, sink: reports.Sink) -> None:
     from ml_experiment_nb.observing.displays import shown_by
     from ml_experiment_nb.work.shell import run_source, show_value
 
-    shell = InteractiveShell.instance(config=Config(_WRITES_NOTHING), user_module=_fresh_main())
+    shell: Any = InteractiveShell.instance(config=Config(_WRITES_NOTHING), user_module=_fresh_main())
+    shell.enable_gui = _no_windows  # there is nobody to show windows to, but %matplotlib asks for it
     shell.user_ns.update(_values(request))
     with reports.local_sink(sink), shown_by(shell):
         value = run_source(shell, target.source)
         reports.send_result(value, sink)
         show_value(shell, value, target.source)
+
+
+def _no_windows(gui: str | None = None) -> None:
+    """Do nothing."""
 
 
 @_perform.register
