@@ -385,8 +385,10 @@ def _tags(words: Sequence[str]) -> dict[str, str]:
 
 
 def _notebook_name() -> str:
-    """Return the notebook's name where the server tells it, and ``cell`` where it doesn't."""
-    return Path(os.environ.get("JPY_SESSION_NAME") or "cell").stem
+    """Return the notebook's name where somebody tells it, and ``cell`` where nobody does."""
+    from ml_experiment_nb.capture.notebook import this_notebook
+
+    return Path(this_notebook() or os.environ.get("JPY_SESSION_NAME") or "cell").stem
 
 
 def load_ipython_extension(shell: Any) -> None:

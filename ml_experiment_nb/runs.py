@@ -30,6 +30,7 @@ from ml_experiment_nb.parents import (
     Parent,
     identity_of,
     keep_inputs,
+    keep_notebook,
     keep_sources,
     open_for,
     plan_inputs,
@@ -137,6 +138,7 @@ def here(spec: Spec, params: Mapping[str, Any]) -> Iterator[OpenRun]:
     try:
         keep_sources(live, _text_of_call(asked), spec.run)
         keep_inputs(live, inputs)
+        keep_notebook(live, taken.notebook)
         heard, watch = Tee(live.log_path, notes=live.notes), Asked.of(spec)
         with _stoppable(live.folder), heard, reports.local_sink(live), sampled(live, watch), observed(live, watch):
             yield live
