@@ -14,7 +14,13 @@ from urllib.parse import urlsplit
 
 MOST_BYTES = 10_000_000  # of a notebook that is kept with its outputs
 SECONDS = 1.0  # that a server may take to say which notebook a kernel belongs to
-_RUNNERS = ("papermill", "nbconvert", "execute", "jupyter-execute")  # the commands that execute a notebook
+_RUNNERS = (
+    "papermill",
+    "nbconvert",
+    "jupyter-nbconvert",
+    "execute",
+    "jupyter-execute",
+)  # the commands that execute a notebook
 
 _found: Path | None = None
 
@@ -80,7 +86,8 @@ def _of_command() -> Path | None:
     names = [os.path.basename(word) for word in words]
     if not any(name in _RUNNERS for name in names):
         return None
-    notebooks = [word for word in words if word.endswith(".ipynb")]
+    before = ["", *words]
+    notebooks = [word for k, word in enumerate(words) if word.endswith(".ipynb") and before[k] != "--output"]
     if len(notebooks) > 1 and "papermill" not in names:
         return None
     found = Path(folder, notebooks[0]) if notebooks else None
