@@ -6,8 +6,6 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-from mlflow.exceptions import MlflowException
-
 from ml_experiment_nb.capture.page import page
 from ml_experiment_nb.records import Record
 from ml_experiment_nb.stores import translated
@@ -47,7 +45,7 @@ def add_page_of_best(store: Store, best: Record | None) -> Iterable[str]:
         return
     try:
         add_pages(store, best)
-    except (MlflowException, OSError, ValueError) as error:
+    except Exception as error:  # the group's run is still to be closed
         yield f"the notebook of {best.name} is not there as a page: {error}"
 
 

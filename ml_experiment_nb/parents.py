@@ -194,7 +194,8 @@ class Parent:
         live = self.live
         metrics, tags = tasks.summary(done)
         live.add(Metrics(metrics))
-        best = Records(done, None, *self.plan.goal).best if self.plan.kind == "group" else None
+        has_pages = self.plan.kind == "group" and any(isinstance(one, Notebook) for one in self.plan.targets)
+        best = Records(done, None, *self.plan.goal).best if has_pages else None
         for note in (*notes, *add_page_of_best(self.store, best)):
             live.add(reports.Note(note))
         tasks.keep(live, done)

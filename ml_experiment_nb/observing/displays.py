@@ -49,12 +49,16 @@ def observing(sink: reports.Sink, asked: Asked) -> Iterator[None]:
 
 @contextmanager
 def shown_by(shell: Any) -> Iterator[None]:
-    """Keep what a shell shows that was made after observing began; what is shown in it is closed, as in a notebook."""
+    """Keep what a shell shows that was made after observing began."""
     if _current is None:
         yield
         return
-    with _watched(shell, _current):
-        yield
+    gallery, opened = _current, _open_figures()
+    with _watched(shell, gallery):
+        try:
+            yield
+        finally:
+            _flush(gallery, opened)  # while what it displays is seen
 
 
 @contextmanager

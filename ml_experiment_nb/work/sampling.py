@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from ml_experiment_nb import reports
 from ml_experiment_nb.capture.usage import Usage
@@ -61,12 +61,13 @@ def sampled(sink: reports.Sink, asked: Asked) -> Iterator[None]:
         while not ended.wait(max(0.0, usage.due_in)):
             try:
                 found = usage.look(descendants(os.getpid()))
+                if found and not ended.is_set():
+                    sink.send(reports.Metrics(found, step))
+                    step += 1
             except Exception as error:
-                sink.send(reports.Note(f"what the run uses is not sampled: {type(error).__name__}: {error}"))
+                with suppress(Exception):
+                    sink.send(reports.Note(f"what the run uses is not sampled: {type(error).__name__}: {error}"))
                 return
-            if found and not ended.is_set():
-                sink.send(reports.Metrics(found, step))
-                step += 1
 
     thread = threading.Thread(target=look, name="system metrics", daemon=True)
     thread.start()

@@ -107,12 +107,14 @@ def test_a_group_s_cell_needs_no_window(stored, figures, monkeypatch):
         %matplotlib inline
         plt.plot([2, C])
         plt.gcf()
+        plt.title("left open")
         """)
     cell = Cell(source=source, parameters=("C",))
     trial, parent = run(kind="group", run=[cell], param_space=read_cell(source).space, num_trials=1, slots=1)
     assert trial.ok, trial.failure
     assert trial.notes == ()
     assert figures(trial) == ["1.png", "1.svg", "2.csv", "3.png", "3.svg"]
+    assert "left open" in Store(stored).text(trial, "figures/3.svg")
     assert figures(parent) == []
 
 
