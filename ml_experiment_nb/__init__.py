@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ml_experiment_nb.jobs import job
     from ml_experiment_nb.plans import make_plan
     from ml_experiment_nb.records import Record, Records, Status
-    from ml_experiment_nb.reports import Pruned, artifact, report
+    from ml_experiment_nb.reports import Pruned, artifact, report, secret
     from ml_experiment_nb.runs import run
     from ml_experiment_nb.spaces import choice, loguniform, randint, uniform
     from ml_experiment_nb.specs import Experiment, Group, Job
@@ -35,7 +35,7 @@ _HOMES = {
     "jobs": ("job",),
     "plans": ("make_plan",),
     "records": ("Record", "Records", "Status"),
-    "reports": ("Pruned", "artifact", "report"),
+    "reports": ("Pruned", "artifact", "report", "secret"),
     "runs": ("run",),
     "spaces": ("choice", "loguniform", "randint", "uniform"),
     "specs": ("Experiment", "Group", "Job"),
@@ -64,6 +64,7 @@ __all__ = [
     "read_spec",
     "report",
     "run",
+    "secret",
     "uniform",
     "write_spec",
 ]

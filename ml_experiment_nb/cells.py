@@ -13,12 +13,16 @@ import enum
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ml_experiment_nb import spaces
+from ml_experiment_nb import secrecy, spaces
 from ml_experiment_nb.errors import ParameterError, SpaceError, SpecError, nearest
 from ml_experiment_nb.flow import imported_names, reads_and_writes
+
+SHELL_MAGICS: Final = ("%load_ext ", "%matplotlib ", "%config ", "%autoreload ")
+"""The magics that set up a shell, as a line begins with them."""
 
 OURS: Final = frozenset({"ml_experiment", "ml_experiment_nb"})
 """The import names under which this package is known; the first is the paper's."""
@@ -115,6 +119,11 @@ def without_lead(source: str) -> str:
     return "\n".join(ast.unparse(statement) for statement in body if id(statement) not in own)
 
 
+def shell_lines(source: str) -> list[str]:
+    """Return a cell's lines that set up the shell it runs in: ``%load_ext``, ``%matplotlib``, ``%config``."""
+    return [line for line in source.splitlines() if line.startswith(SHELL_MAGICS)]
+
+
 def parse(source: str) -> ast.Module:
     """Parse a cell, IPython's syntax included.
 
@@ -191,6 +200,9 @@ def lead(body: Sequence[ast.stmt]) -> Iterator[Parameter]:
             return
         name, node = assigned
         value = literal(node)
+        if value is DYNAMIC and "secret" not in foreign:
+            with suppress(ValueError, TypeError, SyntaxError, RecursionError):
+                value = secrecy.from_node(node)
         drawn = _distribution(name, node, foreign) if value is DYNAMIC else None
         if value is DYNAMIC and drawn is None:
             return
@@ -257,6 +269,8 @@ def _literal_text(value: Any) -> str:
         return repr(value) if cmath.isfinite(value) else f"float('{value}')"
     if kind is complex and cmath.isfinite(value):
         return repr(value)
+    if kind is secrecy.Secret:
+        return secrecy.code_text(value)
     if kind is dict:
         items = (f"{_literal_text(key)}: {_literal_text(item)}" for key, item in value.items())
         return f"{{{', '.join(items)}}}"

@@ -7,7 +7,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ml_experiment_nb import cells, scripts, spaces
+from ml_experiment_nb import cells, scripts, secrecy, spaces
+from ml_experiment_nb.capture.sources import sources
 from ml_experiment_nb.distribution import Distributed, read_distributed
 from ml_experiment_nb.errors import ParameterError, SpecError
 from ml_experiment_nb.paths import PATH_PARAMS
@@ -60,6 +61,31 @@ def check_notebook(target: Notebook, spec: Job) -> None:
     if target.part:
         nb = notebooks.read_notebook(target.file)
         notebooks.left_out(nb, target.from_cell, target.until_cell, where=target.name)
+
+
+def check_secrets(targets: tuple[Target, ...], spec: Job, table: Table | None) -> list[str]:
+    """Check that the secrets that a spec names can be had, and return what is to be noted of credentials in clear.
+
+    Raises:
+        SpecError: The variable of one is not set, or its value is too short to be masked.
+    """
+    secrecy.check(spec.params)
+    rows = table.rows if table is not None else ()
+    for k, row in enumerate(rows):
+        try:
+            secrecy.check(row, key="")
+        except SpecError as error:
+            assert table is not None
+            raise table.located(error, k) from None
+    secrecy.learn_those_set(names_in_targets(targets))
+    given = {name: value for row in reversed(rows) for name, value in row.items()}
+    note = secrecy.literal_credentials({**given, **spec.params})
+    return [] if note is None else [note]
+
+
+def names_in_targets(targets: tuple[Target, ...]) -> list[str]:
+    """Return the secrets that targets are seen to ask for themselves, by ``secret("NAME")`` in their source."""
+    return [name for text in sources(targets).values() for name in secrecy.names_in_code(text.replace('\\"', '"'))]
 
 
 def workers_of(targets: tuple[Target, ...], spec: Job, values: Mapping[str, Any]) -> Distributed | None:
@@ -220,7 +246,7 @@ _TYPES: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "st
 def _check_types(name: str, info: scripts.ParamInfo, given: Mapping[str, Any]) -> None:
     """Check a value against a plain annotation; None stands for a parameter that is drawn for each trial."""
     wanted, value = _TYPES.get(info.annotation or ""), given.get(name)
-    if wanted is None or value is None:
+    if wanted is None or value is None or (isinstance(value, secrecy.Secret) and str in wanted):
         return
     if not isinstance(value, wanted) or (isinstance(value, bool) and info.annotation != "bool"):
         raise ParameterError(f"{value!r} is a {type(value).__name__}; it is annotated as {info.annotation}", key=name)

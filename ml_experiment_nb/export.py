@@ -14,13 +14,14 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
-from ml_experiment_nb import cells, spaces
+from ml_experiment_nb import cells, secrecy, spaces
 from ml_experiment_nb.cells import CellSource, lead, parse, with_values
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.files import SUFFIXES, spec_text
 from ml_experiment_nb.identity import SAVED, cells_digest
 from ml_experiment_nb.lineage import Executed, needed_cells
 from ml_experiment_nb.notebooks import PARAMETERS_TAG, code_cells, read_notebook
+from ml_experiment_nb.secrecy import Secret
 from ml_experiment_nb.specs import Group, Job
 from ml_experiment_nb.targets import Notebook
 
@@ -164,7 +165,8 @@ def split_cell(cell: CellSource, values: Mapping[str, Any]) -> tuple[str, str]:
             left = lines[first][:start] + b"pass" + lines[last][end:]
             lines[first : last + 1] = [left] if left.strip(b"pas; \t\n") else []
     rest = b"".join(lines).decode()
-    return "".join(reversed(head.values())).strip("\n"), rest.strip("\n")
+    needs = "from ml_experiment_nb import secret\n" if any(secrecy.names_in(values)) else ""
+    return needs + "".join(reversed(head.values())).strip("\n"), rest.strip("\n")
 
 
 def _stands_in(statement: ast.stmt, first: int, last: int) -> bool:
@@ -231,7 +233,7 @@ def is_json(value: Any) -> bool:
         return all(isinstance(key, str) for key in value) and all(map(is_json, value.values()))
     if type(value) is list:
         return all(map(is_json, value))
-    return value is None or type(value) in (bool, int, float, str)
+    return value is None or type(value) in (bool, int, float, str, Secret)
 
 
 def _check_free(pair: Pair) -> None:

@@ -17,6 +17,7 @@ from ruamel.yaml.constructor import SafeConstructor
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from ml_experiment_nb import secrecy
 from ml_experiment_nb.datasets import listed
 from ml_experiment_nb.errors import SpecError, nearest
 from ml_experiment_nb.specs import Experiment, Group, Job, spec_from_mapping, to_mapping
@@ -161,7 +162,23 @@ def _parsed(text: str, *, is_json: bool) -> tuple[dict[str, Any], dict[str, int]
         raise SpecError("is empty: write a name, and what to run")
     if not isinstance(data, dict):
         raise SpecError(f"holds a {_KINDS.get(type(data), 'value')}, not keys such as name and run", line=1)
-    return data, lines
+    return {name: _with_secrets(name, value) for name, value in data.items()}, lines
+
+
+def _with_secrets(key: str, value: Any) -> Any:
+    """Return the value of a spec's key with the secrets among its parameters read."""
+    if key == "params" and isinstance(value, dict):
+        return {name: _read_secrets(one, f"params.{name}") for name, one in value.items()}
+    if key == "each" and isinstance(value, list):
+        return [_read_secrets(row, f"each[{k}]") for k, row in enumerate(value)]
+    return value
+
+
+def _read_secrets(value: Any, key: str) -> Any:
+    try:
+        return secrecy.read(value)
+    except SpecError as error:
+        raise SpecError(error.problem, key=key) from None
 
 
 def _lines(node: Node | None, key: str = "", above: tuple[Node, ...] = ()) -> Iterator[tuple[str, int]]:

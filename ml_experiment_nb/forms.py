@@ -29,6 +29,7 @@ from ml_experiment_nb.identity import UNASKED, as_experiment, code_of, spec_hash
 from ml_experiment_nb.literals import read_value
 from ml_experiment_nb.plans import Spec, space_text
 from ml_experiment_nb.records import Record
+from ml_experiment_nb.secrecy import Secret
 from ml_experiment_nb.specs import Group, Metric, spec_from_mapping
 from ml_experiment_nb.targets import Cell, Notebook, Script, Target
 
@@ -381,6 +382,8 @@ def _word(value: Any) -> str:
     if isinstance(value, tuple) and value and all(isinstance(one, spaces.Distribution) for one in value):
         return space_text(value)
     if isinstance(value, spaces.Distribution):
+        return str(value)
+    if isinstance(value, Secret):
         return str(value)
     word = value if isinstance(value, str) else value_text("", value)
     if isinstance(value, str) and (read_value(word) != value or spaces.is_text(word) or word != word.strip()):

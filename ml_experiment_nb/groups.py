@@ -96,7 +96,7 @@ def resumed(run_id: str, *, trials: int | None = None, failed: bool = False, sto
         spec, path=tuple(kept["path"]), cwd=kept["cwd"], output=kept["output"], cold=kept["cold"]
     )  # fmt: skip
     _check_table(plan, store, record)
-    again = _again(plan, store, record, failed=failed)
+    again = _again(plan, store, record, failed=failed, more=trials or 0)
     changed = _changed(store, record, plan)
     notes = [_goes_on(plan, record, again)]
     if changed:
@@ -183,7 +183,8 @@ def _continued(plan: Plan, store: Store, left: Left, asked: Asked) -> Plan | Non
     return _noted(replace(plan, again=again), note)
 
 
-def _again(plan: Plan, store: Store, record: Record, *, failed: bool = False) -> Again:
+def _again(plan: Plan, store: Store, record: Record, *, failed: bool = False, more: int = 0) -> Again:
+    """Return how a group goes on; `more` of its plan's trials are asked for beside those that it was asked for."""
     children = last_tries(store.children(str(record.run_id)))
     kept, redo = split(children, rows=plan.table is not None, failed=failed)
     kept = (*_imported(store, record), *(_with_traceback(store, one) for one in kept))
@@ -198,14 +199,16 @@ def _again(plan: Plan, store: Store, record: Record, *, failed: bool = False) ->
         if record.status is Status.FINISHED and not redo:
             raise _nothing(record, kept)
     elif record.status is Status.KILLED:
-        left = missing(group.num_trials, kept)
+        left = (missing((group.num_trials or 0) - more, kept) or 0) + more
     else:  # it ended by itself: its failed trials were trials
         there = {one.number for one in kept}
-        left = max(0, (group.num_trials or 0) - len(kept)) + sum(number in there for number in redo)
+        left = max(0, (group.num_trials or 0) - more - len(kept)) + more + sum(number in there for number in redo)
     if left == 0 and record.status is not Status.KILLED:  # else its driver died before it could say so
         raise _nothing(record, kept)
     if "mlexp.study" not in tags:
         raise ResumeError(f"{_short(record)} has no study: run it anew")
+    if "://" not in (storage := tags["mlexp.storage"]) and not Path(storage).exists():
+        raise ResumeError(f"the study of {_short(record)} is gone (there is no {storage}): run it anew, with --fresh")
     return Again(str(record.run_id), kept, left, redo, tags["mlexp.study"], tags["mlexp.storage"])
 
 
@@ -295,7 +298,12 @@ def _recorded(store: Store, record: Record, folder: Path, *, values: bool = True
     text = store.text(record, "record/spec.yaml")
     if plan is None or text is None:
         raise ResumeError(f"{_short(record)} has no record of what it ran (record/spec.yaml): run it anew")
-    kept: dict[str, Any] = json.loads(plan)
+    try:
+        kept: dict[str, Any] = json.loads(plan)
+    except ValueError as error:
+        raise ResumeError(
+            f"record/{unfinished.PLAN} of {_short(record)} can't be read ({error}): run it anew"
+        ) from None
     if values:
         _payload(record, folder, kept)
     spec: Spec | None = unfinished.spec_left(folder) if values else None

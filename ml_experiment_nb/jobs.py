@@ -16,7 +16,7 @@ from dataclasses import asdict, replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
-from ml_experiment_nb import reports
+from ml_experiment_nb import reports, secrecy
 from ml_experiment_nb.errors import ParameterError, SpecError, nearest
 from ml_experiment_nb.literals import read_value
 from ml_experiment_nb.records import Records
@@ -76,7 +76,8 @@ class Job(Generic[P, T]):
         if reports.in_local_run():
             return self._call_within(args, kwargs)
         if self._is_run_by_hand() and not args and not kwargs:
-            return self._call_tracked((), parse_arguments(self.function, sys.argv[1:]))
+            given = {n: secrecy.read(v) for n, v in parse_arguments(self.function, sys.argv[1:]).items()}
+            return self._call_tracked((), secrecy.resolved(given))
         return self._call_tracked(args, kwargs)
 
     def group(
@@ -127,8 +128,8 @@ class Job(Generic[P, T]):
         asked = {
             "kind": "group", "name": self.name, "description": self.description, "tags": self.tags,
             **({"param_space": dict(param_space)} if param_space is not None else {}),
-            **({"each": each} if each is not None else {}),
-            "params": dict(params or {}), "run": [Function(function=self.function)],
+            **({"each": secrecy.read(each)} if each is not None else {}),
+            "params": secrecy.read(params or {}), "run": [Function(function=self.function)],
             **({"distributed": self.distributed} if self.distributed else {}),
             **({"metric": _metric(metric, direction)} if metric else {}),
             **({"num_trials": num_trials} if num_trials is not None else {}), **self._more(), **options,
@@ -434,7 +435,9 @@ def read_assignments(words: Iterable[str]) -> dict[str, Any]:
         name, equals, value = word.partition("=")
         if not equals or not name.strip().isidentifier():
             raise ParameterError(f"{word!r} is not NAME=VALUE, such as C=0.5")
-        found[name.strip()] = read_value(value.strip())
+        asked = secrecy.read(value.strip())
+        value = read_value(asked) if isinstance(asked, str) else asked
+        found[name.strip()] = value if isinstance(value, str) else secrecy.read(value)
     return found
 
 

@@ -8,21 +8,28 @@ from __future__ import annotations
 
 import ast
 import builtins
+import json
 import re
 import sys
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
-from ml_experiment_nb.cells import parse, read_cell
+from ml_experiment_nb.cells import parse, read_cell, shell_lines
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.flow import is_everywhere
-from ml_experiment_nb.notebooks import shell_lines
 
 _OF_OURS = re.compile(r"\s*%%(experiment|group)\b")
 _RUNS_NOTHING = re.compile(r"\s--(save|plan)\b")
 _INTO = re.compile(r"--into[ =](\w+)")
+_OPTION = re.compile(r"\{([^\W\d]\w*)|\s--(?:data|each)[ =]([^\W\d]\w*)")
+_RUN = re.compile(r"^\s*%run\s+(?:-\w+\s+)*(\S+\.(?:py|ipynb))\b", re.MULTILINE)
+_CAPTURE = re.compile(r"\s*%%capture\s+(?:--?[\w-]+\s+)*([^\W\d]\w*)")
+_DEEP = frozenset({"_", "__", "___", "In", "Out"})
 _EARLIER = re.compile(r"_+|_\d+|_i+|_i\d+|_[do]h|In|Out")
 _PROCESS = re.compile(r"^[%!]?%?(cd|env|set_env)\b|\bos\.(environ|putenv|chdir)\b|\bsys\.path\b", re.MULTILINE)
 _RANDOM = re.compile(
@@ -67,6 +74,31 @@ def needed_cells(reads: Iterable[str], history: Sequence[Executed], namespace: M
 
 
 @dataclass(frozen=True)
+class Dependencies:
+    """The executed cells that a cell depends on, in their order, and what of it can't be traced to any."""
+
+    cells: tuple[Executed, ...]
+    problems: tuple[str, ...]
+
+
+def dependencies(cell: Executed, history: Sequence[Executed], namespace: Mapping[str, Any]) -> Dependencies:
+    """Return what a cell depends on, as far as it can be told; unlike `needed_cells` it refuses nothing.
+
+    A ``%%experiment`` cell counts as what it does to the notebook, and one that has failed as what it may have done.
+
+    Args:
+        cell: The cell, with its magic's line if it has one.
+        history: The cells that were executed before it.
+        namespace: The notebook's variables when it began.
+    """
+    mine = _read(cell, whole=True)
+    found = _Slice([_read(one, whole=True) for one in history], namespace, strict=False)
+    reads = {name for name in mine.reads if not is_everywhere(name) or name in _DEEP}
+    cells = found.of(reads, draws=_RANDOM.search(cell.source) is not None)
+    return Dependencies(tuple(cells), tuple(found.problems))
+
+
+@dataclass(frozen=True)
 class _Cell:
     """What an executed cell reads, and what it does to names.
 
@@ -75,7 +107,7 @@ class _Cell:
         reads: The names that it takes from outside.
         writes: The names that it may bind.
         certain: Those that it binds in any case.
-        late: Whether it has functions, which read names when they are called.
+        late: Those of `reads` that functions of it read, when they are called.
         stores: The names into whose values it assigns.
         calls: The names of which it calls a method that may change them.
         effects: The names that it calls for an effect alone, or gives to such a call.
@@ -86,7 +118,7 @@ class _Cell:
     reads: frozenset[str] = frozenset()
     writes: frozenset[str] = frozenset()
     certain: frozenset[str] = frozenset()
-    late: bool = False
+    late: frozenset[str] = frozenset()
     stores: frozenset[str] = frozenset()
     calls: frozenset[str] = frozenset()
     effects: frozenset[str] = frozenset()
@@ -100,9 +132,16 @@ class _Cell:
     def place(self) -> str:
         return f"In [{self.executed.number}]"
 
+    def concerns(self) -> set[str]:
+        """Return the names that it may bind, or whose values it may change."""
+        given = (one for names in self.given.values() for one in names)
+        return {*self.writes, *_names_by_star(self), *self.stores, *self.calls, *self.effects, *given}
+
     def may_change(self, name: str, namespace: Mapping[str, Any]) -> bool:
         """Return whether what `name` stands for may be another afterwards, though the name isn't bound again."""
         value = namespace.get(name)
+        if type(value).__module__.partition(".")[0] == "ml_experiment_nb":  # calling a job doesn't change it
+            return False
         if name in self.stores:
             return True
         if isinstance(value, ModuleType):
@@ -117,32 +156,55 @@ _UNCHANGING = (str, bytes, int, float, complex, bool, type, FunctionType, Builti
 
 
 class _Slice:
-    def __init__(self, cells: Sequence[_Cell], namespace: Mapping[str, Any]) -> None:
+    """The search for what is needed; where it is not `strict`, what it would refuse stands in `problems`."""
+
+    def __init__(self, cells: Sequence[_Cell], namespace: Mapping[str, Any], strict: bool = True) -> None:
         self._cells = cells
         self._namespace = namespace
+        self._strict = strict
+        self._of_name: dict[str, list[int]] = {}
+        for index, cell in enumerate(cells):
+            for name in cell.concerns():
+                self._of_name.setdefault(name, []).append(index)
+        self.problems: list[str] = []
         self._chosen: set[int] = set()
         self._waiting: list[tuple[str, int, str]] = []
         self._seen: set[tuple[str, int]] = set()
 
-    def of(self, reads: Iterable[str]) -> list[Executed]:
+    def of(self, reads: Iterable[str], draws: bool = False) -> list[Executed]:
         end = len(self._cells)
         self._waiting = [(name, end, "the cell") for name in sorted(reads) if self._is_traced(name)]
         for index, cell in enumerate(self._cells):
             if _sets_up(cell) and not cell.executed.failed:
                 self._choose(index)
         self._follow()
-        drawing = [k for k, one in enumerate(self._cells) if _RANDOM.search(one.executed.source) and not one.is_ours]
-        if last := max(self._chosen & set(drawing), default=0):  # its numbers depend on what was drawn before
+        drawing = [k for k, one in enumerate(self._cells) if _RANDOM.search(one.executed.source) and self._counts(one)]
+        last = end if draws else max(self._chosen & set(drawing), default=0)
+        if last:  # its numbers depend on what was drawn before
             for index in drawing:
-                if index < last and not self._cells[index].executed.failed:
+                if index < last:
                     self._choose(index)
             self._follow()
         return [self._cells[index].executed for index in sorted(self._chosen)]
 
+    def _counts(self, cell: _Cell) -> bool:
+        """Whether a cell may have had an effect; a strict search takes none of ours, and none that has failed."""
+        return not self._strict or not (cell.is_ours or cell.executed.failed)
+
+    def _refuse(self, problem: str) -> None:
+        if self._strict:
+            raise SpecError(problem)
+        if problem not in self.problems:
+            self.problems.append(problem)
+
     def _is_traced(self, name: str) -> bool:
         if _EARLIER.fullmatch(name):
-            raise SpecError(f"the cell reads {name}, which a new notebook hasn't: give that value a name of its own")
+            self._refuse(f"the cell reads {name}, which a new notebook hasn't: give that value a name of its own")
+            return False
         return name in self._namespace and not is_everywhere(name)
+
+    def _is_there(self, name: str) -> bool:
+        return name in self._namespace and not is_everywhere(name) and not _EARLIER.fullmatch(name)
 
     def _follow(self) -> None:
         while self._waiting:
@@ -153,22 +215,27 @@ class _Slice:
 
     def _trace(self, name: str, before: int, reader: str) -> None:
         found = False
-        for index in reversed(range(before)):
+        candidates = self._of_name.get(name, [])
+        for index in reversed(candidates[: bisect_left(candidates, before)]):
             cell = self._cells[index]
-            if name in cell.writes or _imports_by_star(cell, name):
+            if name in cell.writes or name in _names_by_star(cell):
                 self._check_maker(name, cell)
                 self._choose(index)
+                # What its functions read when they are called, which is before that moment.
+                self._waiting += [(one, before, cell.place) for one in sorted(cell.late) if self._is_there(one)]
                 found = True
-                if name in cell.certain or name not in cell.writes:
+                if not cell.executed.failed and (name in cell.certain or name not in cell.writes):
                     break
-            elif not cell.executed.failed and not cell.is_ours and cell.may_change(name, self._namespace):
+            elif self._counts(cell) and cell.may_change(name, self._namespace):
                 self._choose(index)
         if not found and before < len(self._cells) and name in self._namespace:  # a function reads it, bound later
             self._waiting.append((name, len(self._cells), reader))
         elif not found:
-            raise SpecError(f"{reader} reads {name}, and no cell that was executed here makes it")
+            self._refuse(f"{reader} reads {name}, and no cell that was executed here makes it")
 
     def _check_maker(self, name: str, cell: _Cell) -> None:
+        if not self._strict:
+            return
         if cell.is_ours:
             magic = cell.executed.source.split(maxsplit=1)[0]
             raise SpecError(f"{name} was made by {cell.place}, a {magic} cell: make it in a cell of its own")
@@ -182,11 +249,12 @@ class _Slice:
         cell = self._cells[index]
         for name in sorted(cell.reads):
             if _EARLIER.fullmatch(name):
-                raise SpecError(f"{cell.place} reads {name}, which a new notebook hasn't: give that value a name")
+                self._refuse(f"{cell.place} reads {name}, which a new notebook hasn't: give that value a name")
+                continue
             if is_everywhere(name) and name not in self._namespace:
                 continue
             if name in self._namespace and not is_everywhere(name):
-                if cell.late:
+                if name in cell.late:
                     self._waiting.append((name, len(self._cells), cell.place))
                 if name not in cell.writes or self._is_written_before(name, index):
                     self._waiting.append((name, index, cell.place))
@@ -211,19 +279,57 @@ def _sets_up(cell: _Cell) -> bool:
     return not cell.is_ours and (bool(shell) or _PROCESS.search(source) is not None)
 
 
-def _imports_by_star(cell: _Cell, name: str) -> bool:
-    """Return whether a cell has a ``from m import *`` that binds a name, by the modules that are loaded."""
-    if "*" not in cell.executed.source or cell.is_ours:
-        return False
-    for module in re.findall(r"^\s*from\s+([\w.]+)\s+import\s+\*", cell.executed.source, re.MULTILINE):
-        found = sys.modules.get(module)
-        public = getattr(found, "__all__", None) or [one for one in vars(found or object) if not one.startswith("_")]
-        if name in public:
-            return True
-    return False
+def _names_by_star(cell: _Cell) -> frozenset[str]:
+    """Return the names that ``from m import *`` binds in a cell, by the modules that are loaded."""
+    names: frozenset[str] = frozenset()
+    if "*" in cell.executed.source and not cell.is_ours:
+        for module in re.findall(r"^\s*from\s+([\w.]+)\s+import\s+\*", cell.executed.source, re.MULTILINE):
+            found = sys.modules.get(module)
+            public = getattr(found, "__all__", None)
+            names |= frozenset(public or [one for one in vars(found or object) if not one.startswith("_")])
+    return names
 
 
-def _read(executed: Executed) -> _Cell:
+def _read(executed: Executed, whole: bool = False) -> _Cell:
+    """Return what a cell does; `whole`: what a cell of ours does as well, in full."""
+    cell = _read_whole(executed) if whole and _OF_OURS.match(executed.source) else _read_text(executed)
+    made = frozenset(_CAPTURE.findall(executed.source)[:1]) | _run_writes(executed.source)
+    return replace(cell, writes=cell.writes | made, certain=cell.certain | made) if made else cell
+
+
+def _run_writes(source: str) -> frozenset[str]:
+    """Return the names that the files bind which a cell runs with ``%run``, as the files are now."""
+    found: frozenset[str] = frozenset()
+    for name in _RUN.findall(source):
+        try:
+            text = Path(name).expanduser().read_text(encoding="utf-8")
+            if name.endswith(".ipynb"):
+                cells = [one for one in json.loads(text)["cells"] if one["cell_type"] == "code"]
+                text = "\n".join("".join(one["source"]) for one in cells)
+            found |= read_cell(text).writes
+        except (OSError, ValueError, KeyError, SpecError):
+            continue
+    return found
+
+
+@lru_cache(maxsize=4096)
+def _read_whole(executed: Executed) -> _Cell:
+    """Return what a cell of ours reads, and what it does to the notebook: a group's own trials do nothing to it."""
+    line, _, body = executed.source.lstrip().partition("\n")
+    if _RUNS_NOTHING.search(line):
+        return _Cell(executed)
+    inner = _read_text(Executed(executed.number, body, executed.failed))
+    named = frozenset(one or other for one, other in _OPTION.findall(line))
+    bound = frozenset(_INTO.findall(line))
+    if line.startswith("%%group"):
+        return _Cell(executed, inner.reads | named, bound, bound)
+    return replace(
+        inner, executed=executed, reads=inner.reads | named, writes=inner.writes | bound, certain=inner.certain | bound
+    )
+
+
+@lru_cache(maxsize=4096)
+def _read_text(executed: Executed) -> _Cell:
     if found := _OF_OURS.match(executed.source):
         line, _, body = executed.source.lstrip().partition("\n")
         if _RUNS_NOTHING.search(line):
@@ -247,12 +353,16 @@ def _read(executed: Executed) -> _Cell:
         cell.reads | _called_distributions(cell.space, module),
         cell.writes,
         frozenset(_bound_for_certain(module.body)),
-        any(isinstance(node, functions) for node in ast.walk(module)),
+        frozenset(_names_in(node for node in ast.walk(module) if isinstance(node, functions))) & cell.reads,
         stores,
         calls,
         effects,
         given,
     )
+
+
+def _names_in(nodes: Iterable[ast.AST]) -> Iterator[str]:
+    return (one.id for node in nodes for one in ast.walk(node) if isinstance(one, ast.Name))
 
 
 def _called_distributions(space: Mapping[str, Any], module: ast.Module) -> frozenset[str]:

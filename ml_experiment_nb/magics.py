@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.magic import Magics, cell_magic, magics_class
 from IPython.core.magic_arguments import argument, magic_arguments
 
+from ml_experiment_nb import session
 from ml_experiment_nb.errors import ExperimentError, SpecError, TaskError
 from ml_experiment_nb.line_magics import LookingMagics
 from ml_experiment_nb.usage import errors_in_one_line, in_one_line, parsed
@@ -48,8 +49,7 @@ class ExperimentMagics(Magics):
 
     def __init__(self, shell: Any) -> None:
         super().__init__(shell)
-        self._failed: set[int] = set()  # the numbers of cells that did
-        shell.events.register("post_run_cell", self._note_failure)
+        session.watch(shell)
 
     @magic_arguments()
     @argument("name", nargs="?", help="The experiment's name; by default the notebook's.")
@@ -129,7 +129,7 @@ class ExperimentMagics(Magics):
         from ml_experiment_nb.failures import user_frames
         from ml_experiment_nb.plans import make_plan
         from ml_experiment_nb.reports import Params, send_result
-        from ml_experiment_nb.work.shell import render_in_notebook, run_source, show_value
+        from ml_experiment_nb.work.shell import calling_secrets, render_in_notebook, run_source, show_value
 
         asked = parse_cell(options, cell, kind="experiment", known=self._namespace)
         if asked.save is not None:
@@ -143,9 +143,10 @@ class ExperimentMagics(Magics):
         try:
             with runs.here(asked.spec, asked.spec.params) as live:
                 live.add(Params(asked.spec.params))
-                value = run_source(self.shell, source)
-                send_result(value, live)
-                show_value(self.shell, value, source)
+                with calling_secrets(self._namespace, asked.spec.params):
+                    value = run_source(self.shell, source)
+                    send_result(value, live)
+                    show_value(self.shell, value, source)
         except BaseException as error:
             if live is not None and live.record is not None:
                 self._bind(asked.into, live.record)
@@ -202,18 +203,8 @@ class ExperimentMagics(Magics):
 
     def _history(self, source: str) -> list[Executed]:
         """Return the cells that were executed before the one with this source."""
-        from ml_experiment_nb.lineage import Executed
-
-        assert self.shell is not None
-        assert self.shell.history_manager is not None
-        texts = list(self.shell.history_manager.input_hist_raw)
-        if texts and texts[-1].rstrip().endswith(source.rstrip()):
-            texts.pop()
-        return [Executed(k, text, k in self._failed) for k, text in enumerate(texts) if text.strip()]
-
-    def _note_failure(self, result: Any) -> None:
-        if not result.success and result.execution_count is not None:
-            self._failed.add(result.execution_count)
+        cells = session.executed_cells(self.shell)
+        return cells[:-1] if cells and cells[-1].source.rstrip().endswith(source.rstrip()) else cells
 
     def _is_of_the_cell(self, error: BaseException) -> bool:
         """Whether an error was raised by what the cell calls, such as `report`, and not on the way to it."""

@@ -18,7 +18,7 @@ from typing import Any, Final
 import nbformat
 from nbformat import NotebookNode
 
-from ml_experiment_nb.cells import assignment, literal, parse, read_cell, unknown_parameter
+from ml_experiment_nb.cells import SHELL_MAGICS, assignment, literal, parse, read_cell, unknown_parameter
 from ml_experiment_nb.errors import SpecError, nearest
 
 PARAMETERS_TAG: Final = "parameters"
@@ -31,13 +31,11 @@ HOW_TO_TAG: Final = (
 
 
 _OF_ONE_RUN = frozenset(
-    {"report", "artifact", "get_ipython", "mlflow", "display_id", "environ", "putenv", "subprocess"}
+    {"report", "artifact", "secret", "get_ipython", "mlflow", "display_id", "environ", "putenv", "subprocess"}
 )
 """What a cell mentions that speaks to its run or its shell, or that another process has a part in."""
 
 _TITLE_LENGTH = 80
-
-_SHELL_MAGICS = ("%load_ext ", "%matplotlib ", "%config ", "%autoreload ")
 
 
 def read_notebook(path: str | Path) -> NotebookNode:
@@ -167,7 +165,7 @@ def setup_prefix(nb: NotebookNode) -> int:
     They give the same whatever the parameters are. The prefix ends before the first code cell that reads a
     parameter's name, that can't be read, that is expected to raise, that speaks to its run (`report`, MLflow),
     that sets the environment or starts processes, or that uses a magic whose effect on the shell can't be had
-    again by its line (see `shell_lines`).
+    again by its line (see `cells.shell_lines`).
     """
     index = parameters_cell(nb)
     params = notebook_params(nb)
@@ -177,11 +175,6 @@ def setup_prefix(nb: NotebookNode) -> int:
         if cell.cell_type == "code" and not _is_setup(cell, params):
             return position
     return index
-
-
-def shell_lines(source: str) -> list[str]:
-    """Return a cell's lines that set up the shell it runs in: ``%load_ext``, ``%matplotlib``, ``%config``."""
-    return [line for line in source.splitlines() if line.startswith(_SHELL_MAGICS)]
 
 
 def code_cells(nb: NotebookNode) -> list[tuple[int, NotebookNode]]:
@@ -323,7 +316,7 @@ def _is_python(nb: NotebookNode) -> bool:
 def _is_setup(cell: NotebookNode, params: Iterable[str]) -> bool:
     if "raises-exception" in tags(cell):
         return False
-    plain = "\n".join("" if line.startswith(_SHELL_MAGICS) else line for line in cell.source.splitlines())
+    plain = "\n".join("" if line.startswith(SHELL_MAGICS) else line for line in cell.source.splitlines())
     try:
         names = _words(ast.parse(plain))
         reads = read_cell(plain).reads

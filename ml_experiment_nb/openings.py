@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,8 +13,10 @@ from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES
 from ml_experiment_nb.drivers import NEW, Driver, Hold, folders
 from ml_experiment_nb.errors import StoreError
 from ml_experiment_nb.projects import home
-from ml_experiment_nb.stores import translated
+from ml_experiment_nb.stores import check, is_refusal, translated
 from ml_experiment_nb.tracking import Store
+
+PAUSES = (0.2, 1.0)  # seconds before a store that is there, and did not answer, is asked again
 
 
 def opened(store: Store, driver: Driver, create: Callable[[Driver], Run]) -> tuple[Run, Hold]:
@@ -41,11 +44,7 @@ def opened(store: Store, driver: Driver, create: Callable[[Driver], Run]) -> tup
     else:
         store.unanswered.remove(hold)
     try:
-        with translated(store.uri):
-            run = None if is_new else store.tagged("mlexp.driver", hold.driver.tag)
-            if run is None:
-                with _asking_once():
-                    run = create(hold.driver)
+        run = _created(store, hold.driver, create, is_new)
         hold.move(where / run.info.run_id)
     except StoreError:
         store.unanswered.append(hold)
@@ -54,6 +53,25 @@ def opened(store: Store, driver: Driver, create: Callable[[Driver], Run]) -> tup
         hold.drop()
         raise
     return run, hold
+
+
+def _created(store: Store, driver: Driver, create: Callable[[Driver], Run], is_new: bool) -> Run:
+    """Have a run created, or found; a store that stumbles is asked again, and one that has gone is not."""
+    for pause in (*PAUSES, None):
+        try:
+            with translated(store.uri):
+                run = None if is_new else store.tagged("mlexp.driver", driver.tag)
+                if run is None:
+                    with _asking_once():
+                        run = create(driver)
+                return run
+        except StoreError as error:
+            if pause is None or is_refusal(error):
+                raise
+            check(store.uri)
+            time.sleep(pause)
+            is_new = False
+    raise AssertionError
 
 
 def _is_same(one: Driver, other: Driver) -> bool:

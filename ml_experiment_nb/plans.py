@@ -9,10 +9,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ml_experiment_nb import cells, spaces
+from ml_experiment_nb import cells, secrecy, spaces
 from ml_experiment_nb.again import Again, Taken
 from ml_experiment_nb.capture.inputs import described, values_here
-from ml_experiment_nb.checks import accepts, check_notebook, check_params, check_rows, check_search, workers_of
+from ml_experiment_nb.checks import (
+    accepts,
+    check_notebook,
+    check_params,
+    check_rows,
+    check_search,
+    check_secrets,
+    names_in_targets,
+    workers_of,
+)
 from ml_experiment_nb.distribution import Distributed
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.paths import filled_in, is_elsewhere, literal
@@ -71,7 +80,7 @@ class Task:
     output: str | None = None
     payload: str | None = None
     folder: str = ""
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
     warm: bool = False
     repeats: int | None = None
 
@@ -118,6 +127,12 @@ class Plan:
     def kind(self) -> str:
         """``job``, ``experiment`` or ``group``."""
         return self.spec.kind
+
+    @property
+    def secrets(self) -> set[str]:
+        """The names of the secrets that its tasks take, or that their code is seen to ask for."""
+        rows = list(self.table.rows) if self.table is not None else []
+        return {*secrecy.names_in([self.spec.params, rows]), *names_in_targets(self.targets)}
 
     @property
     def tracked(self) -> bool:
@@ -298,7 +313,7 @@ def make_plan(
         check_params(targets, {**spec.params, **space}, spec.allow_unknown_params)
     distributed = workers_of(targets, spec, values or {})
     slots, executor = _slots(spec, table, distributed)
-    notes: list[str] = []
+    notes = check_secrets(targets, spec, table)
     if spec.docker_config is not None:
         notes.append("docker_config was read but not used: the tasks run in this environment, not in a container")
     if isinstance(spec, Group) and table is None:
@@ -367,7 +382,10 @@ def _stops(group: Group) -> list[str]:
 def _table(spec: Spec, root: Path) -> Table | None:
     if not isinstance(spec, Group) or spec.each is None:
         return None
-    return read_table(root / spec.each) if isinstance(spec.each, str) else Table(spec.each)
+    if not isinstance(spec.each, str):
+        return Table(spec.each)
+    table = read_table(root / spec.each)
+    return replace(table, rows=[secrecy.read(row) for row in table.rows])
 
 
 def _table_text(table: Table) -> list[tuple[str, str]]:

@@ -25,7 +25,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
-from ml_experiment_nb import absences, reports
+from ml_experiment_nb import absences, reports, secrecy
 from ml_experiment_nb.absences import Absence, waiting
 from ml_experiment_nb.capture import Snapshot
 from ml_experiment_nb.capture.console import Collapser
@@ -33,8 +33,11 @@ from ml_experiment_nb.capture.inputs import Input
 from ml_experiment_nb.capture.packages import as_requirements
 from ml_experiment_nb.drivers import Driver, Hold, this_driver
 from ml_experiment_nb.errors import StoreError
+from ml_experiment_nb.hearing import heard
+from ml_experiment_nb.masking import Veil, masked
 from ml_experiment_nb.openings import opened
 from ml_experiment_nb.records import SYSTEM, Failure, Outcome, Record, Status, now
+from ml_experiment_nb.secrecy import known, recognised
 from ml_experiment_nb.stores import check, is_refusal, translated, without_password
 from ml_experiment_nb.tracking import LOG, Store
 from ml_experiment_nb.trials import Fixed, answered
@@ -73,12 +76,12 @@ def open_run(
         StoreError: The store can't be written.
     """
     experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME") or experiment
-    started = now()
+    name, params, started = masked(name), recognised(dict(params)), now()
     with translated(store.uri):
         check(store.uri)
     driver = this_driver(
         store=without_password(store.uri), name=name, kind=kind, parent=parent_id, number=number,
-        params={_key(one): _text(value)[:_PARAM_LENGTH] for one, value in params.items()},
+        params={_key(one): masked(_text(value))[:_PARAM_LENGTH] for one, value in params.items()},
     )  # fmt: skip
     everything = {
         "mlexp.kind": kind,
@@ -87,6 +90,7 @@ def open_run(
         **({"mlexp.trial": str(number)} if number is not None else {}),
         **tags,
     }
+    everything = {name: masked(value) for name, value in everything.items()}
 
     def create(driver: Driver) -> Run:
         given = {_key(name): value[:_TAG_LENGTH] for name, value in everything.items()}
@@ -105,6 +109,7 @@ def open_run(
         number=number, parent_id=parent_id, artifact_uri=run.info.artifact_uri, tags=everything,
     )  # fmt: skip
     live = OpenRun(first, hold.folder, store, hold)
+    secrecy.leave(live.folder, known.values())
     live.add(reports.Params(dict(params)))
     live.save("requirements.txt", as_requirements(snapshot.packages))
     if snapshot.git is not None and snapshot.git.diff:
@@ -208,6 +213,8 @@ class OpenRun:
         self._lock = threading.RLock()
         self._kept = False
         self._absence = Absence(folder)
+        self.veil = Veil()
+        self._printed = self.veil.stream("its output")
         (self.artifacts / "record").mkdir(parents=True, exist_ok=True)
         self.log_path = self.artifacts / LOG
         self.record: Record | None = None
@@ -219,11 +226,11 @@ class OpenRun:
 
     def send(self, event: reports.Event) -> None:
         """Take an event of code in this process."""
-        self.add(event)
+        self.add(self.veiled(event))
 
     def ask(self, event: reports.Metrics | reports.Ask) -> reports.Answer:
         """Take an event of code in this process that waits for an answer."""
-        self.add(event)
+        self.add(self.veiled(event))
         return self.judge(event)
 
     def judge(self, event: reports.Metrics | reports.Ask) -> reports.Answer:
@@ -231,6 +238,10 @@ class OpenRun:
         if isinstance(event, reports.Metrics):
             return reports.Answer(False)
         return answered(event, Fixed(self.params, self.first.number), self)
+
+    def veiled(self, event: reports.Event) -> reports.Event:
+        """Return an event of the code as it may be shown and recorded."""
+        return heard(event, self.veil, self._printed, self.folder)
 
     @_one_at_a_time
     def add(self, event: reports.Event) -> None:
@@ -262,12 +273,13 @@ class OpenRun:
         path = self.artifacts / "record" / name
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8", errors="backslashreplace")
+            path.write_text(self.veil.text(text, f"record/{name}"), encoding="utf-8", errors="backslashreplace")
         except OSError as error:
             self._note(f"record/{name} could not be written: {error.strerror}")
 
     def use(self, inputs: Sequence[Input]) -> None:
         """Say which data the run reads."""
+        inputs = [Input(**self.veil.data(vars(one), "what it reads")) for one in inputs] if known else inputs
         new = [one for one in inputs if str(one) not in map(str, self._inputs)]
         self._inputs += new
         self._new_inputs += new
@@ -276,7 +288,7 @@ class OpenRun:
 
     def tag(self, tags: Mapping[str, str]) -> None:
         """Set tags, and write what has gathered."""
-        self._tags |= tags
+        self._tags |= {name: masked(text) for name, text in tags.items()}
         self.flush(tags)
 
     @_one_at_a_time
@@ -315,10 +327,11 @@ class OpenRun:
         Raises:
             StoreError: The store can't be written; what was recorded stays in `folder`.
         """
+        outcome, tags = self.veil.outcome(outcome), {name: masked(text) for name, text in (tags or {}).items()}
         if self._ended is None:
             self._end(outcome, now())
         ended = self._ended or now()
-        final = {"mlexp.status": outcome.status.value, **(tags or {})}
+        final = {"mlexp.status": outcome.status.value, **tags}
         if outcome.failure is not None:
             final["mlexp.error"] = str(outcome.failure)
         if self._store is not None:
@@ -326,7 +339,7 @@ class OpenRun:
                 final |= self._write(outcome, final, ended)
             except StoreError:
                 self._absence.begin(self._pending, self._new_params, 0.0)
-                self._leave(outcome, tags or {})
+                self._leave(outcome, tags)
                 raise
         self._let_go()
         self.record = Record(
@@ -343,6 +356,7 @@ class OpenRun:
 
     def settle(self, outcome: Outcome) -> None:
         """Leave in the folder what is to be written of the run's end, should the driver die before it is written."""
+        outcome = self.veil.outcome(outcome)
         self._end(outcome, now())
         self._leave(outcome, {})
 
@@ -368,13 +382,28 @@ class OpenRun:
             self.notes += [note for note in due["notes"] if note not in self.notes]
             tags = due["tags"]
         self._ended = ended
+        if missing := secrecy.learn_those_left(self.folder):
+            self._note(
+                f"its files were not looked through for {', '.join(missing)}: not set where the run was closed, "
+                "after its driver had died"
+            )
+        self._mask_files()
         return self.close(outcome, tags)
 
     def _end(self, outcome: Outcome, ended: datetime) -> None:
         self._ended = ended
-        self._append(self._collapser.flush())
+        self._append(self._collapser.feed(self._printed.flush()) + self._collapser.flush())
         if outcome.failure is not None and outcome.failure.traceback:
             self.save("error.txt", outcome.failure.traceback)
+        self._mask_files()
+
+    def _mask_files(self) -> None:
+        try:
+            self.veil.folder(self.artifacts)
+        except OSError as error:
+            self._note(f"its files could not all be looked through for secrets: {error}")
+        for note in self.veil.notes():
+            self._note(note)
 
     def _leave(self, outcome: Outcome, tags: Mapping[str, str]) -> None:
         if self._store is None or self._ended is None:
@@ -398,7 +427,8 @@ class OpenRun:
     def _let_go(self) -> None:
         """Remove what nobody needs any more, the driver's file last: until then a sweep would finish the work."""
         if not self._kept:
-            for name in (self.artifacts, *(self.folder / one for one in ("request.pkl", _DUE, absences.FILE))):
+            gone = ("request.pkl", _DUE, absences.FILE, secrecy.FILE)
+            for name in (self.artifacts, *(self.folder / one for one in gone)):
                 shutil.rmtree(name, ignore_errors=True) if name.is_dir() else name.unlink(missing_ok=True)
         if self._hold is not None:
             self._hold.release()
@@ -445,7 +475,7 @@ class OpenRun:
         return {"mlexp.notes": _notes_text(self.notes)} if self.notes else {}
 
     def _add_params(self, values: Mapping[str, Any]) -> None:
-        for name, value in values.items():
+        for name, value in recognised(dict(values)).items():
             if name not in self.params:
                 self.params[name] = value
                 self._new_params.append(self._param(name, value))
@@ -453,7 +483,7 @@ class OpenRun:
                 self._note(f"parameter {name!r} was given as {self.params[name]!r}; the code ran with {value!r}")
 
     def _param(self, name: str, value: Any) -> Param:
-        key, text = _key(name), _text(value)
+        key, text = _key(name), self.veil.text(_text(value), f"the parameter {name}")
         if len(text) > _PARAM_LENGTH:
             self.save(f"params/{key}.txt", text)
             self._note(f"parameter {name!r} is cut at {_PARAM_LENGTH} characters; record/params/ has it whole")
@@ -482,6 +512,7 @@ class OpenRun:
         self._note(f"{problem}; they are in {self.folder}")
 
     def _note(self, text: str) -> None:
+        text = masked(text)
         if text not in self.notes:
             self.notes.append(text)
 
@@ -511,7 +542,7 @@ def _snapshot_tags(snapshot: Snapshot) -> dict[str, str]:
 
 
 def _run_tags(tags: Mapping[str, str]) -> Sequence[RunTag]:
-    return [RunTag(_key(name), value[:_TAG_LENGTH]) for name, value in tags.items()]
+    return [RunTag(_key(name), masked(value)[:_TAG_LENGTH]) for name, value in tags.items()]
 
 
 def _notes_text(notes: Sequence[str]) -> str:
@@ -524,7 +555,7 @@ def _notes_text(notes: Sequence[str]) -> str:
 
 def _key(name: str) -> str:
     """Return a name as MLflow takes it: letters, digits, and ``_ - . : / space``, in the form of a relative path."""
-    text = re.sub(r"[^/\w.\- :]", "_", name)[:250]
+    text = re.sub(r"[^/\w.\- :]", "_", masked(name))[:250]
     return "/".join(part for part in text.split("/") if part not in ("", ".", "..")) or "_"
 
 

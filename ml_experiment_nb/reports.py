@@ -25,6 +25,7 @@ from numbers import Real
 from pathlib import Path
 from typing import Any, Protocol, TypeGuard
 
+from ml_experiment_nb import secrecy
 from ml_experiment_nb.capture.artifacts import as_artifacts, save_artifact
 from ml_experiment_nb.errors import CaptureError, MetricError
 from ml_experiment_nb.projects import SOCKETS
@@ -94,6 +95,13 @@ class Reads:
 
 
 @dataclass(frozen=True)
+class Secrets:
+    """Secrets that the code has asked for, by name, so that its driver can mask them; they are recorded nowhere."""
+
+    values: dict[str, str] = field(repr=False)
+
+
+@dataclass(frozen=True)
 class Ask:
     """A question of a trial's code, `what` with what is `given`; the sender waits for an `Answer`: see `trials`."""
 
@@ -108,7 +116,7 @@ class Done:
     outcome: Outcome
 
 
-Event = Log | Metrics | Params | Cell | Note | Tags | Reads | Ask | Done
+Event = Log | Metrics | Params | Cell | Note | Tags | Reads | Secrets | Ask | Done
 _KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in Event.__args__}
 
 
@@ -196,6 +204,21 @@ def artifact(name: str, value: Any) -> None:
         warnings.warn("artifact() was called outside of a run: nothing was recorded", stacklevel=2)
         return
     save_artifact(value, name, sink.artifacts)
+
+
+def secret(name: str) -> str:
+    """Return the value of an environment variable, and have it masked in all that is recorded from now on.
+
+    Args:
+        name: The variable. As a parameter, ``token = secret("API_TOKEN")``, its name is recorded in place of the value.
+
+    Raises:
+        SpecError: It is not set, or its value has fewer than four characters.
+    """
+    value = secrecy.learn(name)
+    if (sink := active_sink()) is not None:
+        sink.send(Secrets({name: value}))
+    return value
 
 
 def send_result(value: Any, sink: Sink) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ml_experiment_nb import drivers, reports
+from ml_experiment_nb import drivers, reports, secrecy
 from ml_experiment_nb.again import REPEATS
 from ml_experiment_nb.capture import snapshot
 from ml_experiment_nb.capture.console import Tee
@@ -24,6 +24,7 @@ from ml_experiment_nb.fields import shown
 from ml_experiment_nb.files import spec_text
 from ml_experiment_nb.identity import code_of, identity_tags
 from ml_experiment_nb.limits import Limits
+from ml_experiment_nb.masking import masked
 from ml_experiment_nb.observing import Asked, observed
 from ml_experiment_nb.parents import (
     RUN_ID,
@@ -41,12 +42,14 @@ from ml_experiment_nb.plans import Plan, Spec, Task, prepared
 from ml_experiment_nb.projects import find_root
 from ml_experiment_nb.recording import OpenRun, untracked
 from ml_experiment_nb.records import Failure, Outcome, Record, Records, Status
-from ml_experiment_nb.reports import Done, Event, Log, Metrics, Note, waits
+from ml_experiment_nb.reports import Done, Event, Log, Metrics, Note, Secrets, waits
 from ml_experiment_nb.retries import Retries, was_lost
+from ml_experiment_nb.session import keep_session
 from ml_experiment_nb.specs import Group
 from ml_experiment_nb.sweeps import finishing, sweep
 from ml_experiment_nb.tasks import tasks_of
 from ml_experiment_nb.tracking import Store
+from ml_experiment_nb.work.payload import names_in_payload
 from ml_experiment_nb.work.sampling import sampled
 
 _LONG = 6000
@@ -126,6 +129,8 @@ def here(spec: Spec, params: Mapping[str, Any]) -> Iterator[OpenRun]:
     Yields:
         The open run; give it what the code reports. After the block its `record` stands in it.
     """
+    secrecy.check(params)
+    params = secrecy.recognised(dict(params))
     store, taken = Store(find_root()), snapshot(Path.cwd())
     asked = spec.model_copy(update={"params": dict(params)})
     sweep(store)
@@ -139,7 +144,10 @@ def here(spec: Spec, params: Mapping[str, Any]) -> Iterator[OpenRun]:
         keep_sources(live, _text_of_call(asked), spec.run)
         keep_inputs(live, inputs)
         keep_notebook(live, taken.notebook)
-        heard, watch = Tee(live.log_path, notes=live.notes), Asked.of(spec)
+        keep_session(live.save, lambda text: live.add(Note(text)))
+        if (note := secrecy.literal_credentials(params)) is not None:
+            live.add(Note(note))
+        heard, watch = Tee(live.log_path, notes=live.notes, veil=live.veil), Asked.of(spec)
         with _stoppable(live.folder), heard, reports.local_sink(live), sampled(live, watch), observed(live, watch):
             yield live
     except BaseException as error:
@@ -197,6 +205,9 @@ class _Driver:
         self.spec_yaml = spec_text(plan.spec)
         self.parent = self._parent(stack)
         self.payload = self.parent.payload if self.parent else write_values(plan, stack)
+        names = plan.secrets | names_in_payload(self.payload)
+        secrecy.learn_those_set(names)  # so that they are masked here
+        self.secrets = secrecy.environment(names)
         self.tasks = tasks_of(plan, self.root)
         self.executor: Executor | None = None
         self.retries = Retries(plan.spec.retries if isinstance(plan.spec, Group) else 0)
@@ -307,12 +318,15 @@ class _Driver:
             text = self.spec_yaml if spec is self.plan.spec else spec_text(spec)
             keep_sources(live, text, self.plan.sources_of(task))
             keep_inputs(live, self.inputs, whole=self.parent is None)
-        env = {**_environment(self.store, live, self.root), **Asked.of(self.plan.spec).as_env()}
+            for note in self.plan.notes if self.parent is None else ():
+                live.add(Note(note))
+        env = {**self.secrets, **_environment(self.store, live, self.root), **Asked.of(self.plan.spec).as_env()}
         assert self.executor is not None
         self.executor.submit(prepared(task, folder=str(live.folder), payload=self.payload, env=env))
         return Started(task.key, task.name, live.run_id)
 
     def _take(self, key: str, event: Event) -> Update | None:
+        event = self.open[key].veiled(event)
         if isinstance(event, Done):
             is_retried = self._is_retried(key, event.outcome)
             return self._lose(key, event.outcome) if is_retried else self._close(key, event.outcome)
@@ -323,7 +337,7 @@ class _Driver:
         if waits(event):
             assert self.executor is not None
             self.executor.answer(key, self.tasks.answer(key, event, live))
-        return Happened(key, event)
+        return None if isinstance(event, Secrets) else Happened(key, event)
 
     def _close(self, key: str, outcome: Outcome) -> Record | None:
         """Tell the sampler of a task's end and close its run; None when that can't be written yet."""
@@ -430,7 +444,7 @@ class _Driver:
 
 def _text_of_call(spec: Spec) -> str:
     """Return a spec's text, values that are long cut: a call may be given whole data sets."""
-    texts = {name: shown(value) for name, value in spec.params.items()}
+    texts = {name: masked(shown(value)) for name, value in spec.params.items()}
     cut = {name: text[:_LONG] for name, text in texts.items() if len(text) > _LONG}
     return spec_text(spec.model_copy(update={"params": {**spec.params, **cut}}))
 

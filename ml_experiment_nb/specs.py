@@ -40,6 +40,7 @@ from ml_experiment_nb.fields import (
     plain,
     translated,
 )
+from ml_experiment_nb.secrecy import recognised
 from ml_experiment_nb.spaces import Value, parse_value
 from ml_experiment_nb.targets import Target, read_targets
 
@@ -186,7 +187,7 @@ class Job(Frozen):
     def _check_params(cls, params: dict[str, Any]) -> dict[str, Any]:
         for name in params:
             check_identifier(name, key="params")
-        return params
+        return {name: recognised(value) for name, value in params.items()}
 
     @model_validator(mode="after")
     def _check_workers(self) -> Self:
@@ -385,7 +386,7 @@ def read_rows(value: Any) -> tuple[Row, ...]:
             raise SpecError(f"must be a mapping of parameters, such as {{C: 0.5}}, not {row!r}", key=f"each[{k}]")
         for name in row:
             check_identifier(name, key=f"each[{k}]")
-    return tuple(dict(row) for row in value)
+    return tuple(recognised(dict(row)) for row in value)
 
 
 def _frame_rows(frame: Any) -> list[dict[Any, Any]]:

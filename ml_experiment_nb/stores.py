@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -100,11 +99,11 @@ def translated(uri: str, hint: str = "") -> Iterator[None]:
                 f"{without_password(uri)} was made by another MLflow version; run `mlflow db upgrade` with its "
                 "address (back it up first)"
             ) from error
-        raise StoreError(f"{without_password(uri)}: {error}{hint}") from error
+        raise StoreError(f"{without_password(f'{uri}: {error}')}{hint}") from error
     except ImportError as error:
         raise _without_driver(uri, error) from error
     except (OSError, SQLAlchemyError) as error:
-        raise StoreError(f"{without_password(uri)}: {str(error).splitlines()[0]}{hint}") from error
+        raise StoreError(f"{without_password(f'{uri}: {str(error).splitlines()[0]}')}{hint}") from error
     except StoreError as error:
         raise (StoreError(f"{error}{hint}") if hint else error) from error.__cause__
 
@@ -122,7 +121,7 @@ def is_database(uri: str) -> bool:
 
 def without_password(uri: str) -> str:
     """Return an address as it may be shown."""
-    hidden = re.sub(r"://([^:/@\s]*):[^/\s]*@", r"://\1:***@", uri)
+    hidden = re.sub(r"://([^:/@\s]*):\S*@", r"://\1:***@", uri)
     return re.sub(r"([?&]password=)[^&\s]*", r"\1***", hidden)
 
 
@@ -145,12 +144,30 @@ def _scheme(uri: str) -> str:
 
 def _probe(uri: str) -> None:
     scheme = _scheme(uri)
+    check_kind(uri)
     if scheme == "sqlite":
         _probe_file(uri)
     elif scheme in _PORTS:
         probe_server(uri)
         if is_database(uri) and (error := database_error(uri)) is not None:
             raise error
+
+
+def check_kind(uri: str) -> None:
+    """Fail where an address is of no store that MLflow has.
+
+    Raises:
+        StoreError: It says what to write in its place.
+    """
+    scheme = _scheme(uri)
+    if scheme == "postgres":
+        raise StoreError(f"{without_password(uri)}: write postgresql:// in place of postgres://")
+    is_file = ("://" not in uri and not uri.startswith("databricks")) or scheme == "file"
+    if is_file and os.environ.get("MLFLOW_ALLOW_FILE_STORE", "").lower() not in ("1", "true"):
+        raise StoreError(
+            f"{uri}: MLflow keeps runs in no folder any more; name a file, sqlite:////path/to.db "
+            "(`mlflow migrate-filestore` takes over what is in the folder)"
+        )
 
 
 def _probe_file(uri: str) -> None:
@@ -173,10 +190,10 @@ def probe_server(uri: str) -> None:
     Raises:
         StoreError: It says what to do.
     """
-    address = urlparse(uri)
     try:
-        host, port = address.hostname, address.port or _PORTS[_scheme(uri)]
-    except ValueError as error:
+        address = make_url(uri)  # which takes more than urlparse in a password
+        host, port = address.host, address.port or _PORTS[_scheme(uri)]
+    except (ValueError, SQLAlchemyError) as error:
         raise StoreError(f"{without_password(uri)} is no address: {error}") from None
     if host is None:
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +34,8 @@ def load_study(storage: str, name: str, *, own: bool) -> optuna.Study:
     """
     if "://" not in storage and not Path(storage).exists():
         raise StoreError(f"the group's study is gone: there is no {storage}; run it anew")
+    if own:
+        mend(Path(storage))
     try:
         return optuna.load_study(study_name=name, storage=open_storage(storage, own=own))
     except KeyError as error:
@@ -57,6 +60,29 @@ def open_storage(url: str, *, own: bool) -> BaseStorage:
         return JournalStorage(_Journal(str(path)) if own else JournalFileBackend(str(path)))
     except Exception as error:
         raise StoreError(f"the study's storage {url} can't be opened: {error}") from error
+
+
+def mend(journal: Path) -> None:
+    """Cut off what a loss of power has left at a journal's end: a line that isn't whole, or isn't there.
+
+    All that is written after it would be lost. What is cut off is kept beside it, with ``.cut`` behind its name.
+    """
+    data = journal.read_bytes()
+    lines = data.splitlines(keepends=True)
+    whole = len(lines)
+    while whole and not _is_whole(lines[whole - 1]):
+        whole -= 1
+    size = sum(map(len, lines[:whole]))
+    if size < len(data):
+        journal.with_name(f"{journal.name}.cut").write_bytes(data[size:])
+        os.truncate(journal, size)
+
+
+def _is_whole(line: bytes) -> bool:
+    try:
+        return line.endswith(b"\n") and isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
 
 
 class _Journal(JournalFileBackend):

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol
 
+from ml_experiment_nb import secrecy
 from ml_experiment_nb.errors import ExperimentError, SpecError
 from ml_experiment_nb.fields import plain
 from ml_experiment_nb.reports import Answer, Ask, Event, Metrics, Params, Sink, active_sink, as_number
@@ -219,7 +220,7 @@ def answered(question: Ask, source: Source, run: Run) -> Answer:
                 wanted = Wanted(**{**given, "choices": tuple(given["choices"])})
                 value = source.suggest(wanted)
                 run.add(Params({wanted.name: value}))
-                return Answer(value)
+                return Answer(secrecy.resolved(value))
             case "attr":
                 source.set_attr(given["name"], given["value"])
                 run.tag({f"mlexp.attr.{given['name']}": str(given["value"])})

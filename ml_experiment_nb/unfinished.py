@@ -15,7 +15,7 @@ import cloudpickle
 from ml_experiment_nb import drivers
 from ml_experiment_nb.capture.sources import sources
 from ml_experiment_nb.cells import without_lead
-from ml_experiment_nb.errors import SpecError
+from ml_experiment_nb.errors import ResumeError, SpecError
 from ml_experiment_nb.plans import Plan, Spec, space_text
 from ml_experiment_nb.projects import FOLDER, find_root, home
 from ml_experiment_nb.targets import Cell, Command, Function, Notebook, Script, Target
@@ -121,11 +121,17 @@ def supersede(root: Path, asked: Asked, by: str | None) -> None:
 
 
 def spec_left(folder: Path) -> Spec | None:
-    """Return the spec that lies in a group's folder, with all of its values; None when none does."""
+    """Return the spec that lies in a group's folder, with all of its values; None when none does.
+
+    Raises:
+        ResumeError: It can't be read: what it was made of isn't here, or the file was spoiled.
+    """
     try:
         found: Spec = cloudpickle.loads((folder / _SPEC).read_bytes())
     except OSError:
         return None
+    except Exception as error:  # unpickling runs whatever the values bring along
+        raise ResumeError(f"{folder / _SPEC} can't be read ({error!r}): run it anew") from error
     return found
 
 

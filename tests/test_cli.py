@@ -339,7 +339,10 @@ def test_an_interrupt(folder, store, kind, how):
         process.send_signal(how)
         out, err = process.communicate(timeout=120)
     assert process.returncode == 130, err
-    assert err.lstrip() == "interrupted: what ran was stopped and its runs are closed\n"
+    *more, last = [line.strip() for line in err.splitlines() if line.strip()]
+    assert last == "interrupted: what ran was stopped and its runs are closed"
+    group = next((record.run_id[:8] for record in store.records() if record.kind == "group"), None)
+    assert more == ([f"go on    ml-experiment resume {group}, or the same command again"] if group else [])
     assert "Traceback" not in out
     assert {record.status for record in store.records()} == {Status.KILLED}
     assert [one for one in psutil.process_iter(["cmdline"]) if str(folder) in " ".join(one.info["cmdline"] or [])] == []

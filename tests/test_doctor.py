@@ -15,7 +15,9 @@ from ml_experiment_nb.cli import commands
 from ml_experiment_nb.doctor import Finding, Level, examine
 from ml_experiment_nb.doctor.findings import without_secrets
 from ml_experiment_nb.drivers import Driver, Hold
+from ml_experiment_nb.errors import StoreError
 from ml_experiment_nb.stores import without_password
+from ml_experiment_nb.tracking import Store
 
 
 def found(project, check):
@@ -91,6 +93,26 @@ def test_a_server_that_is_not_there_is_a_problem_at_once_and_its_password_is_not
     assert "s3cr3t" not in result.output
 
 
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("postgres://me:s3cr3t@127.0.0.1:1/x", "write postgresql:// in place of postgres://"),
+        ("mlruns", "MLflow keeps runs in no folder any more"),
+        ("file:///tmp/x", "sqlite:////path/to.db"),
+        ("other://me:s3cr3t@127.0.0.1:1/x", ""),
+    ],
+)
+def test_an_address_of_no_store_is_told_by_every_command(project, monkeypatch, only, address, said):
+    only("store")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    result = CliRunner().invoke(commands, ["doctor"])
+    assert said in result.output
+    with pytest.raises(StoreError) as caught:
+        Store(project)
+    assert said in str(caught.value)
+    assert "s3cr3t" not in result.output + str(caught.value)
+
+
 def test_what_does_not_answer_is_not_waited_for(project, monkeypatch, only):
     only("docker", "gpu")
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -156,6 +178,7 @@ def test_a_folder_that_can_not_be_written(project, only, monkeypatch):
     [
         ("postgresql://u:p@h/db", "postgresql://u:***@h/db"),
         ("postgresql://u:p@ss@h/db", "postgresql://u:***@h/db"),
+        ("postgresql://u:p/ss@h/db", "postgresql://u:***@h/db"),
         ("postgresql:///db?user=u&password=p%40&x=1", "postgresql:///db?user=u&password=***&x=1"),
         ("http://h:5000", "http://h:5000"),
         ("s3://bucket/a@b", "s3://bucket/a@b"),

@@ -264,6 +264,7 @@ def test_a_store_that_goes_and_comes_back(folder, command, port, monkeypatch):
         code, _, err = finish(driver, timeout=300)
         assert code == 0, err
         check_whole(folder, parent)
+        assert "the store was away for " in " ".join(group_of(folder).notes)
 
 
 def test_a_store_that_does_not_come_back(folder, command, port, monkeypatch):

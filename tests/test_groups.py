@@ -1,6 +1,8 @@
 import dataclasses
 import os
 import threading
+import urllib.parse
+from pathlib import Path
 
 import optuna
 import pytest
@@ -248,6 +250,22 @@ def test_more_trials_of_a_group_that_has_finished(plan, store):
     assert "num_trials: 5" in store.text(store.record(run_id), "record/spec.yaml")
     more = groups.resumed(run_id, trials=1)
     assert len(runs.collect(more, runs.run(more))) == 6
+
+
+def test_more_trials_of_a_group_that_was_stopped_and_whose_failed_trials_were_made_up_for(
+    plan, interrupted, store, project_folder
+):
+    (project_folder / "fail").touch()
+    run_id = interrupted(plan(sampler="Random", num_trials=6, enqueue=[{"C": 1}, {"C": 2}]))
+    (project_folder / "fail").unlink()
+    made = groups.resumed(run_id)
+    runs.collect(made, runs.run(made))
+    assert len(finished(store, run_id)) == 6
+    assert any(one.status is Status.FAILED for one in store.children(run_id))
+    more = groups.resumed(run_id, trials=2)
+    assert more.again.missing == 2
+    runs.collect(more, runs.run(more))
+    assert len(finished(store, run_id)) == 8
 
 
 def test_a_grid_takes_no_more_trials(plan, interrupted):
@@ -536,6 +554,44 @@ def test_edited_rows_start_anew(plan, interrupted):
 # ------------------------------------------------------------------------------------------------ what can't go on
 
 
+@pytest.mark.parametrize("tail", [b'{"op_code": 4, "wor', b"\0\0\0\0", b"{]\n"])
+def test_a_journal_whose_end_was_lost_goes_on(plan, interrupted, store, tail):
+    run_id = interrupted(plan())
+    journal = Path(store.record(run_id).tags["mlexp.storage"])
+    before = journal.read_bytes()
+    journal.write_bytes(before + tail)
+    made = groups.resumed(run_id)
+    runs.collect(made, runs.run(made))
+    assert finished(store, run_id) == [0, 1, 2, 3, 4, 5]
+    assert journal.read_bytes().startswith(before + b"{")
+    assert journal.with_name(f"{journal.name}.cut").read_bytes() == tail
+
+
+def test_a_study_that_is_gone_is_said_and_the_same_group_starts_anew(plan, interrupted, store):
+    run_id = interrupted(plan())
+    Path(store.record(run_id).tags["mlexp.storage"]).unlink()
+    with pytest.raises(ResumeError, match=r"the study of .* is gone .*: run it anew, with --fresh"):
+        groups.resumed(run_id)
+    made = groups.continued(plan())
+    assert (made.again, "is gone" in made.notes[0]) == (None, True)
+    assert runs.collect(made, runs.run(made)).parent.run_id != run_id
+
+
+def test_what_a_group_has_left_and_was_spoiled_is_said(cell, interrupted, store, project_folder):
+    run_id = interrupted(cell())
+    folder = project_folder / ".ml-experiment/runs" / run_id
+    (folder / "spec.pkl").write_bytes(b"spoiled")
+    with pytest.raises(ResumeError, match=r"spec.pkl can't be read .*: run it anew"):
+        groups.resumed(run_id)
+    kept = Path(urllib.parse.urlparse(store.record(run_id).artifact_uri).path) / "record/plan.json"
+    kept.write_text("{")
+    with pytest.raises(ResumeError, match=r"record/plan.json of .* can't be read"):
+        groups.resumed(run_id)
+    (folder / "group.json").write_text('{"asked": 1')
+    made = groups.continued(cell())
+    assert (made.again, made.taken) == (None, None)
+
+
 def test_what_can_not_be_resumed_is_said(plan, interrupted, store):
     made = make_plan(spec_from_mapping({"name": "one", "run": "train.py", "params": {"C": 1}}))
     [single] = runs.run(made)
@@ -548,7 +604,7 @@ def test_what_can_not_be_resumed_is_said(plan, interrupted, store):
     with pytest.raises(RunNotFoundError):
         groups.resumed("0" * 32)
     os.unlink(store.record(run_id).tags["mlexp.storage"])
-    with pytest.raises(Exception, match="the group's study is gone"):
+    with pytest.raises(ResumeError, match=r"the study of .* is gone"):
         list(runs.run(groups.resumed(run_id)))
     assert store.record(run_id).status is Status.KILLED
     assert drivers.read_driver(drivers.folders(store.root / ".ml-experiment") / run_id) is None

@@ -32,6 +32,7 @@ def needed():
         (["a = 1", "b = 1\nif b > 2: a = 5"], "a", [0, 1]),
         # what a function reads when it is called, wherever that was bound
         (["def f(): return K", "K = 1", "K = 2"], "f", [0, 2]),
+        (["def f(): return K", "K = 1", "x = f()", "K = 2", "K = 3"], "f x", [0, 1, 2, 4]),
         (["import math", "def f():\n    return math.pi * g()", "def g(): return h", "h = 3"], "f", [0, 1, 2, 3]),
         (["class A:\n    n = 1", "class B(A):\n    pass"], "B", [0, 1]),
         # what changes a value without binding its name

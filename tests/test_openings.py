@@ -1,7 +1,8 @@
 import pytest
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 
-from ml_experiment_nb import recording, runs
+from ml_experiment_nb import openings, recording, runs
 from ml_experiment_nb.capture import Snapshot
 from ml_experiment_nb.capture.system import system_info
 from ml_experiment_nb.errors import StoreError
@@ -46,6 +47,12 @@ def losing(monkeypatch):
     return lose
 
 
+@pytest.fixture(autouse=True)
+def once(monkeypatch):
+    """Have a store asked once at each try."""
+    monkeypatch.setattr(openings, "PAUSES", ())
+
+
 def folders(store):
     return [one.name for one in (store.root / ".ml-experiment/runs").iterdir()]
 
@@ -70,6 +77,29 @@ def test_the_next_try_finds_the_run_whose_answer_was_lost(store, open_run, losin
     assert (record.run_id, record.status, record.params) == (live.run_id, Status.FINISHED, {"C": "0.5"})
     assert record.tags["mlexp.driver"] == live.first.tags["mlexp.driver"]
     assert folders(store) == []
+
+
+@pytest.mark.parametrize("created", [False, True])
+def test_a_store_that_stumbles_is_asked_again(store, open_run, losing, monkeypatch, created):
+    monkeypatch.setattr(openings, "PAUSES", (0.01, 0.01))
+    losing(store.client, created=created)
+    open_run().close(Outcome(Status.FINISHED))
+    assert len(store.records()) == 1
+    losing(store.client, created=False, times=3)
+    fail(open_run, number=1)
+
+
+def test_a_refusal_is_told_at_once(store, open_run, monkeypatch):
+    def refuse(*arguments, **options):
+        tries.append(1)
+        raise MlflowException("no", error_code=INVALID_PARAMETER_VALUE)
+
+    tries = []
+    monkeypatch.setattr(openings, "PAUSES", (60.0,))
+    monkeypatch.setattr(store.client, "create_run", refuse)
+    with pytest.raises(StoreError, match="no"):
+        open_run()
+    assert len(tries) == 1
 
 
 def test_another_run_is_not_taken_for_it(store, open_run, losing):

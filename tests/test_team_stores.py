@@ -1,10 +1,13 @@
 """What a team keeps its runs in: a real PostgreSQL, with files in a real S3, by itself and behind an MLflow server."""
 
 import os
+import re
+import shlex
 import sys
 import threading
 import uuid
 from contextlib import closing
+from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
@@ -93,6 +96,27 @@ def server_of_team(team, tables, monkeypatch, tmp_path_factory):
                 monkeypatch.delenv(name)
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
         yield team
+
+
+def test_the_two_commands_of_the_readme(server, bucket, project, monkeypatch):
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    make, serve = (line for line in readme.splitlines() if line.startswith(("sudo -u postgres psql", "mlflow server")))
+    with closing(psycopg.connect(f"{server}/postgres", autocommit=True)) as connection:
+        for statement in re.findall(r'-c "(.*?)"', make):
+            connection.execute(statement)
+    port, at = services.free_port(), urlsplit(server)
+    words = shlex.split(
+        serve.replace("@localhost/", f"@127.0.0.1:{at.port}/").replace("BUCKET", services.BUCKET)
+        .replace("0.0.0.0", "127.0.0.1").replace("localhost:5000", f"127.0.0.1:{port}")
+    )  # fmt: skip
+    env = {**os.environ, **bucket.environment(), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    words = [sys.executable, "-m", *words, "--port", str(port), "--workers", "1"]
+    with services.running(words, project / "log", env=env, ready=lambda: answers(port)):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+        result = CliRunner().invoke(commands, ["doctor"])
+        assert result.exit_code == 0, result.output
+        assert "takes writes" in result.output
+        assert re.search(r"artifacts +mlflow-artifacts:\S*: written, read and removed", result.output)
 
 
 def write_script(folder, source):

@@ -429,7 +429,7 @@ def test_a_dead_server_is_told_at_once(project, monkeypatch, scheme, user):
         ("sqlite://", "in memory"),
         ("sqlite:////dev/null/x.db", "can't be opened as a SQLite store"),
         ("bogus://x", "unsupported URI"),
-        ("mlruns", "filesystem tracking backend"),
+        ("mlruns", "keeps runs in no folder any more"),
     ],
 )
 def test_an_address_that_is_no_store(project, monkeypatch, uri, says):

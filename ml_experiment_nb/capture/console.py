@@ -11,6 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self, TextIO, cast
 
+from ml_experiment_nb.masking import Stream, Veil
+
 
 def collapse(text: str) -> str:
     r"""Return `text` as a terminal leaves it: of a line redrawn with ``\r`` only its last state.
@@ -79,10 +81,12 @@ class Tee:
     Args:
         file: The file to append to; its folder is made.
         notes: Gets a sentence when the file can't be written.
+        veil: Masks what is copied, and what is shown.
     """
 
-    def __init__(self, file: Path, *, notes: list[str] | None = None) -> None:
+    def __init__(self, file: Path, *, notes: list[str] | None = None, veil: Veil | None = None) -> None:
         self.file = file
+        self._veil = veil or Veil()
         self.notes = [] if notes is None else notes
         self._log: IO[str] | None = None
         self._lock = threading.RLock()
@@ -99,7 +103,7 @@ class Tee:
         for name in ("stdout", "stderr"):
             shown = getattr(sys, name)
             if shown is not None:  # as in a process without a terminal
-                self._copies[name] = _Copy(shown, self)
+                self._copies[name] = _Copy(shown, self, self._veil.stream("its output"))
                 setattr(sys, name, self._copies[name])
         return self
 
@@ -111,6 +115,7 @@ class Tee:
                 setattr(sys, name, copy.shown)
         with self._locked():
             for copy in self._copies.values():
+                copy.write_held()
                 if rest := copy.collapser.flush():
                     self._append(f"{rest}\n")
             self._copies = {}
@@ -149,15 +154,26 @@ class Tee:
 class _Copy:
     """A stream that shows what is written to it and gives it to its `Tee`; all else is the shown stream's."""
 
-    def __init__(self, shown: TextIO, tee: Tee) -> None:
+    def __init__(self, shown: TextIO, tee: Tee, veil: Stream) -> None:
         self.shown = shown
         self.collapser = Collapser()
         self._tee = tee
+        self._veil = veil
 
     def write(self, text: str) -> int:
-        written = self.shown.write(text)
+        if not isinstance(text, str):
+            return self.shown.write(text)  # which says what is wrong with that
+        self._show(self._veil.feed(text))
+        return len(text)
+
+    def write_held(self) -> None:
+        """Show what was held back, as it might have been a secret's beginning."""
+        with contextlib.suppress(OSError, ValueError):  # closed meanwhile
+            self._show(self._veil.flush())
+
+    def _show(self, text: str) -> None:
+        self.shown.write(text)
         self._tee._record(self, text)
-        return written
 
     def writelines(self, lines: Iterable[str]) -> None:
         for line in lines:

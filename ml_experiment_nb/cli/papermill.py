@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ml_experiment_nb import secrecy
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.paths import INPUT, OUTPUT, filled_in, is_elsewhere
 
@@ -313,7 +314,7 @@ def _from_yaml(text: str, where: str) -> dict[str, Any]:
         raise SpecError(f"isn't YAML: {problem}", file=where, line=mark.line + 1 if mark else None) from None
     if not isinstance(found, dict):
         raise SpecError(f"holds a {type(found).__name__}, not names and values such as C: 0.5", file=where)
-    return {_checked(name, where): value for name, value in found.items()}
+    return {_checked(name, where): secrecy.read(value) for name, value in found.items()}
 
 
 def _checked(name: object, where: str) -> str:

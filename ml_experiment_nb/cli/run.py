@@ -166,11 +166,16 @@ def run_plan(
 
     for note in plan.notes:
         click.echo(f"note: {note}", err=True)
-    shown = _shown(plan, runs.follow(plan), as_json=as_json, aside=as_json or piped, quiet=quiet, cells=cells)
+    begun: list[str] = []
+    shown = _shown(
+        plan, _noting(begun, runs.follow(plan)), as_json=as_json, aside=as_json or piped, quiet=quiet, cells=cells
+    )
     records: list[Record] = []
     try:
         records += shown
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt) and plan.kind == "group" and begun:
+            click.echo(f"  go on    ml-experiment resume {begun[0][:8]}, or the same command again", err=True)
         try:
             _write_results(plan, records, results)
         except SpecError as error:  # what ended the run matters more
@@ -184,6 +189,16 @@ def run_plan(
     elif not as_json:
         print_result(plan, records)
     return records[-1]
+
+
+def _noting(begun: list[str], updates: Iterator[Update]) -> Iterator[Update]:
+    """Yield the updates, and put the run that all of a plan's tasks belong to into `begun`."""
+    from ml_experiment_nb.runs import Started
+
+    for update in updates:
+        if isinstance(update, Started) and update.parent:
+            begun.append(update.run_id or "")
+        yield update
 
 
 def _read_target(target: str) -> Spec:

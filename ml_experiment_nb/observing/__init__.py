@@ -17,7 +17,7 @@ from ml_experiment_nb import reports
 from ml_experiment_nb.specs import Group, Job
 
 VARIABLE = "ML_EXPERIMENT_OBSERVE"
-OBSERVERS: tuple[str, ...] = ("seeding", "displays")
+OBSERVERS: tuple[str, ...] = ("masks", "seeding", "displays")
 """The modules below this one that have an ``observing(sink, asked)``, in the order in which they are entered."""
 
 
@@ -65,10 +65,9 @@ class Asked:
         return cls(**json.loads(env.get(VARIABLE, "{}")))
 
 
-def load() -> None:
-    """Import all observers, in a process that those which run user code are forked from."""
-    for name in OBSERVERS:
-        importlib.import_module(f"{__name__}.{name}")
+def observers() -> list[str]:
+    """Return the names of the observers' modules, which a fork had better find imported."""
+    return [f"{__name__}.{name}" for name in OBSERVERS]
 
 
 @contextmanager

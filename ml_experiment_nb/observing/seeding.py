@@ -134,7 +134,7 @@ def deterministic() -> Callable[[], None]:
     undo: list[Callable[[], None]] = []
     if "CUBLAS_WORKSPACE_CONFIG" not in os.environ:
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
-        undo.append(partial(os.unsetenv, ""))
+        undo.append(partial(os.environ.__delitem__, "CUBLAS_WORKSPACE_CONFIG"))
 
     def set_torch(torch: Any) -> None:
         before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
@@ -148,7 +148,8 @@ def deterministic() -> Callable[[], None]:
 
     def undo_all() -> None:
         for one in undo:
-            one()
+            with suppress(KeyError):  # the code has taken it out of the environment itself
+                one()
 
     return undo_all
 
@@ -178,14 +179,12 @@ class _Watched:
         """Return a generator of its own; one without a seed gets the next that comes of the spec's."""
         global _made
         [given] = [*args, *kwargs.values()][:1] or [None]
-        if given is not None:
-            if not hasattr(given, "bit_generator") and not hasattr(given, "capsule"):  # a generator's own way out
-                _note(self.who, given)
+        # A library's own generators are its business, and a generator that is given comes back as it is.
+        is_told = "-packages" not in sys._getframe(2).f_code.co_filename and not hasattr(given, "bit_generator")
+        if is_told and (given is not None or _asked is None or _sink is None):
+            _note(self.who, given)
+        if given is not None or _asked is None or _sink is None:
             return self.original(*args, **kwargs)
-        if _asked is None or _sink is None:
-            if "-packages" not in sys._getframe(2).f_code.co_filename:
-                _note(self.who, None)
-            return self.original()
         sequence = sys.modules["numpy.random"].SeedSequence(_asked, spawn_key=(_made,))
         _made += 1
         return self.original(sequence)

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Self
 
 import nbformat
 from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
@@ -20,10 +20,11 @@ from papermill.exceptions import PapermillException, PapermillExecutionError
 from papermill.execute import execute_notebook, remove_error_markers
 from papermill.iorw import load_notebook_node, write_ipynb
 
-from ml_experiment_nb import reports
+from ml_experiment_nb import reports, secrecy
 from ml_experiment_nb.capture.page import page
 from ml_experiment_nb.errors import CellFailedError, SpecError, TaskDiedError, TaskTimeoutError
 from ml_experiment_nb.kernelspecs import DEFAULT_KERNEL
+from ml_experiment_nb.masking import Veil
 from ml_experiment_nb.notebooks import (
     kernel_name,
     language,
@@ -36,6 +37,7 @@ from ml_experiment_nb.notebooks import (
 from ml_experiment_nb.observing import Asked
 from ml_experiment_nb.paths import literal
 from ml_experiment_nb.targets import OWN_ENGINE, Notebook
+from ml_experiment_nb.work.injecting import injected, injecting
 from ml_experiment_nb.work.places import Places, file_name
 
 _PRUNED = (reports.Pruned.__name__, "TrialPruned")
@@ -55,6 +57,7 @@ def run_notebook(target: Notebook, params: Mapping[str, Any], sink: reports.Sink
     kept = sink.artifacts / file_name(output or target.path)
     sink.send(reports.Params(dict(params)))
     nb = read_notebook(target.file)
+    secrecy.learn_those_set(name for cell in nb.cells for name in secrecy.names_in_code(cell.source))
     for note in _notes(target, nb):
         sink.send(reports.Note(note))
     places = _places(target, nb, kept, output)
@@ -144,7 +147,7 @@ def _common(target: Notebook, nb: nbformat.NotebookNode, params: Mapping[str, An
     return {
         "input_path": literal(places.input_path),
         "output_path": literal(places.output_path),
-        "parameters": dict(params),
+        "parameters": injected(params),
         "engine_name": target.engine,
         "kernel_name": kernel,
         "language": target.language or (None if said else _language_of(kernel) or language(nb)),
@@ -168,6 +171,8 @@ def _places(target: Notebook, nb: nbformat.NotebookNode, kept: Path, output: str
 
 def _finish(places: Places, sink: reports.Sink, *, failed: bool = False) -> None:
     """Give OUTPUT the notebook's last state. If that can't be done, a failure that there is already goes first."""
+    for note in places.veil.notes():
+        sink.send(reports.Note(note))
     try:
         places.finish()
     except SpecError as error:
@@ -216,17 +221,27 @@ def _streams(target: Notebook) -> Iterator[tuple[IO[str] | None, IO[str] | None]
                 outlets += [stack.enter_context(open(path, "w", encoding="utf-8"))] if path else []
             except OSError as error:
                 raise SpecError(f"can't be written: {error.strerror}", file=path) from None
-            found.append(_Outlets(outlets) if outlets else None)
+            found.append(stack.enter_context(_Outlets(outlets)) if outlets else None)
         yield found[0], found[1]
 
 
 class _Outlets:
-    """Several streams as one."""
+    """Several streams as one, which shows no secret."""
 
     def __init__(self, streams: list[IO[str]]) -> None:
         self._streams = streams
+        self._veil = Veil().stream("what its cells printed")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._show(self._veil.flush())
 
     def write(self, text: str) -> None:
+        self._show(self._veil.feed(text))
+
+    def _show(self, text: str) -> None:
         for one in self._streams:
             one.write(text)
 
@@ -238,7 +253,8 @@ class _Outlets:
 def _papermill(target: Notebook, **options: Any) -> None:
     """Call papermill, and turn its complaints about what was asked into ours."""
     try:
-        execute_notebook(**options)
+        with injecting():
+            execute_notebook(**options)
     except NoSuchKernel as error:
         raise no_such_kernel(error.name, where=target.path) from None
     except PapermillExecutionError:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import mmap
 import os
 import pickle
@@ -16,6 +17,7 @@ import struct
 import sys
 from collections import ChainMap
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import CodeType
 from typing import Any, ClassVar
@@ -23,9 +25,10 @@ from typing import Any, ClassVar
 import cloudpickle
 
 from ml_experiment_nb.errors import CaptureError
+from ml_experiment_nb.secrecy import Secret, known, recognised
 
 _ALIGN = 64
-_HEAD = struct.Struct("<QQ")  # length of the pickle, number of buffers
+_HEAD = struct.Struct("<QQQ")  # length of the pickle, number of buffers, length of the secrets' names
 
 
 def write_payload(values: Mapping[str, Any], folder: Path) -> Path:
@@ -35,19 +38,21 @@ def write_payload(values: Mapping[str, Any], folder: Path) -> Path:
         CaptureError: A value can't be pickled; it names the value, its type, its size and the reason.
     """
     buffers: list[pickle.PickleBuffer] = []
+    secrets: set[str] = set()
     try:
-        data = _pickled(dict(values), buffers.append)
+        data = _pickled(dict(values), buffers.append, secrets)
     except Exception as error:
         raise _explain(values, error) from error
     raws = [buffer.raw() for buffer in buffers]
+    names = json.dumps(sorted(secrets)).encode() if secrets else b""
     digest = hashlib.blake2b(data, digest_size=12)
     for raw in raws:
         digest.update(raw)
     path = folder / f"payload-{digest.hexdigest()}"
     partial = path.with_suffix(f".{os.getpid()}")
     with partial.open("wb") as file:
-        file.write(_HEAD.pack(len(data), len(raws)))
-        file.write(b"".join(struct.pack("<Q", raw.nbytes) for raw in raws))
+        file.write(_HEAD.pack(len(data), len(raws), len(names)))
+        file.write(b"".join(struct.pack("<Q", raw.nbytes) for raw in raws) + names)
         pieces: list[bytes | memoryview] = [data, *raws]
         for piece in pieces:
             file.write(b"\0" * (-file.tell() % _ALIGN))
@@ -60,15 +65,29 @@ def read_payload(path: Path) -> dict[str, Any]:
     """Return the values of a payload, their buffers mapped copy-on-write."""
     with path.open("rb") as file:
         view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
-    length, count = _HEAD.unpack_from(view)
+    length, count, names = _HEAD.unpack_from(view)
     sizes = struct.unpack_from(f"<{count}Q", view, _HEAD.size)
-    pieces, at = [], _HEAD.size + 8 * count
+    pieces, at = [], _HEAD.size + 8 * count + names
     for size in (length, *sizes):
         at += -at % _ALIGN
         pieces.append(view[at : at + size])
         at += size
-    values: dict[str, Any] = pickle.loads(pieces[0], buffers=pieces[1:])
-    return values
+    if not names:
+        values: dict[str, Any] = pickle.loads(pieces[0], buffers=pieces[1:])
+        return values
+    with io.BytesIO(pieces[0]) as file:
+        found: dict[str, Any] = _Unpickler(file, buffers=pieces[1:]).load()
+        return found
+
+
+def names_in_payload(path: str | None) -> set[str]:
+    """Return the names of the secrets that the values of a payload, if there is one, take when they are read."""
+    if path is None:
+        return set()
+    with open(path, "rb") as file:
+        _, count, length = _HEAD.unpack(file.read(_HEAD.size))
+        file.seek(8 * count, io.SEEK_CUR)
+        return set(json.loads(file.read(length))) if length else set()
 
 
 def pickled(value: Any) -> bytes:
@@ -76,9 +95,12 @@ def pickled(value: Any) -> bytes:
     return _pickled(value, None)
 
 
-def _pickled(value: Any, buffer_callback: Callable[[pickle.PickleBuffer], Any] | None) -> bytes:
+def _pickled(
+    value: Any, buffer_callback: Callable[[pickle.PickleBuffer], Any] | None, secrets: set[str] | None = None
+) -> bytes:
     with io.BytesIO() as file:
-        _Pickler(file, protocol=5, buffer_callback=buffer_callback).dump(value)
+        kind = _Pickler if secrets is None or not known else partial(_SecretPickler, secrets)
+        kind(file, protocol=5, buffer_callback=buffer_callback).dump(value)
         return file.getvalue()
 
 
@@ -93,6 +115,38 @@ class _Pickler(cloudpickle.Pickler):
     dispatch_table: ClassVar[Mapping[type, Any]] = ChainMap(
         {CodeType: _code_with_its_file}, cloudpickle.Pickler.dispatch_table
     )
+
+
+class _SecretPickler(_Pickler):
+    """Writes, in place of the values of secrets that are known here, their names."""
+
+    def __init__(self, secrets: set[str], *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._secrets = secrets
+
+    def persistent_id(self, value: Any) -> Any:
+        kind = type(value)
+        if kind is not str and kind is not bytes:
+            return None
+        found = recognised(value if kind is str else _as_text(value))
+        if not isinstance(found, Secret):
+            return None
+        self._secrets.update(found.names)
+        return kind.__name__, found.text
+
+
+class _Unpickler(pickle.Unpickler):
+    def persistent_load(self, found: Any) -> Any:
+        kind, text = found
+        value = Secret(text).value
+        return value if kind == "str" else value.encode()
+
+
+def _as_text(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return ""
 
 
 def _explain(values: Mapping[str, Any], error: Exception) -> CaptureError:

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ml_experiment_nb import reports
+from ml_experiment_nb import reports, secrecy
 from ml_experiment_nb.distribution import asked_here
 from ml_experiment_nb.errors import SpecError, TaskDiedError
 from ml_experiment_nb.failures import failure_of
@@ -51,6 +51,7 @@ class Request:
 def perform(request: Request, sink: reports.Sink) -> Outcome:
     """Do what is asked, in this process, and say what came of it. Never raises."""
     sys.path[:0] = [os.getcwd()] if os.getcwd() not in sys.path else []
+    secrecy.learn_those_given()
     here = not isinstance(request.step.target, Notebook | Command)  # a notebook's cells run in its kernel
     try:
         with observed(sink) if here else nullcontext():
@@ -92,7 +93,7 @@ def _perform(target: Any, request: Request, sink: reports.Sink) -> None:
 @_perform.register
 def _script(target: Script, request: Request, sink: reports.Sink) -> None:
     path = Path(target.path).absolute()
-    params = request.step.params
+    params = secrecy.resolved(dict(request.step.params))
     reports.assigned = params
     _answer_to_the_papers_name()
     sys.argv = [str(path), *command_line(params)]
@@ -104,15 +105,18 @@ def _script(target: Script, request: Request, sink: reports.Sink) -> None:
 
 @_perform.register
 def _command(target: Command, request: Request, sink: reports.Sink) -> None:
-    params = request.step.params
+    asked, params = request.step.params, secrecy.resolved(dict(request.step.params))
     sink.send(reports.Params(dict(params)))
-    words = {name: shlex.quote(_word(value)) for name, value in params.items()}
-    command = target.command
-    for name, word in words.items():
-        command = command.replace("{" + name + "}", word)
-    ended = subprocess.run(
-        ["/bin/sh", "-c", command], env=os.environ | {"ML_EXPERIMENT_PARAMS": json.dumps(params, default=str)}
-    )
+    command, env = target.command, {}
+    for name, value in params.items():
+        if any(secrecy.names_in(asked[name])):  # others can read a command line, and not an environment
+            variable = f"ML_EXPERIMENT_SECRET_{name}"
+            env[variable] = _word(value)
+            command = with_variable(command, "{" + name + "}", variable)
+        else:
+            command = command.replace("{" + name + "}", shlex.quote(_word(value)))
+    env["ML_EXPERIMENT_PARAMS"] = json.dumps(params, default=str)
+    ended = subprocess.run(["/bin/sh", "-c", command], env=os.environ | env)
     if ended.returncode:
         raise TaskDiedError(f"the command ended with exit code {ended.returncode}")
 
@@ -120,13 +124,14 @@ def _command(target: Command, request: Request, sink: reports.Sink) -> None:
 @_perform.register
 def _function(target: Function, request: Request, sink: reports.Sink) -> None:
     function = _values(request)["function"] if request.payload else target.function
+    params = secrecy.resolved(dict(request.step.params))
     with reports.local_sink(sink):
         if (asked := asked_here()) is None:
-            reports.call(function, request.step.params, sink)
+            reports.call(function, params, sink)
         else:
             from ml_experiment_nb.work import distributed
 
-            distributed.call(function, request.step.params, sink, asked)
+            distributed.call(function, params, sink, asked)
 
 
 @_perform.register
@@ -135,12 +140,12 @@ def _cell(target: Cell, request: Request, sink: reports.Sink) -> None:
     from traitlets.config import Config
 
     from ml_experiment_nb.observing.displays import shown_by
-    from ml_experiment_nb.work.shell import run_source, show_value
+    from ml_experiment_nb.work.shell import calling_secrets, run_source, show_value
 
     shell: Any = InteractiveShell.instance(config=Config(_WRITES_NOTHING), user_module=_fresh_main())
     shell.enable_gui = _no_windows  # there is nobody to show windows to, but %matplotlib asks for it
     shell.user_ns.update(_values(request))
-    with reports.local_sink(sink), shown_by(shell):
+    with reports.local_sink(sink), calling_secrets(shell.user_ns, request.step.params), shown_by(shell):
         value = run_source(shell, target.source)
         reports.send_result(value, sink)
         show_value(shell, value, target.source)
@@ -172,6 +177,25 @@ def _fresh_main() -> ModuleType:
 def command_line(params: Mapping[str, Any]) -> list[str]:
     """Return parameters as a script's arguments: ``--C 0.5 --layers '[1, 2]'``."""
     return [word for name, value in params.items() for word in (f"--{name}", _word(value))]
+
+
+def with_variable(command: str, place: str, variable: str) -> str:
+    """Return a shell command with a variable's value in each place of that name, however it is quoted there."""
+    made, quote, at = "", "", 0
+    while at < len(command):
+        if command.startswith(place, at):
+            made += {"": f'"${{{variable}}}"', '"': f"${{{variable}}}", "'": f"'\"${{{variable}}}\"'"}[quote]
+            at += len(place)
+            continue
+        if command[at] == "\\" and quote != "'":
+            made += command[at : at + 2]
+            at += 2
+            continue
+        if command[at] in "'\"" and quote in ("", command[at]):
+            quote = "" if quote else command[at]
+        made += command[at]
+        at += 1
+    return made
 
 
 def _word(value: Any) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ml_experiment_nb.errors import SpecError
+from ml_experiment_nb.masking import Veil
 
 
 def read_text(path: str) -> str:
@@ -87,6 +88,7 @@ class Places:
         self._copied = copied
         self._old_outputs = old_outputs or {}
         self._written: str | None = None
+        self.veil = Veil()
         self.problem: str | None = None
         """Why the path was not written to any more while the notebook was executed."""
 
@@ -122,6 +124,7 @@ class Places:
     def write(self, text: str, path: str) -> None:
         """Take what papermill writes."""
         text = self._with_old_outputs(text) if self._old_outputs else text
+        text = self.veil.text(text, self._kept.name)
         partial = self._kept.parent.with_name(f"{self._kept.name}.partial")  # whoever is killed leaves a whole notebook
         partial.write_text(text, encoding="utf-8")
         partial.replace(self._kept)

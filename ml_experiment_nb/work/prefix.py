@@ -21,7 +21,8 @@ from IPython.core.interactiveshell import InteractiveShell
 from traitlets import Type
 from traitlets.config import Config
 
-from ml_experiment_nb.notebooks import read_notebook, shell_lines, tags
+from ml_experiment_nb.cells import shell_lines
+from ml_experiment_nb.notebooks import read_notebook, tags
 from ml_experiment_nb.work.forkwire import PREFIX_FILE
 
 _outputs: list[dict[str, Any]] = []

@@ -115,8 +115,9 @@ class Running:
             last = ended is not None and (not self._wait(output, 0) or time.monotonic() > give_up_at)
             text += output.rest() if last else ""
             told = next((e.outcome for e in events if isinstance(e, reports.Done)), told)
-            batch: list[reports.Event] = [reports.Log(text)] if text else []
-            batch += [e for e in events if not isinstance(e, reports.Done)]
+            batch: list[reports.Event] = [e for e in events if isinstance(e, reports.Secrets)]  # before what is printed
+            batch += [reports.Log(text)] if text else []
+            batch += [e for e in events if not isinstance(e, reports.Done | reports.Secrets)]
             if batch:
                 yield batch
             if last and ended is not None:

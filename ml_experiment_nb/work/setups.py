@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from ml_experiment_nb import cells
 from ml_experiment_nb.errors import SpecError
+from ml_experiment_nb.observing import observers
 from ml_experiment_nb.plans import Task
 from ml_experiment_nb.projects import SOCKETS
 from ml_experiment_nb.targets import Cell, Notebook, Script, Target
@@ -85,7 +86,7 @@ def work_setup(task: Task) -> Setup:
     Installed modules are imported. The user's own modules are not: they may look at what differs between tasks;
     they are read for what they import in turn.
     """
-    modules: dict[str, None] = {"ml_experiment_nb.work.child": None}
+    modules: dict[str, None] = dict.fromkeys(("ml_experiment_nb.work.child", *observers()))
     for step in task.steps:
         modules |= dict.fromkeys(_modules(step.target, Path(task.cwd)))
     return Setup(task.cwd, (*task.path, task.cwd), tuple(modules), task.payload, _env(task))
@@ -96,7 +97,7 @@ def kernel_setup(task: Task, target: Notebook, how: Beginning) -> Setup:
     from ml_experiment_nb import notebooks
     from ml_experiment_nb.work.kernels import MODULES
 
-    modules = dict.fromkeys(MODULES)
+    modules = dict.fromkeys((*MODULES, *observers()))
     with suppress(SpecError):
         nb = notebooks.read_notebook(target.file)
         text = "\n".join(cell.source for _, cell in notebooks.code_cells(nb) if _is_python(cell.source))

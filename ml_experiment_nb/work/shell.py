@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from numbers import Number
 from types import TracebackType
 from typing import Any
 
+from ml_experiment_nb import reports, secrecy
 from ml_experiment_nb.errors import SpecError
+from ml_experiment_nb.masking import masked
 
 
 def run_source(shell: Any, source: str) -> Any:
@@ -48,12 +51,31 @@ def show_value(shell: Any, value: Any, source: str) -> None:
         shell.display_pub.publish(data=data, metadata=metadata)
 
 
+@contextmanager
+def calling_secrets(namespace: dict[str, Any], params: Mapping[str, Any]) -> Iterator[None]:
+    """Have ``secret`` mean ours in a namespace while a cell is run whose parameters call it."""
+    before = namespace.get("secret", _NOTHING)
+    if any(secrecy.names_in(params)):
+        namespace["secret"] = reports.secret
+    try:
+        yield
+    finally:
+        if namespace.get("secret") is reports.secret and before is not reports.secret:
+            if before is _NOTHING:
+                del namespace["secret"]
+            else:
+                namespace["secret"] = before
+
+
+_NOTHING = object()
+
+
 def render_in_notebook(shell: Any, error: BaseException, trace: TracebackType | None) -> None:
     """Make an exception show the user's own frames alone when IPython prints it.
 
     IPython asks an exception for ``_render_traceback_`` before it formats one itself.
     """
-    lines = shell.InteractiveTB.structured_traceback(type(error), error, trace, tb_offset=0)
+    lines = [masked(one) for one in shell.InteractiveTB.structured_traceback(type(error), error, trace, tb_offset=0)]
     error._render_traceback_ = lambda: lines  # type: ignore[attr-defined]
     error.__traceback__ = trace
 

@@ -124,10 +124,8 @@ def _prepare(setup: Setup) -> str | None:
 
 
 def _set_up(setup: Setup) -> str | None:
-    from ml_experiment_nb import observing
     from ml_experiment_nb.work import payload, perform
 
-    observing.load()
     asked = Asked.here()
     seeds.watch(setup.modules)
     for name in setup.modules:

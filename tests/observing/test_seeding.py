@@ -177,7 +177,40 @@ def test_torch_is_seeded_and_told_of(sink):
         torch.manual_seed(9)
     assert sink.seeds == {"torch": 9}
     assert not torch.are_deterministic_algorithms_enabled()
+    assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
     sink.tags.clear()
     with observed(sink):
         torch.rand(1)
     assert sink.unseeded == "torch"
+
+
+@pytest.mark.kernel
+@pytest.mark.slow
+def test_a_warm_notebook_draws_what_a_cold_one_does(stored):
+    import nbformat
+
+    from ml_experiment_nb import make_plan, run
+    from ml_experiment_nb.specs import spec_from_mapping
+
+    cell = nbformat.v4.new_code_cell
+    book = nbformat.v4.new_notebook(
+        cells=[
+            cell("import random\nimport numpy as np\na = [random.random(), np.random.rand()]"),
+            cell("C = 1", metadata={"tags": ["parameters"]}),
+            cell("a += [random.random(), np.random.rand(), np.random.default_rng().random(), hash('text') % 1000]"),
+            cell("{f'a{k}': value for k, value in enumerate(a)} | {'C': C}"),
+        ]
+    )
+    nbformat.write(book, stored / "book.ipynb")
+    keys = {"run": "book.ipynb", "each": [{"C": 1}, {"C": 2}], "seed": 3, "slots": 1, "executor": "inline"}
+    spec = spec_from_mapping(keys)
+    found = [list(run(make_plan(spec, cold=cold)))[:-1] for cold in (False, True)]
+    for records in found:
+        assert [record.status for record in records] == ["finished", "finished"]
+        assert [json.loads(record.tags[SEEDS]) for record in records] == [
+            {"random": 3, "numpy": 3, "PYTHONHASHSEED": 3},
+        ] * 2
+        assert all(UNSEEDED not in record.tags for record in records)
+    drawn = [{n: v for n, v in record.metrics.items() if n != "C"} for records in found for record in records]
+    assert drawn[0] == drawn[1] == drawn[2] == drawn[3]
+    assert len(drawn[0]) == 6

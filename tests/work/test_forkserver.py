@@ -13,6 +13,7 @@ import numpy as np
 import psutil
 import pytest
 
+from ml_experiment_nb.observing import observers
 from ml_experiment_nb.plans import Step, Task, travels_in_payload
 from ml_experiment_nb.records import Outcome, Status
 from ml_experiment_nb.reports import Done, Log, Metrics, Note
@@ -322,7 +323,7 @@ def test_the_setup_imports_what_is_installed_and_reads_what_is_the_users(tmp_pat
     )
     step = Step(Script(path=str(tmp_path / "main.py")), {})
     setup = work_setup(Task("0", "t", (step,), {}, str(tmp_path)))
-    assert setup.modules == ("ml_experiment_nb.work.child", "json", "colorsys", "email")
+    assert setup.modules == ("ml_experiment_nb.work.child", *observers(), "json", "colorsys", "email")
 
 
 def test_kill_from_another_thread(tmp_path):

@@ -1,0 +1,158 @@
+"""The session of a notebook in which a run took place inline: its executed cells, and those that the run depends on.
+
+Both are kept as notebooks that run from top to bottom: ``record/session.ipynb`` has the cells in the order in which
+they were executed, up to the run's own, and ``record/slice.ipynb`` those among them that the run's own depends on.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import sys
+import tokenize
+import weakref
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ml_experiment_nb.lineage import Executed
+
+SESSION, SLICE = "session.ipynb", "slice.ipynb"
+_MOST_CELLS = 2000
+_MOST_BYTES = 5_000_000
+_SHOWN = 5  # problems that a note tells
+_LOADS = re.compile(r"^\s*%(?:load_ext|reload_ext)\s+ml_experiment_nb\b", re.MULTILINE)
+_OF_OURS = re.compile(r"\s*%%(?:experiment|group)\b")
+_ENDS = re.compile(r"\s*(?:%debug|%pdb|%tb|exit|quit|exit\(\)|quit\(\)|%reset)\b[^\n]*\s*")
+_NOTHING_DONE = frozenset({"KeyboardInterrupt", "SyntaxError", "IndentationError"})
+
+_failures: weakref.WeakKeyDictionary[Any, dict[int, str]] = weakref.WeakKeyDictionary()
+
+
+def watch(shell: Any) -> None:
+    """Note from now on which cells of a shell fail, and with what."""
+    if shell in _failures:
+        return
+    failed = _failures[shell] = {}
+
+    def note(result: Any) -> None:
+        error = result.error_before_exec or result.error_in_exec
+        if error is not None and result.execution_count is not None:
+            failed[result.execution_count] = type(error).__name__
+
+    shell.events.register("post_run_cell", note)
+
+
+def failures(shell: Any) -> dict[int, str]:
+    """Return which of a shell's executed cells failed, by their numbers, and the names of their errors."""
+    kept = getattr(shell.history_manager, "exceptions", None) or {}  # IPython keeps them too, since 9
+    return {number: str(one.get("ename", "Exception")) for number, one in kept.items()} | dict(_failures.get(shell, {}))
+
+
+def executed_cells(shell: Any) -> list[Executed]:
+    """Return the cells that were executed in a shell, in their order; the one that runs now is the last."""
+    from ml_experiment_nb.lineage import Executed
+
+    failed = failures(shell)
+    texts = list(shell.history_manager.input_hist_raw)
+    return [Executed(number, text, number in failed) for number, text in enumerate(texts) if text.strip()]
+
+
+def keep_session(save: Callable[[str, str], None], note: Callable[[str], None]) -> None:
+    """Keep the session of this process's notebook with a run that its present cell makes; nothing outside of one.
+
+    Args:
+        save: Takes a file's name and text.
+        note: Takes what the record should say.
+    """
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    if shell is None or getattr(shell, "history_manager", None) is None:
+        return
+    try:
+        if cells := executed_cells(shell):
+            _keep(shell, cells, save, note)
+    except Exception as error:
+        note(f"the session could not be kept: {type(error).__name__}: {error}")
+
+
+def _keep(shell: Any, cells: Sequence[Executed], save: Callable[[str, str], None], note: Callable[[str], None]) -> None:
+    from ml_experiment_nb.lineage import dependencies
+
+    *history, last = cells
+    failed = failures(shell)
+    size = sum(len(one.source) for one in cells)
+    if len(cells) > _MOST_CELLS or size > _MOST_BYTES:
+        note(f"the session is not kept: it has {len(cells):,} cells of {size:,} characters")
+        return
+    save(SESSION, as_notebook(cells, failed))
+    found = dependencies(last, history, shell.user_ns)
+    save(SLICE, as_notebook([*found.cells, last], failed))
+    if found.problems:
+        more = f"; and {len(found.problems) - _SHOWN} more" if len(found.problems) > _SHOWN else ""
+        told = "; ".join(found.problems[:_SHOWN])
+        note(f"the session has hidden state, which its cells alone don't give: {told}{more}")
+
+
+def as_notebook(cells: Sequence[Executed], failed: dict[int, str]) -> str:
+    """Return executed cells as a notebook's text; the last one is the run's own.
+
+    A cell that failed stands in a ``try``, so that running the notebook goes on after it, as the session did. What was
+    interrupted, was no Python, or would end the session is tagged to be skipped.
+    """
+    made = []
+    if any(_OF_OURS.match(one.source) for one in cells) and not _is_loaded(cells):
+        made.append(_cell("extension", "%load_ext ml_experiment_nb", None, []))
+    for one in cells[:-1]:
+        error = failed.get(one.number)
+        skipped = error in _NOTHING_DONE or _ENDS.fullmatch(one.source) is not None
+        tags = ["skip-execution"] if skipped else ["raises-exception"] if error is not None else []
+        source = one.source if skipped or error is None else _tried(one.source, error)
+        made.append(_cell(f"in-{one.number}", source, one.number, tags))
+    made.append(_cell(f"in-{cells[-1].number}", cells[-1].source, cells[-1].number, []))
+    spec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    metadata = {"kernelspec": spec, "language_info": {"name": "python"}}
+    lines = ",\n".join(json.dumps(cell, ensure_ascii=False) for cell in made)  # ten times as quick as with an indent
+    return f'{{"cells": [\n{lines}\n],\n"metadata": {json.dumps(metadata)}, "nbformat": 4, "nbformat_minor": 5}}\n'
+
+
+def _tried(source: str, error: str) -> str:
+    """Return a cell that does what it did before it failed; as it is, where it can't be put into a ``try``.
+
+    papermill gives a notebook up that shows an error, whatever its cells' tags say.
+    """
+    if source.lstrip().startswith("%%"):
+        return source
+    lines = source.splitlines()
+    within: set[int] = set()  # lines of a text, which an indent would change
+    try:
+        for token in tokenize.generate_tokens(io.StringIO(source).readline):
+            if token.type in (tokenize.STRING, getattr(tokenize, "FSTRING_MIDDLE", -1)):
+                within |= set(range(token.start[0] + 1, token.end[0] + 1))
+    except (tokenize.TokenError, SyntaxError):
+        return source
+    body = [line if k in within or not line.strip() else f"    {line}" for k, line in enumerate(lines, start=1)]
+    head = [f"# this cell failed with {error}, and the session went on", "try:"]
+    return "\n".join([*head, *body, "except Exception:", "    __import__('traceback').print_exc(limit=0)"])
+
+
+def _is_loaded(cells: Iterable[Executed]) -> bool:
+    """Return whether the extension is loaded before the first cell that has a magic of ours."""
+    for one in cells:
+        if _OF_OURS.match(one.source):
+            return False
+        if _LOADS.search(one.source):
+            return True
+    return False
+
+
+def _cell(name: str, source: str, number: int | None, tags: list[str]) -> dict[str, Any]:
+    return {
+        "cell_type": "code",
+        "id": name,
+        "metadata": {"tags": tags} if tags else {},
+        "execution_count": number,
+        "source": source.splitlines(keepends=True),
+        "outputs": [],
+    }
