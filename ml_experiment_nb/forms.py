@@ -40,7 +40,7 @@ IN_CELL: Final = frozenset({"name", "run", "params", "param_space", "each", "met
 NOT_IN_MAGIC: Final = frozenset(
     {
         *("description", "root_path", "docker_config", "ray_config"),
-        *("resources_per_worker", "distributed", "deterministic", "allow_unknown_params"),
+        *("resources_per_worker", "distributed", "deterministic", "allow_unknown_params", "system_metrics"),
     }
 )
 """The keys that no magic has an option for."""

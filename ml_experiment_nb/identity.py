@@ -34,7 +34,14 @@ UNASKED: Final = frozenset(
         *("root_path", "data", "storage"),  # where
         *("slots", "executor", "ray_config", "resources_per_worker", "docker_config"),  # how it is spread
         *("timeout", "timeout_per_trial", "max_failures", "retries", "memory"),  # limits
-        *("description", "tags", "allow_unknown_params", "notify", "autolog"),  # what is said about it
+        *(
+            "description",
+            "tags",
+            "allow_unknown_params",
+            "notify",
+            "autolog",
+            "system_metrics",
+        ),  # what is said about it
     }
 )
 """The keys of a spec that don't change what is asked."""

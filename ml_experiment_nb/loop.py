@@ -14,7 +14,7 @@ from typing import Any
 
 from ml_experiment_nb import drivers, reports, secrecy, writing
 from ml_experiment_nb.again import REPEATS
-from ml_experiment_nb.capture import snapshot
+from ml_experiment_nb.capture import Snapshot, snapshot
 from ml_experiment_nb.capture.console import Tee
 from ml_experiment_nb.capture.inputs import inputs_of, values_here
 from ml_experiment_nb.errors import ExecutorError, StoreError
@@ -31,6 +31,7 @@ from ml_experiment_nb.parents import (
     Parent,
     identity_of,
     keep_inputs,
+    keep_notebook,
     keep_sources,
     open_for,
     plan_inputs,
@@ -41,7 +42,7 @@ from ml_experiment_nb.plans import Plan, Spec, Task, prepared
 from ml_experiment_nb.projects import find_root
 from ml_experiment_nb.recording import OpenRun, untracked
 from ml_experiment_nb.records import Failure, Outcome, Record, Records, Status
-from ml_experiment_nb.reports import Done, Event, Metrics, Note, Secrets, waits
+from ml_experiment_nb.reports import Done, Event, Log, Metrics, Note, Secrets, waits
 from ml_experiment_nb.retries import Retries, was_lost
 from ml_experiment_nb.session import keep_session
 from ml_experiment_nb.specs import Group
@@ -49,6 +50,7 @@ from ml_experiment_nb.sweeps import finishing, sweep
 from ml_experiment_nb.tasks import tasks_of
 from ml_experiment_nb.tracking import Store, opened_store
 from ml_experiment_nb.work.payload import names_in_payload
+from ml_experiment_nb.work.sampling import sampled
 
 _LONG = 6000
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
@@ -139,21 +141,24 @@ def here(spec: Spec, params: Mapping[str, Any], *, later: bool = False) -> Itera
     asked = spec.model_copy(update={"params": dict(params)})
     inputs = inputs_of(spec.data, Path.cwd(), {**values_here(spec.data), **params}, find_root())
     with _uninterrupted():
-        store, live = _open_here(spec, asked)
+        store, live, taken = _open_here(spec, asked)
     try:
         keep_sources(live, _text_of_call(asked), spec.run)
         keep_inputs(live, inputs)
+        keep_notebook(live, taken.notebook)
         keep_session(live.save, lambda text: live.add(Note(text)))
         live.environment = _environment(store, live, store.root)
         if (note := secrecy.literal_credentials(params)) is not None:
             live.add(Note(note))
-        heard = Tee(live.log_path, notes=live.notes, veil=live.veil)
-        with _looked_after(live), heard, reports.local_sink(live), observed(live, Asked.of(spec)):
+        heard, watch = Tee(live.log_path, notes=live.notes, veil=live.veil), Asked.of(spec)
+        with _looked_after(live), heard, reports.local_sink(live), sampled(live, watch), observed(live, watch):
             yield live
     except BaseException as error:
         outcome = _outcome_of(error)
         if outcome is STOPPED and (who := drivers.stop_asked(live.folder)):
             outcome = _stopped_by(who)
+        if outcome.status is Status.FAILED and outcome.failure is not None:
+            live.add(Log(f"{outcome.failure.traceback}\n"))  # as in the log of a task
         try:
             if outcome.status is Status.FAILED:
                 Patience().insist(_whole(lambda: live.close(outcome)))
@@ -172,7 +177,7 @@ def here(spec: Spec, params: Mapping[str, Any], *, later: bool = False) -> Itera
         _close_here(store, live, finished)
 
 
-def _open_here(spec: Spec, asked: Spec) -> tuple[Store, OpenRun]:
+def _open_here(spec: Spec, asked: Spec) -> tuple[Store, OpenRun, Snapshot]:
     """Open a run of this process, by the store that it has open already, and again should that be out of date."""
     root, cwd = find_root(), Path.cwd()
     with ThreadPoolExecutor(1) as pool:
@@ -180,17 +185,18 @@ def _open_here(spec: Spec, asked: Spec) -> tuple[Store, OpenRun]:
         store, is_new = opened_store(root)
         identity = identity_tags(asked, code_of(spec.run, cwd))
     told: dict[str, Any] = {"name": spec.name, "kind": spec.kind, "params": asked.params, "identity": identity}
-    told |= {"taken": taking.result(), "cwd": str(cwd), "at_once": False}
+    taken = taking.result()
+    told |= {"taken": taken, "cwd": str(cwd), "at_once": False}
     sweep(store)
     try:
         with finishing(store):
-            return store, open_for(store, spec, **told)
+            return store, open_for(store, spec, **told), taken
     except StoreError:
         if is_new:
             raise
     store, _ = opened_store(root, anew=True)
     with finishing(store):
-        return store, open_for(store, spec, **told)
+        return store, open_for(store, spec, **told), taken
 
 
 def _close_here(store: Store, live: OpenRun, outcome: Outcome) -> None:

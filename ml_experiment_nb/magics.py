@@ -137,7 +137,7 @@ class ExperimentMagics(Magics):
         from ml_experiment_nb.failures import user_frames
         from ml_experiment_nb.plans import make_plan
         from ml_experiment_nb.reports import Params, send_result
-        from ml_experiment_nb.work.shell import calling_secrets, render_in_notebook, run_source
+        from ml_experiment_nb.work.shell import calling_secrets, render_in_notebook, run_source, show_value
 
         asked = parse_cell(options, cell, kind="experiment", known=self._namespace)
         if asked.save is not None:
@@ -154,7 +154,9 @@ class ExperimentMagics(Magics):
                 watch.open(live)
                 live.add(Params(asked.spec.params))
                 with calling_secrets(self._namespace, asked.spec.params):
-                    send_result(run_source(self.shell, source), live)
+                    value = run_source(self.shell, source)
+                    send_result(value, live)
+                    show_value(self.shell, value, source)
         except BaseException as error:
             if live is not None and live.record is not None:
                 self._bind(asked.into, live.record)
@@ -395,8 +397,10 @@ def _tags(words: Sequence[str]) -> dict[str, str]:
 
 
 def _notebook_name() -> str:
-    """Return the notebook's name where the server tells it, and ``cell`` where it doesn't."""
-    return Path(os.environ.get("JPY_SESSION_NAME") or "cell").stem
+    """Return the notebook's name where somebody tells it, and ``cell`` where nobody does."""
+    from ml_experiment_nb.capture.notebook import this_notebook
+
+    return Path(this_notebook() or os.environ.get("JPY_SESSION_NAME") or "cell").stem
 
 
 def load_ipython_extension(shell: Any) -> None:

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +15,28 @@ from ml_experiment_nb import drivers, reports, triage, unfinished
 from ml_experiment_nb.again import IMPORTED
 from ml_experiment_nb.capture import Snapshot
 from ml_experiment_nb.capture.inputs import Input, as_text, inputs_of, values_here
+from ml_experiment_nb.capture.notebook import notebook_text
+from ml_experiment_nb.capture.page import page
 from ml_experiment_nb.capture.sources import sources
 from ml_experiment_nb.files import spec_text
 from ml_experiment_nb.identity import Code, as_experiment, code_of, identity_tags
 from ml_experiment_nb.limits import LIMIT_NOTE
+from ml_experiment_nb.pages import add_page_of_best
 from ml_experiment_nb.plans import Plan, Spec, Task, space_text
 from ml_experiment_nb.projects import home
 from ml_experiment_nb.recording import OpenRun, open_run, reopen_run
-from ml_experiment_nb.records import Outcome, Record, Status, size
+from ml_experiment_nb.records import Outcome, Record, Records, Status, size
 from ml_experiment_nb.reports import Metrics
 from ml_experiment_nb.specs import Group
 from ml_experiment_nb.stores import without_password
-from ml_experiment_nb.targets import Notebook, Script, Target
+from ml_experiment_nb.targets import Cell, Notebook, Script, Target
 from ml_experiment_nb.tasks import Tasks
 from ml_experiment_nb.tracking import Store
 from ml_experiment_nb.work.payload import write_payload
 
 RUN_ID = "ML_EXPERIMENT_RUN"
+_LONG_PAGE = 2_000_000  # bytes of a notebook whose page costs more time than a cell should: `show --html` makes it
+_page = lru_cache(maxsize=2)(page)  # most runs of a session find the file as the one before did
 _MUCH = 100_000_000  # bytes of values that the record should speak of
 
 
@@ -40,7 +46,7 @@ def open_for(
     at_once: bool = True,
 ) -> OpenRun:  # fmt: skip
     """Open a run of a spec; see `open_run`."""
-    names = [target.path if isinstance(target, Script | Notebook) else target.name for target in spec.run]
+    names = [_source_name(target, taken.notebook) for target in spec.run]
     tags = {
         "mlflow.source.name": ", ".join(names),
         "mlflow.source.type": "LOCAL",
@@ -62,6 +68,15 @@ def open_for(
         number=number,
         at_once=at_once,
     )
+
+
+def _source_name(target: Target, notebook: Path | None) -> str:
+    """Return what a run's source is called: its file, a function's name, or the notebook that a cell stands in."""
+    if isinstance(target, Script | Notebook):
+        return target.path
+    if isinstance(target, Cell) and notebook is not None:
+        return os.path.relpath(notebook) if notebook.is_relative_to(Path.cwd()) else str(notebook)
+    return target.name
 
 
 def identity_of(plan: Plan, code: Code, task: Task | None = None) -> dict[str, str]:
@@ -95,6 +110,22 @@ def keep_inputs(live: OpenRun, inputs: Sequence[Input], whole: bool = True) -> N
     live.use(inputs)
     if whole and (text := as_text(inputs)):
         live.save("data.sha256", text)
+
+
+def keep_notebook(live: OpenRun, notebook: Path | None) -> None:
+    """Keep the notebook that a run's code stands in, as its file is, and as a page."""
+    if notebook is None or (found := notebook_text(notebook)) is None:
+        return
+    text, is_cut = found
+    live.save(f"notebook/{notebook.name}", text)
+    if is_cut:
+        live.add(reports.Note(f"{notebook.name} is large: it is kept without its outputs"))
+    if len(text) > _LONG_PAGE:
+        return
+    try:
+        live.save(f"notebook/{notebook.stem}.html", _page(text, notebook.stem))
+    except Exception as error:
+        live.add(reports.Note(f"{notebook.name} is not there as a page: {type(error).__name__}: {error}"))
 
 
 class Parent:
@@ -165,7 +196,9 @@ class Parent:
         live = self.live
         metrics, tags = tasks.summary(done)
         live.add(Metrics(metrics))
-        for note in notes:
+        has_pages = self.plan.kind == "group" and any(isinstance(one, Notebook) for one in self.plan.targets)
+        best = Records(done, None, *self.plan.goal).best if has_pages else None
+        for note in (*notes, *add_page_of_best(self.store, best)):
             live.add(reports.Note(note))
         tasks.keep(live, done)
         if self.plan.kind == "group" and (text := triage.report(done)):
@@ -193,6 +226,7 @@ class Parent:
     def _describe(self, live: OpenRun) -> None:
         """Keep with the group's own run what is done, in full."""
         keep_sources(live, self._spec_yaml, self.plan.targets)
+        keep_notebook(live, self.snapshot.notebook)
         live.save("plan.txt", str(self.plan) + "\n")
         live.save(unfinished.PLAN, unfinished.plan_text(self.plan, self.payload))
         if (table := self.plan.table) is not None and table.file is not None:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from ml_experiment_nb.errors import RunNotFoundError, SpecError, nearest
 from ml_experiment_nb.filters import Filter, Name, read_filter, read_name
-from ml_experiment_nb.records import Failure, Record, Status
+from ml_experiment_nb.records import SYSTEM, Failure, Record, Status
 
 AUTOLOGGED = "mlexp.autologged"  # the tag that names the parameters which a library has of itself, as JSON
 RETRIED = "mlexp.retried_by"
@@ -67,7 +67,7 @@ def record_of(kept: Kept) -> Record:
         kind=tags.get("mlexp.kind", "experiment"),
         status=status,
         params={name: value for name, value in kept.params.items() if name not in autologged},
-        metrics=kept.metrics,
+        metrics={name: value for name, value in kept.metrics.items() if not name.startswith(SYSTEM)},
         started=datetime.fromtimestamp(started, UTC),
         seconds=max(0.0, ended - started),
         failure=Failure(*error.split(": ", 1)) if error and ": " in error else Failure(error, "") if error else None,

@@ -25,7 +25,7 @@ from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
 from ml_experiment_nb import absences, reports, secrecy
-from ml_experiment_nb.absences import Absence, waiting
+from ml_experiment_nb.absences import waiting
 from ml_experiment_nb.capture import Snapshot
 from ml_experiment_nb.capture.console import Collapser
 from ml_experiment_nb.capture.inputs import Input
@@ -36,7 +36,7 @@ from ml_experiment_nb.hearing import heard
 from ml_experiment_nb.masking import Veil, masked
 from ml_experiment_nb.openings import opened
 from ml_experiment_nb.readings import AUTOLOGGED
-from ml_experiment_nb.records import Failure, Outcome, Record, Status, now, number
+from ml_experiment_nb.records import SYSTEM, Failure, Outcome, Record, Status, now, number
 from ml_experiment_nb.secrecy import known, recognised
 from ml_experiment_nb.stores import check, is_refusal, translated, without_password
 from ml_experiment_nb.tracking import LOG, Store
@@ -113,6 +113,8 @@ def open_run(
     live.save("requirements.txt", as_requirements(snapshot.packages))
     if snapshot.git is not None and snapshot.git.diff:
         live.save("git.diff", snapshot.git.diff)
+    if snapshot.git is not None and snapshot.git.untracked:
+        live.save("untracked.txt", "".join(f"{path}\n" for path in snapshot.git.untracked))
     for note in snapshot.notes:
         live.add(reports.Note(note))
     if kind != "trial" and at_once:  # of trials there may be many a second: theirs are written with what follows
@@ -201,7 +203,6 @@ class OpenRun:
         self._flushed = time.monotonic()
         self._collapser = Collapser()
         self._kept = False
-        self._absence = Absence(folder)
         self.veil = Veil()
         self._printed = self.veil.stream("its output")
         (self.artifacts / "record").mkdir(parents=True, exist_ok=True)
@@ -386,7 +387,7 @@ class OpenRun:
             outcome, ended = Outcome(Status(due["status"]), failure), datetime.fromtimestamp(due["ended"], UTC)
             self._new_params = [Param(*one) for one in due["params"]]
             self._pending = [Metric(*one) for one in due["metrics"]]
-            self.metrics |= {one.key: one.value for one in self._pending}
+            self.metrics |= {one.key: one.value for one in self._pending if not one.key.startswith(SYSTEM)}
             self.notes += [note for note in due["notes"] if note not in self.notes]
             tags = due["tags"]
         self._ended = ended
@@ -523,7 +524,8 @@ class OpenRun:
                 moment = max(moment, last_moment + 1)
             if step >= last_step:
                 self._last[name] = step, moment
-            self.metrics[name] = value
+            if not name.startswith(SYSTEM):
+                self.metrics[name] = value
             self._pending.append(Metric(key, value, moment, step))
 
     def _keep(self, problem: str) -> None:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, overload
 
+SYSTEM = "system/"  # how the names of metrics begin that the machine has, not the code: MLflow's own
 _WIDTH = 80  # characters of a value that people are shown
 
 

@@ -170,6 +170,7 @@ class Job(Frozen):
     seed: Annotated[int, Field(ge=0, strict=True)] | None = None
     deterministic: Flag = False
     notify: Notify | None = None
+    system_metrics: Flag = True
     allow_unknown_params: Flag = False
 
     @model_validator(mode="before")

@@ -42,7 +42,7 @@ def test_what_does_not_count():
         "slots": 2, "executor": "inline", "ray_config": {"num_cpus": 2}, "resources_per_worker": {"cpu": 2},
         "storage": "sqlite:///x.db", "timeout": 5.0, "timeout_per_trial": 5.0, "max_failures": 3, "retries": 1,
         "memory": "1GB", "description": "d", "tags": {"a": "b"}, "allow_unknown_params": True, "data": {"folder": "."},
-        "root_path": "/tmp", "docker_config": {"image": "x"}, "notify": "desktop",
+        "root_path": "/tmp", "docker_config": {"image": "x"}, "notify": "desktop", "system_metrics": False,
     }  # fmt: skip
     assert same.keys() == UNASKED
     assert set(Group.model_fields) > UNASKED

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ml_experiment_nb.capture.git import GitState, git_state
+from ml_experiment_nb.capture.notebook import this_notebook
 from ml_experiment_nb.capture.packages import Package
 from ml_experiment_nb.capture.packages import packages as installed_packages
 from ml_experiment_nb.capture.system import System, system_info
@@ -25,12 +26,14 @@ class Snapshot:
         system: The machine and the interpreter.
         packages: The packages that the interpreter sees.
         notes: A sentence for each thing that should have been recorded and isn't.
+        notebook: The notebook that this process is the kernel of, if it is one and its file is known.
     """
 
     git: GitState | None
     system: System
     packages: tuple[Package, ...]
     notes: tuple[str, ...]
+    notebook: Path | None = None
 
 
 def snapshot(folder: Path) -> Snapshot:
@@ -39,4 +42,4 @@ def snapshot(folder: Path) -> Snapshot:
     git = git_state(folder, notes=notes)
     system = system_info(notes=notes)
     installed = installed_packages(notes=notes)
-    return Snapshot(git, system, installed, tuple(notes))
+    return Snapshot(git, system, installed, tuple(notes), this_notebook())

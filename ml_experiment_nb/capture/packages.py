@@ -146,7 +146,9 @@ def _source(metadata: Path) -> tuple[str, bool]:
         return "", False  # the folder of the machine that built it
     if vcs := said.get("vcs_info"):
         url = f"{vcs['vcs']}+{url}@{vcs['commit_id']}"
-    fragment = {"subdirectory": said.get("subdirectory")} | said.get("archive_info", {}).get("hashes", {})
+    archive = said.get("archive_info") or {}
+    hashes = archive.get("hashes") or dict([(archive.get("hash") or "=").split("=", 1)])  # as it was written before
+    fragment = {"subdirectory": said.get("subdirectory")} | hashes
     parts = "&".join(f"{key}={value}" for key, value in fragment.items() if value)
     return url + (f"#{parts}" if parts else ""), bool(said.get("dir_info", {}).get("editable"))
 

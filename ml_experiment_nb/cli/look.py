@@ -67,7 +67,8 @@ def list_runs(
     "--as", "form", type=click.Choice(["yaml", "json", "cell", "command"]),
     help="Print what was asked: as a spec, as a cell with its magic, or as a shell line. A trial is an experiment.",
 )  # fmt: skip
-def show(run_id: str, as_json: bool, form: str | None) -> None:
+@click.option("--html", "as_pages", is_flag=True, help="Keep its notebooks as pages, too, and say where they are.")
+def show(run_id: str, as_json: bool, form: str | None, as_pages: bool) -> None:
     """Show a run: its parameters, metrics, code, environment and artifacts. RUN is its id or the beginning of it."""
     store = opened_store()
     record = store.record(run_id)
@@ -79,6 +80,9 @@ def show(run_id: str, as_json: bool, form: str | None) -> None:
         for loss in found.losses:
             click.echo(f"note: {loss}", err=True)
         click.echo(found.text.rstrip("\n"))
+        return
+    if as_pages:
+        _print_pages(store, record)
         return
     if as_json:
         print_json([record])
@@ -163,6 +167,16 @@ def say_closed(records: Sequence[Record]) -> None:
     """Say that runs were closed, if any were."""
     if records:
         click.echo(f"note: the driver of {len(records)} runs had died; they are closed now", err=True)
+
+
+def _print_pages(store: Any, record: Record) -> None:
+    from ml_experiment_nb.pages import add_pages
+
+    pages = add_pages(store, record)
+    for path in pages:
+        click.echo(f"{record.artifact_uri}/{path}")
+    if not pages:
+        click.echo("the run has no notebook among its artifacts", err=True)
 
 
 def _print_record(record: Record, artifacts: list[str]) -> None:

@@ -18,7 +18,7 @@ from ml_experiment_nb import reports
 from ml_experiment_nb.specs import Group, Job
 
 VARIABLE = "ML_EXPERIMENT_OBSERVE"
-OBSERVERS: tuple[str, ...] = ("masks", "seeding", "fluent", "autologging")
+OBSERVERS: tuple[str, ...] = ("masks", "seeding", "fluent", "autologging", "displays")
 """The modules below this one that have an ``observing(sink, asked)``, in the order in which they are entered."""
 
 
@@ -30,11 +30,15 @@ class Asked:
         seed: What every random generator begins with.
         deterministic: Whether libraries are told to compute the same way each time.
         autolog: What is recorded of libraries: see `autologging.Wanted`.
+        trial: Whether the run is one of many, of which less is kept.
+        system_metrics: Whether what it uses is sampled.
     """
 
     seed: int | None = None
     deterministic: bool = False
     autolog: Mapping[str, Any] = field(default_factory=dict)
+    trial: bool = False
+    system_metrics: bool = True
 
     @classmethod
     def of(cls, spec: Job) -> Asked:
@@ -48,6 +52,8 @@ class Asked:
                 "models": autolog.models(isinstance(spec, Group)),
                 "plots": autolog.log_plots,
             },
+            trial=isinstance(spec, Group),
+            system_metrics=spec.system_metrics,
         )
 
     def as_env(self) -> dict[str, str]:
@@ -60,7 +66,12 @@ class Asked:
     @classmethod
     def here(cls) -> Asked:
         """Read what this process was given; what a spec that says nothing asks for, where that is nothing."""
-        return cls(**json.loads(os.environ.get(VARIABLE, "{}")))
+        return cls.of_env(os.environ)
+
+    @classmethod
+    def of_env(cls, env: Mapping[str, str]) -> Asked:
+        """Read what stands in an environment."""
+        return cls(**json.loads(env.get(VARIABLE, "{}")))
 
 
 def observers() -> list[str]:

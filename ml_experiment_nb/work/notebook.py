@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -20,6 +21,7 @@ from papermill.execute import execute_notebook, remove_error_markers
 from papermill.iorw import load_notebook_node, write_ipynb
 
 from ml_experiment_nb import reports, secrecy
+from ml_experiment_nb.capture.page import page
 from ml_experiment_nb.errors import CellFailedError, SpecError, TaskDiedError, TaskTimeoutError
 from ml_experiment_nb.kernelspecs import DEFAULT_KERNEL
 from ml_experiment_nb.masking import Veil
@@ -32,6 +34,7 @@ from ml_experiment_nb.notebooks import (
     tags,
     title,
 )
+from ml_experiment_nb.observing import Asked
 from ml_experiment_nb.paths import literal
 from ml_experiment_nb.targets import OWN_ENGINE, Notebook
 from ml_experiment_nb.work.injecting import injected, injecting
@@ -58,12 +61,15 @@ def run_notebook(target: Notebook, params: Mapping[str, Any], sink: reports.Sink
     for note in _notes(target, nb):
         sink.send(reports.Note(note))
     places = _places(target, nb, kept, output)
+    os.environ["JPY_SESSION_NAME"] = str(target.file)  # the driver's own notebook is another one
     try:
         _execute(target, nb, params, kept, places)
     except BaseException:
         _finish(places, sink, failed=True)
+        _keep_page(kept, sink)
         raise
     _finish(places, sink)
+    _keep_page(kept, sink)
 
 
 def rehearse() -> None:
@@ -176,6 +182,17 @@ def _finish(places: Places, sink: reports.Sink, *, failed: bool = False) -> None
     else:
         if places.problem is not None and not failed:
             sink.send(reports.Note(f"OUTPUT was written in the end, but not after each cell: {places.problem}"))
+
+
+def _keep_page(kept: Path, sink: reports.Sink) -> None:
+    """Keep what was executed as a page, too, unless it is one trial of many: of those the best one gets its page."""
+    target = kept.with_suffix(".html")
+    if Asked.here().trial or target.exists() or not kept.exists():
+        return
+    try:
+        target.write_text(page(kept.read_text(encoding="utf-8"), kept.stem), encoding="utf-8")
+    except Exception as error:
+        sink.send(reports.Note(f"{kept.name} is not there as a page: {type(error).__name__}: {error}"))
 
 
 def _notes(target: Notebook, nb: nbformat.NotebookNode) -> Iterator[str]:

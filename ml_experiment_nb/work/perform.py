@@ -139,12 +139,20 @@ def _cell(target: Cell, request: Request, sink: reports.Sink) -> None:
     from IPython.core.interactiveshell import InteractiveShell
     from traitlets.config import Config
 
-    from ml_experiment_nb.work.shell import calling_secrets, run_source
+    from ml_experiment_nb.observing.displays import shown_by
+    from ml_experiment_nb.work.shell import calling_secrets, run_source, show_value
 
-    shell = InteractiveShell.instance(config=Config(_WRITES_NOTHING), user_module=_fresh_main())
+    shell: Any = InteractiveShell.instance(config=Config(_WRITES_NOTHING), user_module=_fresh_main())
+    shell.enable_gui = _no_windows  # there is nobody to show windows to, but %matplotlib asks for it
     shell.user_ns.update(_values(request))
-    with reports.local_sink(sink), calling_secrets(shell.user_ns, request.step.params):
-        reports.send_result(run_source(shell, target.source), sink)
+    with reports.local_sink(sink), calling_secrets(shell.user_ns, request.step.params), shown_by(shell):
+        value = run_source(shell, target.source)
+        reports.send_result(value, sink)
+        show_value(shell, value, target.source)
+
+
+def _no_windows(gui: str | None = None) -> None:
+    """Do nothing."""
 
 
 @_perform.register

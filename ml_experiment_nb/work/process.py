@@ -25,8 +25,9 @@ from ml_experiment_nb.targets import Notebook
 from ml_experiment_nb.work.children import Child, Fresh
 from ml_experiment_nb.work.forkserver import Fork, ForkServer, tree_of
 from ml_experiment_nb.work.forkwire import FORKS
-from ml_experiment_nb.work.memory import Watch
+from ml_experiment_nb.work.memory import Tree, Watch
 from ml_experiment_nb.work.perform import Request
+from ml_experiment_nb.work.sampling import Sampler
 from ml_experiment_nb.work.setups import Warm
 from ml_experiment_nb.work.tree import MARK
 
@@ -57,6 +58,7 @@ class Running:
         self._deadline: float | None = None
         self._memory = Watch(task.memory) if task.memory is not None else None
         self._kernels: ForkServer | None = None
+        self._sampler = Sampler(task.env)
 
     def batches(self) -> Iterator[list[reports.Event]]:
         """Perform the task and yield its events as they come, in small lists; the very last one is `Done`.
@@ -126,6 +128,8 @@ class Running:
             if ended is None:
                 self._check_memory(child, spare=isinstance(step.target, Notebook))
                 killed_at = self._check_limits(child, killed_at)
+                if self._sampler.is_due and self._stopped is None:
+                    yield self._sampler.sample(self._trees(child))
 
     def _start(self, step: Step) -> Child | None:
         """Start a step's process; None when the task was stopped before that."""
@@ -237,8 +241,7 @@ class Running:
             if self._memory.look([child.tree()]) is not None:
                 child.end()
             return
-        kernels = self._kernels.children(self._mark) if self._kernels is not None else []
-        used = self._memory.look([child.tree(), *map(tree_of, kernels)])
+        used = self._memory.look(self._trees(child))
         if used is not None:
             text = f"stopped at its memory limit of {size(self._memory.limit)} (it used {size(used)})"
             self._stopped = Outcome(Status.FAILED, Failure("TaskMemoryError", text))
@@ -249,6 +252,11 @@ class Running:
                 child.end()
             else:
                 child.terminate()
+
+    def _trees(self, child: Child) -> list[Tree]:
+        """Return the task's processes: the child's, and the kernels' that were forked for it."""
+        kernels = self._kernels.children(self._mark) if self._kernels is not None else []
+        return [child.tree(), *map(tree_of, kernels)]
 
     def _end_kernels(self) -> None:
         """End the kernels that were forked for the task and have not ended with it, and wait for that."""

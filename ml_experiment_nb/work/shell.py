@@ -6,6 +6,7 @@ import ast
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from numbers import Number
 from types import TracebackType
 from typing import Any
 
@@ -39,6 +40,15 @@ def run_source(shell: Any, source: str) -> Any:
         return None
     expression = ast.fix_missing_locations(ast.Expression(last.value))
     return eval(compile(expression, name, "eval"), shell.user_global_ns, namespace)
+
+
+def show_value(shell: Any, value: Any, source: str) -> None:
+    """Show a cell's last value as a notebook does, if that is more than text and not what the run takes for metrics."""
+    if value is None or isinstance(value, Mapping | tuple | str | Number) or source.rstrip().endswith(";"):
+        return
+    data, metadata = shell.display_formatter.format(value)  # of what displays itself it is empty
+    if data.keys() - {"text/plain"}:
+        shell.display_pub.publish(data=data, metadata=metadata)
 
 
 @contextmanager

@@ -74,6 +74,16 @@ def test_it_is_quick():
         ),
         (
             "x-1.dist-info",
+            {"url": "https://host/x-1.whl", "archive_info": {"hash": "sha256=00"}},
+            Package("x", "1", "https://host/x-1.whl#sha256=00"),
+        ),
+        (
+            "x-1.dist-info",
+            {"url": "https://host/x-1.whl", "archive_info": {}},
+            Package("x", "1", "https://host/x-1.whl"),
+        ),
+        (
+            "x-1.dist-info",
             {"url": "file:///src/x", "dir_info": {"editable": True}},
             Package("x", "1", "file:///src/x", editable=True),
         ),
