@@ -25,7 +25,7 @@ from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
 from ml_experiment_nb import absences, reports, secrecy
-from ml_experiment_nb.absences import waiting
+from ml_experiment_nb.absences import Absence, waiting
 from ml_experiment_nb.capture import Snapshot
 from ml_experiment_nb.capture.console import Collapser
 from ml_experiment_nb.capture.inputs import Input
@@ -202,6 +202,7 @@ class OpenRun:
         self._last: dict[str, tuple[int, int]] = {}
         self._flushed = time.monotonic()
         self._collapser = Collapser()
+        self._absence = Absence(folder)
         self._kept = False
         self.veil = Veil()
         self._printed = self.veil.stream("its output")
