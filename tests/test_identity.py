@@ -43,6 +43,7 @@ def test_what_does_not_count():
         "storage": "sqlite:///x.db", "timeout": 5.0, "timeout_per_trial": 5.0, "max_failures": 3, "retries": 1,
         "memory": "1GB", "description": "d", "tags": {"a": "b"}, "allow_unknown_params": True, "data": {"folder": "."},
         "root_path": "/tmp", "docker_config": {"image": "x"}, "notify": "desktop", "system_metrics": False,
+        "autolog": False,
     }  # fmt: skip
     assert same.keys() == UNASKED
     assert set(Group.model_fields) > UNASKED

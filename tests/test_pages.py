@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 from nbformat.v4 import new_code_cell, new_notebook
 
-from ml_experiment_nb import cli, runs
+from ml_experiment_nb import cli, loop
 from ml_experiment_nb.pages import add_page_of_best, add_pages
 from ml_experiment_nb.plans import make_plan
 from ml_experiment_nb.specs import spec_from_mapping
@@ -15,7 +15,7 @@ from ml_experiment_nb.tracking import Store
 
 
 def run(**spec):
-    return [*runs.run(make_plan(spec_from_mapping({"name": "paged", "executor": "inline", **spec})))]
+    return [*loop.run(make_plan(spec_from_mapping({"name": "paged", "executor": "inline", **spec})))]
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from ml_experiment_nb import runs
+from ml_experiment_nb import loop
 from ml_experiment_nb.capture import usage
 from ml_experiment_nb.capture.usage import Usage
 from ml_experiment_nb.plans import make_plan
@@ -57,7 +57,7 @@ def test_a_long_task_is_sampled_and_its_record_keeps_that_apart(stored, script, 
     target = script(LONG)
     search = {"param_space": {"C": "choice([1])"}, "num_trials": 1, "executor": "inline", "allow_unknown_params": True}
     spec = spec_from_mapping({"kind": kind, "name": "long", "run": [target], **(search if kind == "group" else {})})
-    record = next(one for one in [*runs.run(make_plan(spec))] if one.kind != "group")
+    record = next(one for one in [*loop.run(make_plan(spec))] if one.kind != "group")
     store = Store(stored)
     found = store.client.get_run(record.run_id).data.metrics
     assert found.keys() >= MINE | MACHINE
@@ -70,9 +70,9 @@ def test_a_long_task_is_sampled_and_its_record_keeps_that_apart(stored, script, 
 def test_a_short_task_and_one_that_asks_for_none_are_not(stored, script, soon, monkeypatch):
     monkeypatch.setattr(usage, "FIRST", 60.0)
     long = {"name": "a", "kind": "experiment", "run": [script(LONG, "long.py")]}
-    records = [*runs.run(make_plan(spec_from_mapping(long)))]
+    records = [*loop.run(make_plan(spec_from_mapping(long)))]
     monkeypatch.setattr(usage, "FIRST", 0.1)
-    records += runs.run(make_plan(spec_from_mapping({**long, "system_metrics": False})))
+    records += loop.run(make_plan(spec_from_mapping({**long, "system_metrics": False})))
     store = Store(stored)
     assert [store.client.get_run(record.run_id).data.metrics for record in records] == [{}, {}]
 
@@ -82,7 +82,7 @@ def test_code_of_the_driver_is_sampled_while_it_runs(stored, soon):
 
     spec = spec_from_mapping({"kind": "experiment", "name": "here", "run": [Cell(source="1")]})
     store = Store(stored)
-    with runs.here(spec, {}) as live:
+    with loop.here(spec, {}) as live:
         until = time.monotonic() + 20
         while time.monotonic() < until and not store.client.get_metric_history(
             live.run_id, "system/run_memory_usage_megabytes"
@@ -97,6 +97,6 @@ def test_a_driver_that_asks_for_none(stored, soon):
     from ml_experiment_nb.targets import Cell
 
     spec = spec_from_mapping({"kind": "experiment", "name": "here", "run": [Cell(source="1")], "system_metrics": False})
-    with runs.here(spec, {}) as live:
+    with loop.here(spec, {}) as live:
         time.sleep(0.8)
     assert Store(stored).client.get_run(live.run_id).data.metrics == {}

@@ -7,7 +7,7 @@ import pytest
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_notebook
 
-from ml_experiment_nb import runs
+from ml_experiment_nb import loop
 from ml_experiment_nb.cells import read_cell
 from ml_experiment_nb.plans import make_plan
 from ml_experiment_nb.specs import spec_from_mapping
@@ -30,7 +30,7 @@ def figures(stored):
 
 
 def run(**spec):
-    return [*runs.run(make_plan(spec_from_mapping({"name": "shown", "executor": "inline", **spec})))]
+    return [*loop.run(make_plan(spec_from_mapping({"name": "shown", "executor": "inline", **spec})))]
 
 
 def execute(*sources):

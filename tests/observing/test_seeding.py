@@ -2,6 +2,7 @@ import json
 import os
 import pickle
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from ml_experiment_nb.observing.seeding import SEEDS, UNSEEDED
 
 class Kept:
     """Keeps what it is sent."""
+
+    artifacts = Path("artifacts")
 
     def __init__(self):
         self.tags, self.others = {}, []
