@@ -495,7 +495,7 @@ class OpenRun:
 
     def _add_autologged(self, values: Mapping[str, Any]) -> None:
         """Take a library's own parameters: in the store beside the run's, in its record apart from them."""
-        for name, value in values.items():
+        for name, value in recognised(dict(values)).items():
             if name not in self.params and name not in self.autologged:
                 self.autologged[name] = value
                 self._new_params.append(self._param(name, value))
