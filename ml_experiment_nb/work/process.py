@@ -129,7 +129,8 @@ class Running:
                 self._check_memory(child, spare=isinstance(step.target, Notebook))
                 killed_at = self._check_limits(child, killed_at)
                 if self._sampler.is_due and self._stopped is None:
-                    yield self._sampler.sample(self._trees(child))
+                    if sampled := self._sampler.sample(self._trees(child)):
+                        yield sampled
 
     def _start(self, step: Step) -> Child | None:
         """Start a step's process; None when the task was stopped before that."""
