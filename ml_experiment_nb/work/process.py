@@ -128,9 +128,12 @@ class Running:
             if ended is None:
                 self._check_memory(child, spare=isinstance(step.target, Notebook))
                 killed_at = self._check_limits(child, killed_at)
-                if self._sampler.is_due and self._stopped is None:
-                    if sampled := self._sampler.sample(self._trees(child)):
-                        yield sampled
+                if (
+                    self._sampler.is_due
+                    and self._stopped is None
+                    and (used := self._sampler.sample(self._trees(child)))
+                ):
+                    yield used
 
     def _start(self, step: Step) -> Child | None:
         """Start a step's process; None when the task was stopped before that."""
