@@ -51,7 +51,8 @@ def test_the_paper_s_experiment(examples, client, name):
     assert record["metrics"]["val_accuracy"] == pytest.approx(0.982, abs=0.01)
     kept = client().get_run(record["run_id"])
     assert (kept.info.status, kept.info.run_name) == ("FINISHED", "SVM")
-    assert kept.data.params == {"C": "0.5", "kernel": "rbf", "gamma": "scale"}
+    assert {"C": "0.5", "kernel": "rbf", "gamma": "scale"}.items() <= kept.data.params.items()
+    assert kept.data.params["class_weight"] == "None"  # the model's own, which autologging has told
     paths = {file.path for file in client().list_artifacts(record["run_id"], "record/source")}
     assert paths == {"record/source/train_svm.py"}
 
@@ -87,7 +88,7 @@ def test_two_scripts_in_order(examples):
     assert train["params"] == {"n_components": 20, "C": 0.5}
     assert {prepare["parent_id"], train["parent_id"]} == {whole["run_id"]}
     assert whole["metrics"] == prepare["metrics"] | train["metrics"]
-    assert whole["metrics"].keys() == {"explained_variance", "val_accuracy"}
+    assert whole["metrics"].keys() >= {"explained_variance", "val_accuracy"}
 
 
 @pytest.mark.ray
@@ -96,7 +97,7 @@ def test_a_search_over_two_scripts(examples):
     *found, group = run(examples / "paper/pipeline_group.yaml")
     assert [record["status"] for record in found] == ["finished"] * 4
     for record in found:
-        assert record["metrics"].keys() == {"explained_variance", "val_accuracy"}
+        assert record["metrics"].keys() >= {"explained_variance", "val_accuracy"}
         assert record["params"].keys() == {"n_components", "C"}
     assert group["status"] == "finished"
 

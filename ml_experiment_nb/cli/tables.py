@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ml_experiment_nb.records import Record
 
 
+_GAP = 2  # characters between two columns
 _MANY = 500  # rows that are laid out for a terminal's width
 
 
@@ -35,12 +36,35 @@ def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    console = Console(markup=False, emoji=False)
+    titles = {name: brief if short.count(brief) == 1 else name for name, brief in zip(columns, short, strict=True)}
+    texts = {name: ["" if one.get(name) is None else number(one[name]) for one in rows] for name in columns}
+    shown = fitting({name: max(map(len, (titles[name], *texts[name]))) for name in columns}, console.width)
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for name, brief in zip(columns, short, strict=True):
-        table.add_column(brief if short.count(brief) == 1 else name, overflow="fold")
-    for one in rows:
-        table.add_row(*("" if one.get(name) is None else number(one[name]) for name in columns))
-    Console(markup=False, emoji=False).print(table)
+    for name in shown:
+        table.add_column(titles[name], overflow="fold")
+    for k in range(len(rows)):
+        table.add_row(*(texts[name][k] for name in shown))
+    console.print(table)
+    if more := len(columns) - len(shown):
+        click.echo(f"… and {more} metrics more, for which there is no room", err=True)
+
+
+def fitting(widths: Mapping[str, int], room: int) -> list[str]:
+    """Return the columns that a terminal has room for; metrics alone are left out.
+
+    Those go first that a library has told of its own fit, whose names MLflow has made; then the last ones.
+
+    Args:
+        widths: Each column's name and width, in characters.
+        room: The terminal's width.
+    """
+    kept = list(widths)
+    metrics = [name for name in kept if name.startswith("metrics.")]
+    metrics.sort(key=lambda name: name.startswith("metrics.training_") or name.endswith("_unknown_dataset"))
+    while len(metrics) > 1 and sum(widths[name] + _GAP for name in kept) - _GAP > room:
+        kept.remove(metrics.pop())
+    return kept
 
 
 def _print_plain(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

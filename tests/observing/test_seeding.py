@@ -115,7 +115,8 @@ def test_a_seed_seeds_all(sink):
         other = draw()
     assert first == again
     assert not set(first) & set(other)
-    assert (sink.seeds, sink.unseeded) == ({"random": 2, "numpy": 2}, "")
+    assert {"random": 2, "numpy": 2}.items() <= sink.seeds.items()  # torch's too, where a test has imported it
+    assert sink.unseeded == ""
     with observed(sink):
         pass  # the seed was that run's
     assert draw()[2] not in other
