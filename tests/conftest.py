@@ -62,10 +62,13 @@ def stored(project, database):
 @pytest.fixture
 def make_task(project):
     """Make tasks whose steps are the given targets; their folders are below the project."""
+    from ml_experiment_nb.observing import VARIABLE
     from ml_experiment_nb.plans import Step, Task
 
     def make(*targets, key="0", params=None, **options):
         params = params or {}
+        # On a busy machine any task may take long enough to be sampled.
+        options["env"] = {VARIABLE: '{"system_metrics": false}', **options.get("env", {})}
         steps = tuple(Step(target, params) for target in targets)
         folder = str(project / ".tasks" / key)
         return Task(key=key, name=f"task {key}", steps=steps, params=params, cwd=str(project), folder=folder, **options)
