@@ -12,12 +12,13 @@ from dataclasses import replace
 from typing import Any
 
 from ml_experiment_nb import writing
+from ml_experiment_nb.entries import notes_text
 from ml_experiment_nb.errors import SpecError, StoreError
 from ml_experiment_nb.loop import Started, Update
 from ml_experiment_nb.notices import message_of, tell
 from ml_experiment_nb.plans import Plan, Spec
 from ml_experiment_nb.projects import find_root
-from ml_experiment_nb.recording import OpenRun, notes_text
+from ml_experiment_nb.recording import OpenRun
 from ml_experiment_nb.records import Failure, Record, Records, Status, now
 from ml_experiment_nb.specs import Group
 from ml_experiment_nb.tracking import opened_store

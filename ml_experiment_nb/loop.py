@@ -14,6 +14,7 @@ from typing import Any
 
 from ml_experiment_nb import drivers, reports, secrecy, writing
 from ml_experiment_nb.again import REPEATS
+from ml_experiment_nb.beginnings import untracked
 from ml_experiment_nb.capture import Snapshot, snapshot
 from ml_experiment_nb.capture.console import Tee
 from ml_experiment_nb.capture.inputs import inputs_of, values_here
@@ -40,7 +41,7 @@ from ml_experiment_nb.parents import (
 from ml_experiment_nb.patience import Patience
 from ml_experiment_nb.plans import Plan, Spec, Task, prepared
 from ml_experiment_nb.projects import find_root
-from ml_experiment_nb.recording import OpenRun, untracked
+from ml_experiment_nb.recording import OpenRun
 from ml_experiment_nb.records import Failure, Outcome, Record, Records, Status
 from ml_experiment_nb.reports import Done, Event, Log, Metrics, Note, Secrets, waits
 from ml_experiment_nb.retries import Retries, was_lost

@@ -13,6 +13,7 @@ from typing import Any
 
 from ml_experiment_nb import drivers, reports, triage, unfinished
 from ml_experiment_nb.again import IMPORTED
+from ml_experiment_nb.beginnings import open_run, reopen_run
 from ml_experiment_nb.capture import Snapshot
 from ml_experiment_nb.capture.inputs import Input, as_text, inputs_of, values_here
 from ml_experiment_nb.capture.notebook import notebook_text
@@ -24,7 +25,7 @@ from ml_experiment_nb.limits import LIMIT_NOTE
 from ml_experiment_nb.pages import add_page_of_best
 from ml_experiment_nb.plans import Plan, Spec, Task, space_text
 from ml_experiment_nb.projects import home
-from ml_experiment_nb.recording import OpenRun, open_run, reopen_run
+from ml_experiment_nb.recording import OpenRun
 from ml_experiment_nb.records import Outcome, Record, Records, Status, size
 from ml_experiment_nb.reports import Metrics
 from ml_experiment_nb.specs import Group

@@ -8,164 +8,49 @@ user's own artifacts stand at the run's root.
 from __future__ import annotations
 
 import json
-import os
-import re
 import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
 
 from ml_experiment_nb import absences, reports, secrecy
 from ml_experiment_nb.absences import Absence, waiting
-from ml_experiment_nb.capture import Snapshot
 from ml_experiment_nb.capture.console import Collapser
 from ml_experiment_nb.capture.inputs import Input
-from ml_experiment_nb.capture.packages import as_requirements
-from ml_experiment_nb.drivers import Driver, Hold, this_driver
+from ml_experiment_nb.drivers import Driver, Hold
+from ml_experiment_nb.entries import (
+    METRICS,
+    PARAM_LENGTH,
+    PARAMS,
+    TAG_LENGTH,
+    TAGS,
+    TO_MLFLOW,
+    is_plain,
+    key_of,
+    notes_text,
+    run_tags,
+    text_of,
+)
 from ml_experiment_nb.errors import StoreError
 from ml_experiment_nb.hearing import heard
 from ml_experiment_nb.masking import Veil, masked
-from ml_experiment_nb.openings import opened
 from ml_experiment_nb.readings import AUTOLOGGED
 from ml_experiment_nb.records import SYSTEM, Failure, Outcome, Record, Status, now, number
 from ml_experiment_nb.secrecy import known, recognised
-from ml_experiment_nb.stores import check, is_refusal, translated, without_password
+from ml_experiment_nb.stores import check, is_refusal, translated
 from ml_experiment_nb.tracking import LOG, Store
 from ml_experiment_nb.trials import Fixed, answered
 
 FLUSH_SECONDS = 1.0
-_PARAM_LENGTH = 6000
-_METRICS, _PARAMS, _TAGS = 800, 100, 100  # what MLflow takes in one batch: 1,000 entities, of them so many
-_TAG_LENGTH = 5000
 _DUE = "due.json"  # what is to be written of a run that has ended, until it is
-_TO_MLFLOW = {
-    Status.FINISHED: "FINISHED",
-    Status.FAILED: "FAILED",
-    Status.PRUNED: "KILLED",
-    Status.KILLED: "KILLED",
-    Status.RUNNING: "RUNNING",
-}
-
-
-def open_run(
-    store: Store,
-    *,
-    name: str,
-    experiment: str,
-    kind: str,
-    params: Mapping[str, Any],
-    tags: Mapping[str, str],
-    snapshot: Snapshot,
-    parent_id: str | None = None,
-    number: int | None = None,
-    at_once: bool = True,
-) -> OpenRun:
-    """Open a run and record what is known at its start; its parameters with what follows, if not `at_once`.
-
-    Raises:
-        StoreError: The store can't be written.
-    """
-    experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME") or experiment
-    name, params, started = masked(name), recognised(dict(params)), now()
-    with translated(store.uri):
-        check(store.uri)
-    driver = this_driver(
-        store=without_password(store.uri), name=name, kind=kind, parent=parent_id, number=number,
-        params={_key(one): masked(_text(value))[:_PARAM_LENGTH] for one, value in params.items()},
-    )  # fmt: skip
-    everything = {
-        "mlexp.kind": kind,
-        **_snapshot_tags(snapshot),
-        **({"mlflow.parentRunId": parent_id} if parent_id else {}),
-        **({"mlexp.trial": str(number)} if number is not None else {}),
-        **tags,
-    }
-    everything = {name: masked(value) for name, value in everything.items()}
-
-    def create(driver: Driver) -> Run:
-        given = {_key(name): value[:_TAG_LENGTH] for name, value in everything.items()}
-        return store.client.create_run(
-            store.experiment_id(experiment),
-            start_time=int(started.timestamp() * 1000),
-            tags=given | {"mlexp.driver": driver.tag},
-            run_name=name,
-        )
-
-    run, hold = opened(store, driver, create)
-    started = datetime.fromtimestamp(run.info.start_time / 1000, UTC)
-    everything["mlexp.driver"] = hold.driver.tag
-    first = Record(
-        run.info.run_id, name, experiment, kind, Status.RUNNING, {}, {}, started, 0.0,
-        number=number, parent_id=parent_id, artifact_uri=run.info.artifact_uri, tags=everything,
-    )  # fmt: skip
-    live = OpenRun(first, hold.folder, store, hold)
-    secrecy.leave(live.folder, known.values())
-    live.add(reports.Params(dict(params)))
-    live.save("requirements.txt", as_requirements(snapshot.packages))
-    if snapshot.git is not None and snapshot.git.diff:
-        live.save("git.diff", snapshot.git.diff)
-    if snapshot.git is not None and snapshot.git.untracked:
-        live.save("untracked.txt", "".join(f"{path}\n" for path in snapshot.git.untracked))
-    for note in snapshot.notes:
-        live.add(reports.Note(note))
-    if kind != "trial" and at_once:  # of trials there may be many a second: theirs are written with what follows
-        live.flush()
-    return live
-
-
-def reopen_run(store: Store, record: Record, hold: Hold) -> OpenRun:
-    """Open a run again that had ended; its parameters and notes are those that it had.
-
-    Args:
-        store: The store.
-        record: The run.
-        hold: The hold on its folder, taken already.
-
-    Raises:
-        StoreError: The store can't be written.
-    """
-    run_id = str(record.run_id)
-    tags = {"mlexp.status": Status.RUNNING.value, "mlexp.driver": hold.driver.tag}
-    with translated(store.uri):
-        check(store.uri)
-        store.client.update_run(run_id, status="RUNNING")
-        store.client.log_batch(run_id, tags=_run_tags(tags))
-        if "mlexp.error" in record.tags:
-            store.client.delete_tag(run_id, "mlexp.error")
-    kept = {name: value for name, value in record.tags.items() if name != "mlexp.error"} | tags
-    first = replace(record, status=Status.RUNNING, failure=None, params={}, metrics={}, tags=kept, notes=())
-    live = OpenRun(first, hold.folder, store, hold)
-    live.params, live.notes = dict(record.params), list(record.notes)
-    return live
-
-
-def close_for(driver: Driver, store: Store, record: Record, folder: Path, outcome: Outcome, ended: datetime) -> Record:
-    """Close a run whose driver is gone, with all that it left in the run's folder.
-
-    Args:
-        driver: Who drove it.
-        store: The store.
-        record: The run as the store has it.
-        folder: The run's folder.
-        outcome: What it ends with, unless its driver had got to know how it ended.
-        ended: When that was.
-
-    Raises:
-        StoreError: The store can't be written; the folder stays.
-    """
-    live = OpenRun(record, folder, store)
-    live.metrics, live.notes = dict(record.metrics), list(record.notes)
-    live.params = {**driver.params, **record.params}
-    return live.close_late(driver, outcome, ended)
 
 
 class OpenRun:
@@ -189,7 +74,7 @@ class OpenRun:
         self.notes: list[str] = []
         self._tags: dict[str, str] = {}
         self.autologged: dict[str, Any] = {}
-        self._lock = threading.RLock()
+        self._lock = threading.RLock()  # of what is gathered; never held while `_writes` is waited for
         self.environment: dict[str, str] = {}  # where it is this process's code that is recorded
         self._store = store
         self._id = first.run_id or ""
@@ -243,6 +128,7 @@ class OpenRun:
         """Take an event, of any thread: autologging has some of its own."""
         with self._lock:
             self._add(event)
+        self.flush_if_due()
 
     def _add(self, event: reports.Event) -> None:
         match event:
@@ -255,11 +141,9 @@ class OpenRun:
             case reports.Note(text):
                 self._note(text)
             case reports.Tags(values):
-                self._tags |= values
-                self._new_tags |= values
+                self._set(values)
             case reports.Reads(inputs):
                 self.use([Input(**one) for one in inputs])
-        self.flush_if_due()
 
     def flush_if_due(self) -> None:
         """Write what has gathered, if the last time is a while ago."""
@@ -279,11 +163,16 @@ class OpenRun:
     def use(self, inputs: Sequence[Input]) -> None:
         """Say which data the run reads."""
         inputs = [Input(**self.veil.data(vars(one), "what it reads")) for one in inputs] if known else inputs
-        new = [one for one in inputs if str(one) not in map(str, self._inputs)]
-        self._inputs += new
-        self._new_inputs += new
-        if new:
-            self.add(reports.Tags({"mlexp.data": "; ".join(map(str, self._inputs))}))
+        with self._lock:
+            new = [one for one in inputs if str(one) not in map(str, self._inputs)]
+            self._inputs += new
+            self._new_inputs += new
+            if new:
+                self._set({"mlexp.data": "; ".join(map(str, self._inputs))})
+
+    def _set(self, tags: Mapping[str, str]) -> None:
+        self._tags |= tags
+        self._new_tags |= tags
 
     def tag(self, tags: Mapping[str, str]) -> None:
         """Set tags, and write what has gathered."""
@@ -298,19 +187,21 @@ class OpenRun:
         """
         self._flushed = time.monotonic()
         with self._writes:
-            own, inputs = dict(self._new_tags), list(self._new_inputs)
-            rest = list(_run_tags({**own, **(tags or {})}))
+            with self._lock:
+                own, inputs = dict(self._new_tags), list(self._new_inputs)
+            rest = list(run_tags({**own, **(tags or {})}))
             if self._store is None or not (self._pending or self._new_params or inputs or rest):
                 return
             try:
                 with translated(self._store.uri):
                     check(self._store.uri)
                     while self._pending or self._new_params or rest:
-                        metrics, params = self._pending[:_METRICS], self._new_params[:_PARAMS]
-                        self._store.client.log_batch(self._id, metrics=metrics, params=params, tags=rest[:_TAGS])
+                        metrics, params = self._pending[:METRICS], self._new_params[:PARAMS]
+                        self._store.client.log_batch(self._id, metrics=metrics, params=params, tags=rest[:TAGS])
                         self._absence.wrote(len(metrics), len(params))
-                        del self._pending[: len(metrics)], self._new_params[: len(params)], rest[:_TAGS]
-                    self._new_tags = {n: text for n, text in self._new_tags.items() if own.get(n) != text}
+                        del self._pending[: len(metrics)], self._new_params[: len(params)], rest[:TAGS]
+                    with self._lock:
+                        self._new_tags = {n: text for n, text in self._new_tags.items() if own.get(n) != text}
                     if inputs:
                         self._store.log_inputs(self._id, inputs)
                         del self._new_inputs[: len(inputs)]
@@ -381,14 +272,14 @@ class OpenRun:
         self._pending, params = waiting(self.folder)
         known = {**driver.params, **{one.key: one.value for one in params}}
         self._new_params = [Param(*one) for one in known.items()]
-        self.metrics |= {one.key: one.value for one in self._pending}
+        self._take_pending()
         with suppress(OSError, ValueError, KeyError, TypeError):  # the disk was full, or the driver died as it wrote
             due = json.loads((self.folder / _DUE).read_text())
             failure = Failure(**due["failure"]) if due["failure"] else None
             outcome, ended = Outcome(Status(due["status"]), failure), datetime.fromtimestamp(due["ended"], UTC)
             self._new_params = [Param(*one) for one in due["params"]]
             self._pending = [Metric(*one) for one in due["metrics"]]
-            self.metrics |= {one.key: one.value for one in self._pending if not one.key.startswith(SYSTEM)}
+            self._take_pending()
             self.notes += [note for note in due["notes"] if note not in self.notes]
             tags = due["tags"]
         self._ended = ended
@@ -399,6 +290,9 @@ class OpenRun:
             )
         self._mask_files()
         return self.close(outcome, tags)
+
+    def _take_pending(self) -> None:
+        self.metrics |= {one.key: one.value for one in self._pending if not one.key.startswith(SYSTEM)}
 
     def _end(self, outcome: Outcome, ended: datetime) -> None:
         self._ended = ended
@@ -465,20 +359,20 @@ class OpenRun:
                 noted = self._noted()
                 self.flush({**tags, **noted})
                 if self._noted() != noted:
-                    store.client.log_batch(self._id, tags=_run_tags(self._noted()))
+                    store.client.log_batch(self._id, tags=run_tags(self._noted()))
             except StoreError as error:
                 if not is_refusal(error):
                     raise
                 self._keep(f"not all parameters and metrics could be recorded: {error}")
-                store.client.log_batch(self._id, tags=_run_tags({**tags, **self._noted()}))
+                store.client.log_batch(self._id, tags=run_tags({**tags, **self._noted()}))
             try:
                 if self.artifacts.exists():  # else they were sent before the store went away
                     store.take_files(self.first, self.artifacts)
             except (MlflowException, OSError) as error:
                 check(store.uri)
                 self._keep(f"files could not be sent to the store: {error}")
-                store.client.log_batch(self._id, tags=_run_tags(self._noted()))
-            store.client.set_terminated(self._id, _TO_MLFLOW[outcome.status], int(ended.timestamp() * 1000))
+                store.client.log_batch(self._id, tags=run_tags(self._noted()))
+            store.client.set_terminated(self._id, TO_MLFLOW[outcome.status], int(ended.timestamp() * 1000))
         return self._noted()
 
     def _noted(self) -> dict[str, str]:
@@ -490,7 +384,7 @@ class OpenRun:
                 self.params[name] = value
                 if self.autologged.pop(name, None) is None:  # else it is written: a store takes no other value
                     self._new_params.append(self._param(name, value))
-            elif _is_plain(value) and _is_plain(self.params[name]) and value != self.params[name]:
+            elif is_plain(value) and is_plain(self.params[name]) and value != self.params[name]:
                 self._note(f"parameter {name!r} was given as {self.params[name]!r}; the code ran with {value!r}")
 
     def _add_autologged(self, values: Mapping[str, Any]) -> None:
@@ -499,22 +393,22 @@ class OpenRun:
             if name not in self.params and name not in self.autologged:
                 self.autologged[name] = value
                 self._new_params.append(self._param(name, value))
-                self._new_tags[AUTOLOGGED] = json.dumps([_key(one) for one in self.autologged])[:_TAG_LENGTH]
-            elif name in self.params and _text(value) != _text(had := self.params[name]):
+                self._new_tags[AUTOLOGGED] = json.dumps([key_of(one) for one in self.autologged])[:TAG_LENGTH]
+            elif name in self.params and text_of(value) != text_of(had := self.params[name]):
                 self._note(f"parameter {name!r} was given as {number(had)}; a library's fit had {number(value)}")
             elif name in self.autologged and value != self.autologged[name]:
                 self._note("fits differ in their libraries' parameters: those of the first one are recorded")
 
     def _param(self, name: str, value: Any) -> Param:
-        key, text = _key(name), self.veil.text(_text(value), f"the parameter {name}")
-        if len(text) > _PARAM_LENGTH:
+        key, text = key_of(name), self.veil.text(text_of(value), f"the parameter {name}")
+        if len(text) > PARAM_LENGTH:
             self.save(f"params/{key}.txt", text)
-            self._note(f"parameter {name!r} is cut at {_PARAM_LENGTH} characters; record/params/ has it whole")
-        return Param(key, text[:_PARAM_LENGTH])
+            self._note(f"parameter {name!r} is cut at {PARAM_LENGTH} characters; record/params/ has it whole")
+        return Param(key, text[:PARAM_LENGTH])
 
     def _add_metrics(self, event: reports.Metrics) -> None:
         for name, value in event.values.items():
-            key, moment = _key(name), int(event.time * 1000)
+            key, moment = key_of(name), int(event.time * 1000)
             if key != name:
                 self._note(f"metric {name!r} is called {key!r} in MLflow, which doesn't take some of its characters")
             # MLflow's latest value is that of the highest step, then of the latest time: a value without a step
@@ -541,53 +435,3 @@ class OpenRun:
 
 
 _KEPT = ("run_id", "name", "experiment", "kind", "started", "number", "parent_id", "artifact_uri")
-
-
-def untracked(name: str, kind: str, params: Mapping[str, Any], number: int | None = None) -> OpenRun:
-    """Return the run of a job: it gathers like any other and is recorded nowhere."""
-    first = Record(None, name, name, kind, Status.RUNNING, {}, {}, now(), 0.0, number=number)
-    live = OpenRun(first, Path(tempfile.mkdtemp(prefix="mlexp-job-")), None)
-    live.add(reports.Params(dict(params)))
-    return live
-
-
-def _snapshot_tags(snapshot: Snapshot) -> dict[str, str]:
-    tags = snapshot.system.as_tags()
-    git = snapshot.git
-    if git is not None:
-        tags |= {
-            "mlflow.source.git.commit": git.commit or "",
-            "mlflow.source.git.branch": git.branch or "",
-            "mlflow.source.git.repoURL": git.remote or "",
-            "mlexp.git.dirty": str(git.dirty).lower(),
-        }
-    return {"mlflow.user": snapshot.system.user} | {key: value for key, value in tags.items() if value}
-
-
-def _run_tags(tags: Mapping[str, str]) -> Sequence[RunTag]:
-    return [RunTag(_key(name), masked(value)[:_TAG_LENGTH]) for name, value in tags.items()]
-
-
-def notes_text(notes: Sequence[str]) -> str:
-    """Return notes as JSON that fits into a tag; the first ones stay."""
-    kept = list(notes)
-    while len(text := json.dumps(kept)) > _TAG_LENGTH:
-        kept = [*kept[:-2], "…"] if len(kept) > 1 else [kept[0][: len(kept[0]) // 2]]
-    return text
-
-
-def _key(name: str) -> str:
-    """Return a name as MLflow takes it: letters, digits, and ``_ - . : / space``, in the form of a relative path."""
-    text = re.sub(r"[^/\w.\- :]", "_", masked(name))[:250]
-    return "/".join(part for part in text.split("/") if part not in ("", ".", "..")) or "_"
-
-
-def _text(value: Any) -> str:
-    try:
-        return str(value)
-    except Exception as error:
-        return f"<{type(value).__name__}, which can't be shown: {type(error).__name__}>"
-
-
-def _is_plain(value: Any) -> bool:
-    return value is None or (isinstance(value, str | int | float | bool) and value == value)

@@ -6,10 +6,10 @@ import pytest
 from mlflow import MlflowClient
 
 from ml_experiment_nb import stores
+from ml_experiment_nb.beginnings import open_run
 from ml_experiment_nb.capture import snapshot
 from ml_experiment_nb.errors import StoreError
 from ml_experiment_nb.projects import home
-from ml_experiment_nb.recording import open_run
 from ml_experiment_nb.records import Outcome, Status
 from ml_experiment_nb.tracking import Store
 

@@ -6,7 +6,7 @@ import threading
 import pytest
 from mlflow import MlflowClient
 
-from ml_experiment_nb import drivers, loop, recording
+from ml_experiment_nb import beginnings, drivers, loop, recording
 from ml_experiment_nb.capture import Snapshot
 from ml_experiment_nb.capture.system import system_info
 from ml_experiment_nb.drivers import read_driver
@@ -28,7 +28,7 @@ def open_run(store):
     def make(**options):
         taken = Snapshot(None, system_info(notes=[]), (), ())
         given = {"name": "run", "experiment": "e", "kind": "trial", "params": {"C": 0.5, "long": "x" * 7000}}
-        return recording.open_run(store, **{**given, **options}, tags={}, snapshot=taken)
+        return beginnings.open_run(store, **{**given, **options}, tags={}, snapshot=taken)
 
     return make
 

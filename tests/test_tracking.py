@@ -11,10 +11,10 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
+from ml_experiment_nb.beginnings import open_run, untracked
 from ml_experiment_nb.capture import Snapshot, snapshot
 from ml_experiment_nb.errors import RunNotFoundError, StoreError
 from ml_experiment_nb.projects import home
-from ml_experiment_nb.recording import open_run, untracked
 from ml_experiment_nb.records import Failure, Outcome, Record, Status
 from ml_experiment_nb.reports import Log, Metrics, Note, Params
 from ml_experiment_nb.stores import default_uri
@@ -455,7 +455,7 @@ import sys
 from pathlib import Path
 from ml_experiment_nb.capture import Snapshot
 from ml_experiment_nb.capture.system import system_info
-from ml_experiment_nb.recording import open_run
+from ml_experiment_nb.beginnings import open_run
 from ml_experiment_nb.records import Outcome, Status
 from ml_experiment_nb.tracking import Store
 sys.stdout.write("ready\\n"); sys.stdout.flush(); sys.stdin.readline()

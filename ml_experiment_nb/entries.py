@@ -1,0 +1,71 @@
+"""What MLflow takes of a run: names, texts and how many of them at once."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mlflow.entities import RunTag
+
+from ml_experiment_nb.capture import Snapshot
+from ml_experiment_nb.masking import masked
+from ml_experiment_nb.records import Status
+
+PARAM_LENGTH = 6000
+METRICS, PARAMS, TAGS = 800, 100, 100  # what MLflow takes in one batch: 1,000 entities, of them so many
+TAG_LENGTH = 5000
+TO_MLFLOW = {
+    Status.FINISHED: "FINISHED",
+    Status.FAILED: "FAILED",
+    Status.PRUNED: "KILLED",
+    Status.KILLED: "KILLED",
+    Status.RUNNING: "RUNNING",
+}
+
+
+def snapshot_tags(snapshot: Snapshot) -> dict[str, str]:
+    """Return what was taken of code and machine, as tags."""
+    tags = snapshot.system.as_tags()
+    git = snapshot.git
+    if git is not None:
+        tags |= {
+            "mlflow.source.git.commit": git.commit or "",
+            "mlflow.source.git.branch": git.branch or "",
+            "mlflow.source.git.repoURL": git.remote or "",
+            "mlexp.git.dirty": str(git.dirty).lower(),
+        }
+    return {"mlflow.user": snapshot.system.user} | {key: value for key, value in tags.items() if value}
+
+
+def run_tags(tags: Mapping[str, str]) -> Sequence[RunTag]:
+    """Return tags as MLflow takes them, without the secrets that are known."""
+    return [RunTag(key_of(name), masked(value)[:TAG_LENGTH]) for name, value in tags.items()]
+
+
+def notes_text(notes: Sequence[str]) -> str:
+    """Return notes as JSON that fits into a tag; the first ones stay."""
+    kept = list(notes)
+    while len(text := json.dumps(kept)) > TAG_LENGTH:
+        kept = [*kept[:-2], "…"] if len(kept) > 1 else [kept[0][: len(kept[0]) // 2]]
+    return text
+
+
+def key_of(name: str) -> str:
+    """Return a name as MLflow takes it: letters, digits, and ``_ - . : / space``, in the form of a relative path."""
+    text = re.sub(r"[^/\w.\- :]", "_", masked(name))[:250]
+    return "/".join(part for part in text.split("/") if part not in ("", ".", "..")) or "_"
+
+
+def text_of(value: Any) -> str:
+    """Return a value as text, and where it has none, what it is."""
+    try:
+        return str(value)
+    except Exception as error:
+        return f"<{type(value).__name__}, which can't be shown: {type(error).__name__}>"
+
+
+def is_plain(value: Any) -> bool:
+    """Return whether a value can be told from another by looking: a number but NaN, a text, None."""
+    return value is None or (isinstance(value, str | int | float | bool) and value == value)
