@@ -21,6 +21,7 @@ from ml_experiment_nb.errors import StillRunningError
 
 FILE = "driver"
 STOP = "stop"
+LOOK = 0.5  # seconds between two looks for somebody who asks for a run to be stopped
 GONE = "gone"  # somebody knows that the driver's machine is
 NEW = "new-"  # how a folder's name begins before the store has given its run an id
 

@@ -192,7 +192,7 @@ class Job(Generic[P, T]):
         return value
 
     def _call_tracked(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> T:
-        from ml_experiment_nb import loop
+        from ml_experiment_nb import inplace
         from ml_experiment_nb.callbacks import watching
         from ml_experiment_nb.specs import Experiment
         from ml_experiment_nb.targets import Function
@@ -206,7 +206,7 @@ class Job(Generic[P, T]):
             distributed=self.distributed,
             **self._more(),
         )
-        with watching(spec, self.callbacks) as watch, loop.here(spec, arguments) as live:
+        with watching(spec, self.callbacks) as watch, inplace.here(spec, arguments) as live:
             watch.open(live)
             value = self._perform(arguments, live)
         print(live.record, file=sys.stderr)

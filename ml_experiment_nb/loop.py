@@ -2,61 +2,46 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from ml_experiment_nb import drivers, reports, secrecy, writing
+from ml_experiment_nb import drivers, secrecy
 from ml_experiment_nb.again import REPEATS
 from ml_experiment_nb.beginnings import untracked
-from ml_experiment_nb.capture import Snapshot, snapshot
-from ml_experiment_nb.capture.console import Tee
-from ml_experiment_nb.capture.inputs import inputs_of, values_here
+from ml_experiment_nb.capture import snapshot
+from ml_experiment_nb.endings import STOPPED, outcome_of, stopped_by, uninterrupted, whole
 from ml_experiment_nb.errors import ExecutorError, StoreError
 from ml_experiment_nb.executors import Executor, open_executor
 from ml_experiment_nb.failures import failure_of
-from ml_experiment_nb.fields import shown
 from ml_experiment_nb.files import spec_text
-from ml_experiment_nb.identity import code_of, identity_tags
+from ml_experiment_nb.identity import code_of
 from ml_experiment_nb.limits import Limits
-from ml_experiment_nb.masking import masked
-from ml_experiment_nb.observing import Asked, observed
+from ml_experiment_nb.observing import Asked
 from ml_experiment_nb.parents import (
-    RUN_ID,
     Parent,
+    environment_of,
     identity_of,
     keep_inputs,
-    keep_notebook,
     keep_sources,
     open_for,
     plan_inputs,
     write_values,
 )  # fmt: skip
 from ml_experiment_nb.patience import Patience
-from ml_experiment_nb.plans import Plan, Spec, Task, prepared
+from ml_experiment_nb.plans import Plan, Task, prepared
 from ml_experiment_nb.projects import find_root
 from ml_experiment_nb.recording import OpenRun
 from ml_experiment_nb.records import Failure, Outcome, Record, Records, Status
-from ml_experiment_nb.reports import Done, Event, Log, Metrics, Note, Secrets, waits
+from ml_experiment_nb.reports import Done, Event, Metrics, Note, Secrets, waits
 from ml_experiment_nb.retries import Retries, was_lost
-from ml_experiment_nb.session import keep_session
 from ml_experiment_nb.specs import Group
 from ml_experiment_nb.sweeps import finishing, sweep
 from ml_experiment_nb.tasks import tasks_of
-from ml_experiment_nb.tracking import Store, opened_store
+from ml_experiment_nb.tracking import Store
 from ml_experiment_nb.work.payload import names_in_payload
-from ml_experiment_nb.work.sampling import sampled
-
-_LONG = 6000
-_INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
-STOPPED = Outcome(Status.KILLED, Failure("KeyboardInterrupt", "the run was stopped"))
-LOOK = 0.5  # seconds between two looks for somebody who asks for a run to be stopped
 
 
 @dataclass(frozen=True)
@@ -117,96 +102,10 @@ def follow(plan: Plan) -> Iterator[Update]:
             yield from driver.drive()
         except BaseException as error:
             # A store that has gone fails each close, too: the first error says more.
-            with _uninterrupted(), suppress(StoreError) if isinstance(error, StoreError) else nullcontext():
+            with uninterrupted(), suppress(StoreError) if isinstance(error, StoreError) else nullcontext():
                 lost = isinstance(error, ExecutorError) and driver.executor is not None
-                driver.stop(Outcome(Status.KILLED, failure_of(error)) if lost else _outcome_of(error))
+                driver.stop(Outcome(Status.KILLED, failure_of(error)) if lost else outcome_of(error))
             raise
-
-
-@contextmanager
-def here(spec: Spec, params: Mapping[str, Any], *, later: bool = False) -> Iterator[OpenRun]:
-    """Open a run around code of this very process, such as an inline cell; it closes with the block.
-
-    What the code prints is recorded and still shown. An exception closes the run as failed and goes on.
-
-    Args:
-        spec: The experiment; its targets' source is recorded.
-        params: Its parameters.
-        later: A run that has finished is written in a moment, while the caller goes on; see `writing`.
-
-    Yields:
-        The open run; give it what the code reports. After the block its `record` stands in it.
-    """
-    secrecy.check(params)
-    params = secrecy.recognised(dict(params))
-    asked = spec.model_copy(update={"params": dict(params)})
-    inputs = inputs_of(spec.data, Path.cwd(), {**values_here(spec.data), **params}, find_root())
-    with _uninterrupted():
-        store, live, taken = _open_here(spec, asked)
-    try:
-        keep_sources(live, _text_of_call(asked), spec.run)
-        keep_inputs(live, inputs)
-        keep_notebook(live, taken.notebook)
-        keep_session(live.save, lambda text: live.add(Note(text)))
-        live.environment = _environment(store, live, store.root)
-        if (note := secrecy.literal_credentials(params)) is not None:
-            live.add(Note(note))
-        heard, watch = Tee(live.log_path, notes=live.notes, veil=live.veil), Asked.of(spec)
-        with _looked_after(live), heard, reports.local_sink(live), sampled(live, watch), observed(live, watch):
-            yield live
-    except BaseException as error:
-        outcome = _outcome_of(error)
-        if outcome is STOPPED and (who := drivers.stop_asked(live.folder)):
-            outcome = _stopped_by(who)
-        if outcome.status is Status.FAILED and outcome.failure is not None:
-            live.add(Log(f"{outcome.failure.traceback}\n"))  # as in the log of a task
-        try:
-            if outcome.status is Status.FAILED:
-                Patience().insist(_whole(lambda: live.close(outcome)))
-            else:  # who stops it doesn't wait
-                with _uninterrupted():
-                    live.close(outcome)
-        except StoreError as gone:  # the code's own error says more
-            error.add_note(str(gone))
-        finally:
-            live.drop()  # what could not be written is a later sweep's
-        raise
-    finished = Outcome(Status.FINISHED)
-    if later and live.end(finished):
-        writing.later(lambda: _close_here(store, live, finished), f"run {str(live.run_id)[:8]} is not written yet")
-    else:
-        _close_here(store, live, finished)
-
-
-def _open_here(spec: Spec, asked: Spec) -> tuple[Store, OpenRun, Snapshot]:
-    """Open a run of this process, by the store that it has open already, and again should that be out of date."""
-    root, cwd = find_root(), Path.cwd()
-    with ThreadPoolExecutor(1) as pool:
-        taking = pool.submit(snapshot, cwd)  # git is another process
-        store, is_new = opened_store(root)
-        identity = identity_tags(asked, code_of(spec.run, cwd))
-    told: dict[str, Any] = {"name": spec.name, "kind": spec.kind, "params": asked.params, "identity": identity}
-    taken = taking.result()
-    told |= {"taken": taken, "cwd": str(cwd), "at_once": False}
-    sweep(store)
-    try:
-        with finishing(store):
-            return store, open_for(store, spec, **told), taken
-    except StoreError:
-        if is_new:
-            raise
-    store, _ = opened_store(root, anew=True)
-    with finishing(store):
-        return store, open_for(store, spec, **told), taken
-
-
-def _close_here(store: Store, live: OpenRun, outcome: Outcome) -> None:
-    try:
-        Patience().insist(_whole(lambda: live.close(outcome)))
-    finally:
-        live.drop()  # what could not be written is a later sweep's
-    with _uninterrupted():
-        store.settle()
 
 
 @dataclass(frozen=True)
@@ -258,7 +157,7 @@ class _Driver:
 
     def drive(self) -> Iterator[Update]:
         if self.parent is not None:
-            with _uninterrupted():
+            with uninterrupted():
                 live = self.parent.open(self.tasks)
                 keep_inputs(live, self.inputs)
                 self.payload = self.parent.payload
@@ -291,7 +190,7 @@ class _Driver:
             self.tasks.close()  # a trial that was to be tried again may be left
             parent, notes, cut = self.parent, self.limits.notes(self.done), self.limits.cut(self.done)
             notes = [*notes, *self.patience.notes]
-            yield self.patience.insist(_whole(lambda: parent.close(outcome, self.tasks, self.done, notes, cut=cut)))
+            yield self.patience.insist(whole(lambda: parent.close(outcome, self.tasks, self.done, notes, cut=cut)))
 
     def stop(self, outcome: Outcome) -> None:
         """Stop what runs and close every run, the group's own with `outcome`, whatever else fails."""
@@ -337,7 +236,7 @@ class _Driver:
     def _start(self, task: Task) -> Started | None:
         """Open a task's run and give it a slot; None when its run can't be opened yet, as the store has gone."""
         self.waiting = task
-        with _uninterrupted():
+        with uninterrupted():
             live = self._open_run(task) if self.parent is None else self.patience.attempt(lambda: self._open_run(task))
             if live is None:
                 return None
@@ -354,7 +253,7 @@ class _Driver:
             keep_inputs(live, self.inputs, whole=self.parent is None)
             for note in self.plan.notes if self.parent is None else ():
                 live.add(Note(note))
-        env = {**self.secrets, **_environment(self.store, live, self.root), **Asked.of(self.plan.spec).as_env()}
+        env = {**self.secrets, **environment_of(self.store, live, self.root), **Asked.of(self.plan.spec).as_env()}
         assert self.executor is not None
         self.executor.submit(prepared(task, folder=str(live.folder), payload=self.payload, env=env))
         return Started.of(live, task.key)
@@ -375,7 +274,7 @@ class _Driver:
 
     def _close(self, key: str, outcome: Outcome) -> Record | None:
         """Tell the sampler of a task's end and close its run; None when that can't be written yet."""
-        with _uninterrupted():
+        with uninterrupted():
             live = self.open.pop(key)
             outcome = self._tell(key, live, outcome)
             record = self.patience.attempt(lambda: live.close(outcome))
@@ -414,7 +313,7 @@ class _Driver:
         """Close the run of a trial whose slot was lost; the study isn't told, for the trial is tried again."""
         live, killed = self.open.pop(key), Outcome(Status.KILLED, outcome.failure)
         note = Note(f"{live.first.name} is tried again: {outcome.failure}")
-        with _uninterrupted():
+        with uninterrupted():
             live.settle(killed)
             record = self.patience.attempt(lambda: live.close(killed))
             if record is None:
@@ -429,7 +328,7 @@ class _Driver:
         """Write what could not be written before, when the store is there again."""
         while self.late and self.patience.is_due:
             late = self.late[0]
-            with _uninterrupted():
+            with uninterrupted():
                 record = self.patience.attempt(late.close)
                 if record is None:
                     return
@@ -442,13 +341,13 @@ class _Driver:
 
     def _heed_stops(self) -> None:
         """Stop what somebody has asked to be stopped: the whole plan, or one of its tasks."""
-        if time.monotonic() - self._looked < LOOK or self.store is None:
+        if time.monotonic() - self._looked < drivers.LOOK or self.store is None:
             return
         self._looked = time.monotonic()
         assert self.executor is not None
         own = self.parent.live if self.parent else None
         if own is not None and self.stopped is None and (who := drivers.stop_asked(own.folder)):
-            self.stopped, self.waiting = _stopped_by(who), None
+            self.stopped, self.waiting = stopped_by(who), None
         for key, live in self.open.items():
             if key not in self._asked:
                 alone = drivers.stop_asked(live.folder)
@@ -474,84 +373,3 @@ class _Driver:
             number=task.number,
             more={REPEATS: str(task.repeats)} if task.repeats is not None else {},
         )
-
-
-def _text_of_call(spec: Spec) -> str:
-    """Return a spec's text, values that are long cut: a call may be given whole data sets."""
-    texts = {name: masked(shown(value)) for name, value in spec.params.items()}
-    cut = {name: text[:_LONG] for name, text in texts.items() if len(text) > _LONG}
-    return spec_text(spec.model_copy(update={"params": {**spec.params, **cut}}))
-
-
-def _environment(store: Store | None, live: OpenRun, root: Path) -> dict[str, str]:
-    """Return what a task's processes are told: MLflow's own variables, so that its fluent API meets the same run."""
-    if store is None or live.run_id is None:
-        return {"ML_EXPERIMENT_ROOT": str(root)}
-    return {
-        "ML_EXPERIMENT_ROOT": str(root),
-        RUN_ID: live.run_id,
-        "MLFLOW_TRACKING_URI": store.uri,
-        "MLFLOW_RUN_ID": live.run_id,
-        "MLFLOW_EXPERIMENT_ID": store.experiment_id(live.first.experiment),
-    }
-
-
-def _stopped_by(who: str) -> Outcome:
-    return Outcome(Status.KILLED, Failure("KeyboardInterrupt", who))
-
-
-@contextmanager
-def _looked_after(live: OpenRun) -> Iterator[None]:
-    """Write what a run of this process has so far; interrupt its code, as Ctrl-C does, when somebody asks for that."""
-    ended = threading.Event()
-    can_stop = threading.current_thread() is threading.main_thread()
-
-    def look() -> None:
-        while not ended.wait(LOOK):
-            live.flush_if_due()
-            if can_stop and drivers.stop_asked(live.folder):
-                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-                return
-
-    thread = threading.Thread(target=look, name="stop", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-
-
-def _outcome_of(error: BaseException) -> Outcome:
-    if isinstance(error, KeyboardInterrupt | GeneratorExit):
-        return STOPPED
-    if isinstance(error, SystemExit) and error.code in (None, 0):
-        return Outcome(Status.FINISHED)
-    # Without its store a plan was stopped, and can go on when that is there again.
-    return Outcome(Status.KILLED if isinstance(error, StoreError) else Status.FAILED, failure_of(error))
-
-
-def _whole(write: Callable[[], Record]) -> Callable[[], Record]:
-    """Return what writes a record and is not interrupted in the middle of it."""
-
-    def written() -> Record:
-        with _uninterrupted():
-            return write()
-
-    return written
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Hold Ctrl-C and a plea to end off while a run is being opened or closed; they are heard afterwards."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    arrived: list[int] = []
-    before = {one: signal.signal(one, lambda number, _: arrived.append(number)) for one in _INTERRUPTS}
-    try:
-        yield
-    finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
-        for number in dict.fromkeys(arrived):
-            signal.raise_signal(number)

@@ -131,7 +131,7 @@ class ExperimentMagics(Magics):
             verb(parsed(magic, line), cell)
 
     def _experiment(self, options: Namespace, cell: str) -> None:
-        from ml_experiment_nb import loop
+        from ml_experiment_nb import inplace
         from ml_experiment_nb.callbacks import watching
         from ml_experiment_nb.cells import with_values
         from ml_experiment_nb.failures import user_frames
@@ -150,7 +150,7 @@ class ExperimentMagics(Magics):
         live = None
         later = hasattr(self.shell, "kernel")  # elsewhere nobody waits for a reply
         try:
-            with watching(asked.spec) as watch, loop.here(asked.spec, asked.spec.params, later=later) as live:
+            with watching(asked.spec) as watch, inplace.here(asked.spec, asked.spec.params, later=later) as live:
                 watch.open(live)
                 live.add(Params(asked.spec.params))
                 with calling_secrets(self._namespace, asked.spec.params):

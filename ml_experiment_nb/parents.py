@@ -92,6 +92,19 @@ def identity_of(plan: Plan, code: Code, task: Task | None = None) -> dict[str, s
     return identity_tags(spec, code)
 
 
+def environment_of(store: Store | None, live: OpenRun, root: Path) -> dict[str, str]:
+    """Return what a task's processes are told: MLflow's own variables, so that its fluent API meets the same run."""
+    if store is None or live.run_id is None:
+        return {"ML_EXPERIMENT_ROOT": str(root)}
+    return {
+        "ML_EXPERIMENT_ROOT": str(root),
+        RUN_ID: live.run_id,
+        "MLFLOW_TRACKING_URI": store.uri,
+        "MLFLOW_RUN_ID": live.run_id,
+        "MLFLOW_EXPERIMENT_ID": store.experiment_id(live.first.experiment),
+    }
+
+
 def keep_sources(live: OpenRun, spec_yaml: str, targets: Iterable[Target]) -> None:
     """Keep the source of what runs with its run, and the spec."""
     for name, text in sources(targets).items():

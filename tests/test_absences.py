@@ -10,7 +10,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 
-from ml_experiment_nb import loop, recording, report
+from ml_experiment_nb import inplace, recording, report
 from ml_experiment_nb.absences import Absence, note, waiting
 from ml_experiment_nb.errors import StoreError
 from ml_experiment_nb.records import Status
@@ -51,7 +51,7 @@ def history(store, run_id):
 
 
 def test_what_is_reported_while_the_store_is_away_is_written_when_it_is_back(stored, gone, spec, often):
-    with loop.here(spec, {"C": 1}) as live:
+    with inplace.here(spec, {"C": 1}) as live:
         report(loss=3.0, step=0)
         gone.go()
         for step in range(1, 4):
@@ -73,7 +73,7 @@ def test_what_is_reported_while_the_store_is_away_is_written_when_it_is_back(sto
 @pytest.mark.parametrize("fails", [False, True])
 def test_a_store_that_is_away_at_the_end_is_waited_for(stored, gone, spec, fails):
     back = threading.Timer(1.5, gone.come)
-    with suppress(ValueError), loop.here(spec, {}) as live:
+    with suppress(ValueError), inplace.here(spec, {}) as live:
         report(loss=1.0)
         gone.go()
         back.start()
@@ -94,7 +94,7 @@ def test_an_error_of_the_code_is_not_hidden_by_a_store_that_stays_away(stored, g
         gone.go()
         raise ValueError("odd")
 
-    with pytest.raises(ValueError, match="odd") as caught, loop.here(spec, {"C": 5}) as live:
+    with pytest.raises(ValueError, match="odd") as caught, inplace.here(spec, {"C": 5}) as live:
         code()
     assert "what was recorded stays in" in caught.value.__notes__[0]
     gone.come()
@@ -108,7 +108,7 @@ def test_an_error_of_the_code_is_not_hidden_by_a_store_that_stays_away(stored, g
 def test_without_a_store_nothing_begins(project, spec, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
     began = time.monotonic()
-    with pytest.raises(StoreError, match="no tracking server answers"), loop.here(spec, {}):
+    with pytest.raises(StoreError, match="no tracking server answers"), inplace.here(spec, {}):
         raise AssertionError
     assert time.monotonic() - began < 10
     assert [*project.glob(".ml-experiment/runs/*")] == []
@@ -116,12 +116,12 @@ def test_without_a_store_nothing_begins(project, spec, monkeypatch):
 
 KILLED = """
 import os, signal, time
-from ml_experiment_nb import recording, report, loop
+from ml_experiment_nb import recording, report, inplace
 from ml_experiment_nb.specs import spec_from_mapping
 
 recording.FLUSH_SECONDS = 0.0
 spec = spec_from_mapping({"name": "here", "kind": "experiment", "run": "script.py"})
-with loop.here(spec, {}):
+with inplace.here(spec, {}):
     report(loss=3.0, step=0)
     os.rename(".ml-experiment/mlflow.db", ".ml-experiment/away.db")
     for step in range(1, 6):

@@ -12,7 +12,7 @@ import pytest
 from mlflow import MlflowClient
 from optuna.trial import TrialState
 
-from ml_experiment_nb import loop
+from ml_experiment_nb import inplace, loop
 from ml_experiment_nb.errors import CaptureError, ExecutorError, SpecError, StoreError
 from ml_experiment_nb.executors.inline import InlineExecutor
 from ml_experiment_nb.loop import Happened, Started
@@ -430,7 +430,7 @@ def spec(stored):
 
 
 def test_code_of_this_process_is_recorded_and_still_shown(spec, client, capsys):
-    with loop.here(spec, {"C": 0.5}) as live:
+    with inplace.here(spec, {"C": 0.5}) as live:
         print("hello")
         report(loss=1)
         report(loss=0.5)
@@ -442,7 +442,7 @@ def test_code_of_this_process_is_recorded_and_still_shown(spec, client, capsys):
 
 
 def fail_with(error, spec):
-    with loop.here(spec, {}):
+    with inplace.here(spec, {}):
         raise error
 
 

@@ -2,7 +2,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 
-from ml_experiment_nb import beginnings, loop, openings, tracking
+from ml_experiment_nb import beginnings, inplace, openings, tracking
 from ml_experiment_nb.capture import Snapshot
 from ml_experiment_nb.capture.system import system_info
 from ml_experiment_nb.errors import StoreError
@@ -147,7 +147,7 @@ def test_a_cell_whose_run_cannot_be_opened_leaves_none_open(stored, monkeypatch,
 
     monkeypatch.setattr(tracking, "Store", faulty)
     spec = spec_from_mapping({"name": "here", "kind": "experiment", "run": script("C = 1").path})
-    with pytest.raises(StoreError, match="Connection aborted"), loop.here(spec, {}):
+    with pytest.raises(StoreError, match="Connection aborted"), inplace.here(spec, {}):
         pass
     store = made(stored)
     assert [one.status for one in store.records()] == [Status.KILLED]

@@ -6,7 +6,7 @@ import threading
 import pytest
 from mlflow import MlflowClient
 
-from ml_experiment_nb import beginnings, drivers, loop, recording
+from ml_experiment_nb import beginnings, drivers, inplace, recording
 from ml_experiment_nb.capture import Snapshot
 from ml_experiment_nb.capture.system import system_info
 from ml_experiment_nb.drivers import read_driver
@@ -224,15 +224,15 @@ def test_looking_costs_no_question_to_the_store_when_nothing_is_to_be_done(open_
 def test_a_cell_s_run_is_swept_too_when_its_kernel_was_killed(stored, store):
     code = """
 import os
-from ml_experiment_nb import loop
+from ml_experiment_nb import inplace
 from ml_experiment_nb.specs import spec_from_mapping
-with loop.here(spec_from_mapping({"name": "cell", "run": [{"source": "1"}]}), {"C": 1}):
+with inplace.here(spec_from_mapping({"name": "cell", "run": [{"source": "1"}]}), {"C": 1}):
     print("hello", flush=True)
     os.kill(os.getpid(), 9)
 """
     subprocess.run([sys.executable, "-c", code], timeout=120, capture_output=True)
     assert [record.status for record in store.records()] == [Status.RUNNING]
-    with loop.here(spec_from_mapping({"name": "other", "run": [{"source": "1"}]}), {}):
+    with inplace.here(spec_from_mapping({"name": "other", "run": [{"source": "1"}]}), {}):
         pass  # whoever runs something sweeps
     found = {record.name: record for record in store.records()}
     assert (found["cell"].status, found["other"].status) == (Status.KILLED, Status.FINISHED)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from itertools import count
 
 from ml_experiment_nb import reports
 from ml_experiment_nb.capture.usage import Usage
 from ml_experiment_nb.observing import Asked
+from ml_experiment_nb.repeating import repeating
 from ml_experiment_nb.work.memory import Tree, descendants, used
 
 
@@ -53,26 +54,17 @@ def sampled(sink: reports.Sink, asked: Asked) -> Iterator[None]:
     if not asked.system_metrics:
         yield
         return
-    ended = threading.Event()
-    usage = Usage()
+    usage, step = Usage(), count()
 
-    def look() -> None:
-        step = 0
-        while not ended.wait(max(0.0, usage.due_in)):
-            try:
-                found = usage.look(descendants(os.getpid()))
-                if found and not ended.is_set():
-                    sink.send(reports.Metrics(found, step))
-                    step += 1
-            except Exception as error:
-                with suppress(Exception):
-                    sink.send(reports.Note(f"what the run uses is not sampled: {type(error).__name__}: {error}"))
-                return
+    def look() -> bool:
+        try:
+            if found := usage.look(descendants(os.getpid())):
+                sink.send(reports.Metrics(found, next(step)))
+        except Exception as error:
+            with suppress(Exception):
+                sink.send(reports.Note(f"what the run uses is not sampled: {type(error).__name__}: {error}"))
+            return False
+        return True
 
-    thread = threading.Thread(target=look, name="system metrics", daemon=True)
-    thread.start()
-    try:
+    with repeating(look, lambda: usage.due_in, name="system metrics", patience=1.0):
         yield
-    finally:
-        ended.set()
-        thread.join(1.0)

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from ml_experiment_nb import loop
+from ml_experiment_nb import inplace, loop
 from ml_experiment_nb.capture import usage
 from ml_experiment_nb.capture.usage import Usage
 from ml_experiment_nb.plans import make_plan
@@ -82,7 +82,7 @@ def test_code_of_the_driver_is_sampled_while_it_runs(stored, soon):
 
     spec = spec_from_mapping({"kind": "experiment", "name": "here", "run": [Cell(source="1")]})
     store = Store(stored)
-    with loop.here(spec, {}) as live:
+    with inplace.here(spec, {}) as live:
         until = time.monotonic() + 20
         while time.monotonic() < until and not store.client.get_metric_history(
             live.run_id, "system/run_memory_usage_megabytes"
@@ -97,6 +97,6 @@ def test_a_driver_that_asks_for_none(stored, soon):
     from ml_experiment_nb.targets import Cell
 
     spec = spec_from_mapping({"kind": "experiment", "name": "here", "run": [Cell(source="1")], "system_metrics": False})
-    with loop.here(spec, {}) as live:
+    with inplace.here(spec, {}) as live:
         time.sleep(0.8)
     assert Store(stored).client.get_run(live.run_id).data.metrics == {}

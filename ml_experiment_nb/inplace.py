@@ -1,0 +1,146 @@
+"""A run around code of this very process: an inline cell, a called job."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ml_experiment_nb import drivers, reports, secrecy, writing
+from ml_experiment_nb.capture import Snapshot, snapshot
+from ml_experiment_nb.capture.console import Tee
+from ml_experiment_nb.capture.inputs import inputs_of, values_here
+from ml_experiment_nb.endings import STOPPED, outcome_of, stopped_by, uninterrupted, whole
+from ml_experiment_nb.errors import StoreError
+from ml_experiment_nb.fields import shown
+from ml_experiment_nb.files import spec_text
+from ml_experiment_nb.identity import code_of, identity_tags
+from ml_experiment_nb.masking import masked
+from ml_experiment_nb.observing import Asked, observed
+from ml_experiment_nb.parents import environment_of, keep_inputs, keep_notebook, keep_sources, open_for
+from ml_experiment_nb.patience import Patience
+from ml_experiment_nb.plans import Spec
+from ml_experiment_nb.projects import find_root
+from ml_experiment_nb.recording import OpenRun
+from ml_experiment_nb.records import Outcome, Status
+from ml_experiment_nb.repeating import repeating
+from ml_experiment_nb.reports import Log, Note
+from ml_experiment_nb.session import keep_session
+from ml_experiment_nb.sweeps import finishing, sweep
+from ml_experiment_nb.tracking import Store, opened_store
+from ml_experiment_nb.work.sampling import sampled
+
+_LONG = 6000
+
+
+@contextmanager
+def here(spec: Spec, params: Mapping[str, Any], *, later: bool = False) -> Iterator[OpenRun]:
+    """Open a run around code of this very process, such as an inline cell; it closes with the block.
+
+    What the code prints is recorded and still shown. An exception closes the run as failed and goes on.
+
+    Args:
+        spec: The experiment; its targets' source is recorded.
+        params: Its parameters.
+        later: A run that has finished is written in a moment, while the caller goes on; see `writing`.
+
+    Yields:
+        The open run; give it what the code reports. After the block its `record` stands in it.
+    """
+    secrecy.check(params)
+    params = secrecy.recognised(dict(params))
+    asked = spec.model_copy(update={"params": dict(params)})
+    inputs = inputs_of(spec.data, Path.cwd(), {**values_here(spec.data), **params}, find_root())
+    with uninterrupted():
+        store, live, taken = _open_here(spec, asked)
+    try:
+        keep_sources(live, _text_of_call(asked), spec.run)
+        keep_inputs(live, inputs)
+        keep_notebook(live, taken.notebook)
+        keep_session(live.save, lambda text: live.add(Note(text)))
+        live.environment = environment_of(store, live, store.root)
+        if (note := secrecy.literal_credentials(params)) is not None:
+            live.add(Note(note))
+        heard, watch = Tee(live.log_path, notes=live.notes, veil=live.veil), Asked.of(spec)
+        with _looked_after(live), heard, reports.local_sink(live), sampled(live, watch), observed(live, watch):
+            yield live
+    except BaseException as error:
+        outcome = outcome_of(error)
+        if outcome is STOPPED and (who := drivers.stop_asked(live.folder)):
+            outcome = stopped_by(who)
+        if outcome.status is Status.FAILED and outcome.failure is not None:
+            live.add(Log(f"{outcome.failure.traceback}\n"))  # as in the log of a task
+        try:
+            if outcome.status is Status.FAILED:
+                Patience().insist(whole(lambda: live.close(outcome)))
+            else:  # who stops it doesn't wait
+                with uninterrupted():
+                    live.close(outcome)
+        except StoreError as gone:  # the code's own error says more
+            error.add_note(str(gone))
+        finally:
+            live.drop()  # what could not be written is a later sweep's
+        raise
+    finished = Outcome(Status.FINISHED)
+    if later and live.end(finished):
+        writing.later(lambda: _close_here(store, live, finished), f"run {str(live.run_id)[:8]} is not written yet")
+    else:
+        _close_here(store, live, finished)
+
+
+def _open_here(spec: Spec, asked: Spec) -> tuple[Store, OpenRun, Snapshot]:
+    """Open a run of this process, by the store that it has open already, and again should that be out of date."""
+    root, cwd = find_root(), Path.cwd()
+    with ThreadPoolExecutor(1) as pool:
+        taking = pool.submit(snapshot, cwd)  # git is another process
+        store, is_new = opened_store(root)
+        identity = identity_tags(asked, code_of(spec.run, cwd))
+    told: dict[str, Any] = {"name": spec.name, "kind": spec.kind, "params": asked.params, "identity": identity}
+    taken = taking.result()
+    told |= {"taken": taken, "cwd": str(cwd), "at_once": False}
+    sweep(store)
+    try:
+        with finishing(store):
+            return store, open_for(store, spec, **told), taken
+    except StoreError:
+        if is_new:
+            raise
+    store, _ = opened_store(root, anew=True)
+    with finishing(store):
+        return store, open_for(store, spec, **told), taken
+
+
+def _close_here(store: Store, live: OpenRun, outcome: Outcome) -> None:
+    try:
+        Patience().insist(whole(lambda: live.close(outcome)))
+    finally:
+        live.drop()  # what could not be written is a later sweep's
+    with uninterrupted():
+        store.settle()
+
+
+@contextmanager
+def _looked_after(live: OpenRun) -> Iterator[None]:
+    """Write what a run of this process has so far; interrupt its code, as Ctrl-C does, when somebody asks for that."""
+    can_stop = threading.current_thread() is threading.main_thread()
+
+    def look() -> bool:
+        live.flush_if_due()
+        if can_stop and drivers.stop_asked(live.folder):
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            return False
+        return True
+
+    with repeating(look, lambda: drivers.LOOK, name="stop"):
+        yield
+
+
+def _text_of_call(spec: Spec) -> str:
+    """Return a spec's text, values that are long cut: a call may be given whole data sets."""
+    texts = {name: masked(shown(value)) for name, value in spec.params.items()}
+    cut = {name: text[:_LONG] for name, text in texts.items() if len(text) > _LONG}
+    return spec_text(spec.model_copy(update={"params": {**spec.params, **cut}}))
