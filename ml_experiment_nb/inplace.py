@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ml_experiment_nb import drivers, reports, secrecy, writing
+from ml_experiment_nb import drivers, notify, reports, secrecy, writing
 from ml_experiment_nb.capture import Snapshot, snapshot
 from ml_experiment_nb.capture.console import Tee
 from ml_experiment_nb.capture.inputs import inputs_of, values_here
@@ -51,13 +51,15 @@ def here(spec: Spec, params: Mapping[str, Any], *, later: bool = False) -> Itera
     Yields:
         The open run; give it what the code reports. After the block its `record` stands in it.
     """
+    notify.hide(spec.notify)
     secrecy.check(params)
     params = secrecy.recognised(dict(params))
     asked = spec.model_copy(update={"params": dict(params)})
     inputs = inputs_of(spec.data, Path.cwd(), {**values_here(spec.data), **params}, find_root())
-    with uninterrupted():
-        store, live, taken = _open_here(spec, asked)
+    live: OpenRun | None = None
     try:
+        with uninterrupted():
+            store, live, taken = _open_here(spec, asked)
         keep_sources(live, _text_of_call(asked), spec.run)
         keep_inputs(live, inputs)
         keep_notebook(live, taken.notebook)
@@ -69,6 +71,8 @@ def here(spec: Spec, params: Mapping[str, Any], *, later: bool = False) -> Itera
         with _looked_after(live), heard, reports.local_sink(live), sampled(live, watch), observed(live, watch):
             yield live
     except BaseException as error:
+        if live is None:
+            raise
         outcome = outcome_of(error)
         if outcome is STOPPED and (who := drivers.stop_asked(live.folder)):
             outcome = stopped_by(who)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from ml_experiment_nb import sqlstore
+from ml_experiment_nb import sqlstore, writing
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.filters import Name
 from ml_experiment_nb.orphans import has_orphans
@@ -27,6 +27,7 @@ from ml_experiment_nb.stores import check, store_uri
 if TYPE_CHECKING:
     import pandas as pd
 
+WAIT = 5.0  # seconds that this process's last run is waited for, which may still be written
 _WHOLE = re.compile(r"-?(0|[1-9]\d{0,17})")
 _PADDED = re.compile(r"[+-]?0\d")
 
@@ -121,6 +122,7 @@ def listed(
     """
     if not has_store(root):
         return []
+    writing.wait(WAIT)
     uri = store_uri(root)
     if sqlstore.is_sql(uri) and not has_orphans(root, uri):
         if not uri.startswith("sqlite"):

@@ -8,7 +8,7 @@ from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ml_experiment_nb import drivers, secrecy
+from ml_experiment_nb import drivers, notify, secrecy
 from ml_experiment_nb.again import REPEATS
 from ml_experiment_nb.beginnings import untracked
 from ml_experiment_nb.capture import snapshot
@@ -124,6 +124,7 @@ class _Driver:
     """What a plan holds while it runs."""
 
     def __init__(self, plan: Plan, stack: ExitStack) -> None:
+        notify.hide(plan.spec.notify)
         self.plan = plan
         self.root = find_root()
         self.store = Store(self.root) if plan.tracked else None
@@ -275,14 +276,21 @@ class _Driver:
     def _close(self, key: str, outcome: Outcome) -> Record | None:
         """Tell the sampler of a task's end and close its run; None when that can't be written yet."""
         with uninterrupted():
-            live = self.open.pop(key)
+            live = self.open[key]
             outcome = self._tell(key, live, outcome)
-            record = self.patience.attempt(lambda: live.close(outcome))
-            if record is None:
-                self.late.append(_Late(live, outcome))
-            else:
+            del self.open[key]
+            record = self._written(_Late(live, outcome))
+            if record is not None:
                 self.done.append(record)
                 self.limits.ended(record)
+        return record
+
+    def _written(self, ended: _Late) -> Record | None:
+        """Return the record of a run that is written now; it is one of the late until it is, whatever is raised."""
+        self.late.append(ended)
+        record = self.patience.attempt(ended.close)
+        if record is not None:
+            self.late.remove(ended)
         return record
 
     def _left_lost(self) -> list[Record]:
@@ -315,10 +323,7 @@ class _Driver:
         note = Note(f"{live.first.name} is tried again: {outcome.failure}")
         with uninterrupted():
             live.settle(killed)
-            record = self.patience.attempt(lambda: live.close(killed))
-            if record is None:
-                self.late.append(_Late(live, killed, counts=False))
-            else:
+            if (record := self._written(_Late(live, killed, counts=False))) is not None:
                 self.lost[key] = record
             if self.parent is not None and self.parent.live is not None:
                 self.parent.live.add(note)

@@ -12,6 +12,7 @@ from pydantic import Field, field_serializer, field_validator, model_validator
 
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.fields import Flag, Frozen
+from ml_experiment_nb.secrecy import known
 
 DESKTOP = "desktop"
 _VARIABLE = re.compile(r"\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -90,6 +91,12 @@ def read_words(words: Iterable[str]) -> Notify | None:
     return Notify.model_validate(found) if found else None
 
 
+def hide(asked: Notify | None) -> None:
+    """Take an address that was typed out of all that this process records, as a secret is taken out."""
+    if asked is not None and asked.webhook is not None and not _VARIABLE.search(asked.webhook):
+        known.update({asked.webhook: "notify"})
+
+
 def _variable(name: str) -> str:
     if not (value := os.environ.get(name)):
         raise SpecError(f"the variable {name} is not set", key="notify.webhook")
@@ -99,7 +106,12 @@ def _variable(name: str) -> str:
 def _check(address: str) -> None:
     try:
         parts = urlsplit(address)
-        is_one = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        is_one = (
+            not re.search(r"\s", address)
+            and parts.scheme in ("http", "https")
+            and bool(parts.hostname)
+            and (parts.port is None or parts.port > 0)
+        )
     except ValueError:
         is_one = False
     if not is_one:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from ml_experiment_nb.projects import home
 from ml_experiment_nb.stores import check, is_refusal, translated
 from ml_experiment_nb.tracking import Store
 
+_asking = threading.Lock()
 PAUSES = (0.2, 1.0)  # seconds before a store that is there, and did not answer, is asked again
 
 
@@ -81,12 +83,13 @@ def _is_same(one: Driver, other: Driver) -> bool:
 @contextmanager
 def _asking_once() -> Iterator[None]:
     """Keep MLflow's client from sending a request again whose answer it has missed: it would create a second run."""
-    before = MLFLOW_HTTP_REQUEST_MAX_RETRIES.get_raw()
-    MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(0)
-    try:
-        yield
-    finally:
-        if before is None:
-            MLFLOW_HTTP_REQUEST_MAX_RETRIES.unset()
-        else:
-            MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(before)
+    with _asking:  # the setting is the process's
+        before = MLFLOW_HTTP_REQUEST_MAX_RETRIES.get_raw()
+        MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(0)
+        try:
+            yield
+        finally:
+            if before is None:
+                MLFLOW_HTTP_REQUEST_MAX_RETRIES.unset()
+            else:
+                MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(before)

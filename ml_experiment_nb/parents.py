@@ -19,6 +19,7 @@ from ml_experiment_nb.capture.inputs import Input, as_text, inputs_of, values_he
 from ml_experiment_nb.capture.notebook import notebook_text
 from ml_experiment_nb.capture.page import page
 from ml_experiment_nb.capture.sources import sources
+from ml_experiment_nb.errors import StoreError
 from ml_experiment_nb.files import spec_text
 from ml_experiment_nb.identity import Code, as_experiment, code_of, identity_tags
 from ml_experiment_nb.limits import LIMIT_NOTE
@@ -29,7 +30,7 @@ from ml_experiment_nb.recording import OpenRun
 from ml_experiment_nb.records import Outcome, Record, Records, Status, size
 from ml_experiment_nb.reports import Metrics
 from ml_experiment_nb.specs import Group
-from ml_experiment_nb.stores import without_password
+from ml_experiment_nb.stores import check, without_password
 from ml_experiment_nb.targets import Cell, Notebook, Script, Target
 from ml_experiment_nb.tasks import Tasks
 from ml_experiment_nb.tracking import Store
@@ -165,6 +166,7 @@ class Parent:
         self.payload = write_values(plan, stack, drivers.folders(home(root)))
         self._spec_yaml = spec_text(plan.spec)
         self._touched = False
+        self._summed_up = False
         self._hold = self._take_up(stack)
 
     def open(self, tasks: Tasks) -> OpenRun:
@@ -209,10 +211,12 @@ class Parent:
         assert self.live is not None
         live = self.live
         metrics, tags = tasks.summary(done)
-        live.add(Metrics(metrics))
+        if not self._summed_up:  # it is tried again where the store has gone
+            live.add(Metrics(metrics))
+            self._summed_up = True
         has_pages = self.plan.kind == "group" and any(isinstance(one, Notebook) for one in self.plan.targets)
         best = Records(done, None, *self.plan.goal).best if has_pages else None
-        for note in (*notes, *add_page_of_best(self.store, best)):
+        for note in (*notes, *self._page_of(best)):
             live.add(reports.Note(note))
         tasks.keep(live, done)
         if self.plan.kind == "group" and (text := triage.report(done)):
@@ -224,6 +228,14 @@ class Parent:
             )
             unfinished.clear(live.folder, values=whole)
         return record
+
+    def _page_of(self, best: Record | None) -> Iterable[str]:
+        """Make the best trial's page, and return a sentence if that can't be done; later, where the store has gone."""
+        try:
+            check(self.store.uri)
+        except StoreError:
+            return ()
+        return add_page_of_best(self.store, best)
 
     def _reopen(self, hold: drivers.Hold) -> OpenRun:
         assert self.plan.again is not None

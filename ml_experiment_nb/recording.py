@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mlflow.entities import Metric, Param
+from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
 from ml_experiment_nb import absences, reports, secrecy
@@ -176,8 +176,9 @@ class OpenRun:
 
     def tag(self, tags: Mapping[str, str]) -> None:
         """Set tags, and write what has gathered."""
-        self._tags |= {name: masked(text) for name, text in tags.items()}
-        self.flush(tags)
+        with self._lock:
+            self._set({name: masked(text) for name, text in tags.items()})
+        self.flush()
 
     def flush(self, tags: Mapping[str, str] | None = None) -> None:
         """Write what has gathered, and tags with it; what another thread adds meanwhile is left for the next time.
@@ -197,7 +198,7 @@ class OpenRun:
                     check(self._store.uri)
                     while self._pending or self._new_params or rest:
                         metrics, params = self._pending[:METRICS], self._new_params[:PARAMS]
-                        self._store.client.log_batch(self._id, metrics=metrics, params=params, tags=rest[:TAGS])
+                        self._send(self._store, metrics, params, rest[:TAGS])
                         self._absence.wrote(len(metrics), len(params))
                         del self._pending[: len(metrics)], self._new_params[: len(params)], rest[:TAGS]
                     with self._lock:
@@ -207,10 +208,35 @@ class OpenRun:
                         del self._new_inputs[: len(inputs)]
             except StoreError as error:
                 if not is_refusal(error):
-                    self._absence.begin(self._pending, self._new_params, time.monotonic() - self._flushed)
+                    self._absence.begin([*self._pending], [*self._new_params], time.monotonic() - self._flushed)
                 raise
             if (note := self._absence.end()) is not None:
                 self._note(note)
+
+    def _send(self, store: Store, metrics: list[Metric], params: list[Param], tags: list[RunTag]) -> None:
+        """Write a batch. What of it the store refuses is noted, and doesn't keep it from the rest."""
+        try:
+            with translated(store.uri):
+                store.client.log_batch(self._id, metrics=metrics, params=params, tags=tags)
+        except StoreError as error:
+            if not is_refusal(error):
+                raise
+            self._send_apart(store, metrics, params, tags)
+
+    def _send_apart(self, store: Store, metrics: list[Metric], params: list[Param], tags: list[RunTag]) -> None:
+        parts: list[tuple[str, list[Metric], list[Param], list[RunTag]]] = [
+            ("metrics", metrics, [], []),
+            ("tags", [], [], tags),
+            *((f"parameter {one.key!r}", [], [one], []) for one in params),
+        ]
+        for what, some, given, told in parts:
+            try:
+                with translated(store.uri):
+                    store.client.log_batch(self._id, metrics=some, params=given, tags=told)
+            except StoreError as error:
+                if not is_refusal(error):
+                    raise
+                self._note(f"the store refused the {what}: {error}")
 
     def close(self, outcome: Outcome, tags: Mapping[str, str] | None = None) -> Record:
         """End the run and return its record. It is closed in the store even if its files can't be written.
@@ -229,7 +255,8 @@ class OpenRun:
             try:
                 final |= self._write(outcome, final, ended)
             except StoreError:
-                self._absence.begin(self._pending, self._new_params, 0.0)
+                with self._writes:
+                    self._absence.begin([*self._pending], [*self._new_params], 0.0)
                 self._leave(outcome, tags)
                 raise
         self._let_go()
@@ -282,6 +309,7 @@ class OpenRun:
             self._take_pending()
             self.notes += [note for note in due["notes"] if note not in self.notes]
             tags = due["tags"]
+            self._new_inputs = [Input(**one) for one in due["inputs"]]
         self._ended = ended
         if missing := secrecy.learn_those_left(self.folder):
             self._note(
@@ -319,6 +347,7 @@ class OpenRun:
             "params": [(one.key, one.value) for one in self._new_params],
             "metrics": [(one.key, one.value, one.timestamp, one.step) for one in self._pending],
             "tags": {**self._new_tags, **tags},
+            "inputs": [vars(one) for one in self._new_inputs],
             "notes": self.notes,
         }
         try:
@@ -331,9 +360,7 @@ class OpenRun:
     def _let_go(self) -> None:
         """Remove what nobody needs any more, the driver's file last: until then a sweep would finish the work."""
         if not self._kept:
-            gone = ("request.pkl", _DUE, absences.FILE, secrecy.FILE)
-            for name in (self.artifacts, *(self.folder / one for one in gone)):
-                shutil.rmtree(name, ignore_errors=True) if name.is_dir() else name.unlink(missing_ok=True)
+            clear(self.folder)
         if self._hold is not None:
             self._hold.release()
         with suppress(OSError):  # what an unfinished group leaves stays
@@ -382,8 +409,12 @@ class OpenRun:
         for name, value in recognised(dict(values)).items():
             if name not in self.params:
                 self.params[name] = value
-                if self.autologged.pop(name, None) is None:  # else it is written: a store takes no other value
+                if name not in self.autologged:  # else it is written: a store takes no other value
                     self._new_params.append(self._param(name, value))
+                    continue
+                if text_of(had := self.autologged.pop(name)) != text_of(value):
+                    self._note(f"parameter {name!r} was given as {number(value)}; a library's fit had {number(had)}")
+                self._name_autologged()
             elif is_plain(value) and is_plain(self.params[name]) and value != self.params[name]:
                 self._note(f"parameter {name!r} was given as {self.params[name]!r}; the code ran with {value!r}")
 
@@ -393,11 +424,14 @@ class OpenRun:
             if name not in self.params and name not in self.autologged:
                 self.autologged[name] = value
                 self._new_params.append(self._param(name, value))
-                self._new_tags[AUTOLOGGED] = json.dumps([key_of(one) for one in self.autologged])[:TAG_LENGTH]
             elif name in self.params and text_of(value) != text_of(had := self.params[name]):
                 self._note(f"parameter {name!r} was given as {number(had)}; a library's fit had {number(value)}")
             elif name in self.autologged and value != self.autologged[name]:
                 self._note("fits differ in their libraries' parameters: those of the first one are recorded")
+        self._name_autologged()
+
+    def _name_autologged(self) -> None:
+        self._new_tags[AUTOLOGGED] = json.dumps([key_of(one) for one in self.autologged])[:TAG_LENGTH]
 
     def _param(self, name: str, value: Any) -> Param:
         key, text = key_of(name), self.veil.text(text_of(value), f"the parameter {name}")
@@ -435,3 +469,10 @@ class OpenRun:
 
 
 _KEPT = ("run_id", "name", "experiment", "kind", "started", "number", "parent_id", "artifact_uri")
+
+
+def clear(folder: Path) -> None:
+    """Remove from a run's folder what is in the store, and what was there for its driver alone."""
+    for name in ("artifacts", "request.pkl", _DUE, absences.FILE, secrecy.FILE):
+        path = folder / name
+        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)

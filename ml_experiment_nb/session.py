@@ -30,6 +30,9 @@ _NOTHING_DONE = frozenset({"KeyboardInterrupt", "SyntaxError", "IndentationError
 _failures: weakref.WeakKeyDictionary[Any, dict[int, str]] = weakref.WeakKeyDictionary()
 
 
+_kept: dict[str, Any] = {}  # what was made of the cell that was executed last
+
+
 def watch(shell: Any) -> None:
     """Note from now on which cells of a shell fail, and with what."""
     if shell in _failures:
@@ -86,12 +89,16 @@ def _keep(shell: Any, cells: Sequence[Executed], save: Callable[[str, str], None
     if len(cells) > _MOST_CELLS or size > _MOST_BYTES:
         note(f"the session is not kept: it has {len(cells):,} cells of {size:,} characters")
         return
-    save(SESSION, as_notebook(cells, failed))
-    found = dependencies(last, history, shell.user_ns)
-    save(SLICE, as_notebook([*found.cells, last], failed))
-    if found.problems:
-        more = f"; and {len(found.problems) - _SHOWN} more" if len(found.problems) > _SHOWN else ""
-        told = "; ".join(found.problems[:_SHOWN])
+    key = (id(shell), last.number, size, tuple(failed))
+    if _kept.get("key") != key:  # a cell may call a job many times
+        found = dependencies(last, history, shell.user_ns)
+        texts = as_notebook(cells, failed), as_notebook([*found.cells, last], failed)
+        _kept.update(key=key, texts=texts, problems=found.problems)
+    for name, text in zip((SESSION, SLICE), _kept["texts"], strict=True):
+        save(name, text)
+    if problems := _kept["problems"]:
+        more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+        told = "; ".join(problems[:_SHOWN])
         note(f"the session has hidden state, which its cells alone don't give: {told}{more}")
 
 

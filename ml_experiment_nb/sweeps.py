@@ -18,6 +18,7 @@ from ml_experiment_nb.drivers import NEW, Driver
 from ml_experiment_nb.errors import RunNotFoundError, StoreError
 from ml_experiment_nb.orphans import is_orphan
 from ml_experiment_nb.projects import home
+from ml_experiment_nb.recording import clear
 from ml_experiment_nb.records import Failure, Outcome, Record, Status
 from ml_experiment_nb.stores import check, translated, without_password
 from ml_experiment_nb.tracking import Store
@@ -89,6 +90,7 @@ def _close(store: Store, folder: Path) -> Record | None:
         with suppress(MlflowException, OSError):
             if (folder / "artifacts").exists():
                 store.take_files(record, folder / "artifacts")
+            clear(folder)
         _clear(folder)
         return None
     why = f"its driver died ({driver}) and left it"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
+import threading
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -42,12 +44,17 @@ class Store:
         self.uri = store_uri(root)
         self.artifact_root = artifact_root(root, self.uri)  # None where a server has its own
         self._experiments: dict[str, str] = {}
-        self.unanswered: list[Hold] = []  # on runs that were to be opened: nobody knows whether they are there
+        self._unanswered: defaultdict[int, list[Hold]] = defaultdict(list)
         for name in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent"):
             logging.getLogger(name).setLevel(logging.WARNING)
         with opening(self.uri, root):
             self.client = MlflowClient(self.uri)
             self.client.search_experiments(max_results=1)  # creates the tables of a new database
+
+    @property
+    def unanswered(self) -> list[Hold]:
+        """This thread's holds on runs that were to be opened: nobody knows whether they are there."""
+        return self._unanswered[threading.get_ident()]
 
     def settle(self) -> None:
         """Leave the store's files as they should be found when nothing runs any more."""

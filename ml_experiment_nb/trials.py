@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol
 from ml_experiment_nb import secrecy
 from ml_experiment_nb.errors import ExperimentError, SpecError
 from ml_experiment_nb.fields import plain
-from ml_experiment_nb.reports import Answer, Ask, Event, Metrics, Params, Sink, active_sink, as_number
+from ml_experiment_nb.reports import Answer, Ask, Event, Metrics, Params, Sink, Tags, active_sink, as_number
 
 UNNAMED = "value"
 """The metric that a reported value has where no group says which one it is."""
@@ -170,9 +170,6 @@ class Run(Protocol):
     def add(self, event: Event) -> None:
         """Take an event."""
 
-    def tag(self, tags: Mapping[str, str]) -> None:
-        """Set tags."""
-
 
 class Fixed:
     """The `Source` of a run that is no trial: a suggestion is the run's parameter of that name."""
@@ -223,7 +220,7 @@ def answered(question: Ask, source: Source, run: Run) -> Answer:
                 return Answer(secrecy.resolved(value))
             case "attr":
                 source.set_attr(given["name"], given["value"])
-                run.tag({f"mlexp.attr.{given['name']}": str(given["value"])})
+                run.add(Tags({f"mlexp.attr.{given['name']}": str(given["value"])}))
                 return Answer()
     except ExperimentError as error:
         return Answer(error=str(error))

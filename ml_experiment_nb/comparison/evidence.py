@@ -11,6 +11,7 @@ from mlflow.artifacts import download_artifacts
 from mlflow.entities import FileInfo
 from mlflow.exceptions import MlflowException
 
+from ml_experiment_nb import writing
 from ml_experiment_nb.comparison.differences import Evidence
 from ml_experiment_nb.comparison.texts import is_notebook
 from ml_experiment_nb.errors import RunNotFoundError
@@ -20,6 +21,7 @@ from ml_experiment_nb.stores import translated
 from ml_experiment_nb.sweeps import sweep
 from ml_experiment_nb.tracking import Store
 
+WAIT = 5.0  # seconds
 LARGEST = 50_000_000  # bytes of a file that is read to see whether it is the same
 _OURS = "record/"
 _SOURCE = "record/source/"
@@ -34,6 +36,7 @@ def opened() -> Store:
     root = find_root()
     if not has_store(root):
         raise RunNotFoundError(f"nothing is recorded in {root} yet")
+    writing.wait(WAIT)  # the last cell's run may still be written
     store = Store(root)
     sweep(store)
     return store

@@ -1,0 +1,122 @@
+"""What a run does of itself with what it is told, whoever drives it."""
+
+import json
+import threading
+
+import pytest
+from mlflow import MlflowClient
+
+from ml_experiment_nb import notify, secrecy
+from ml_experiment_nb.beginnings import open_run
+from ml_experiment_nb.capture import Snapshot
+from ml_experiment_nb.capture.system import system_info
+from ml_experiment_nb.errors import StoreError
+from ml_experiment_nb.loop import run
+from ml_experiment_nb.plans import make_plan
+from ml_experiment_nb.records import Outcome, Status
+from ml_experiment_nb.reports import Ask, Metrics, Params, Tags
+from ml_experiment_nb.specs import spec_from_mapping
+from ml_experiment_nb.sweeps import sweep
+from ml_experiment_nb.tracking import Store
+from ml_experiment_nb.trials import answered
+
+FINISHED = Outcome(Status.FINISHED)
+
+
+@pytest.fixture
+def store(stored):
+    return Store(stored)
+
+
+@pytest.fixture
+def live(store):
+    taken = Snapshot(None, system_info(notes=[]), (), ())
+    return open_run(store, name="r", experiment="e", kind="experiment", params={"C": 1}, tags={}, snapshot=taken)
+
+
+def kept(store, live):
+    return store.client.get_run(live.run_id).data
+
+
+def test_a_parameter_that_the_store_refuses_costs_nothing_else(store, live):
+    MlflowClient(store.uri).log_param(live.run_id, "rate", 0.1)  # by code of the user's own
+    live.add(Params({"rate": 0.2, "depth": 3}))
+    for step in range(3):
+        live.add(Metrics({"loss": 1.0 / (step + 1)}, step=step))
+    live.add(Tags({"team": "vision"}))
+    live.flush()
+    live.add(Metrics({"later": 1.0}))
+    record = live.close(FINISHED)
+    data = kept(store, live)
+    assert (data.params["rate"], data.params["depth"]) == ("0.1", "3")
+    assert len(store.client.get_metric_history(live.run_id, "loss")) == 3
+    assert (data.metrics["later"], data.tags["team"]) == (1.0, "vision")
+    [note] = [note for note in record.notes if "refused" in note]
+    assert note.startswith("the store refused the parameter 'rate'")
+
+
+def test_a_parameter_that_a_library_has_told_first_is_the_run_s_when_the_code_names_it(store, live):
+    live.add(Params({"depth": 3, "eta": 0.3}, autologged=True))
+    live.flush()
+    live.add(Params({"depth": 5}))
+    record = live.close(FINISHED)
+    assert record.params == {"C": 1, "depth": 5}
+    assert any("'depth' was given as 5; a library's fit had 3" in note for note in record.notes)
+    found = store.record(live.run_id)
+    assert set(found.params) == {"C", "depth"}
+    assert set(found.autologged) == {"eta"}
+
+
+def test_an_attribute_waits_for_a_store_that_has_gone(store, live, monkeypatch):
+    class Source:
+        number, metric = 0, None
+
+        def set_attr(self, name, value):
+            pass
+
+    def gone(*_, **__):
+        raise StoreError("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ml_experiment_nb.recording.check", gone)
+        assert answered(Ask("attr", {"name": "fold", "value": 3}), Source(), live).error is None
+    live.close(FINISHED)
+    assert kept(store, live).tags["mlexp.attr.fold"] == "3"
+
+
+def test_tags_that_are_set_while_others_are_written_are_not_lost(store, live):
+    threads = [
+        threading.Thread(target=lambda k=k: [live.add(Tags({f"t{k}.{n}": "x"})) for n in range(50)]) for k in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        live.flush()
+    live.close(FINISHED)
+    assert len([name for name in kept(store, live).tags if name.startswith("t")]) == 200
+
+
+def test_a_driver_that_dies_before_it_has_written_leaves_the_data_that_was_read(store, live):
+    from ml_experiment_nb.capture.inputs import Input
+
+    live.use([Input(name="table", digest="abc", kind="local", source="table.csv", about="3 rows")])
+    live.end(FINISHED)
+    live.drop()
+    [record] = sweep(store)
+    assert record.status is Status.FINISHED
+    [found] = store.client.get_run(live.run_id).inputs.dataset_inputs
+    assert found.dataset.name == "table"
+
+
+def test_an_address_that_is_told_of_a_run_s_end_stands_nowhere(stored):
+    address = "http://127.0.0.1:9/services/T000/very-private"
+    (stored / "train.py").write_text(f"print('telling {address}')")
+    try:
+        [record] = run(make_plan(spec_from_mapping({"run": "train.py", "notify": {"webhook": address, "after": 60}})))
+        text = Store(stored).log_text(record)
+        assert "very-private" not in text
+        assert "telling <secret notify>" in text
+        assert "very-private" not in json.dumps(record.tags)
+    finally:
+        secrecy.known.pop(address, None)
+    assert notify.Notify(webhook=address).address == address
