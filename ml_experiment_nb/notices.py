@@ -96,7 +96,9 @@ def _post(address: str, message: dict[str, Any]) -> str | None:
             return None
     except urllib.error.HTTPError as error:
         return f"it answers {error.code}"
-    except (OSError, ValueError, http.client.HTTPException) as error:
+    except (ValueError, http.client.HTTPException) as error:
+        return type(error).__name__  # its text may have the address, which is as good as a password
+    except OSError as error:
         return str(getattr(error, "reason", error)) or type(error).__name__
 
 

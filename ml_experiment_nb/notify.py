@@ -12,10 +12,10 @@ from pydantic import Field, field_serializer, field_validator, model_validator
 
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.fields import Flag, Frozen
-from ml_experiment_nb.secrecy import known
+from ml_experiment_nb.secrecy import known, learn_those_set
 
 DESKTOP = "desktop"
-_VARIABLE = re.compile(r"\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}")
+_VARIABLE = re.compile(r"\$\{env:\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}")
 _CUT = "/…"  # what stands for the rest of an address, which is as good as a password
 
 
@@ -92,9 +92,13 @@ def read_words(words: Iterable[str]) -> Notify | None:
 
 
 def hide(asked: Notify | None) -> None:
-    """Take an address that was typed out of all that this process records, as a secret is taken out."""
-    if asked is not None and asked.webhook is not None and not _VARIABLE.search(asked.webhook):
-        known.update({asked.webhook: "notify"})
+    """Take an address out of all that this process records, as a secret is taken out: typed, or a variable's value."""
+    if asked is None or asked.webhook is None:
+        return
+    if names := _VARIABLE.findall(asked.webhook):
+        learn_those_set(names)
+    else:
+        known.setdefault(asked.webhook, "notify")
 
 
 def _variable(name: str) -> str:

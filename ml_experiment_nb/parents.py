@@ -15,6 +15,7 @@ from ml_experiment_nb import drivers, reports, triage, unfinished
 from ml_experiment_nb.again import IMPORTED
 from ml_experiment_nb.beginnings import open_run, reopen_run
 from ml_experiment_nb.capture import Snapshot
+from ml_experiment_nb.capture.gallery import PLOTLY
 from ml_experiment_nb.capture.inputs import Input, as_text, inputs_of, values_here
 from ml_experiment_nb.capture.notebook import notebook_text
 from ml_experiment_nb.capture.page import page
@@ -135,7 +136,7 @@ def keep_notebook(live: OpenRun, notebook: Path | None) -> None:
     live.save(f"notebook/{notebook.name}", text)
     if is_cut:
         live.add(reports.Note(f"{notebook.name} is large: it is kept without its outputs"))
-    if len(text) > _LONG_PAGE:
+    if len(text) > _LONG_PAGE or PLOTLY in text:  # plotly's own script is five million characters
         return
     try:
         live.save(f"notebook/{notebook.stem}.html", _page(text, notebook.stem))

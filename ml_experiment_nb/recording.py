@@ -347,7 +347,7 @@ class OpenRun:
             "params": [(one.key, one.value) for one in self._new_params],
             "metrics": [(one.key, one.value, one.timestamp, one.step) for one in self._pending],
             "tags": {**self._new_tags, **tags},
-            "inputs": [vars(one) for one in self._new_inputs],
+            "inputs": [{**vars(one), "files": None} for one in self._new_inputs],  # those are in a file of the record
             "notes": self.notes,
         }
         try:
@@ -406,7 +406,10 @@ class OpenRun:
         return {"mlexp.notes": notes_text(self.notes)} if self.notes else {}
 
     def _add_params(self, values: Mapping[str, Any]) -> None:
-        for name, value in recognised(dict(values)).items():
+        for name, given in recognised(dict(values)).items():
+            value = given
+            if known and not is_plain(given) and (text := masked(whole := text_of(given))) != whole:
+                value = text  # an object that holds a secret, and would show it
             if name not in self.params:
                 self.params[name] = value
                 if name not in self.autologged:  # else it is written: a store takes no other value

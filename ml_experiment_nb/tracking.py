@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import tempfile
@@ -199,8 +200,24 @@ class Store:
         Raises:
             StoreError: They can't be listed.
         """
+        return list(self.files(record))
+
+    def files(self, record: Record) -> dict[str, int]:
+        """Return the paths of a run's artifacts, in order, and their sizes in bytes.
+
+        Raises:
+            StoreError: They can't be listed.
+        """
         with translated(self.uri), refusals(str(record.artifact_uri)):
-            return sorted(self._walk(str(record.run_id), None))
+            return dict(sorted(self._walk(str(record.run_id), None)))
+
+    def digest(self, record: Record, path: str) -> str | None:
+        """Return the SHA-256 of one of a run's artifacts; None when it can't be read."""
+        with translated(self.uri), tempfile.TemporaryDirectory() as folder:
+            with suppress(MlflowException, OSError), refusals(str(record.artifact_uri)):
+                found = self.client.download_artifacts(str(record.run_id), path, folder)
+                return hashlib.sha256(Path(found).read_bytes()).hexdigest()
+            return None
 
     def take_files(self, record: Record, folder: Path) -> None:
         """Make the files in a folder a run's artifacts; where they can be moved, the folder is gone afterwards.
@@ -212,12 +229,12 @@ class Store:
         """
         send(str(record.artifact_uri), folder, self.uri)
 
-    def _walk(self, run_id: str, path: str | None) -> Iterator[str]:
+    def _walk(self, run_id: str, path: str | None) -> Iterator[tuple[str, int]]:
         for one in self.client.list_artifacts(run_id, path):
             if one.is_dir:
                 yield from self._walk(run_id, one.path)
             else:
-                yield one.path
+                yield one.path, int(one.file_size or 0)
 
     def run(self, run_id: str) -> Run:
         """Return MLflow's run, by its id or the beginning of it; see `record`."""

@@ -111,12 +111,22 @@ def test_a_driver_that_dies_before_it_has_written_leaves_the_data_that_was_read(
 def test_an_address_that_is_told_of_a_run_s_end_stands_nowhere(stored):
     address = "http://127.0.0.1:9/services/T000/very-private"
     (stored / "train.py").write_text(f"print('telling {address}')")
-    try:
-        [record] = run(make_plan(spec_from_mapping({"run": "train.py", "notify": {"webhook": address, "after": 60}})))
-        text = Store(stored).log_text(record)
-        assert "very-private" not in text
-        assert "telling <secret notify>" in text
-        assert "very-private" not in json.dumps(record.tags)
-    finally:
-        secrecy.known.pop(address, None)
+    [record] = run(make_plan(spec_from_mapping({"run": "train.py", "notify": {"webhook": address, "after": 60}})))
+    text = Store(stored).log_text(record)
+    assert "very-private" not in text
+    assert "telling <secret notify>" in text
+    assert "very-private" not in json.dumps(record.tags)
     assert notify.Notify(webhook=address).address == address
+
+
+def test_a_secret_within_an_object_is_not_shown(live, monkeypatch):
+    class Config:
+        def __str__(self):
+            return "Config(token=very-secret-5471)"
+
+    monkeypatch.setenv("A_TOKEN", "very-secret-5471")
+    secrecy.learn("A_TOKEN")
+    live.add(Params({"cfg": Config()}))
+    record = live.close(FINISHED)
+    assert record.params["cfg"] == "Config(token=<secret A_TOKEN>)"
+    assert "very-secret" not in str(record) + record.to_json()

@@ -20,6 +20,11 @@ _EXTERNAL = re.compile(
 _ANSI = re.compile(r"\x1b\[([0-9;]*)m")
 _OTHER_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[@-Z\\-_])|[\x00-\x08\x0b\x0c\x0e-\x1f]")
 _COLOURS = ("#3e424d", "#c0392b", "#1e8449", "#9a7d0a", "#2471a3", "#7d3c98", "#148f77", "#626567")
+# What a notebook's own HTML asks for elsewhere, a browser doesn't fetch.
+_NOTHING_ELSE = (
+    '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
+    "style-src 'unsafe-inline'; script-src 'unsafe-inline' 'unsafe-eval'; font-src data:\">"
+)
 _STYLE = """
 body { margin: 2em auto; max-width: 62em; padding: 0 1em; color: #222; background: #fff;
   font: 15px/1.5 system-ui, sans-serif; }
@@ -56,7 +61,7 @@ def page(text: str, title: str) -> str:
     body = "\n".join(_cell(cell, str(language)) for cell in notebook["cells"])
     script = f"<script>{_plotly_script()}</script>" if _FIGURE in body else ""
     return (
-        f'<!doctype html>\n<html><head><meta charset="utf-8"><title>{html.escape(title)}</title>\n'
+        f'<!doctype html>\n<html><head><meta charset="utf-8">{_NOTHING_ELSE}<title>{html.escape(title)}</title>\n'
         f"<style>{_STYLE}{_colours()}</style>{script}</head>\n<body>\n{body}\n</body></html>\n"
     )
 

@@ -37,12 +37,12 @@ def compare(
     runs: tuple[str, ...], experiment: str | None, maximize: tuple[str, ...], minimize: tuple[str, ...], as_json: bool
 ) -> None:
     """Lay runs side by side, the best first. RUN is an id or its beginning; a group stands for its trials."""
-    opened_store()
+    store = opened_store()
     from ml_experiment_nb.comparison.view import compare as compared
 
     wanted = dict.fromkeys(maximize, True) | dict.fromkeys(minimize, False)
     found = compared(
-        *runs, experiment=experiment, metric=list(wanted) or None, maximize=list(wanted.values()) or None
+        *runs, store=store, experiment=experiment, metric=list(wanted) or None, maximize=list(wanted.values()) or None
     ).ranked()
     if as_json:
         print_json(found)

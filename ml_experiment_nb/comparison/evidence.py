@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
-
-from mlflow.artifacts import download_artifacts
-from mlflow.entities import FileInfo
-from mlflow.exceptions import MlflowException
 
 from ml_experiment_nb import writing
 from ml_experiment_nb.comparison.differences import Evidence
@@ -19,10 +12,11 @@ from ml_experiment_nb.projects import find_root, has_store
 from ml_experiment_nb.records import Record, size
 from ml_experiment_nb.stores import translated
 from ml_experiment_nb.sweeps import sweep
-from ml_experiment_nb.tracking import Store
+from ml_experiment_nb.tracking import Store, opened_store
 
 WAIT = 5.0  # seconds
 LARGEST = 50_000_000  # bytes of a file that is read to see whether it is the same
+ALL_OF_THEM = 500_000_000  # bytes of all of these
 _OURS = "record/"
 _SOURCE = "record/source/"
 
@@ -35,9 +29,9 @@ def opened() -> Store:
     """
     root = find_root()
     if not has_store(root):
-        raise RunNotFoundError(f"nothing is recorded in {root} yet")
+        raise RunNotFoundError(f"nothing is recorded in {root} yet: `ml-experiment run` does that")
     writing.wait(WAIT)  # the last cell's run may still be written
-    store = Store(root)
+    store, _ = opened_store(root)
     sweep(store)
     return store
 
@@ -50,8 +44,8 @@ def read_both(store: Store, a: str | Record, b: str | Record) -> tuple[Evidence,
         StoreError: The store can't be reached.
     """
     records = [_record(store, one) for one in (a, b)]
-    lists = [_list(store, record) for record in records]
-    doubtful = {path for path, amount in lists[0].items() if lists[1].get(path) == amount and amount <= LARGEST}
+    lists = [store.files(record) for record in records]
+    doubtful = _doubtful(*lists)
     return (
         _evidence(store, records[0], lists[0], doubtful),
         _evidence(store, records[1], lists[1], doubtful),
@@ -67,23 +61,20 @@ def _record(store: Store, run: str | Record) -> Record:
     return store.record(run.run_id)
 
 
-def _list(store: Store, record: Record) -> dict[str, int]:
-    """Return a run's files and their sizes in bytes."""
-    found: dict[str, int] = {}
-    folders: list[str | None] = [None]
-    with translated(store.uri):
-        while folders:
-            for one in _content(store, record, folders.pop()):
-                if one.is_dir:
-                    folders.append(one.path)
-                else:
-                    found[one.path] = int(one.file_size or 0)
-    return dict(sorted(found.items()))
-
-
-def _content(store: Store, record: Record, folder: str | None) -> list[FileInfo]:
-    found: list[FileInfo] = store.client.list_artifacts(str(record.run_id), folder)
+def _doubtful(a: Mapping[str, int], b: Mapping[str, int]) -> set[str]:
+    """Return the files that may be the same: those of the same size, as far as they are to be read for that."""
+    found, rest = set(), ALL_OF_THEM
+    for path, amount in a.items():
+        if b.get(path) == amount <= min(LARGEST, rest):
+            found.add(path)
+            rest -= amount
     return found
+
+
+def _told(store: Store, record: Record, path: str) -> str:
+    """Return what tells a file's content, for one that may be the other run's too."""
+    found = store.digest(record, path)
+    return f" sha256:{found[:12]}" if found else f" (can't be read in {str(record.run_id)[:8]})"
 
 
 def _evidence(store: Store, record: Record, sizes: Mapping[str, int], doubtful: set[str]) -> Evidence:
@@ -98,7 +89,7 @@ def _evidence(store: Store, record: Record, sizes: Mapping[str, int], doubtful: 
         git_diff=(store.text(record, "record/git.diff") or "") if "record/git.diff" in sizes else "",
         data=_data(store, record),
         files={
-            path: size(amount) + (_digest(record, path) if path in doubtful else "")
+            path: size(amount) + (_told(store, record, path) if path in doubtful else "")
             for path, amount in own.items()
             if path not in executed
         },
@@ -106,10 +97,10 @@ def _evidence(store: Store, record: Record, sizes: Mapping[str, int], doubtful: 
 
 
 def _packages(text: str) -> dict[str, str]:
-    """Return the packages of a list of requirements, each with what stands behind its name."""
+    """Return the packages of a list of requirements, each with what stands behind its name; local ones are comments."""
     found = {}
     for line in text.splitlines():
-        words = line.partition("#")[0].strip()
+        words = line.removeprefix("# ").strip()
         for mark in ("==", " @ "):
             if mark in words:
                 name, _, rest = words.partition(mark)
@@ -122,14 +113,3 @@ def _data(store: Store, record: Record) -> dict[str, str]:
     with translated(store.uri):
         inputs = store.client.get_run(str(record.run_id)).inputs
     return {one.dataset.name: one.dataset.digest for one in (inputs.dataset_inputs if inputs else ())}
-
-
-def _digest(record: Record, path: str) -> str:
-    """Return what tells a file's content, for one that may be the other run's too."""
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            found = Path(download_artifacts(artifact_uri=f"{record.artifact_uri}/{path}", dst_path=folder))
-            with found.open("rb") as file:
-                return f" sha256:{hashlib.file_digest(file, 'sha256').hexdigest()[:12]}"
-        except (MlflowException, OSError):
-            return " (can't be read)"

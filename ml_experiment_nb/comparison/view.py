@@ -34,6 +34,7 @@ def compare(
     metric: str | Sequence[str] | None = None,
     maximize: bool | Sequence[bool] | None = None,
     limit: int = LIMIT,
+    store: Store | None = None,
 ) -> Comparison:
     """Lay runs side by side.
 
@@ -44,6 +45,7 @@ def compare(
         metric: What is compared first of all, or several; by default what a group among them optimised.
         maximize: Whether more of it is better; by default what that group says, else no.
         limit: At most so many of an experiment's, the newest.
+        store: Where they are looked for; by default the project's store.
 
     Returns:
         The comparison: a table where it is a cell's value, with methods that draw.
@@ -53,7 +55,7 @@ def compare(
         StoreError: The store can't be reached.
         MetricError: None of the runs has such a metric.
     """
-    store = opened()
+    store = store or opened()
     given = [one for run in runs for one in ([run] if isinstance(run, str | Record) else run)]
     groups = [run.parent for run in runs if isinstance(run, Records) and run.parent is not None]
     if given:

@@ -3,8 +3,10 @@ from pathlib import Path
 import pytest
 
 from ml_experiment_nb import diff, make_plan, run
+from ml_experiment_nb.comparison.evidence import _doubtful, _packages
 from ml_experiment_nb.errors import RunNotFoundError
 from ml_experiment_nb.specs import spec_from_mapping
+from ml_experiment_nb.tracking import Store
 
 
 def one(script, **more):
@@ -47,3 +49,24 @@ def test_what_can_not_be_compared(project, script):
     [job] = run(make_plan(spec_from_mapping({"kind": "job", "run": train.path})))
     with pytest.raises(RunNotFoundError, match="it was not recorded"):
         diff(a, job)
+
+
+def test_packages_that_are_no_release():
+    text = "numpy==2.0\n# mine==1.0 (local, editable: file:///a)\nwheel @ https://x/w.whl#sha256=abc\n"
+    assert _packages(text) == {
+        "numpy": "2.0", "mine": "1.0 (local, editable: file:///a)", "wheel": "https://x/w.whl#sha256=abc",
+    }  # fmt: skip
+
+
+def test_files_that_can_not_be_read_are_not_the_same(stored, script, monkeypatch):
+    train = script("from ml_experiment_nb import artifact\nartifact('values.bin', b'123')\n")
+    a, b = one(train), one(train)
+    assert diff(a, b)["files"].same == 1
+    monkeypatch.setattr(Store, "digest", lambda *_: None)
+    [change] = diff(a, b)["files"].changes
+    assert "can't be read" in change.before
+
+
+def test_of_many_large_files_some_are_read():
+    sizes = {f"{k}.bin": 49_000_000 for k in range(20)} | {"large": 60_000_000, "other": 1}
+    assert len(_doubtful(sizes, {**sizes, "other": 2})) == 10
