@@ -8,6 +8,7 @@ makes of it otherwise is not found. Where no secret is known, nothing is looked 
 from __future__ import annotations
 
 import base64
+import builtins
 import html
 import json
 import mmap
@@ -219,10 +220,12 @@ class _Patterns:
         forms = [(form, name) for value, name in values.items() for form in _forms(value)]
         self.names = dict(sorted(forms, key=lambda one: -len(one[0])))
         self._expression = re.compile("|".join(map(re.escape, self.names)))
+        # No text has a form that hasn't a shorter one within it. Each is looked for by itself: a hundred times as quick
+        # as all of them in one expression.
+        shortest = sorted(self.names, key=len)
+        self._needed = [one for k, one in enumerate(shortest) if not any(other in one for other in shortest[:k])]
         self._longest = max(map(len, self.names), default=1)
-        self._firsts: dict[str, list[str]] = {}
-        for form in self.names:
-            self._firsts.setdefault(form[0], []).append(form)
+        self._beginnings = {form[:length] for form in self.names for length in range(1, len(form))}
 
     def sub(self, text: str, found: Callable[[str], None], mark: Callable[[str], str] = mark) -> str:
         def marked(match: re.Match[str]) -> str:
@@ -230,20 +233,23 @@ class _Patterns:
             found(name)
             return mark(name)
 
-        return self._expression.sub(marked, text)
+        return self._expression.sub(marked, text) if self._may_stand_in(text) else text
+
+    def _may_stand_in(self, text: str) -> bool:
+        return any(form in text for form in self._needed)
 
     def beginning(self, text: str) -> int:
         """Return where, at the end of a text, a form may have begun; the text's length where none has."""
         start = max(0, len(text) - self._longest + 1)
         for at in range(start, len(text)):
-            rest = text[at:]
-            if any(len(form) > len(rest) and form.startswith(rest) for form in self._firsts.get(text[at], ())):
+            if text[at:] in self._beginnings:
                 break
         else:
             return len(text)
-        for match in self._expression.finditer(text):
-            if match.start() < at < match.end():
-                return match.end()
+        if self._may_stand_in(text):
+            for match in self._expression.finditer(text):
+                if match.start() < at < match.end():
+                    return match.end()
         return at
 
     @cached_property
@@ -253,10 +259,15 @@ class _Patterns:
         wide = {value.encode("utf-16-le", "surrogatepass"): name for value, name in known.items()}
         return dict(sorted({**found, **wide}.items(), key=lambda one: -len(one[0])))
 
+    @cached_property
+    def _needed_bytes(self) -> list[builtins.bytes]:
+        needed = {one.encode("utf-8", "surrogateescape") for one in self._needed}
+        return [form for form in self.bytes if form in needed or b"\0" in form]
+
     def stand_in(self, path: Path) -> bool:
         """Return whether a file that isn't empty holds any form."""
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
-            return any(view.find(form) >= 0 for form in self.bytes)
+            return any(view.find(form) >= 0 for form in self._needed_bytes)
 
 
 _made: tuple[int, _Patterns] = (0, _Patterns({}))
