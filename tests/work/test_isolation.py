@@ -27,6 +27,8 @@ def nasty(what, array):
     with open("pids", "a") as file:
         file.write(f"{os.getpid()}\\n")
     print("doing", what, flush=True)
+    if "ipykernel" in sys.modules:
+        time.sleep(0.2)  # a thread of ZeroMQ's sends it, which ends with the process
     globals()[what.rstrip("0123456789")](array)
     return {"score": 1.0}
 
