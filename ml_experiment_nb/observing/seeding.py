@@ -38,15 +38,18 @@ _WATCHED: dict[str, dict[str, str]] = {
 }
 """The functions that seed, by module, and the generator that each of them seeds."""
 
+_WITH_A_SEED = r"\((?!(?:\s*\w+\s*=)?\s*(?:None)?\s*\))[^()\n]*\)"
 _IN_TEXT = {
-    "random": r"(?<![\w.])random\.seed\([^()\n]*\)",
-    "numpy": r"\b(?:np|numpy)\.random\.seed\([^()\n]*\)",
-    "torch": r"\btorch\.manual_seed\([^()\n]*\)",
+    "random": r"(?<![\w.])random\.seed" + _WITH_A_SEED,
+    "numpy": r"\b(?:np|numpy)\.random\.seed" + _WITH_A_SEED,
+    "torch": r"\btorch\.manual_seed" + _WITH_A_SEED,
 }
 _ALL_IN_TEXT = r"\b(?:set_seed|seed_everything|set_random_seed)\([^()\n]*\)"
 
 _seen: dict[str, list[Any]] = {}
 """What was seeded in this process, or in the one that it was forked from, by generator."""
+_fresh: set[str] = set()
+"""The generators that took entropy for a seed, by ``seed()`` or ``default_rng()``."""
 _drawn: set[str] = set()
 _states: dict[str, Any] = {}
 _hooks: list[Callable[[], None]] = []
@@ -66,7 +69,7 @@ def observing(sink: reports.Sink, asked: Asked) -> Iterator[None]:
     """
     global _sink
     is_first = not _hooks
-    before = {who: list(values) for who, values in _seen.items()}
+    before = {who: list(values) for who, values in _seen.items()}, set(_fresh), set(_drawn)
     watch()
     undo = deterministic() if asked.deterministic else None
     try:
@@ -110,8 +113,8 @@ def unwatch() -> None:
 
 
 def seeded(who: str) -> bool:
-    """Whether a generator was seeded since it is watched."""
-    return who in _seen
+    """Whether a generator was seeded since it is watched; ``seed()``, which takes entropy, makes it unseeded."""
+    return who in _seen and who not in _fresh
 
 
 def start(seed: int) -> None:
@@ -167,9 +170,11 @@ class _Watched:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self.who == "numpy.default_rng":
             return self._made(args, kwargs)
+        [given] = [*args, *kwargs.values()][:1] or [None]
+        if given is None:
+            _draw(self.who)
         made = self.original(*args, **kwargs)
-        given = [*args, *kwargs.values()]
-        _note(self.who, "a state" if "state" in self.__name__ else given[0] if given else None)
+        _note(self.who, "a state" if "state" in self.__name__ else given)
         return made
 
     def __reduce__(self) -> Any:
@@ -241,11 +246,23 @@ _SEED = {
 def _note(who: str, value: Any) -> None:
     if os.getpid() != _process:  # a process of the user's own: what it seeds is not the run's
         return
-    value = value if value is None or type(value) in (int, bool, float) else _plain(value)
+    if value is None:
+        _fresh.add(who)
+        _mark(who)  # of what it draws from now on
+        return
+    if who != "numpy.default_rng":  # of which each is another
+        _fresh.discard(who)
+    value = value if type(value) in (int, bool, float) else _plain(value)
     values = _seen.setdefault(who, [])
     if value not in values and len(values) <= _MOST:
         values.append(value if len(values) < _MOST else "…")
         _tell()
+
+
+def _draw(who: str) -> None:
+    """Before a generator takes entropy: remember whether it has drawn unseeded so far."""
+    if os.getpid() == _process and who in _states and not seeded(who) and _state(who) != _states[who]:
+        _drawn.add(who)
 
 
 def _plain(value: Any) -> int | str:
@@ -307,16 +324,20 @@ _STATE: dict[str, tuple[str, Callable[[Any], Any]]] = {
 
 
 def _unseeded() -> list[str]:
-    known = _seen.keys() | _earlier().keys()
+    known = (_seen.keys() | _earlier().keys()) - _fresh
     moved = [who for who, state in _states.items() if who not in known and _state(who) != state]
-    fresh = ["numpy.default_rng"] if None in _seen.get("numpy.default_rng", ()) else []
+    fresh = {"numpy.default_rng"} & _fresh
     return sorted({*moved, *fresh, *(_drawn - known)})
 
 
-def _forget(before: dict[str, list[Any]]) -> None:
+def _forget(before: tuple[dict[str, list[Any]], set[str], set[str]]) -> None:
     """Be as before the run, which another one may follow in this process."""
     global _asked, _started
     _asked = _started = None
     _seen.clear()
-    _seen.update(before)
+    _seen.update(before[0])
+    _fresh.clear()
+    _fresh.update(before[1])
+    _drawn.clear()
+    _drawn.update(before[2])
     _states.clear()

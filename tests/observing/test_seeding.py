@@ -2,6 +2,9 @@ import json
 import os
 import pickle
 import random
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +73,51 @@ def test_says_which_generators_were_drawn_from_without_a_seed(sink):
         np.random.rand()
         np.random.default_rng()
     assert sink.unseeded == "numpy.default_rng, random"
+
+
+@pytest.mark.parametrize("given", [(), (None,)])
+def test_entropy_is_no_seed(sink, given):
+    with observed(sink):
+        np.random.seed(*given)
+        random.seed(*given)
+    assert sink.tags == {}  # nothing was drawn
+    with observed(sink):
+        np.random.seed(1)
+        np.random.seed(*given)
+        np.random.rand()
+        random.seed(*given)
+        random.random()
+        random.seed(2)
+    assert sink.seeds == {"numpy": 1, "random": 2}
+    assert sink.unseeded == "numpy"
+    sink.tags.clear()
+    with observed(sink):
+        np.random.rand()
+        np.random.seed(*given)
+    assert (sink.seeds, sink.unseeded) == ({}, "numpy")
+
+
+def test_what_takes_entropy_before_a_fork_draws_anew_in_each():
+    source = """
+        import os, random
+        import numpy as np
+        from ml_experiment_nb.work import seeds
+        seeds.watch(["numpy"])
+        np.random.seed(1)
+        random.seed(1)
+        np.random.seed()
+        random.seed()
+        seeds.hold()
+        for _ in range(2):
+            if not (child := os.fork()):
+                seeds.renew()
+                print(np.random.rand(), random.random(), flush=True)
+                os._exit(0)
+            os.waitpid(child, 0)
+    """
+    asked = [sys.executable, "-c", textwrap.dedent(source)]
+    drawn = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split()
+    assert len(set(drawn)) == 4
 
 
 def test_a_state_that_is_set_is_a_seed(sink):
@@ -167,6 +215,21 @@ def test_says_what_cells_before_have_seeded(sink, monkeypatch):
     with observed(sink):
         np.random.rand(1000)
     assert (sink.seeds, sink.unseeded) == ({"numpy": "np.random.seed(3) in In [1]"}, "")
+
+
+@pytest.mark.parametrize("text", ["np.random.seed()", "np.random.seed( None )", "np.random.seed(seed=None)"])
+def test_a_cell_before_that_took_entropy_has_seeded_nothing(sink, monkeypatch, text):
+    from IPython.core.interactiveshell import InteractiveShell
+    from traitlets.config import Config
+
+    shell = InteractiveShell(config=Config({"HistoryManager": {"enabled": False}}))
+    monkeypatch.setattr("IPython.get_ipython", lambda: shell)
+    for cell in (text, "the last one"):
+        shell.history_manager.store_inputs(shell.execution_count, cell)
+        shell.execution_count += 1
+    with observed(sink):
+        np.random.rand(1000)
+    assert (sink.seeds, sink.unseeded) == ({}, "numpy")
 
 
 @pytest.mark.frameworks
