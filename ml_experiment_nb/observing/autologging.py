@@ -56,6 +56,8 @@ _OWN = {"fastai": "fastai", "torch": "torch_loops"}
 _ours: dict[str, dict[str, Any]] = {}
 """The flavors of MLflow's that are patched by us, with the settings that switch them on."""
 _plain: dict[str, bool] = {}
+_estimators: set[type] = set()
+"""The classes of scikit-learn's that were there when MLflow patched them last."""
 _lock = threading.RLock()
 
 
@@ -121,7 +123,7 @@ class _Watch:
     on: set[str] = field(default_factory=set)
     _importing: int = 0
     _waiting: list[str] = field(default_factory=list)
-    _routed: bool = False
+    _routed: bool | None = None
 
     def look(self) -> None:
         """Look after what is imported already."""
@@ -152,8 +154,9 @@ class _Watch:
             return
         self.on.add(library)
         try:
-            if library == "sklearn" and "sklearn" not in _ours:
+            if library == "sklearn":
                 self.stack.callback(_disarm)
+            if library == "sklearn" and "sklearn" not in _ours and not _kinds():
                 _arm(self)  # what its estimators are is known when the first of them is made
             else:
                 self.switch_on(library)
@@ -168,7 +171,8 @@ class _Watch:
                 self.stack.enter_context(module.recording(self.run, models=self.wanted.models))
                 return
             flavor = _FLAVORS[library]
-            self._route()
+            if not self._route():
+                return
             with self.run.at_work():
                 is_ours = _patch(library, self.wanted.plots)
             if is_ours:
@@ -180,17 +184,21 @@ class _Watch:
         with _lock:
             _disarm()
             try:
-                _plain.pop("sklearn", None)
                 self.switch_on("sklearn")
             except Exception as error:
                 self.run.note(f"sklearn could not be autologged: {type(error).__name__}: {error}")
 
-    def _route(self) -> None:
-        if not self._routed:
-            from ml_experiment_nb.observing import mlflow_calls
-
-            self._routed = True
-            self.stack.enter_context(mlflow_calls.routed(self.run, models=self.wanted.models, plots=self.wanted.plots))
+    def _route(self) -> bool:
+        """Have MLflow's calls meet the run; where they can't, nothing is patched that would make them elsewhere."""
+        if self._routed is None:
+            self._routed = False
+            try:
+                calls: Any = importlib.import_module(f"{__package__}.mlflow_calls")
+                self.stack.enter_context(calls.routed(self.run, models=self.wanted.models, plots=self.wanted.plots))
+                self._routed = True
+            except Exception as error:
+                self.run.note(f"nothing is autologged by MLflow: {type(error).__name__}: {error}")
+        return self._routed
 
 
 # --- MLflow's patches ---
@@ -216,7 +224,7 @@ def _patch(library: str, plots: bool) -> bool:
     everything = settings.get("mlflow")
     if everything and not everything.get("disable") and flavor not in _ours:
         return False  # by the global `mlflow.autolog()`, this one too is the user's
-    if flavor not in _ours or _plain.get(flavor) is not plots:
+    if flavor not in _ours or _plain.get(flavor) is not plots or (flavor == "sklearn" and not _kinds() <= _estimators):
         options = {**_COMMON, **({} if plots and flavor == "xgboost" else _OPTIONS.get(flavor, {}))}
         with _only_what_is_there() if flavor == "sklearn" else ExitStack():
             module.autolog(**options)
@@ -235,19 +243,28 @@ def _switch_off(flavor: str) -> None:
 def _only_what_is_there() -> Iterator[None]:
     """Have MLflow patch the estimators that are imported, in place of importing all of scikit-learn for it."""
     from mlflow.sklearn import utils
-    from sklearn.base import BaseEstimator
+
+    utils._get_meta_estimators_for_autologging()  # MLflow imports these anyhow, and others come with them
+    kinds = _kinds()
+    before, utils._all_estimators = utils._all_estimators, lambda: [(one.__name__, one) for one in kinds]
+    try:
+        yield
+    finally:
+        utils._all_estimators = before
+    _estimators.update(kinds)
+
+
+def _kinds() -> set[type]:
+    """Return scikit-learn's estimators, of the modules that are imported."""
 
     def below(kind: Any) -> Iterator[Any]:
         for one in kind.__subclasses__():
             yield one
             yield from below(one)
 
-    kinds = {one for one in below(BaseEstimator) if one.__module__.startswith("sklearn.") and one.__name__[0] != "_"}
-    before, utils._all_estimators = utils._all_estimators, lambda: [(one.__name__, one) for one in kinds]
-    try:
-        yield
-    finally:
-        utils._all_estimators = before
+    base = getattr(sys.modules.get("sklearn.base"), "BaseEstimator", None)
+    found = () if base is None else below(base)
+    return {one for one in found if one.__module__.startswith("sklearn.") and one.__name__[0] != "_"}
 
 
 def _arm(watch: _Watch) -> None:

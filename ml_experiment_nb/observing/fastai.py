@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+import cloudpickle
+import torch
 from fastai.callback.core import Callback
 from fastai.learner import Learner
+from fastai.torch_core import rank_distrib
 
 from ml_experiment_nb.observing.thisrun import ThisRun
 
@@ -102,14 +107,35 @@ def _epoch(learn: Any) -> dict[str, float]:
 
 def _keep(run: ThisRun, learn: Any) -> None:
     """Keep the network as MLflow's PyTorch flavor has it, and the learner as fastai itself does."""
-    from ml_experiment_nb.observing.models import save_network
+    from ml_experiment_nb.observing.models import place, save_network, saved
 
     save_network(run, learn.model)
+    if rank_distrib():
+        return  # the learner is that of rank 0
+    target, partial = place(run, "learner.pkl"), run.artifacts / "record/learner.partial"
     try:
-        learn.export((run.artifacts / "learner.pkl").absolute())
+        _export(learn, partial)
+        partial.replace(target)
+        saved(run, "learner.pkl", target)
     except Exception as error:  # its data, or a loss of the user's own, can't be pickled
-        (run.artifacts / "learner.pkl").unlink(missing_ok=True)
         run.note(f"the learner could not be exported, its network was kept: {type(error).__name__}: {error}"[:300])
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _export(learn: Any, target: Path) -> None:
+    """Write what ``Learner.export`` does, which leaves a learner without its data where that fails.
+
+    It also makes a new optimizer for the one that it has taken away; here that one is put back.
+    """
+    data, optimizer = learn.dls, learn.opt
+    try:
+        learn.dls, learn.opt = data.new_empty(), None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.save(learn, target, pickle_module=cloudpickle, pickle_protocol=2)
+    finally:
+        learn.dls, learn.opt = data, optimizer
 
 
 def _name(value: Any) -> str:

@@ -55,6 +55,7 @@ def _aside(run_id: str) -> Iterator[None]:
 
     settings: tuple[tuple[Any, str], ...] = ((utils, "_tracking_uri"), (fluent, "_active_experiment_id"))
     before = [(where, name, getattr(where, name)) for where, name in settings]
+    last = fluent._last_active_run_id.get()
     active = fluent._active_run_stack.get()
     open_runs = list(active)
     active.clear()
@@ -63,6 +64,8 @@ def _aside(run_id: str) -> Iterator[None]:
     try:
         yield
     finally:
+        if utils._tracking_uri is None:  # else the cell's last run is where the next cell will look for it
+            fluent._last_active_run_id.set(last)
         for where, name, value in before:
             if getattr(where, name) is None:
                 setattr(where, name, value)

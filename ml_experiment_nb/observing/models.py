@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import itertools
 import json
+import logging
+import os
 import shutil
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import metadata
@@ -35,31 +39,61 @@ def save_model(run: ThisRun, name: str, flavor: Any, **options: Any) -> SimpleNa
 
     Args:
         run: The run.
-        name: The folder's name.
+        name: The folder's name; where the code has put something of its own there, it gets a number.
         flavor: MLflow's module for the model's kind.
         **options: What its ``save_model`` takes.
     """
-    model = Model(artifact_path=name, run_id=run.run_id)
-    if options.get("pip_requirements") is None and options.get("conda_env") is None:
-        options["pip_requirements"] = _requirements(flavor)
-    target, partial = run.artifacts / name, run.artifacts / f"record/{name}.partial"
+    target, partial = place(run, name), run.artifacts / f"record/{name}.partial"
+    found = target.relative_to(run.artifacts).as_posix()
+    model = Model(artifact_path=found, run_id=run.run_id)
     shutil.rmtree(partial, ignore_errors=True)
     partial.parent.mkdir(parents=True, exist_ok=True)
     try:
         with (
             run.at_work(),
             replaced(environment, "warn_dependency_requirement_mismatches", lambda _: lambda *_args: None),
+            _quiet("mlflow.utils.requirements_utils", flavor.__name__),
         ):
+            if options.get("pip_requirements") is None and options.get("conda_env") is None:
+                options["pip_requirements"] = _requirements(flavor)
             flavor.save_model(path=str(partial), mlflow_model=model, **options)  # what it requires is what is here
         if target.exists():
             shutil.rmtree(target)
         partial.rename(target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+    saved(run, name, target)
     told = json.dumps([model.get_tags_dict()], default=str)
     if len(told) < _TAG_LENGTH:
         run.tags({MLFLOW_LOGGED_MODELS: told})
-    return SimpleNamespace(model_id=None, model_uri=f"runs:/{run.run_id}/{name}", run_id=run.run_id)
+    return SimpleNamespace(model_id=None, model_uri=f"runs:/{run.run_id}/{found}", run_id=run.run_id)
+
+
+def place(run: ThisRun, name: str) -> Path:
+    """Return where something of ours goes among a run's artifacts: what the code itself has put there stays."""
+    for count in itertools.count():
+        wanted = run.artifacts / name
+        found = wanted.with_name(f"{wanted.stem}-{count}{wanted.suffix}") if count else wanted
+        if not os.path.lexists(found) or _is_ours(found, run):
+            break
+    return found
+
+
+def saved(run: ThisRun, name: str, target: Path) -> None:
+    """Remember what is ours among a run's artifacts, and note where it has not the name that it should have."""
+    found = target.relative_to(run.artifacts).as_posix()
+    run.saved.add(found)
+    if found != name:
+        run.note(f"the artifact {name} is the code's own: what was trained is kept as {found}")
+
+
+def _is_ours(path: Path, run: ThisRun) -> bool:
+    """Whether a file was written by us, or a model saved in this run: by this process, or by the step before."""
+    if path.is_file():
+        return path.relative_to(run.artifacts).as_posix() in run.saved
+    with suppress(OSError, UnicodeDecodeError):
+        return f"run_id: {run.run_id}" in (path / "MLmodel").read_text(encoding="utf-8").splitlines()
+    return False
 
 
 def save_network(run: ThisRun, network: Any) -> None:
@@ -101,6 +135,23 @@ def _requirements(flavor: Any) -> list[str]:
             with suppress(metadata.PackageNotFoundError):
                 found.append(f"{name}=={metadata.version(name)}")
     return found
+
+
+@contextmanager
+def _quiet(*names: str) -> Iterator[None]:
+    """Have loggers keep their warnings to themselves, in this thread: nobody has called what they warn of."""
+    thread = threading.get_ident()
+
+    def wanted(record: logging.LogRecord) -> bool:
+        return record.levelno > logging.WARNING or record.thread != thread
+
+    for name in names:
+        logging.getLogger(name).addFilter(wanted)
+    try:
+        yield
+    finally:
+        for name in names:
+            logging.getLogger(name).removeFilter(wanted)
 
 
 @contextmanager

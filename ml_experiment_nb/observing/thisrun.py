@@ -28,6 +28,7 @@ class ThisRun:
         pruned: The step at which the group's pruner gave the trial up.
         working: Whether MLflow is at work for us, and what it imports is to be looked after later, by `settle`.
         busy: Whether a fit is going on that is recorded as such, and so not by what looks at loops.
+        saved: The artifacts that we have made of what libraries have trained, by their paths.
     """
 
     run_id: str
@@ -35,6 +36,7 @@ class ThisRun:
     sink: reports.Sink
     pruned: int | None = None
     busy: bool = False
+    saved: set[str] = field(default_factory=set)
     working: bool = False
     settle: Callable[[], None] = lambda: None
     _first: dict[str, int] = field(default_factory=dict)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import sys
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ def recording(run: ThisRun, *, models: bool) -> Iterator[None]:
     try:
         with (
             _before(torch.Tensor, "backward", lambda loss, *_args, **_options: loops.guarded(lambda: loops.lost(loss))),
-            _before(DataLoader, "__iter__", lambda loader: loops.began(loader)),
+            _before(DataLoader, "__iter__", lambda loader: loops.guarded(lambda: loops.began(loader))),
             _scaled(),
         ):
             yield
@@ -105,18 +106,20 @@ class _Loops:
         self._run = run
         self._models = models
         self._losses: list[Any] = []
-        self._curves: dict[int, _Curve] = {}
-        self._kept: list[Any] = []  # optimizers, so that no other one gets the id of one that is gone
+        self._curves: list[_Curve] = []
+        self._curve_of: weakref.WeakKeyDictionary[Any, _Curve] = weakref.WeakKeyDictionary()  # by optimizer
         self._model: Any = None
-        self._loader: Any = None
+        self._has_loader = False
+        self._batch_size: int | None = None
         self._failed = False
 
     def guarded(self, act: Callable[[], None]) -> None:
         """Do something of ours within the user's loop: what goes wrong is noted, and no more is tried."""
-        if self._failed or self._is_anothers():
+        if self._failed:
             return
         try:
-            act()
+            if not self._is_anothers():
+                act()
         except Exception as error:
             self._failed = True
             self._run.note(f"autologging: torch: {type(error).__name__}: {error}"[:300])
@@ -128,11 +131,11 @@ class _Loops:
 
     def stepped(self, optimizer: Any) -> None:
         """An optimizer has taken a step."""
-        curve = self._curves.get(id(optimizer))
+        curve = self._curve_of.get(optimizer)
         if curve is None:
             number = len(self._curves) + 1
-            curve = self._curves[id(optimizer)] = _Curve("train_loss" if number == 1 else f"train_loss_{number}")
-            self._kept.append(optimizer)
+            curve = self._curve_of[optimizer] = _Curve("train_loss" if number == 1 else f"train_loss_{number}")
+            self._curves.append(curve)
             if number == 1:
                 self._begin(optimizer)
         if self._losses:
@@ -140,25 +143,23 @@ class _Loops:
             curve.count += 1
             self._losses = []
         curve.steps += 1
-        if self._loader is None and curve.count >= max(1, curve.steps // _DENSE):
+        if not self._has_loader and curve.count >= max(1, curve.steps // _DENSE):
             self._point(curve, curve.steps - 1)
 
     def began(self, loader: Any) -> None:
         """A loader is gone through from its beginning: the steps since the last time were an epoch."""
-        if self._failed or self._is_anothers():
-            return
-        for curve in self._curves.values():
+        for curve in self._curves:
             if curve.count:
                 self._point(curve, curve.points)
-        if self._loader is None:
-            self._loader = loader
+        if not self._has_loader:
+            self._has_loader, self._batch_size = True, getattr(loader, "batch_size", None)
 
     def end(self) -> None:
         """Record what is left, and keep the model."""
         try:
-            for curve in self._curves.values():
+            for curve in self._curves:
                 if curve.count:
-                    self._point(curve, curve.points if self._loader is not None else curve.steps - 1)
+                    self._point(curve, curve.points if self._has_loader else curve.steps - 1)
         finally:
             if self._model is not None:
                 self.guarded(self._keep)
@@ -172,7 +173,7 @@ class _Loops:
     def _begin(self, optimizer: Any) -> None:
         self._run.begin(self)
         plain = {n: v for n, v in optimizer.defaults.items() if isinstance(v, int | float | tuple) and v is not False}
-        size = {"batch_size": self._loader.batch_size} if getattr(self._loader, "batch_size", None) else {}
+        size = {"batch_size": self._batch_size} if self._batch_size else {}
         self._run.params({"optimizer_name": type(optimizer).__name__, **plain, **size})
         if self._models:
             self._model = _model_of(optimizer, sys._getframe())

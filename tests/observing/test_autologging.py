@@ -10,6 +10,9 @@ import nbformat
 import pytest
 
 from ml_experiment_nb import loop
+from ml_experiment_nb.capture.artifacts import save_artifact
+from ml_experiment_nb.observing.models import save_model
+from ml_experiment_nb.observing.thisrun import ThisRun
 from ml_experiment_nb.plans import make_plan
 from ml_experiment_nb.projects import home
 from ml_experiment_nb.reports import Metrics, Note, Params
@@ -152,6 +155,74 @@ def test_a_called_job_is_recorded_and_what_the_notebook_has_set_up_is_as_it_was(
     for run in ours:
         assert run.info.status == "FINISHED"
         assert {"by_hand", "score", "training_score"} <= run.data.metrics.keys()
+
+
+def test_what_was_made_or_imported_between_tracked_code_is_recorded_and_leaves_the_notebook_its_last_run(stored):
+    found = by_hand(
+        stored,
+        f"""
+        import json
+        import mlflow
+        from sklearn.linear_model import LogisticRegression
+        from ml_experiment_nb import job
+        {textwrap.indent(DATA, " " * 8).strip()}
+        mlflow.set_tracking_uri("sqlite:///elsewhere.db")
+        mlflow.set_experiment("of my own")
+        with mlflow.start_run() as mine:
+            pass
+        model = LogisticRegression(C=0.25)  # before anything is tracked
+
+        @job
+        def train(name="model"):
+            globals()[name].fit(X, y)
+
+        train()
+        from sklearn.naive_bayes import GaussianNB
+        later = GaussianNB(var_smoothing=0.5)
+        train("later")
+        print(json.dumps(mlflow.last_active_run().info.run_id == mine.info.run_id))
+        """,
+    )
+    client = mlflow.MlflowClient(f"sqlite:///{stored}/elsewhere.db")
+    ours = client.search_runs([client.get_experiment_by_name("train").experiment_id])
+    recorded = {run.data.params["name"]: run.data.params for run in ours}
+    assert recorded["model"].get("C") == "0.25"
+    assert recorded["later"].get("var_smoothing") == "0.5"
+    assert all("training_score" in run.data.metrics for run in ours)
+    assert found is True
+
+
+class Kept:
+    """Keeps what it is sent, and gathers files."""
+
+    def __init__(self, artifacts):
+        self.artifacts, self.events = artifacts, []
+
+    def send(self, event):
+        self.events.append(event)
+
+
+def test_a_model_does_not_take_the_place_of_an_artifact_of_the_codes_own(tmp_path):
+    import mlflow.sklearn
+    from sklearn.linear_model import LogisticRegression
+
+    own = tmp_path / "own"
+    mlflow.sklearn.save_model(LogisticRegression(C=9.0), own, serialization_format="cloudpickle", pip_requirements=[])
+    (own / "mine.txt").write_text("mine")
+    sink = Kept(tmp_path / "artifacts")
+    run = ThisRun("a" * 32, "0", sink)
+    save_artifact(own, "model", sink.artifacts)
+    for C in (1.0, 2.0):
+        options = {"sk_model": LogisticRegression(C=C), "serialization_format": "cloudpickle"}
+        saved = save_model(run, "model", mlflow.sklearn, **options)
+    again = ThisRun("a" * 32, "0", sink)  # as in the run's next step
+    save_model(again, "model", mlflow.sklearn, **options)
+    assert (sink.artifacts / "model/mine.txt").read_text() == "mine"
+    assert sorted(one.name for one in sink.artifacts.iterdir()) == ["model", "model-1", "record"]
+    assert saved.model_uri == f"runs:/{'a' * 32}/model-1"
+    assert mlflow.sklearn.load_model(str(sink.artifacts / "model-1")).C == 2.0
+    notes = [event.text for event in sink.events if isinstance(event, Note)]
+    assert set(notes) == {"the artifact model is the code's own: what was trained is kept as model-1"}
 
 
 @pytest.mark.slow

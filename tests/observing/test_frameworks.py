@@ -1,14 +1,20 @@
 """Each library trains a tiny model of its own, and a plain MLflow client reads its curve back."""
 
+import gc
 import textwrap
+import threading
+import weakref
 
 import mlflow
 import pytest
 
 from ml_experiment_nb import loop
+from ml_experiment_nb.observing.thisrun import ThisRun
 from ml_experiment_nb.plans import make_plan
 from ml_experiment_nb.projects import home
+from ml_experiment_nb.reports import Metrics, Note, Pruned
 from ml_experiment_nb.specs import spec_from_mapping
+from ml_experiment_nb.tracking import Store
 
 pytestmark = pytest.mark.frameworks
 
@@ -146,8 +152,132 @@ def test_a_librarys_curve_parameters_and_model_are_in_the_run(library, backend, 
     folder = client.download_artifacts(run.info.run_id, "model", str(stored))
     flavor = FLAVORS.get(library, library)
     assert flavor in mlflow.models.get_model_info(folder).flavors
+    if flavor == "pytorch":  # nothing is said of how the model was saved, which nobody has asked
+        text = Store(stored).log_text(record)
+        assert ("WARNING mlflow" in text, "local version label" in text) == (False, False)
     if library in LOADED:
         assert getattr(mlflow, flavor).load_model(folder) is not None
+
+
+class Kept:
+    """Keeps what it is sent, and fails where it is told to."""
+
+    def __init__(self, artifacts, failing=()):
+        self.artifacts, self.failing, self.events = artifacts, failing, []
+
+    def send(self, event):
+        if isinstance(event, self.failing):
+            raise OSError("nobody listens")
+        self.events.append(event)
+
+    @property
+    def notes(self):
+        return [event.text for event in self.events if isinstance(event, Note)]
+
+
+def losses(sink):
+    return [event.values for event in sink.events if isinstance(event, Metrics)]
+
+
+@pytest.fixture
+def fold():
+    """Train a network of its own for an epoch, and return a weak reference to its optimizer."""
+    import torch
+
+    data = torch.utils.data.TensorDataset(torch.randn(8, 2), torch.randn(8, 1))
+
+    def train():
+        net = torch.nn.Linear(2, 1)
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        for inputs, targets in torch.utils.data.DataLoader(data, batch_size=4):
+            torch.nn.functional.mse_loss(net(inputs), targets).backward()
+            optimizer.step()
+        return weakref.ref(optimizer)
+
+    return train
+
+
+def test_optimizers_and_their_networks_go_when_the_code_lets_them_go_and_no_loss_is_lost(fold, tmp_path):
+    from ml_experiment_nb.observing import torch_loops
+
+    sink = Kept(tmp_path)
+    with torch_loops.recording(ThisRun("a" * 32, "0", sink), models=False):
+        left = [fold() for _ in range(4)]
+        gc.collect()
+        assert [one() for one in left] == [None] * 4
+    assert [list(values) for values in losses(sink)] == [[f"train_loss{n}"] for n in ("", "_2", "_3", "_4")]
+
+
+def test_what_fails_as_a_loader_begins_is_a_note_and_a_pruner_is_heard_there(fold, tmp_path):
+    from ml_experiment_nb.observing import torch_loops
+
+    sink = Kept(tmp_path, failing=Metrics)
+    with torch_loops.recording(ThisRun("a" * 32, "0", sink), models=False):
+        fold()
+        fold()
+        fold()
+        assert sink.notes == ["autologging: torch: OSError: nobody listens"]
+    run = ThisRun("b" * 32, "0", Kept(tmp_path))
+    with torch_loops.recording(run, models=False):
+        fold()
+        run.pruned = 0
+        with pytest.raises(Pruned):
+            fold()
+
+
+def test_a_learner_goes_on_as_it_was_whether_it_could_be_exported_or_not(tmp_path, monkeypatch):
+    import fastai.callback.all  # noqa: F401  # it gives a learner its no_bar
+    import torch
+    from fastai.data.core import DataLoaders, Datasets
+    from fastai.learner import Learner, load_learner
+
+    from ml_experiment_nb.observing import fastai as ours
+
+    monkeypatch.chdir(tmp_path)
+
+    class Loss(torch.nn.MSELoss):
+        lock = None
+
+    data = Datasets(range(8), [[lambda _: torch.randn(2)], [lambda _: torch.randn(1)]])
+    loaders = DataLoaders.from_dsets(data, data, bs=4, device="cpu")
+    learner = Learner(loaders, torch.nn.Linear(2, 1), loss_func=Loss())
+    sink = Kept(tmp_path / "artifacts")
+    (sink.artifacts / "record").mkdir(parents=True)
+    (sink.artifacts / "learner.pkl").write_text("mine")
+    run = ThisRun("a" * 32, "0", sink)
+    with ours.recording(run, models=True), learner.no_bar(), learner.no_logging():
+        learner.fit(1)
+        optimizer = learner.opt
+        assert sink.notes == ["the artifact learner.pkl is the code's own: what was trained is kept as learner-1.pkl"]
+        assert (sink.artifacts / "learner.pkl").read_text() == "mine"
+        assert len(load_learner(sink.artifacts / "learner-1.pkl").dls.train_ds) == 0
+        learner.loss_func.lock = threading.Lock()
+        learner.fit(1)
+        assert "could not be exported" in sink.notes[-1]
+        assert learner.dls is loaders
+        assert learner.opt is optimizer
+        learner.fit(1)
+    assert list((sink.artifacts / "record").iterdir()) == []
+
+
+def test_where_mlflow_can_not_be_led_to_the_run_none_of_its_libraries_writes_elsewhere(stored, script):
+    source = f"""
+        import textwrap
+        from mlflow.utils.autologging_utils import BatchMetricsLogger
+        del BatchMetricsLogger._timed_log_batch  # as an MLflow to come may have it
+        {textwrap.indent(DATA, " " * 8).strip()}
+        from sklearn.linear_model import LogisticRegression
+        LogisticRegression().fit(X, y)
+        import xgboost
+        xgboost.train({{"objective": "binary:logistic"}}, xgboost.DMatrix(X, y), 2)
+        from sklearn.svm import SVC
+        SVC().fit(X, y)
+    """
+    [record] = list(loop.run(make_plan(spec_from_mapping({"run": script(source).path}))))
+    assert record.ok, record.failure
+    [note] = record.notes
+    assert note.startswith("nothing is autologged by MLflow: AttributeError")
+    assert (record.autologged, record.metrics) == ({}, {})
 
 
 def test_a_pruner_gives_a_trial_up_by_what_a_library_logs(stored, script):
