@@ -1,0 +1,40 @@
+"""One output with everything: our own MIME type, the live widget, HTML for saved notebooks, and text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ml_experiment_nb.work.shell import current_shell
+
+MIME = "application/vnd.ml-experiment-nb.v1+json"
+VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+def bundle(kind: str, *, text: str, html: str, widget: Any = None) -> dict[str, Any]:
+    """Return a MIME bundle of a view.
+
+    JupyterLab's extension renders our own type: the HTML at once, and the widget in its place when its model is there.
+    Without the extension a front end takes the widget, the HTML or the text, whichever it knows best.
+
+    Args:
+        kind: What is shown: ``group``, ``comparison``, ``run``.
+        text: The facts in a few lines, for terminals and screen readers.
+        html: The facts as HTML that needs neither scripts nor a style sheet of ours.
+        widget: The live widget; None where nobody would see it, so that no state of it is saved.
+    """
+    found: dict[str, Any] = {MIME: {"kind": kind}, "text/plain": text, "text/html": html}
+    if widget is not None:
+        found[VIEW] = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
+    return found
+
+
+def has_front_end() -> bool:
+    """Whether a person's front end asked for the cell that runs: JupyterLab, Notebook or VS Code, which name the cell.
+
+    nbclient and papermill don't, and would save a widget's state in the notebook for nobody.
+    """
+    shell = current_shell()
+    kernel = getattr(shell, "kernel", None)
+    if kernel is None:
+        return False
+    return "cellId" in kernel.get_parent("shell").get("metadata", {})

@@ -1,0 +1,32 @@
+"""The widgets' scripts put together."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from ml_experiment_nb.widgets.assets import FOLDER, css, esm
+
+
+def test_a_module_comes_with_what_it_imports_once_and_before_it(tmp_path, monkeypatch):
+    (tmp_path / "a.js").write_text('import { c } from "./c.js";\nexport function a() { return c; }\n')
+    (tmp_path / "b.js").write_text(
+        'import { a } from "./a.js";\nimport { c } from "./c.js";\nexport default { render: () => a() + c };\n'
+    )
+    (tmp_path / "c.js").write_text("export const c = 1;\n")
+    monkeypatch.setattr("ml_experiment_nb.widgets.assets.FOLDER", tmp_path)
+    esm.cache_clear()
+    try:
+        assert esm("b") == ("const c = 1;\n\nfunction a() { return c; }\n\nexport default { render: () => a() + c };\n")
+    finally:
+        esm.cache_clear()
+
+
+def test_the_theme_stands_before_other_sheets():
+    assert css().startswith("/* The front end's own colours")
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.iterdir()), ids=lambda path: path.name)
+def test_nothing_is_fetched(path):
+    assert not re.search(r"https?://(?!www\.w3\.org/)|@import|\bimport\(", path.read_text())
