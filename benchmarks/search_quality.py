@@ -125,11 +125,11 @@ def optuna_alone(problem: Problem, seed: int, at_once: int) -> float:
     """Return the best value that Optuna finds by itself, where `at_once` trials are asked for before one is told."""
     import optuna
 
-    from ml_experiment_nb import spaces
+    from ml_experiment_nb import optuna_spaces, spaces
 
     global pause
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    space = spaces.to_optuna({name: spaces.parse(text) for name, text in problem.space.items()})
+    space = optuna_spaces.to_optuna({name: spaces.parse(text) for name, text in problem.space.items()})
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))
     running: list[optuna.Trial] = []
     before, pause = pause, 0.0

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ml_experiment_nb import cells, scripts, secrecy, spaces
+from ml_experiment_nb import cells, optuna_spaces, scripts, secrecy
 from ml_experiment_nb.capture.sources import sources
 from ml_experiment_nb.distribution import Distributed, read_distributed
 from ml_experiment_nb.errors import ParameterError, SpecError
@@ -214,7 +214,7 @@ def _check_enqueue(group: Group) -> None:
             if name in group.params:
                 raise SpecError("is fixed for all trials (params, -p): leave it out", key=f"enqueue[{k}].{name}")
         try:
-            spaces.flat_point(group.param_space, point)
+            optuna_spaces.flat_point(group.param_space, point)
         except SpecError as error:
             raise SpecError(error.problem, key=f"enqueue[{k}].{error.key}") from None
 

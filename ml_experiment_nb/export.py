@@ -14,7 +14,7 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
-from ml_experiment_nb import cells, secrecy, spaces
+from ml_experiment_nb import cells, optuna_spaces, secrecy, spaces
 from ml_experiment_nb.cells import CellSource, lead, parse, with_values
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.files import SUFFIXES, spec_text
@@ -129,7 +129,7 @@ def middle(value: spaces.Value) -> Any:
         case spaces.Uniform(low, high, None):
             return (low + high) / 2
         case spaces.Uniform(low, high, float(step)):
-            axis = spaces.grid({"x": value})["x"] if (high - low) / step < 1e4 else [low]
+            axis = optuna_spaces.grid({"x": value})["x"] if (high - low) / step < 1e4 else [low]
             return axis[(len(axis) - 1) // 2]
         case spaces.LogUniform(low, high):
             return float(f"{math.sqrt(low) * math.sqrt(high):.3g}") if high / low > 1.1 else low

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ml_experiment_nb import spaces
+from ml_experiment_nb import optuna_spaces
 from ml_experiment_nb.errors import RunNotFoundError, StoreError
 from ml_experiment_nb.identity import code_of
 from ml_experiment_nb.plans import Plan
@@ -101,7 +101,7 @@ def how_many(plan: Plan) -> int | None:
     kept, redo = (plan.again.kept, plan.again.redo) if plan.again is not None else ((), ())
     total = None if plan.total is None else plan.total - len(kept)
     if plan.table is None and plan.spec.sampler.is_exhaustive and plan.spec.param_space:
-        points = math.prod(len(values) for values in spaces.grid(plan.spec.param_space).values())
+        points = math.prod(len(values) for values in optuna_spaces.grid(plan.spec.param_space).values())
         left = max(0, points - sum(one.number not in redo for one in kept))
         return left if total is None else min(left, total)
     return total

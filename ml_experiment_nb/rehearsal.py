@@ -18,7 +18,7 @@ import optuna
 from optuna.distributions import BaseDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning
 
-from ml_experiment_nb import spaces
+from ml_experiment_nb import optuna_spaces
 from ml_experiment_nb.algorithms import Pruner
 from ml_experiment_nb.errors import SpecError, nearest
 from ml_experiment_nb.specs import Group
@@ -44,7 +44,7 @@ def rehearse(group: Group) -> None:
         study = optuna.create_study(
             sampler=make_sampler(group, small=True), pruner=make_pruner(group), directions=directions
         )
-        space = spaces.to_optuna(group.param_space) or {"x": IntDistribution(0, 9)}
+        space = optuna_spaces.to_optuna(group.param_space) or {"x": IntDistribution(0, 9)}
         for _ in range(1 if group.sampler.name == "Grid" else _TOLD):  # no grid is asked beyond its points
             _rehearse_one(study, group, space)
 
@@ -64,10 +64,10 @@ def make_sampler(group: Group, *, small: bool = False) -> optuna.samplers.BaseSa
     if asked.name == "Grid":
         if "search_space" in options:
             raise SpecError("is what param_space says: leave it out", key="sampler.search_space")
-        axes = spaces.grid(group.param_space).items()
+        axes = optuna_spaces.grid(group.param_space).items()
         options["search_space"] = {name: values[:_TOLD] if small else values for name, values in axes}
     if asked.name == "BruteForce":
-        spaces.grid(group.param_space)  # says which parameter is not finite
+        optuna_spaces.grid(group.param_space)  # says which parameter is not finite
     if asked.name == "TPE":
         options.setdefault("constant_liar", True)  # else trials that run at once would draw alike
     if group.sampler_seed is not None:

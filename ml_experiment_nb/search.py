@@ -17,7 +17,7 @@ from optuna.distributions import BaseDistribution
 from optuna.exceptions import DuplicatedStudyError
 from optuna.trial import FrozenTrial, TrialState
 
-from ml_experiment_nb import spaces
+from ml_experiment_nb import optuna_spaces
 from ml_experiment_nb.again import IMPORTED, REPEATS, Again, Taken
 from ml_experiment_nb.errors import MetricError, SpecError, StoreError, nearest
 from ml_experiment_nb.projects import home
@@ -58,7 +58,7 @@ class Search:
         self.name = again.study if again else name
         self.storage = again.storage if again else group.storage or str(home(root) / "studies" / f"{name}.log")
         self._group = group
-        self._space: dict[str, BaseDistribution] = spaces.to_optuna(group.param_space)
+        self._space: dict[str, BaseDistribution] = optuna_spaces.to_optuna(group.param_space)
         self._running: dict[int, optuna.Trial] = {}
         self._asked = 0
         self._grid_size = _grid_size(group)
@@ -82,7 +82,7 @@ class Search:
         except DuplicatedStudyError as error:
             raise StoreError(f"{self.storage} has a study {name!r} already") from error
         for point in group.enqueue:
-            self._study.enqueue_trial(spaces.flat_point(group.param_space, point))
+            self._study.enqueue_trial(optuna_spaces.flat_point(group.param_space, point))
 
     def ask(self) -> Draw | None:
         """Return the next point to try; None when there are no more."""
@@ -99,7 +99,7 @@ class Search:
             raise SpecError(f"the sampler {sampler} can't draw: {error}", key="sampler") from error
         self._running[trial.number] = trial
         self._asked += 1
-        params = spaces.from_optuna(self._group.param_space, trial.params)
+        params = optuna_spaces.from_optuna(self._group.param_space, trial.params)
         return Draw(trial.number, params, trial.user_attrs.get(REPEATS))
 
     def params(self, record: Record) -> Mapping[str, Any]:
@@ -112,7 +112,7 @@ class Search:
         if found is None or not self._space.keys() <= found.params.keys():
             return {}
         own = {name: value for name, value in found.params.items() if name not in self._space}
-        return {**spaces.from_optuna(self._group.param_space, found.params), **own}
+        return {**optuna_spaces.from_optuna(self._group.param_space, found.params), **own}
 
     def take(self, taken: Taken) -> None:
         """Take over the trials of another group; they count towards the number of trials."""
@@ -213,7 +213,7 @@ class Search:
             elif one.state is TrialState.RUNNING:
                 self._tell(one.number, TrialState.FAIL)
         points = [_point(one) for one in self._study.get_trials(deepcopy=False)]
-        for point in (spaces.flat_point(self._group.param_space, one) for one in self._group.enqueue):
+        for point in (optuna_spaces.flat_point(self._group.param_space, one) for one in self._group.enqueue):
             if not any(point.items() <= there.items() for there in points):  # it was added since
                 self._study.enqueue_trial(point)
         self._most = again.missing
@@ -238,7 +238,7 @@ class Search:
         """
         if self._group.sampler.name != "Grid":
             return None
-        axes = spaces.grid(self._group.param_space)
+        axes = optuna_spaces.grid(self._group.param_space)
         points = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
         random.Random(self._group.sampler_seed or 0).shuffle(points)
         return (point for point in points if frozenset(point.items()) not in there)
@@ -296,7 +296,7 @@ def _point(trial: FrozenTrial) -> dict[str, Any]:
 
 def _flat(group: Group, params: Mapping[str, Any]) -> dict[str, Any]:
     """Return the point of a group's space that parameters, fixed ones among them, are at."""
-    return spaces.flat_point(group.param_space, {name: params[name] for name in group.param_space})
+    return optuna_spaces.flat_point(group.param_space, {name: params[name] for name in group.param_space})
 
 
 def _reseeded(group: Group, there: int) -> Group:
@@ -315,4 +315,4 @@ def _reseeded(group: Group, there: int) -> Group:
 def _grid_size(group: Group) -> int | None:
     if not group.sampler.is_exhaustive or not group.param_space:
         return None
-    return math.prod(len(values) for values in spaces.grid(group.param_space).values())
+    return math.prod(len(values) for values in optuna_spaces.grid(group.param_space).values())

@@ -15,7 +15,7 @@ from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import TrialState
 
-from ml_experiment_nb import spaces
+from ml_experiment_nb import optuna_spaces
 from ml_experiment_nb.again import IMPORTED
 from ml_experiment_nb.errors import StoreError
 from ml_experiment_nb.specs import Group
@@ -128,11 +128,11 @@ def ended_trials(group: Group, storage: str, name: str) -> list[Ended]:
     """
     study = load_study(storage, name, own=group.storage is None)
     states = (TrialState.COMPLETE, TrialState.PRUNED)
-    asked = spaces.to_optuna(group.param_space).keys()
+    asked = optuna_spaces.to_optuna(group.param_space).keys()
     return [
         Ended(
             one.number,
-            spaces.from_optuna(group.param_space, one.params),
+            optuna_spaces.from_optuna(group.param_space, one.params),
             tuple(one.values) if one.state is TrialState.COMPLETE else None,
             one.intermediate_values,
             one.user_attrs.get(IMPORTED),
