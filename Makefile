@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE PYTHONHOME PYTHONPATH VIRTUAL_ENV
 unexport MLFLOW_TRACKING_URI MLFLOW_EXPERIMENT_NAME ML_EXPERIMENT_ROOT
 
 .NOTPARALLEL:
-.PHONY: help demo test lint test-quick test-real test-frameworks bench bench-search bench-peers clean
+.PHONY: help demo test lint test-quick test-real test-browser test-frameworks bench bench-search bench-peers clean
 
 help:  ## Say what can be made.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,7 +21,7 @@ demo: $(VENV)/for-demo  ## Install the project, search the paper's example, run 
 	@echo "Their page:    .venv/bin/ml-experiment ui"
 	@echo "The notebook:  build/01_first_experiment.ipynb, executed with C = 5"
 
-test: lint test-quick test-real test-frameworks  ## Install what the tests need, check the code, and run every test.
+test: lint test-quick test-real test-browser test-frameworks  ## Install what the tests need, check, run every test.
 
 lint: $(VENV)/for-tests  ## Check the code's form, types and imports.
 	ruff check .
@@ -30,10 +30,13 @@ lint: $(VENV)/for-tests  ## Check the code's form, types and imports.
 	lint-imports --no-logo
 
 test-quick: $(VENV)/for-tests  ## Run the tests that need neither kernels nor Ray.
-	pytest -q -n 2 -m "not ray and not kernel and not slow and not frameworks"
+	pytest -q -n 2 -m "not ray and not kernel and not slow and not frameworks and not browser"
 
 test-real: $(VENV)/for-tests  ## Run the tests with real kernels, Ray and notebooks, one after the other.
-	pytest -q -m "(ray or kernel or slow) and not frameworks"
+	pytest -q -m "(ray or kernel or slow) and not frameworks and not browser"
+
+test-browser: $(VENV)/for-tests  ## Run the tests with JupyterLab in a real Chromium.
+	pytest -q -m browser tests/browser
 
 test-frameworks: $(VENV)/for-frameworks  ## Run the tests with torch, XGBoost, LightGBM, Keras and the rest.
 	pytest -q -m frameworks

@@ -1,0 +1,87 @@
+"""JupyterLab in a Chromium: one server and one browser for all tests, a project and a page for each.
+
+Playwright's synchronous interface has an event loop of its own, so these tests are a pytest of their own:
+``make test-browser``, or ``pytest -m browser tests/browser``.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from functools import partial
+from pathlib import Path
+
+import pytest
+from drive import Notebook, find_chromium, launched, opened
+from lab import make_project, serve
+
+HERE = Path(__file__).parent
+FAILED = pytest.StashKey[bool]()
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker("browser")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    report = yield
+    if report.when == "call":
+        item.stash[FAILED] = report.failed
+    return report
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A Chromium."""
+    if importlib.util.find_spec("playwright") is None:
+        pytest.skip("Playwright is not installed: pip install playwright")
+    if (program := find_chromium()) is None:
+        pytest.skip("no Chromium is installed: apt-get install chromium, or name one in CHROMIUM")
+    with launched(program) as browser:
+        yield browser
+
+
+@pytest.fixture(scope="session")
+def lab(browser, tmp_path_factory):
+    """A JupyterLab that runs; without a browser, none is started."""
+    if importlib.util.find_spec("jupyterlab") is None:
+        pytest.skip("JupyterLab is not installed: pip install 'ml-experiment-nb[lab]'")
+    with serve(tmp_path_factory.mktemp("lab")) as lab:
+        yield lab
+
+
+@pytest.fixture
+def folder(lab, database, request):
+    """A project of the test's own, below the server's root: put notebooks here."""
+    name = re.sub(r"\W+", "-", request.node.name).strip("-")
+    yield make_project(lab.root / name, database)
+    lab.end_kernels()
+
+
+@pytest.fixture
+def theme():
+    """The theme of the test's page; a test that is parametrized with ``theme`` has it otherwise."""
+    return "light"
+
+
+@pytest.fixture
+def page(browser, lab, theme, request):
+    """A page of the test's own, which must log no error and ask for nothing that is elsewhere.
+
+    Of a test that fails, it leaves a picture in ``build/browser``.
+    """
+    with opened(browser, lab, theme) as (page, heard):
+        yield page
+        if request.node.stash.get(FAILED, False):
+            name = re.sub(r"\W+", "-", request.node.name).strip("-")
+            page.screenshot(path=HERE.parents[1] / "build" / "browser" / f"{name}.png")
+    assert not str(heard), heard
+
+
+@pytest.fixture
+def open_notebook(page, lab):
+    """Open a notebook in the test's page; once more, it is reloaded."""
+    return partial(Notebook.open, page, lab)
