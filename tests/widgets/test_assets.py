@@ -8,6 +8,8 @@ import pytest
 
 from ml_experiment_nb.widgets.assets import FOLDER, css, esm
 
+_NAME = re.compile(r"^(?:export )?(?:async )?(?:function|const|let|class) (\w+)", re.MULTILINE)
+
 
 def test_a_module_comes_with_what_it_imports_once_and_before_it(tmp_path, monkeypatch):
     (tmp_path / "a.js").write_text('import { c } from "./c.js";\nexport function a() { return c; }\n')
@@ -21,6 +23,14 @@ def test_a_module_comes_with_what_it_imports_once_and_before_it(tmp_path, monkey
         assert esm("b") == ("const c = 1;\n\nfunction a() { return c; }\n\nexport default { render: () => a() + c };\n")
     finally:
         esm.cache_clear()
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.js")), ids=lambda path: path.name)
+def test_modules_that_are_put_together_have_names_of_their_own(path):
+    text = esm(path.stem)
+    names = _NAME.findall(text)
+    assert sorted(set(names)) == sorted(names)
+    assert not re.search(r"^(import|export (?!default))", text, re.MULTILINE)
 
 
 def test_the_theme_stands_before_other_sheets():
