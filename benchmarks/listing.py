@@ -6,7 +6,9 @@ this package has. Then each is timed, in a process of its own and by turns, thre
 - ``mlflow.search_runs`` with all of them, which returns a DataFrame, and with an order by a metric, the best one alone;
 - ``runs()`` with all of them, as a DataFrame;
 - ``ml-experiment ls``, as a user starts it, and with all of the runs;
-- ``best_run()``.
+- ``best_run()``;
+- ``compare()`` of all of them, and of a group that has as many trials, with the store open already, as in a notebook;
+- ``ml-experiment show`` of that group.
 
 Two times are told: of the call alone, and of the whole process, imports included.
 """
@@ -22,11 +24,15 @@ import sys
 import tempfile
 import time
 import uuid
+from collections.abc import Mapping
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 TAGS = 26
-GOALS = {"ls": 1.5, "runs()": 1.5, "best_run()": 0.1, "ratio": 6.0}
+GOALS = {"ls": 1.5, "runs()": 1.5, "best_run()": 0.1, "compare": 0.5, "ratio": 6.0}
+GROUP = uuid.UUID(int=1).hex
+COMPARED = "from ml_experiment_nb import compare; compare(limit=1); "
 PEERS = {
     "mlflow.search_runs": "import mlflow; say(lambda: mlflow.search_runs(search_all_experiments=True, max_results=N))",
     "mlflow's best": (
@@ -37,6 +43,9 @@ PEERS = {
     "best_run()": "from ml_experiment_nb import best_run; say(lambda: best_run(maximize='m0'))",
     "ls": "",
     "ls, all": "",
+    "compare()": COMPARED + "say(lambda: compare(limit=N))",
+    "compare(group)": COMPARED + f"say(lambda: compare('{GROUP}'))",
+    "show, group": "",
 }
 SAY = """
 import json, sys, time
@@ -44,14 +53,15 @@ N = int(sys.argv[1])
 def say(call):
     began = time.perf_counter()
     found = call()
-    print(json.dumps({"call": time.perf_counter() - began, "rows": len(found) if hasattr(found, "columns") else 1}))
+    print(json.dumps({"call": time.perf_counter() - began, "rows": len(found) if hasattr(found, "__len__") else 1}))
 """
 
 
 def main(runs: int = 10_000) -> None:
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        uri = fill(Path(folder), runs)
-        found = {name: [peer(name, folder, uri, runs) for _ in range(3)] for name in PEERS}
+        fill(Path(folder, "flat"), runs)
+        fill(Path(folder, "group"), runs, group=GROUP)
+        found = {name: [peer(name, folder, runs) for _ in range(3)] for name in PEERS}
     best = {
         name: (min(one["call"] for one in times), min(one["process"] for one in times)) for name, times in found.items()
     }
@@ -64,12 +74,17 @@ def main(runs: int = 10_000) -> None:
         ok = best[name][1] <= GOALS[name] and search[1] / best[name][1] >= GOALS["ratio"]
         print(f"{name}: within {GOALS[name]} s in all, {GOALS['ratio']:g} times faster: {'met' if ok else 'missed'}")
     print(f"best_run() within {GOALS['best_run()']} s: {'met' if best['best_run()'][0] <= 0.1 else 'missed'}")
+    for name in ("compare()", "compare(group)"):
+        print(f"{name} within {GOALS['compare']} s: {'met' if best[name][0] <= GOALS['compare'] else 'missed'}")
 
 
-def peer(name: str, folder: str, uri: str, runs: int) -> dict[str, float]:
+def peer(name: str, folder: str, runs: int) -> dict[str, float]:
     """Run one peer in a process of its own, and return what it took."""
+    uri = f"sqlite:///{folder}/{'group' if 'group' in name else 'flat'}/mlflow.db"
     env = os.environ | {"MLFLOW_TRACKING_URI": uri, "ML_EXPERIMENT_ROOT": folder, "MLFLOW_DISABLE_TELEMETRY": "true"}
     command = [sys.executable, "-c", SAY + PEERS[name], str(runs)]
+    if name.startswith("show"):
+        command = [sys.executable, "-m", "ml_experiment_nb.cli", "show", GROUP]
     if name.startswith("ls"):
         command = [sys.executable, "-m", "ml_experiment_nb.cli", "ls", *(["-n", str(runs)] if "all" in name else [])]
     began = time.perf_counter()
@@ -78,16 +93,17 @@ def peer(name: str, folder: str, uri: str, runs: int) -> dict[str, float]:
     if ended.returncode:
         sys.exit(f"{name}: {ended.stderr[-2000:]}")
     lines = ended.stdout.splitlines()
-    if name.startswith("ls"):
-        assert len(lines) == 1 + (runs if "all" in name else 20)
+    if name.startswith(("ls", "show")):
+        assert len(lines) == 1 + (runs if "all" in name else 20) or (len(lines) > runs and "show" in name)
         return {"call": took, "process": took}
     said = json.loads(lines[-1])
     assert said["rows"] == (1 if "best" in name else runs)
     return {"call": said["call"], "process": took}
 
 
-def fill(folder: Path, runs: int) -> str:
-    """Make a store with so many runs, by MLflow's own tables, and return its address."""
+def fill(folder: Path, runs: int, *, group: str | None = None) -> str:
+    """Make a store with so many runs, trials of a group if there is one, and return its address."""
+    folder.mkdir(exist_ok=True)
     uri = f"sqlite:///{folder}/mlflow.db"
     subprocess.run([sys.executable, "-m", "mlflow", "db", "upgrade", uri], check=True, capture_output=True)
     from mlflow import MlflowClient
@@ -95,32 +111,46 @@ def fill(folder: Path, runs: int) -> str:
     experiment = MlflowClient(uri).create_experiment("many")
     draw, now = random.Random(0), int(time.time() * 1000)
     with closing(sqlite3.connect(folder / "mlflow.db")) as database, database:
-        columns = "run_uuid, name, user_id, source_type, status, start_time, end_time, lifecycle_stage, artifact_uri"
+        add = Adder(database, experiment, folder)
+        if group is not None:
+            add.run(group, "search", now - (runs + 1) * 1000, {"mlexp.kind": "group"})
         for k in range(runs):
             run_id, start = uuid.UUID(int=draw.getrandbits(128)).hex, now - (runs - k) * 1000
-            row = (
-                run_id,
-                f"trial {k}",
-                "somebody",
-                "LOCAL",
-                "FINISHED",
-                start,
-                start + 900,
-                "active",
-                f"{folder}/{run_id}",
-                experiment,
-            )
-            database.execute(f"insert into runs ({columns}, experiment_id) values (?,?,?,?,?,?,?,?,?,?)", row)
+            of_group = {"mlexp.kind": "trial", "mlexp.trial": str(k), "mlflow.parentRunId": group}
+            add.run(run_id, f"trial {k}", start, of_group if group else {"mlexp.kind": "experiment"})
             params = [(f"p{n}", str(draw.random()), run_id) for n in range(8)]
             database.executemany("insert into params (key, value, run_uuid) values (?,?,?)", params)
             metrics = [(f"m{n}", draw.random(), start, 0, False, run_id) for n in range(5)]
             for table in ("metrics", "latest_metrics"):
                 names = "key, value, timestamp, step, is_nan, run_uuid"
                 database.executemany(f"insert into {table} ({names}) values (?,?,?,?,?,?)", metrics)
-            told = [("mlexp.kind", "experiment"), ("mlexp.status", "finished"), ("mlflow.runName", f"trial {k}")]
-            tags = [(name, value, run_id) for name, value in told + [(f"mlexp.tag{n}", "x" * 30) for n in range(TAGS)]]
-            database.executemany("insert into tags (key, value, run_uuid) values (?,?,?)", tags)
     return uri
+
+
+@dataclass(frozen=True)
+class Adder:
+    """Adds runs to an experiment of a store."""
+
+    database: sqlite3.Connection
+    experiment: str
+    folder: Path
+
+    def run(self, run_id: str, name: str, start: int, tags: Mapping[str, str | None]) -> None:
+        """Add a run that has finished, with so many tags more."""
+        row = {
+            "run_uuid": run_id, "name": name, "user_id": "somebody", "source_type": "LOCAL", "status": "FINISHED",
+            "start_time": start, "end_time": start + 900, "lifecycle_stage": "active",
+            "artifact_uri": f"{self.folder}/{run_id}", "experiment_id": self.experiment,
+        }  # fmt: skip
+        self.database.execute(
+            f"insert into runs ({', '.join(row)}) values ({','.join('?' * len(row))})", [*row.values()]
+        )
+        told = {**tags, "mlexp.status": "finished", "mlflow.runName": name}
+        told |= {f"mlexp.tag{n}": "x" * 30 for n in range(TAGS)}
+        self.database.executemany(
+            "insert into tags (key, value, run_uuid) values (?,?,?)",
+            [(key, value, run_id) for key, value in told.items()],
+        )
 
 
 if __name__ == "__main__":

@@ -17,11 +17,10 @@ from ml_experiment_nb.errors import SpecError, StoreError
 from ml_experiment_nb.loop import Started, Update
 from ml_experiment_nb.notices import message_of, tell
 from ml_experiment_nb.plans import Plan, Spec
-from ml_experiment_nb.projects import find_root
 from ml_experiment_nb.recording import OpenRun
 from ml_experiment_nb.records import Failure, Record, Records, Status, now
 from ml_experiment_nb.specs import Group
-from ml_experiment_nb.tracking import opened_store
+from ml_experiment_nb.sweeps import opened_store
 
 HOOKS = ("on_start", "on_record", "on_end")
 
@@ -149,8 +148,7 @@ class Watch:
             return record
         noted = replace(record, notes=(*record.notes, *self._problems))
         with suppress(StoreError):  # they were printed
-            store, _ = opened_store(find_root())
-            store.set_tags(record.run_id, {"mlexp.notes": notes_text(noted.notes)})
+            opened_store(make=True).set_tags(record.run_id, {"mlexp.notes": notes_text(noted.notes)})
         return noted
 
     def _records(self, parent: Record | None) -> Records:

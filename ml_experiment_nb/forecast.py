@@ -77,9 +77,9 @@ def estimate(plan: Plan) -> Estimate | None:
     named = os.environ.get("MLFLOW_TRACKING_URI", "")
     if not has_store(root) or (named.startswith("sqlite:///") and not Path(named.removeprefix("sqlite:///")).exists()):
         return None
-    from ml_experiment_nb.tracking import Store
+    from ml_experiment_nb.sweeps import opened_store
 
-    store = Store(root)
+    store = opened_store(root)
     past, same_code = _past(store, plan)
     if not past:
         return None

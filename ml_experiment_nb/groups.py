@@ -19,7 +19,7 @@ from ml_experiment_nb.projects import find_root, home
 from ml_experiment_nb.records import Record, Status
 from ml_experiment_nb.rows import Table, read_table
 from ml_experiment_nb.specs import Group
-from ml_experiment_nb.sweeps import forget, sweep
+from ml_experiment_nb.sweeps import forget, opened_store, sweep
 from ml_experiment_nb.tracking import Store
 from ml_experiment_nb.unfinished import Asked, Left, asked_of
 
@@ -47,8 +47,7 @@ def continued(plan: Plan, *, fresh: bool = False, look: bool = False) -> Plan:
     left = unfinished.found(root, asked)
     if not left:
         return plan
-    store = Store(root)
-    sweep(store)
+    store = opened_store(root, make=True)
     same = [one for one in left if one.asked.code == asked.code]
     for one in same:
         if (found := _continued(plan, store, one, asked)) is not None:
@@ -78,8 +77,7 @@ def resumed(run_id: str, *, trials: int | None = None, failed: bool = False, sto
         StillRunningError: Its driver lives.
         ResumeError: It can't go on; says why and what to do.
     """
-    store = store or Store(find_root())
-    sweep(store)
+    store = store or opened_store()
     record = _group(store, run_id)
     folder = drivers.folders(home(store.root)) / str(record.run_id)
     if (driver := drivers.read_driver(folder)) is not None:

@@ -30,8 +30,8 @@ from ml_experiment_nb.records import Outcome, Status
 from ml_experiment_nb.repeating import repeating
 from ml_experiment_nb.reports import Log, Note
 from ml_experiment_nb.session import keep_session
-from ml_experiment_nb.sweeps import finishing, sweep
-from ml_experiment_nb.tracking import Store, opened_store
+from ml_experiment_nb.sweeps import finishing, is_open, opened_store
+from ml_experiment_nb.tracking import Store
 from ml_experiment_nb.work.sampling import sampled
 
 _LONG = 6000
@@ -101,19 +101,19 @@ def _open_here(spec: Spec, asked: Spec) -> tuple[Store, OpenRun, Snapshot]:
     root, cwd = find_root(), Path.cwd()
     with ThreadPoolExecutor(1) as pool:
         taking = pool.submit(snapshot, cwd)  # git is another process
-        store, is_new = opened_store(root)
+        is_new = not is_open(root)
+        store = opened_store(root, make=True)
         identity = identity_tags(asked, code_of(spec.run, cwd))
     told: dict[str, Any] = {"name": spec.name, "kind": spec.kind, "params": asked.params, "identity": identity}
     taken = taking.result()
     told |= {"taken": taken, "cwd": str(cwd), "at_once": False}
-    sweep(store)
     try:
         with finishing(store):
             return store, open_for(store, spec, **told), taken
     except StoreError:
         if is_new:
             raise
-    store, _ = opened_store(root, anew=True)
+    store = opened_store(root, make=True, anew=True)
     with finishing(store):
         return store, open_for(store, spec, **told), taken
 

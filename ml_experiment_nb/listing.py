@@ -8,12 +8,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from sqlalchemy.exc import SQLAlchemyError
 
 from ml_experiment_nb import sqlstore, writing
 from ml_experiment_nb.errors import SpecError
@@ -127,17 +124,11 @@ def listed(
     if sqlstore.is_sql(uri) and not has_orphans(root, uri):
         if not uri.startswith("sqlite"):
             check(uri)
-        with suppress(SQLAlchemyError, ImportError):  # MLflow says better what is wrong with it
-            if group is not None:
-                asked = replace(asked, group=sqlstore.run_id_of(uri, group))
-            return sqlstore.list_records(uri, asked)
-    from ml_experiment_nb.sweeps import sweep
-    from ml_experiment_nb.tracking import Store
+        if (found := sqlstore.listed(uri, asked, group=group)) is not None:
+            return found
+    from ml_experiment_nb.sweeps import opened_store
 
-    store = Store(root)
-    left = sweep(store)
-    if closed is not None:
-        closed(left)
+    store = opened_store(root, closed=closed)
     if group is not None:
         asked = replace(asked, group=store.record(group).run_id)
     return store.listed(asked)

@@ -19,9 +19,10 @@ from ml_experiment_nb.records import SYSTEM, Failure, Record, Status
 AUTOLOGGED = "mlexp.autologged"  # the tag that names the parameters which a library has of itself, as JSON
 RETRIED = "mlexp.retried_by"
 NAME = "mlflow.runName"
+PARENT = "mlflow.parentRunId"
 OWN_TAGS = (
     *("mlexp.kind", "mlexp.status", "mlexp.error", "mlexp.trial", "mlexp.notes", RETRIED, AUTOLOGGED),
-    *("mlflow.parentRunId", NAME),
+    *(PARENT, NAME),
 )
 """The tags that a record's own fields are read from, and that say whether it is listed."""
 _FROM_MLFLOW = {
@@ -72,7 +73,7 @@ def record_of(kept: Kept) -> Record:
         seconds=max(0.0, ended - started),
         failure=Failure(*error.split(": ", 1)) if error and ": " in error else Failure(error, "") if error else None,
         number=int(number) if number else None,
-        parent_id=tags.get("mlflow.parentRunId"),
+        parent_id=tags.get(PARENT),
         artifact_uri=kept.artifact_uri,
         tags=tags,
         notes=tuple(json.loads(tags.get("mlexp.notes", "[]"))),
@@ -105,6 +106,7 @@ class Wanted:
         descending: The highest first.
         limit: At most so many.
         tags: Whether all tags are wanted.
+        tagged: Only those with these tags, which are names and values.
     """
 
     experiment: str | None = None
@@ -116,6 +118,7 @@ class Wanted:
     descending: bool = False
     limit: int | None = None
     tags: bool = False
+    tagged: tuple[tuple[str, str], ...] = ()
 
     def select(self, records: Iterable[Record]) -> list[Record]:
         """Return those of some records that are wanted, in order."""
@@ -133,7 +136,8 @@ class Wanted:
     def keys(self) -> tuple[str, ...]:
         """The keys of all that is decided by, besides what each record has."""
         names = ((self.order,) if self.order is not None else ()) + (self.condition.names if self.condition else ())
-        return tuple(dict.fromkeys(name.key for name in names if name.kind != "attributes"))
+        asked = [name.key for name in names if name.kind != "attributes"] + [name for name, _ in self.tagged]
+        return tuple(dict.fromkeys(asked))
 
     def _wants(self, record: Record) -> bool:
         return (
@@ -141,6 +145,7 @@ class Wanted:
             and self.kind in (None, record.kind)
             and (self.group is None or (record.parent_id == self.group and RETRIED not in record.tags))
             and self.status in (None, record.status.value)
+            and all(record.tags.get(name) == value for name, value in self.tagged)
             and (self.condition is None or self.condition.met(record))
         )
 

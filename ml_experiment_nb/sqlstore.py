@@ -1,15 +1,17 @@
 """MLflow's tables, read with a few statements of SQL: no MLflow is imported, and a run costs microseconds.
 
 They are only ever read, and MLflow makes them. Where they aren't as they are known here, whoever asks takes MLflow's
-own client, which knows what to say of it.
+own client (`tracking.Store.listed`), which knows what to say of it.
 """
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +32,10 @@ from sqlalchemy import (
     true,
 )
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from ml_experiment_nb.readings import OWN_TAGS, RETRIED, Kept, Wanted, chosen, named, record_of
+from ml_experiment_nb.readings import OWN_TAGS, PARENT, RETRIED, Kept, Wanted, chosen, named, record_of
 from ml_experiment_nb.records import Record
 from ml_experiment_nb.stores import without_password
 
@@ -59,6 +62,25 @@ def is_sql(uri: str) -> bool:
     return scheme in _DIALECTS and (scheme != "sqlite" or Path(make_url(uri).database or "").is_file())
 
 
+def listed(uri: str, wanted: Wanted, *, group: str | None = None) -> list[Record] | None:
+    """Return the records that are wanted of a store; None where it is no database, or one that can't be read here.
+
+    Args:
+        uri: The store's address.
+        wanted: Which runs.
+        group: Only the trials of this run; the beginning of its id is enough.
+
+    Raises:
+        RunNotFoundError: There is no such experiment or group.
+    """
+    if is_sql(uri):
+        with suppress(SQLAlchemyError, ImportError):  # a driver that is missing, too: MLflow says better what is wrong
+            if group is not None:
+                wanted = replace(wanted, group=run_id_of(uri, group))
+            return list_records(uri, wanted)
+    return None
+
+
 def list_records(uri: str, wanted: Wanted) -> list[Record]:
     """Return the records that are wanted of a store.
 
@@ -66,16 +88,16 @@ def list_records(uri: str, wanted: Wanted) -> list[Record]:
         RunNotFoundError: There is no such experiment.
         SQLAlchemyError: The tables can't be read.
     """
-    with _connected(uri) as connection:
+    with _connected(uri) as connection, _uncollected():
         names = _names(connection, uri, wanted.experiment)
         asked, is_exact = _statement(names, wanted)
         found = connection.execute(asked).fetchall()
-        reader = _Reader(connection, names, whole=wanted.experiment is None)
+        reader = _Reader(connection, names, wanted)
         if wanted.limit is not None and not is_exact:  # what decides is read first, of all; then the rest, of the few
-            chosen_ones = [one.run_id for one in wanted.select(reader.records(found, wanted, wanted.keys))]
+            chosen_ones = [one.run_id for one in wanted.select(reader.records(found, wanted.keys))]
             rows = {row[0]: row for row in found}
             found = [rows[run_id] for run_id in chosen_ones]
-        return wanted.select(reader.records(found, wanted, None))
+        return wanted.select(reader.records(found, None))
 
 
 def run_id_of(uri: str, beginning: str) -> str:
@@ -105,6 +127,18 @@ def _connected(uri: str) -> Iterator[Connection]:
         engine.dispose()
 
 
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Have no garbage looked for: of what a hundred thousand rows are made, none is any, and looking takes as long."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
 def _names(connection: Connection, uri: str, experiment: str | None) -> dict[int, str]:
     """Return the names of the experiments whose runs may be wanted, by their ids."""
     asked = select(_experiments.c.experiment_id, _experiments.c.name).where(_experiments.c.lifecycle_stage == "active")
@@ -121,10 +155,11 @@ def _statement(names: Collection[int], wanted: Wanted) -> tuple[Select[Any], boo
     if wanted.kind is not None:
         asked = asked.where(func.coalesce(_tag("mlexp.kind"), "experiment") == wanted.kind)
     if wanted.group is not None:
-        asked = asked.where(_tag("mlflow.parentRunId") == wanted.group, _tag(RETRIED).is_(None))
+        asked = asked.where(_tag(PARENT) == wanted.group, _tag(RETRIED).is_(None))
     if wanted.status is not None:
         mlflows = case((runs.status == "SCHEDULED", "running"), else_=func.lower(runs.status))
         asked = asked.where(func.coalesce(_tag("mlexp.status"), mlflows) == wanted.status)
+    asked = asked.where(*[_tag(name) == value for name, value in wanted.tagged])
     order: list[ColumnElement[Any]] = []
     if wanted.order is not None and wanted.order.kind == "metrics":
         metric = _metrics.alias()
@@ -148,21 +183,21 @@ class _Reader:
     Args:
         connection: The store's.
         names: The experiments that they belong to.
-        whole: Whether these are all experiments.
+        wanted: What is asked of them.
     """
 
-    def __init__(self, connection: Connection, names: Mapping[int, str], *, whole: bool) -> None:
+    def __init__(self, connection: Connection, names: Mapping[int, str], wanted: Wanted) -> None:
         self._connection = connection
         self._names = names
-        self._whole = whole
+        self._wanted = wanted
 
-    def records(self, rows: Sequence[Any], wanted: Wanted, keys: Collection[str] | None) -> list[Record]:
+    def records(self, rows: Sequence[Any], keys: Collection[str] | None) -> list[Record]:
         """Return the records of some runs, with the parameters and metrics of these names; None is all of them."""
         ids = [row[0] for row in rows]
         params = self._of(_params, ids, keys)
         metrics = self._of(_metrics, ids, keys)
-        all_tags = wanted.tags and keys is None
-        tags = self._of(_tags, ids, None if all_tags else (*OWN_TAGS, *wanted.keys))
+        all_tags = self._wanted.tags and keys is None
+        tags = self._of(_tags, ids, None if all_tags else (*OWN_TAGS, *self._wanted.keys))
         found = []
         for run_id, name, experiment, status, start, end, uri in rows:
             place = (uri, params[run_id], metrics[run_id], tags[run_id])
@@ -179,19 +214,24 @@ class _Reader:
         if keys is not None:
             asked = asked.where(where.c.key.in_(list(keys)))
         for condition in self._conditions(where, ids):
-            for run_id, key, one in self._connection.execute(asked.where(*condition)):
+            rows: Any = self._connection.execute(asked.where(*condition)).cursor  # plain tuples: half of the time
+            for run_id, key, one in rows:
                 if run_id in found:
                     found[run_id][key] = one
         if where is _metrics:
             for mine in found.values():
-                mine |= {key: math.nan for key, one in mine.items() if one is None}
+                if None in mine.values():
+                    mine |= {key: math.nan for key, one in mine.items() if one is None}
         return found
 
     def _conditions(self, where: TableClause, ids: Sequence[str]) -> Iterator[list[ColumnElement[bool]]]:
         if len(ids) <= _FEW:
             for first in range(0, len(ids), _BATCH):
                 yield [where.c.run_uuid.in_(ids[first : first + _BATCH])]
-        elif self._whole:
+        elif self._wanted.group is not None:
+            mine = select(_tags.c.run_uuid).where(_tags.c.key == PARENT, _tags.c.value == self._wanted.group)
+            yield [where.c.run_uuid.in_(mine)]
+        elif self._wanted.experiment is None:
             yield []
         else:
             yield [where.c.run_uuid.in_(select(_runs.c.run_uuid).where(_runs.c.experiment_id.in_(list(self._names))))]

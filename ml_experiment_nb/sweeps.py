@@ -1,10 +1,10 @@
-"""Closing the runs whose driver is gone: killed, or lost with its machine's power."""
+"""The store as it is opened, and its runs whose driver is gone, killed or lost with its machine's power, closed."""
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,18 +12,69 @@ from pathlib import Path
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from ml_experiment_nb import drivers
+from ml_experiment_nb import drivers, writing
 from ml_experiment_nb.beginnings import close_for
 from ml_experiment_nb.drivers import NEW, Driver
 from ml_experiment_nb.errors import RunNotFoundError, StoreError
 from ml_experiment_nb.orphans import is_orphan
-from ml_experiment_nb.projects import home
+from ml_experiment_nb.projects import find_root, has_store, home
 from ml_experiment_nb.recording import clear
 from ml_experiment_nb.records import Failure, Outcome, Record, Status
-from ml_experiment_nb.stores import check, translated, without_password
+from ml_experiment_nb.stores import check, store_uri, translated, without_password
 from ml_experiment_nb.tracking import Store
 
 LOST = "lost"  # below .ml-experiment: folders of runs that the store doesn't know
+WAIT = 5.0  # seconds that this process's last run is waited for, which may still be written
+
+_open: dict[tuple[object, ...], Store] = {}
+
+
+def opened_store(
+    root: Path | None = None, *, make: bool = False, anew: bool = False,
+    closed: Callable[[Sequence[Record]], None] | None = None,
+) -> Store:  # fmt: skip
+    """Return the store in use, as this process has it open already. Runs whose driver is dead are closed first.
+
+    Args:
+        root: The project's root, if it isn't the one of the working directory.
+        make: Make one where there is none yet: who only looks doesn't, and sees what this process still writes.
+        anew: Open it again: what is open is out of date.
+        closed: Is told which runs were closed.
+
+    Raises:
+        RunNotFoundError: There is none yet, and none is to be made.
+        StoreError: It can't be reached, or its schema is another MLflow's.
+    """
+    root = root or find_root()
+    if not make:
+        if not has_store(root):
+            raise RunNotFoundError(f"nothing is recorded in {root} yet: `ml-experiment run` does that")
+        writing.wait(WAIT)
+    store = None if anew else _open.get(_which(root))
+    if store is None:
+        store = Store(root)
+        _open.clear()
+        _open[_which(root)] = store
+    swept = sweep(store)
+    if closed is not None:
+        closed(swept)
+    return store
+
+
+def is_open(root: Path) -> bool:
+    """Return whether this process has the store in use open already."""
+    return _which(root) in _open
+
+
+def _which(root: Path) -> tuple[object, ...]:
+    """Return what a store is told by: its address, its file, and this process; one that was forked opens its own."""
+    uri = store_uri(root)
+    file = None
+    if uri.startswith("sqlite"):
+        with suppress(OSError):
+            found = os.stat(uri.partition(":///")[2])
+            file = (found.st_dev, found.st_ino)
+    return root, uri, file, os.getpid()
 
 
 def sweep(store: Store) -> list[Record]:

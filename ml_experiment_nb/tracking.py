@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import tempfile
 import threading
 from collections import defaultdict
@@ -16,13 +15,13 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, Experiment, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 
+from ml_experiment_nb import sqlstore
 from ml_experiment_nb.artifact_stores import artifact_root, location, refusals, send
 from ml_experiment_nb.capture.inputs import Input, as_json
 from ml_experiment_nb.drivers import Hold
-from ml_experiment_nb.errors import RunNotFoundError
 from ml_experiment_nb.projects import home
-from ml_experiment_nb.readings import RETRIED, Kept, Wanted, chosen, named, not_found, record_of, status_of
-from ml_experiment_nb.records import Record, Status
+from ml_experiment_nb.readings import PARENT, Kept, Wanted, chosen, named, not_found, record_of
+from ml_experiment_nb.records import Record
 from ml_experiment_nb.stores import opening, settle, store_uri, translated, without_password
 
 LOG = "record/log.txt"
@@ -75,9 +74,9 @@ class Store:
 
     def records(
         self, *, experiment: str | None = None, parent_id: str | None = None, status: str | None = None,
-        tags: Mapping[str, str] | None = None, limit: int = 50,
+        tags: Mapping[str, str] | None = None, limit: int | None = 50,
     ) -> list[Record]:  # fmt: skip
-        """Return the newest runs first.
+        """Return the newest runs first, with all of their tags.
 
         Args:
             experiment: Only those of this MLflow experiment.
@@ -86,37 +85,23 @@ class Store:
             tags: Only those with these tags.
             limit: At most so many.
         """
-        wanted = {**(tags or {}), **({"mlflow.parentRunId": parent_id} if parent_id else {})}
-        condition = " and ".join(f"tags.`{name}` = {_quoted(value)}" for name, value in wanted.items())
-        with translated(self.uri):
-            names = {
-                one.experiment_id: one.name for one in self._active_experiments() if experiment in (None, one.name)
-            }
-            if experiment is not None and not names:
-                raise RunNotFoundError(f"no experiment is called {experiment!r} in {without_password(self.uri)}")
-            found: list[Run] = []
-            token = None
-            while len(found) < limit:
-                page = self.client.search_runs(
-                    list(names),
-                    filter_string=condition,
-                    max_results=min(1000, limit) if status is None and parent_id is None else 1000,
-                    order_by=["attributes.start_time DESC"],
-                    page_token=token,
-                )
-                found += [run for run in page if _is_wanted(run, parent_id, status)]
-                if not (token := page.token):
-                    break
-        return [_record(run, names[run.info.experiment_id]) for run in found[:limit]]
+        tagged = tuple((tags or {}).items())
+        return self.listed(Wanted(experiment, None, parent_id, status, limit=limit, tags=True, tagged=tagged))
 
     def listed(self, wanted: Wanted) -> list[Record]:
-        """Return the records that are wanted, whatever the store.
+        """Return the records that are wanted: by SQL where the store is a database, else by MLflow's client.
 
         Raises:
             RunNotFoundError: There is no such experiment.
             StoreError: The store can't be reached.
         """
-        condition = f"tags.`mlflow.parentRunId` = '{wanted.group}'" if wanted.group else ""
+        found = sqlstore.listed(self.uri, wanted)
+        return self.listed_by_client(wanted) if found is None else found
+
+    def listed_by_client(self, wanted: Wanted) -> list[Record]:
+        """Return the records that are wanted as MLflow's client lists them, whatever the store; see `listed`."""
+        tagged = {**dict(wanted.tagged), **({PARENT: wanted.group} if wanted.group else {})}
+        condition = " and ".join(f"tags.`{name}` = {_quoted(value)}" for name, value in tagged.items())
         with translated(self.uri):
             active = {one.experiment_id: one.name for one in self._active_experiments()}
             names = named(active, wanted.experiment, without_password(self.uri))
@@ -140,7 +125,7 @@ class Store:
 
     def children(self, run_id: str) -> list[Record]:
         """Return the records of all runs that belong to a run, the oldest first."""
-        return self.records(parent_id=run_id, limit=1_000_000)[::-1]
+        return self.records(parent_id=run_id, limit=None)[::-1]
 
     def record(self, run_id: str) -> Record:
         """Return the record of a run, by its id or the beginning of it.
@@ -272,43 +257,9 @@ class Store:
         return made
 
 
-_open: dict[tuple[object, ...], Store] = {}
-
-
-def opened_store(root: Path, *, anew: bool = False) -> tuple[Store, bool]:
-    """Return the store in use, as this process has it open already, and whether it had to be opened.
-
-    Raises:
-        StoreError: It can't be reached, or its schema is another MLflow's.
-    """
-    if (found := _open.get(_which(root))) is not None and not anew:
-        return found, False
-    store = Store(root)
-    _open.clear()
-    _open[_which(root)] = store
-    return store, True
-
-
-def _which(root: Path) -> tuple[object, ...]:
-    """Return what a store is told by: its address, its file, and this process; one that was forked opens its own."""
-    uri = store_uri(root)
-    file = None
-    if uri.startswith("sqlite"):
-        with suppress(OSError):
-            found = os.stat(uri.partition(":///")[2])
-            file = (found.st_dev, found.st_ino)
-    return root, uri, file, os.getpid()
-
-
 def _quoted(value: str) -> str:
     """Return a text as MLflow's conditions have it; it knows no escape."""
     return f'"{value}"' if "'" in value else f"'{value}'"
-
-
-def _is_wanted(run: Run, parent_id: str | None, status: str | None) -> bool:
-    if parent_id is not None and RETRIED in run.data.tags:
-        return False
-    return status is None or _status(run) == status
 
 
 def _record(run: Run, experiment: str) -> Record:
@@ -327,7 +278,3 @@ def _record(run: Run, experiment: str) -> Record:
             tags=dict(data.tags),
         )
     )
-
-
-def _status(run: Run) -> Status:
-    return status_of(run.info.status, run.data.tags)

@@ -2,7 +2,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 
-from ml_experiment_nb import beginnings, inplace, openings, tracking
+from ml_experiment_nb import beginnings, inplace, openings, sweeps
 from ml_experiment_nb.capture import Snapshot
 from ml_experiment_nb.capture.system import system_info
 from ml_experiment_nb.errors import StoreError
@@ -138,14 +138,14 @@ def test_without_a_store_it_is_left_to_a_later_sweep(store, open_run, losing):
 
 
 def test_a_cell_whose_run_cannot_be_opened_leaves_none_open(stored, monkeypatch, losing, script):
-    made = tracking.Store
+    made = sweeps.Store
 
     def faulty(root):
         store = made(root)
         losing(store.client, created=True)
         return store
 
-    monkeypatch.setattr(tracking, "Store", faulty)
+    monkeypatch.setattr(sweeps, "Store", faulty)
     spec = spec_from_mapping({"name": "here", "kind": "experiment", "run": script("C = 1").path})
     with pytest.raises(StoreError, match="Connection aborted"), inplace.here(spec, {}):
         pass

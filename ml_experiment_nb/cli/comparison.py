@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ml_experiment_nb.cli.look import opened_store
+from ml_experiment_nb.cli.look import say_closed
 from ml_experiment_nb.cli.tables import print_json, print_table
 
 
@@ -14,12 +14,12 @@ from ml_experiment_nb.cli.tables import print_json, print_table
 @click.option("--json", "as_json", is_flag=True, help="Print it as a line of JSON.")
 def diff(a: str, b: str, as_json: bool) -> None:
     """Say why two runs differ: parameters, metrics, source, packages, git, data, outputs. A and B are run ids."""
-    store = opened_store()
     from ml_experiment_nb.comparison.differences import differences
     from ml_experiment_nb.comparison.evidence import read_both
     from ml_experiment_nb.comparison.shown import as_text
+    from ml_experiment_nb.sweeps import opened_store
 
-    found = differences(*read_both(store, a, b))
+    found = differences(*read_both(opened_store(closed=say_closed), a, b))
     click.echo(found.to_json() if as_json else as_text(found, _painted))
 
 
@@ -37,9 +37,10 @@ def compare(
     runs: tuple[str, ...], experiment: str | None, maximize: tuple[str, ...], minimize: tuple[str, ...], as_json: bool
 ) -> None:
     """Lay runs side by side, the best first. RUN is an id or its beginning; a group stands for its trials."""
-    store = opened_store()
     from ml_experiment_nb.comparison.view import compare as compared
+    from ml_experiment_nb.sweeps import opened_store
 
+    store = opened_store(closed=say_closed)
     wanted = dict.fromkeys(maximize, True) | dict.fromkeys(minimize, False)
     found = compared(
         *runs, store=store, experiment=experiment, metric=list(wanted) or None, maximize=list(wanted.values()) or None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ml_experiment_nb.cli.look import opened_store
+from ml_experiment_nb.cli.look import say_closed
 from ml_experiment_nb.cli.run import exit_code, print_result, run_plan
 
 if TYPE_CHECKING:
@@ -29,8 +29,9 @@ def resume(run_id: str, trials: int | None, failed: bool, plan_only: bool, as_js
     """
     from ml_experiment_nb.forecast import forecast
     from ml_experiment_nb.groups import resumed
+    from ml_experiment_nb.sweeps import opened_store
 
-    plan = resumed(run_id, trials=trials, failed=failed, store=opened_store())
+    plan = resumed(run_id, trials=trials, failed=failed, store=opened_store(closed=say_closed))
     if plan_only:
         click.echo(str(plan))
         click.echo(forecast(plan))
@@ -46,7 +47,9 @@ def attach(run_id: str, quiet: bool) -> None:
 
     Ctrl-C ends the looking, and not the run.
     """
-    store = opened_store()
+    from ml_experiment_nb.sweeps import opened_store
+
+    store = opened_store(closed=say_closed)
     record = store.record(run_id)
     try:
         last = _group(store, record, quiet) if record.kind == "group" else _single(store, record, quiet)
@@ -66,8 +69,9 @@ def stop(run_id: str, timeout: float, gone: bool) -> None:
     It ends with all processes that it started, and its runs are closed as killed. `resume` goes on with a group.
     """
     from ml_experiment_nb import groups
+    from ml_experiment_nb.sweeps import opened_store
 
-    store = opened_store()
+    store = opened_store(closed=say_closed)
     before = store.record(run_id)
     record = groups.stop(run_id, store=store, timeout=timeout, gone=gone)
     short = str(record.run_id)[:8]

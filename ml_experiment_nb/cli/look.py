@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ml_experiment_nb.cli.tables import print_csv, print_json, print_table
-from ml_experiment_nb.errors import RunNotFoundError
 
 if TYPE_CHECKING:
     from ml_experiment_nb.records import Record
@@ -70,7 +69,9 @@ def list_runs(
 @click.option("--html", "as_pages", is_flag=True, help="Keep its notebooks as pages, too, and say where they are.")
 def show(run_id: str, as_json: bool, form: str | None, as_pages: bool) -> None:
     """Show a run: its parameters, metrics, code, environment and artifacts. RUN is its id or the beginning of it."""
-    store = opened_store()
+    from ml_experiment_nb.sweeps import opened_store
+
+    store = opened_store(closed=say_closed)
     record = store.record(run_id)
     if form is not None:
         from ml_experiment_nb.cli.forms import form_of
@@ -102,7 +103,9 @@ def show(run_id: str, as_json: bool, form: str | None, as_pages: bool) -> None:
 @click.option("-f", "--follow", is_flag=True, help="Go on with what it prints, until it has ended.")
 def logs(run_id: str, follow: bool) -> None:
     """Print what a run has printed. RUN is its id or the beginning of it."""
-    store = opened_store()
+    from ml_experiment_nb.sweeps import opened_store
+
+    store = opened_store(closed=say_closed)
     record = store.record(run_id)
     if not follow:
         click.echo(store.log_text(record), nl=False)
@@ -118,11 +121,10 @@ def logs(run_id: str, follow: bool) -> None:
 @click.option("--host", default="127.0.0.1", show_default=True)
 def ui(port: int, host: str) -> None:
     """Open MLflow's web page on the store in use."""
-    from ml_experiment_nb.projects import find_root
     from ml_experiment_nb.stores import without_password
-    from ml_experiment_nb.tracking import Store
+    from ml_experiment_nb.sweeps import opened_store
 
-    store = Store(find_root())
+    store = opened_store(make=True, closed=say_closed)
     if store.uri.startswith("http"):
         click.echo(f"the store is a server: its page is {without_password(store.uri)}")
         if sys.stdout.isatty() and (sys.platform == "darwin" or {"DISPLAY", "WAYLAND_DISPLAY"} & {*os.environ}):
@@ -135,21 +137,6 @@ def ui(port: int, host: str) -> None:
     os.environ.pop("MLFLOW_TRACKING_URI", None)
     words = [sys.executable, "-m", "mlflow", "ui", "--no-serve-artifacts", "--workers", "1"]
     os.execv(sys.executable, [*words, "--host", host, "--port", str(port)])
-
-
-def opened_store() -> Any:
-    """Return the store to look into; looking makes none. Runs whose driver is dead are closed first."""
-    from ml_experiment_nb.projects import find_root, has_store
-
-    root = find_root()
-    if not has_store(root):
-        raise RunNotFoundError(f"nothing is recorded in {root} yet: `ml-experiment run` does that")
-    from ml_experiment_nb.sweeps import sweep
-    from ml_experiment_nb.tracking import Store
-
-    store = Store(root)
-    say_closed(sweep(store))
-    return store
 
 
 def _artifacts(store: Any, record: Record) -> list[str]:

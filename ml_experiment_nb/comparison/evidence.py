@@ -4,36 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ml_experiment_nb import writing
 from ml_experiment_nb.comparison.differences import Evidence
 from ml_experiment_nb.comparison.texts import is_notebook
 from ml_experiment_nb.errors import RunNotFoundError
-from ml_experiment_nb.projects import find_root, has_store
 from ml_experiment_nb.records import Record, size
 from ml_experiment_nb.stores import translated
-from ml_experiment_nb.sweeps import sweep
-from ml_experiment_nb.tracking import Store, opened_store
+from ml_experiment_nb.tracking import Store
 
-WAIT = 5.0  # seconds
 LARGEST = 50_000_000  # bytes of a file that is read to see whether it is the same
 ALL_OF_THEM = 500_000_000  # bytes of all of these
 _OURS = "record/"
 _SOURCE = "record/source/"
-
-
-def opened() -> Store:
-    """Return the project's store; looking makes none.
-
-    Raises:
-        RunNotFoundError: There is none yet.
-    """
-    root = find_root()
-    if not has_store(root):
-        raise RunNotFoundError(f"nothing is recorded in {root} yet: `ml-experiment run` does that")
-    writing.wait(WAIT)  # the last cell's run may still be written
-    store, _ = opened_store(root)
-    sweep(store)
-    return store
 
 
 def read_both(store: Store, a: str | Record, b: str | Record) -> tuple[Evidence, Evidence]:

@@ -9,14 +9,15 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ml_experiment_nb.comparison.evidence import opened
 from ml_experiment_nb.comparison.studies import study_of
 from ml_experiment_nb.errors import ExperimentError, MetricError, ParameterError, nearest
 from ml_experiment_nb.files import spec_from_text
 from ml_experiment_nb.groups import trials_of
+from ml_experiment_nb.readings import Wanted
 from ml_experiment_nb.records import Record, Records
 from ml_experiment_nb.specs import Group
 from ml_experiment_nb.stores import translated
+from ml_experiment_nb.sweeps import opened_store
 from ml_experiment_nb.tracking import SPEC, Store
 
 if TYPE_CHECKING:
@@ -55,15 +56,15 @@ def compare(
         StoreError: The store can't be reached.
         MetricError: None of the runs has such a metric.
     """
-    store = store or opened()
+    store = store or opened_store()
     given = [one for run in runs for one in ([run] if isinstance(run, str | Record) else run)]
     groups = [run.parent for run in runs if isinstance(run, Records) and run.parent is not None]
     if given:
         found, more = _gathered(store, given)
         groups += more
     else:
-        everything = store.records(experiment=experiment, limit=limit)
-        found = [one for one in everything if one.kind not in ("trial", "group")] or everything
+        alone = Wanted(experiment, "experiment", limit=limit, tags=True)
+        found = store.listed(alone) or store.records(experiment=experiment, limit=limit)
     names, wanted = _goal(store, groups, metric, maximize)
     if unknown := [name for name in names if not any(name in record.metrics for record in found)]:
         known = {name for record in found for name in record.metrics}

@@ -22,20 +22,19 @@ report(score=C * 10 + (kernel == "b"), size=C)
 
 @pytest.fixture(scope="module")
 def group(tmp_path_factory):
-    """A group of six trials and a single run, in a store of their own."""
+    """A single run and a group of six trials after it, in a store of their own."""
     folder = tmp_path_factory.mktemp("project")
     (folder / "train.py").write_text(TRAIN)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("ML_EXPERIMENT_ROOT", str(folder))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        alone = {"run": "train.py", "params": {"C": 8.0, "kernel": "a", "fixed": 1}, "allow_unknown_params": True}
+        list(run(make_plan(spec_from_mapping(alone))))
         rows = [{"C": C, "kernel": kernel, "fixed": 1} for C, kernel in product((1.0, 2.0, 4.0), "ab")]
         spec = {"name": "g", "run": "train.py", "each": rows, "metric": {"name": "score", "direction": "maximize"}}
         plan = make_plan(spec_from_mapping({**spec, "allow_unknown_params": True, "executor": "inline"}))
-        found = collect(plan, run(plan))
-        alone = {"run": "train.py", "params": {"C": 8.0, "kernel": "a", "fixed": 1}, "allow_unknown_params": True}
-        list(run(make_plan(spec_from_mapping(alone))))
-        yield found
+        yield collect(plan, run(plan))
 
 
 def test_a_group_stands_for_its_trials_and_its_goal(group):
@@ -61,6 +60,7 @@ def test_records_bring_their_group_along(group):
 
 def test_an_experiment_and_the_whole_project(group):
     assert [one.name for one in compare().records] == ["train"]
+    assert [one.name for one in compare(limit=1).records] == ["train"]  # though the newest run is a trial
     assert len(compare(experiment="g")) == 7  # nothing else is there: the trials and the group
 
 
