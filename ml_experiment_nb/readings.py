@@ -32,6 +32,7 @@ _FROM_MLFLOW = {
     "RUNNING": Status.RUNNING,
     "SCHEDULED": Status.RUNNING,
 }
+_STATUSES = {one.value: one for one in Status}  # many times as quick as a call of the class
 Key = TypeVar("Key")
 _DIRECTIONS = {"": False, "asc": False, "desc": True}
 
@@ -60,14 +61,15 @@ def record_of(kept: Kept) -> Record:
     ended = kept.end / 1000 if kept.end and status.ended else time.time()  # it may be open again
     error = tags.get("mlexp.error")
     number = tags.get("mlexp.trial")
-    autologged = _names(tags.get(AUTOLOGGED, "[]"))
+    params, autologged = _parted(kept.params, tags.get(AUTOLOGGED))
+    notes = tags.get("mlexp.notes")
     return Record(
         run_id=kept.run_id,
         name=kept.name or tags.get(NAME) or kept.run_id[:8],
         experiment=kept.experiment,
         kind=tags.get("mlexp.kind", "experiment"),
         status=status,
-        params={name: value for name, value in kept.params.items() if name not in autologged},
+        params=params,
         metrics={name: value for name, value in kept.metrics.items() if not name.startswith(SYSTEM)},
         started=datetime.fromtimestamp(started, UTC),
         seconds=max(0.0, ended - started),
@@ -76,20 +78,23 @@ def record_of(kept: Kept) -> Record:
         parent_id=tags.get(PARENT),
         artifact_uri=kept.artifact_uri,
         tags=tags,
-        notes=tuple(json.loads(tags.get("mlexp.notes", "[]"))),
-        autologged={name: value for name, value in kept.params.items() if name in autologged},
+        notes=tuple(json.loads(notes)) if notes else (),
+        autologged=autologged,
     )
 
 
-def _names(text: str) -> set[str]:
-    """Return the names in a tag that may have been cut."""
-    return set(re.findall(r'"([^"]+)"', text))
+def _parted(params: Mapping[str, Any], told: str | None) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """Return the parameters that were asked for, and those that a library has of itself, as the tag names them."""
+    if not told or told == "[]":
+        return params, {}
+    names = set(re.findall(r'"([^"]+)"', told))  # it may have been cut
+    asked = {name: value for name, value in params.items() if name not in names}
+    return asked, {name: value for name, value in params.items() if name in names}
 
 
 def status_of(mlflows: str, tags: Mapping[str, str]) -> Status:
     """Return how a run stands, of which MLflow has a word of its own and fewer of them."""
-    told = tags.get("mlexp.status")
-    return Status(told) if told else _FROM_MLFLOW[mlflows]
+    return _STATUSES.get(tags.get("mlexp.status", "")) or _FROM_MLFLOW[mlflows]
 
 
 @dataclass(frozen=True)
@@ -144,8 +149,8 @@ class Wanted:
             self.experiment in (None, record.experiment)
             and self.kind in (None, record.kind)
             and (self.group is None or (record.parent_id == self.group and RETRIED not in record.tags))
-            and self.status in (None, record.status.value)
-            and all(record.tags.get(name) == value for name, value in self.tagged)
+            and self.status in (None, record.status)
+            and not any(record.tags.get(name) != value for name, value in self.tagged)
             and (self.condition is None or self.condition.met(record))
         )
 

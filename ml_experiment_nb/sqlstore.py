@@ -12,6 +12,7 @@ import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -214,24 +215,32 @@ class _Reader:
         if keys is not None:
             asked = asked.where(where.c.key.in_(list(keys)))
         for condition in self._conditions(where, ids):
+            last, mine = None, None  # what a run has mostly lies together
             rows: Any = self._connection.execute(asked.where(*condition)).cursor  # plain tuples: half of the time
             for run_id, key, one in rows:
-                if run_id in found:
-                    found[run_id][key] = one
+                if run_id != last:
+                    last, mine = run_id, found.get(run_id)
+                if mine is not None:
+                    mine[key] = one
         if where is _metrics:
-            for mine in found.values():
-                if None in mine.values():
-                    mine |= {key: math.nan for key, one in mine.items() if one is None}
+            for values in found.values():
+                if None in values.values():
+                    values |= {key: math.nan for key, one in values.items() if one is None}
         return found
 
     def _conditions(self, where: TableClause, ids: Sequence[str]) -> Iterator[list[ColumnElement[bool]]]:
         if len(ids) <= _FEW:
             for first in range(0, len(ids), _BATCH):
                 yield [where.c.run_uuid.in_(ids[first : first + _BATCH])]
+        elif len(ids) * 2 > self._all:  # looking for each costs more than what isn't wanted
+            yield []
         elif self._wanted.group is not None:
             mine = select(_tags.c.run_uuid).where(_tags.c.key == PARENT, _tags.c.value == self._wanted.group)
             yield [where.c.run_uuid.in_(mine)]
-        elif self._wanted.experiment is None:
-            yield []
         else:
             yield [where.c.run_uuid.in_(select(_runs.c.run_uuid).where(_runs.c.experiment_id.in_(list(self._names))))]
+
+    @cached_property
+    def _all(self) -> int:
+        """How many runs the store has."""
+        return self._connection.execute(select(func.count()).select_from(_runs)).scalar_one()
