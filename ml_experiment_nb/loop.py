@@ -181,7 +181,8 @@ class _Driver:
                 if (update := self._take(key, event)) is not None:
                     yield update
             yield from self._close_late()
-            for live in self.open.values():
+            own = self.parent.live if self.parent is not None else None
+            for live in (*self.open.values(), *([own] if own is not None else [])):
                 live.flush_if_due()
             self._heed_stops()
         self.executor.close()

@@ -22,7 +22,7 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
 from ml_experiment_nb import absences, reports, secrecy
-from ml_experiment_nb.absences import Absence, waiting
+from ml_experiment_nb.absences import Absence, Waiting, as_data, waiting
 from ml_experiment_nb.capture.console import Collapser
 from ml_experiment_nb.capture.inputs import Input
 from ml_experiment_nb.drivers import Driver, Hold
@@ -85,6 +85,7 @@ class OpenRun:
         self._inputs: list[Input] = []
         self._new_inputs: list[Input] = []
         self._last: dict[str, tuple[int, int]] = {}
+        self._told: dict[str, str] = {}  # the tag of the notes, as the store has it
         self._flushed = time.monotonic()
         self._collapser = Collapser()
         self._absence = Absence(folder)
@@ -146,10 +147,28 @@ class OpenRun:
                 self.use([Input(**one) for one in inputs])
 
     def flush_if_due(self) -> None:
-        """Write what has gathered, if the last time is a while ago."""
+        """Write what has gathered, if the last time is a while ago.
+
+        It stays on disk as well while the store is away, or lets another thread wait.
+        """
         if time.monotonic() - self._flushed > FLUSH_SECONDS + self._absence.pause:
-            with suppress(StoreError):  # what can't be written now is tried again, and for the last time by `close`
-                self.flush()
+            if self._writes.acquire(blocking=False):
+                try:
+                    with suppress(StoreError):  # it is tried again, and for the last time by `close`
+                        self.flush()
+                finally:
+                    self._writes.release()
+            else:
+                self._keep_waiting()
+        elif self._absence.lasts:
+            self._keep_waiting()
+
+    def _keep_waiting(self) -> None:
+        with self._lock:
+            self._absence.keep(self._waiting())
+
+    def _waiting(self) -> Waiting:
+        return Waiting(self._pending, self._new_params, self._new_inputs, self._new_tags, self.notes)
 
     def save(self, name: str, text: str) -> None:
         """Keep a file of the record itself, such as its source."""
@@ -189,8 +208,8 @@ class OpenRun:
         self._flushed = time.monotonic()
         with self._writes:
             with self._lock:
-                own, inputs = dict(self._new_tags), list(self._new_inputs)
-            rest = list(run_tags({**own, **(tags or {})}))
+                own, inputs, noted = dict(self._new_tags), list(self._new_inputs), self._noted()
+            rest = list(run_tags({**own, **({} if noted == self._told else noted), **(tags or {})}))
             if self._store is None or not (self._pending or self._new_params or inputs or rest):
                 return
             try:
@@ -199,19 +218,28 @@ class OpenRun:
                     while self._pending or self._new_params or rest:
                         metrics, params = self._pending[:METRICS], self._new_params[:PARAMS]
                         self._send(self._store, metrics, params, rest[:TAGS])
-                        self._absence.wrote(len(metrics), len(params))
-                        del self._pending[: len(metrics)], self._new_params[: len(params)], rest[:TAGS]
-                    with self._lock:
-                        self._new_tags = {n: text for n, text in self._new_tags.items() if own.get(n) != text}
+                        del rest[:TAGS]
+                        with self._lock:
+                            self._absence.wrote(len(metrics), len(params))
+                            del self._pending[: len(metrics)], self._new_params[: len(params)]
                     if inputs:
                         self._store.log_inputs(self._id, inputs)
+                    with self._lock:
+                        self._absence.wrote(0, 0, len(inputs))
                         del self._new_inputs[: len(inputs)]
+                        self._new_tags = {n: text for n, text in self._new_tags.items() if own.get(n) != text}
+                    self._told = noted
             except StoreError as error:
                 if not is_refusal(error):
-                    self._absence.begin([*self._pending], [*self._new_params], time.monotonic() - self._flushed)
+                    self._is_away(time.monotonic() - self._flushed)
                 raise
-            if (note := self._absence.end()) is not None:
-                self._note(note)
+            with self._lock:
+                if not (self._pending or self._new_params or self._new_inputs) and (note := self._absence.end()):
+                    self._note(note)
+
+    def _is_away(self, took: float) -> None:
+        with self._lock:
+            self._absence.begin(self._waiting(), took)
 
     def _send(self, store: Store, metrics: list[Metric], params: list[Param], tags: list[RunTag]) -> None:
         """Write a batch. What of it the store refuses is noted, and doesn't keep it from the rest."""
@@ -255,8 +283,7 @@ class OpenRun:
             try:
                 final |= self._write(outcome, final, ended)
             except StoreError:
-                with self._writes:
-                    self._absence.begin([*self._pending], [*self._new_params], 0.0)
+                self._is_away(0.0)
                 self._leave(outcome, tags)
                 raise
         self._let_go()
@@ -295,10 +322,11 @@ class OpenRun:
 
     def close_late(self, driver: Driver, outcome: Outcome, ended: datetime) -> Record:
         """Close a run that another process drove; see `close_for`."""
-        tags: dict[str, str] = {}
-        self._pending, params = waiting(self.folder)
-        known = {**driver.params, **{one.key: one.value for one in params}}
-        self._new_params = [Param(*one) for one in known.items()]
+        left = waiting(self.folder)
+        known = {**driver.params, **{one.key: one.value for one in left.params}}
+        self._pending, self._new_params = list(left.metrics), [Param(*one) for one in known.items()]
+        self._new_inputs, tags = list(left.inputs), dict(left.tags)
+        self.notes += [note for note in left.notes if note not in self.notes]
         self._take_pending()
         with suppress(OSError, ValueError, KeyError, TypeError):  # the disk was full, or the driver died as it wrote
             due = json.loads((self.folder / _DUE).read_text())
@@ -308,7 +336,7 @@ class OpenRun:
             self._pending = [Metric(*one) for one in due["metrics"]]
             self._take_pending()
             self.notes += [note for note in due["notes"] if note not in self.notes]
-            tags = due["tags"]
+            tags |= due["tags"]
             self._new_inputs = [Input(**one) for one in due["inputs"]]
         self._ended = ended
         if missing := secrecy.learn_those_left(self.folder):
@@ -347,7 +375,7 @@ class OpenRun:
             "params": [(one.key, one.value) for one in self._new_params],
             "metrics": [(one.key, one.value, one.timestamp, one.step) for one in self._pending],
             "tags": {**self._new_tags, **tags},
-            "inputs": [{**vars(one), "files": None} for one in self._new_inputs],  # those are in a file of the record
+            "inputs": [as_data(one) for one in self._new_inputs],
             "notes": self.notes,
         }
         try:
@@ -383,10 +411,8 @@ class OpenRun:
         self._kept = False
         with translated(store.uri, f"; what was recorded stays in {self.folder}"):
             try:
-                noted = self._noted()
-                self.flush({**tags, **noted})
-                if self._noted() != noted:
-                    store.client.log_batch(self._id, tags=run_tags(self._noted()))
+                self.flush(tags)
+                self.flush()  # what was noted meanwhile
             except StoreError as error:
                 if not is_refusal(error):
                     raise

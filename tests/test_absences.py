@@ -11,9 +11,11 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 
 from ml_experiment_nb import inplace, recording, report
-from ml_experiment_nb.absences import Absence, note, waiting
+from ml_experiment_nb.absences import Absence, Waiting, note, waiting
+from ml_experiment_nb.capture.inputs import Input
 from ml_experiment_nb.errors import StoreError
 from ml_experiment_nb.records import Status
+from ml_experiment_nb.reports import Note, Tags
 from ml_experiment_nb.specs import spec_from_mapping
 from ml_experiment_nb.sweeps import sweep
 from ml_experiment_nb.tracking import Store
@@ -57,7 +59,7 @@ def test_what_is_reported_while_the_store_is_away_is_written_when_it_is_back(sto
         for step in range(1, 4):
             report(loss=3.0 - step, step=step)
             time.sleep(0.05)
-        assert len(waiting(live.folder)[0]) >= 1
+        assert len(waiting(live.folder).metrics) >= 1
         gone.come()
         time.sleep(0.1)
         report(loss=-1.0, step=4)
@@ -141,21 +143,103 @@ def test_a_driver_that_is_killed_while_the_store_is_away_loses_nothing(stored, g
     assert [*(stored / ".ml-experiment/runs").iterdir()] == []
 
 
+SAYS_ALL = """
+import os, signal
+import numpy as np
+from ml_experiment_nb import inplace, recording, reports
+from ml_experiment_nb.capture.inputs import inputs_of
+from ml_experiment_nb.datasets import Data
+from ml_experiment_nb.specs import spec_from_mapping
+
+spec = spec_from_mapping({"name": "here", "kind": "experiment", "run": "script.py"})
+with inplace.here(spec, {"C": 1}) as live:
+    live.add(reports.Note("said while it was there"))
+    live.add(reports.Tags({"stage": "first"}))
+    live.flush()
+    os.rename(".ml-experiment/mlflow.db", ".ml-experiment/away.db")
+    recording.FLUSH_SECONDS = 0.0
+    live.add(reports.Metrics({"loss": 1.0}))
+    recording.FLUSH_SECONDS = 600.0  # the store is not tried again
+    live.add(reports.Note("said while it was away"))
+    live.add(reports.Tags({"stage": "second", "ärt": "x"}))
+    live.add(reports.Tags({"stage": "third"}))
+    live.add(reports.Params({"depth": 3}))
+    live.use(inputs_of(Data(values=("X",)), live.folder, {"X": np.zeros((3, 2))}, live.folder))
+    live.add(reports.Metrics({"loss": 0.5}))
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_all_that_was_said_while_the_store_was_away_is_there_though_the_driver_was_killed(stored, gone, spec):
+    subprocess.run([sys.executable, "-c", SAYS_ALL], cwd=stored, check=False)
+    gone.come()
+    store = Store(stored)
+    [record] = sweep(store)
+    run = MlflowClient(store.uri).get_run(record.run_id)
+    assert record.notes == store.record(record.run_id).notes
+    assert {"said while it was there", "said while it was away"} <= set(record.notes)
+    assert (run.data.tags["stage"], run.data.tags["ärt"]) == ("third", "x")
+    assert (run.data.params["C"], run.data.params["depth"]) == ("1", "3")
+    assert history(store, record.run_id) == [(1.0, 0), (0.5, 0)]
+    assert [one.dataset.name for one in run.inputs.dataset_inputs] == ["X"]
+    assert run.data.tags["mlexp.data"].startswith("X (ndarray 3 x 2)")
+
+
+def test_what_a_sweep_can_not_write_waits_for_the_next_one(stored, gone, spec):
+    subprocess.run([sys.executable, "-c", SAYS_ALL], cwd=stored, check=False)
+    gone.come()
+    store = Store(stored)
+    gone.go()
+    assert sweep(store) == []
+    gone.come()
+    [record] = sweep(store)
+    assert "said while it was away" in record.notes
+    assert store.record(record.run_id).tags["stage"] == "third"
+
+
+def test_notes_and_tags_of_a_run_are_in_the_store_while_it_goes_on(stored, spec, often):
+    with inplace.here(spec, {}) as live:
+        live.add(Note("odd data"))
+        live.add(Tags({"stage": "first"}))
+        record = Store(stored).record(live.run_id)
+        assert (record.status, record.notes, record.tags["stage"]) == (Status.RUNNING, ("odd data",), "first")
+
+
+def test_a_thread_that_waits_for_the_store_does_not_keep_others_waiting(stored, gone, spec, often):
+    with inplace.here(spec, {}) as live:
+        live.flush()
+        with live._writes:  # as a thread does whose request isn't answered
+            other = threading.Thread(target=lambda: live.add(Note("said meanwhile")))
+            other.start()
+            other.join(10)
+            assert not other.is_alive()
+            assert waiting(live.folder).notes == ["said meanwhile"]
+        live.flush()
+        assert waiting(live.folder) == Waiting([], [], [], {}, [])
+    assert Store(stored).record(live.run_id).notes == ("said meanwhile",)
+
+
 def test_what_waits_is_kept_once(tmp_path):
     absence = Absence(tmp_path)
     metrics = [Metric("a", float(k), k, k) for k in range(4)]
-    absence.begin(metrics[:2], [Param("p", "1")], 0.0)
-    absence.begin(metrics, [Param("p", "1")], 0.0)
-    found, params = waiting(tmp_path)
-    assert [(one.key, one.value, one.timestamp, one.step) for one in found] == [("a", float(k), k, k) for k in range(4)]
-    assert [(one.key, one.value) for one in params] == [("p", "1")]
-    absence.wrote(3, 1)
-    absence.begin([*metrics[3:], Metric("a", 9.0, 9, 9)], [], 2.0)
-    assert [one.value for one in waiting(tmp_path)[0]] == [0.0, 1.0, 2.0, 3.0, 9.0]
-    assert absence.pause == 10.0
+    param, read = Param("p", "1"), Input("x", "0" * 32, "code", {}, "3 rows")
+    absence.begin(Waiting(metrics[:2], [param], [read], {"t": "1"}, ["odd"]), 0.0)
+    absence.begin(Waiting(metrics, [param], [read], {"t": "1"}, ["odd"]), 0.0)
+    found = waiting(tmp_path)
+    assert [(one.key, one.value, one.timestamp, one.step) for one in found.metrics] == [
+        ("a", float(k), k, k) for k in range(4)
+    ]
+    assert [(one.key, one.value) for one in found.params] == [("p", "1")]
+    assert (found.inputs, found.tags, found.notes) == ([read], {"t": "1"}, ["odd"])
+    absence.wrote(3, 1, 1)
+    absence.begin(Waiting([*metrics[3:], Metric("a", 9.0, 9, 9)], [], [], {"t": "2"}, ["odd", "even"]), 2.0)
+    found = waiting(tmp_path)
+    assert [one.value for one in found.metrics] == [0.0, 1.0, 2.0, 3.0, 9.0]
+    assert (found.tags, found.notes) == ({"t": "2"}, ["odd", "even"])
+    assert (absence.pause, absence.lasts) == (10.0, True)
     assert absence.end().startswith("the store was away for")
     assert absence.end() is None
-    assert waiting(tmp_path) == ([], [])
+    assert waiting(tmp_path) == Waiting([], [], [], {}, [])
 
 
 @pytest.mark.parametrize(("seconds", "said"), [(0.2, "1 s"), (31.4, "31 s"), (75, "1 min 15 s")])
@@ -165,4 +249,4 @@ def test_how_long_it_was_away(seconds, said):
 
 def test_a_line_that_was_cut_is_left_out(tmp_path):
     (tmp_path / "waiting.jsonl").write_text('["metric", "a", 1.0, 1, 1]\n["metric", "a", 2')
-    assert [one.value for one in waiting(tmp_path)[0]] == [1.0]
+    assert [one.value for one in waiting(tmp_path).metrics] == [1.0]

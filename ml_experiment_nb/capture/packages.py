@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import itertools
 import json
 import os
@@ -14,6 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from ml_experiment_nb.capture.git import without_credentials
+
+DIGEST = "  # files sha256:"
+"""What stands in the requirements between a package and its digest."""
+
+_RECORD_LARGEST = 64 << 20
 
 
 @dataclass(frozen=True, order=True)
@@ -27,12 +33,15 @@ class Package:
             and without credentials: ``git+https://host/x@commit``, ``https://host/x.whl#sha256=…`` or
             ``file:///folder``.
         editable: Whether it is imported from its source folder.
+        digest: 32 hexadecimal digits, of the files that its wheel had, as its installer has recorded them; empty where
+            it hasn't. Two machines that have installed one wheel, with whichever installer, have the same.
     """
 
     name: str
     version: str
     source: str = ""
     editable: bool = False
+    digest: str = ""
 
 
 def packages(*, notes: list[str] | None = None) -> tuple[Package, ...]:
@@ -50,9 +59,10 @@ def packages(*, notes: list[str] | None = None) -> tuple[Package, ...]:
 def as_requirements(packages: Iterable[Package]) -> str:
     """Return the packages as text that pip reads, a line each.
 
-    One that was installed from a local folder or file can't be had elsewhere: it becomes a comment.
+    One that was installed from a local folder or file can't be had elsewhere: it becomes a comment. So does the digest
+    of what is installed, at a line's end: it isn't an archive's, which pip would take for a hash to check.
     """
-    return "".join(f"{_requirement(package)}\n" for package in packages)
+    return "".join(f"{_requirement(one)}{f'{DIGEST}{one.digest}' if one.digest else ''}\n" for one in packages)
 
 
 def _requirement(package: Package) -> str:
@@ -114,7 +124,27 @@ def _package(metadata: Path) -> Package | None:
     if not name or "_" in version:  # an old installer's spelling: the folder's name doesn't say
         name, version = _headers(metadata / "METADATA")
     source, editable = _source(metadata) if "direct_url.json" in files else ("", False)
-    return Package(_normal(name), version, source, editable)
+    digest = "" if editable or "RECORD" not in files else _digest(metadata / "RECORD", _changed_at(str(metadata)))
+    return Package(_normal(name), version, source, editable, digest)
+
+
+@functools.lru_cache(maxsize=4096)
+def _digest(record: Path, _changed: int) -> str:
+    """Return a digest of the files that a wheel had, by the installer's record of them.
+
+    What each installer adds of its own, or writes anew for this environment, is left out: bytecode, which has no hash
+    there, commands outside the packages' folder, and its notes on the installation.
+    """
+    if record.stat().st_size > _RECORD_LARGEST:
+        return ""
+    rows = [row for row in record.read_bytes().splitlines() if b",sha256=" in row and _is_of_wheel(row)]
+    return hashlib.sha256(b"\n".join(sorted(rows))).hexdigest()[:32] if rows else ""
+
+
+def _is_of_wheel(row: bytes) -> bool:
+    if row.startswith((b"..", b'"..', b"/")) or b"__pycache__/" in row:
+        return False
+    return b".dist-info/" not in row or b".dist-info/METADATA," in row
 
 
 def _egg(metadata: Path) -> Package | None:

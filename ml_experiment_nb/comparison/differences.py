@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ml_experiment_nb.capture.packages import DIGEST
 from ml_experiment_nb.comparison.texts import Hunk, is_notebook, output_hunks, text_hunks
 from ml_experiment_nb.records import Record, number
 
@@ -145,7 +146,7 @@ def differences(a: Evidence, b: Evidence) -> Diff:
         _sources(a, b),
         _section("seeds", _seeds(first), _seeds(second)),
         _section("data", a.data, b.data),
-        _section("packages", a.packages, b.packages),
+        _section("packages", *_comparable(a.packages, b.packages)),
         _section("machine", _machine(first), _machine(second)),
         _git(a, b),
         _section("tags", _tags(first), _tags(second)),
@@ -159,6 +160,20 @@ def _section(title: str, a: Mapping[str, str], b: Mapping[str, str]) -> Section:
     names = dict.fromkeys([*a, *b])
     changes = tuple(Change(name, a.get(name), b.get(name)) for name in names if a.get(name) != b.get(name))
     return Section(title, changes, same=len(names) - len(changes))
+
+
+def _comparable(a: Mapping[str, str], b: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Return packages without the digests of their files, but where both have one and nothing else differs."""
+
+    def told(name: str, own: Mapping[str, str], others: Mapping[str, str]) -> str:
+        (plain, _, digest), (other, _, others_digest) = (
+            own[name].partition(DIGEST),
+            others.get(name, "").partition(DIGEST),
+        )
+        differs = plain == other and digest and others_digest and digest != others_digest
+        return f"{plain} (files sha256:{digest[:12]})" if differs else plain
+
+    return {name: told(name, a, b) for name in a}, {name: told(name, b, a) for name in b}
 
 
 def _facts(record: Record) -> dict[str, str]:

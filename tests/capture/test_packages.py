@@ -164,8 +164,67 @@ def test_requirements_text():
     assert as_requirements(()) == ""
 
 
+RECORD = """\
+../../../bin/x,sha256={bin},12
+x/__init__.py,sha256={code},3
+"x/odd, name.py",sha256=cc,3
+x/__pycache__/__init__.cpython-311.pyc,,
+x-1.dist-info/INSTALLER,sha256={installer},4
+x-1.dist-info/METADATA,sha256=dd,70
+x-1.dist-info/RECORD,,
+"""
+
+
+def digest_of(monkeypatch, site, record, **options):
+    install(site, "x-1.dist-info", **options)
+    (site / "x-1.dist-info/RECORD").write_text(record)
+    alone(monkeypatch, site)
+    [found] = packages()
+    return found.digest
+
+
+def test_a_digest_is_of_what_was_in_the_wheel(tmp_path, monkeypatch):
+    by_pip = RECORD.format(bin="aa", code="bb", installer="pip")
+    by_uv = "".join(sorted(RECORD.format(bin="other", code="bb", installer="uv").splitlines(keepends=True)))
+    by_uv = by_uv.replace("x/__pycache__/__init__.cpython-311.pyc,,\n", "")
+    changed = RECORD.format(bin="aa", code="b2", installer="pip")
+    digests = [digest_of(monkeypatch, tmp_path / str(k), one) for k, one in enumerate((by_pip, by_uv, changed))]
+    assert digests[0] == digests[1] != digests[2]
+    assert all(len(one) == 32 for one in digests)
+
+
+def test_an_editable_package_and_an_empty_record_have_no_digest(tmp_path, monkeypatch):
+    url = {"url": "file:///src/x", "dir_info": {"editable": True}}
+    assert digest_of(monkeypatch, tmp_path / "a", "__editable__.pth,sha256=aa,3\n", url=url) == ""
+    assert digest_of(monkeypatch, tmp_path / "b", "") == ""
+    assert digest_of(monkeypatch, tmp_path / "c", "x.py,,\n") == ""
+
+
+def test_a_package_installed_anew_has_a_new_digest(tmp_path, monkeypatch):
+    first = digest_of(monkeypatch, tmp_path, "x.py,sha256=aa,3\n")
+    info = tmp_path / "x-1.dist-info"
+    (info / "RECORD").write_text("x.py,sha256=bb,3\n")
+    for folder in (info, tmp_path):  # an installer makes both anew
+        os.utime(folder, ns=(1, time.time_ns() + 1))
+    [found] = packages()
+    assert found.digest not in ("", first)
+
+
+def test_digests_stand_behind_the_requirements():
+    found = (Package("a", "1.0", digest="ab" * 16), Package("b", "2", "file:///src/b", digest="cd" * 16))
+    assert as_requirements(found) == (
+        f"a==1.0  # files sha256:{'ab' * 16}\n# b==2 (local: file:///src/b)  # files sha256:{'cd' * 16}\n"
+    )
+
+
+def test_most_packages_here_have_a_digest():
+    digests = {one.name: one.digest for one in packages()}
+    assert len(digests["numpy"]) == 32
+    assert len({one for one in digests.values() if one}) > 50
+
+
 def test_pip_reads_the_requirements():
     parse = pytest.importorskip("packaging.requirements").Requirement
     lines = as_requirements(packages()).splitlines()
-    names = [parse(line).name for line in lines if not line.startswith("#")]
+    names = [parse(line.partition(" #")[0]).name for line in lines if not line.startswith("#")]  # as pip does
     assert "pytest" in names

@@ -28,6 +28,19 @@ def evidence(run=None, **more):
     return Evidence(run or record(), **more)
 
 
+def test_packages_of_one_version_differ_if_both_have_digests_that_do():
+    def changes(a, b):
+        return [
+            (one.before, one.after)
+            for one in differences(evidence(packages={"x": a}), evidence(packages={"x": b}))["packages"].changes
+        ]
+
+    first, second = f"1.0  # files sha256:{'a' * 32}", f"1.0  # files sha256:{'b' * 32}"
+    assert changes(first, second) == [("1.0 (files sha256:aaaaaaaaaaaa)", "1.0 (files sha256:bbbbbbbbbbbb)")]
+    assert changes(first, first) == changes(first, "1.0") == changes("1.0", second) == []
+    assert changes(first, second.replace("1.0", "1.1")) == [("1.0", "1.1")]
+
+
 def test_runs_that_are_the_same():
     diff = differences(evidence(packages={"numpy": "2.0"}), evidence(packages={"numpy": "2.0"}))
     assert not diff
