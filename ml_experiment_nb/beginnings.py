@@ -16,9 +16,10 @@ from ml_experiment_nb import reports, secrecy
 from ml_experiment_nb.capture import Snapshot
 from ml_experiment_nb.capture.packages import as_requirements
 from ml_experiment_nb.drivers import Driver, Hold, this_driver
-from ml_experiment_nb.entries import PARAM_LENGTH, TAG_LENGTH, key_of, run_tags, snapshot_tags, text_of
+from ml_experiment_nb.entries import PARAM_LENGTH, TAG_LENGTH, key_of, run_tags, snapshot_tags
 from ml_experiment_nb.masking import masked
 from ml_experiment_nb.openings import opened
+from ml_experiment_nb.quantities import text_of
 from ml_experiment_nb.recording import OpenRun
 from ml_experiment_nb.records import Outcome, Record, Status, now
 from ml_experiment_nb.secrecy import known, recognised

@@ -58,14 +58,6 @@ def key_of(name: str) -> str:
     return "/".join(part for part in text.split("/") if part not in ("", ".", "..")) or "_"
 
 
-def text_of(value: Any) -> str:
-    """Return a value as text, and where it has none, what it is."""
-    try:
-        return str(value)
-    except Exception as error:
-        return f"<{type(value).__name__}, which can't be shown: {type(error).__name__}>"
-
-
 def is_plain(value: Any) -> bool:
     """Return whether a value can be told from another by looking: a number but NaN, a text, None."""
     return value is None or (isinstance(value, str | int | float | bool) and value == value)

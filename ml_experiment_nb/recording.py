@@ -37,11 +37,11 @@ from ml_experiment_nb.entries import (
     key_of,
     notes_text,
     run_tags,
-    text_of,
 )
 from ml_experiment_nb.errors import StoreError
 from ml_experiment_nb.hearing import heard
 from ml_experiment_nb.masking import Veil, masked
+from ml_experiment_nb.quantities import text_of
 from ml_experiment_nb.readings import AUTOLOGGED
 from ml_experiment_nb.records import SYSTEM, Failure, Outcome, Record, Status, now, number
 from ml_experiment_nb.secrecy import known, recognised

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,8 +10,15 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, overload
 
+from ml_experiment_nb import markup
+from ml_experiment_nb.cards import Card, card_html, card_markdown, card_text
+from ml_experiment_nb.overview import overview
+from ml_experiment_nb.quantities import duration as duration  # for those who draw records
+from ml_experiment_nb.quantities import number as number
+from ml_experiment_nb.quantities import pairs as pairs
+from ml_experiment_nb.quantities import size as size
+
 SYSTEM = "system/"  # how the names of metrics begin that the machine has, not the code: MLflow's own
-_WIDTH = 80  # characters of a value that people are shown
 
 
 class Status(StrEnum):
@@ -28,6 +34,20 @@ class Status(StrEnum):
     def ended(self) -> bool:
         """Whether this is a final state."""
         return self is not Status.RUNNING
+
+    @property
+    def shown(self) -> str:
+        """The word with a sign before it."""
+        return f"{_SIGNS[self]} {self.value}"
+
+
+_SIGNS = {
+    Status.RUNNING: "●",
+    Status.FINISHED: "✓",
+    Status.FAILED: "✗",
+    Status.PRUNED: "⊘",
+    Status.KILLED: "■",
+}
 
 
 @dataclass(frozen=True)
@@ -122,31 +142,16 @@ class Record:
         )
 
     def __str__(self) -> str:
-        lines = [f"{self.name}  {self.status}  {duration(self.seconds)}  {self.run_id or '(not tracked)'}"]
-        if self.params:
-            lines.append("  params   " + pairs(self.params))
-        if self.metrics:
-            lines.append("  metrics  " + pairs(self.metrics))
-        if self.failure:
-            lines.append(f"  {self.failure}")
-        return "\n".join(lines + [f"  note: {note}" for note in self.notes])
-
-    def _repr_html_(self) -> str:
-        rows = [("params", pairs(self.params)), ("metrics", pairs(self.metrics))]
-        rows += [("error", str(self.failure))] if self.failure else []
-        rows += [("note", note) for note in self.notes]
-        cells = "".join(
-            f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
-            f"<td style='text-align:left'>{html.escape(text)}</td></tr>"
-            for name, text in rows
-            if text
-        )
-        head = f"<b>{html.escape(self.name)}</b> {self.status} in {duration(self.seconds)}"
-        run = f" <code>{self.run_id}</code>" if self.run_id else ""
-        return f"<div>{head}{run}<table>{cells}</table></div>"
+        return card_text(Card(self))
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         printer.text(repr(self) if cycle else str(self))
+
+    def _repr_html_(self) -> str:
+        return card_html(Card(self))
+
+    def _repr_markdown_(self) -> str:
+        return card_markdown(Card(self))
 
 
 class Records(Sequence[Record]):
@@ -193,8 +198,12 @@ class Records(Sequence[Record]):
         records with its best value.
         """
         scored = [(self._costs(record), record) for record in self._scored()]
-        found = [record for costs, record in scored if not any(_dominates(other, costs) for other, _ in scored)]
-        return self.like(found)
+        front: list[tuple[float, ...]] = []
+        for costs in sorted({costs for costs, _ in scored}):  # whoever is better in all stands before
+            if not any(_dominates(other, costs) for other in front):
+                front.append(costs)
+        kept = {*front}
+        return self.like(record for costs, record in scored if costs in kept)
 
     def _scored(self) -> list[Record]:
         if not self.goals:
@@ -232,13 +241,7 @@ class Records(Sequence[Record]):
         return f"<{len(self)} records{name}>"
 
     def __str__(self) -> str:
-        if not self:
-            return "no records"
-        rows = [row(record) for record in self]
-        columns = list(dict.fromkeys(name for one in rows for name in one))
-        lines = [columns, *([number(one.get(name, "")) for name in columns] for one in rows)]
-        widths = [max(len(line[k]) for line in lines) for k in range(len(columns))]
-        return "\n".join("  ".join(text.ljust(w) for text, w in zip(line, widths, strict=True)) for line in lines)
+        return markup.as_text(overview(self)) if self else "no records"
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         printer.text(repr(self) if cycle else str(self))
@@ -250,14 +253,10 @@ class Records(Sequence[Record]):
         return pd.DataFrame([row(record) for record in self])
 
     def _repr_html_(self) -> str:
-        rows = [row(record) for record in self]
-        columns = list(dict.fromkeys(name for one in rows for name in one))
-        head = "".join(f"<th>{html.escape(name)}</th>" for name in columns)
-        body = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(number(one.get(name, '')))}</td>" for name in columns) + "</tr>"
-            for one in rows
-        )
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        return markup.as_html(overview(self))
+
+    def _repr_markdown_(self) -> str:
+        return markup.as_markdown(overview(self))
 
 
 def _dominates(one: Sequence[float], other: Sequence[float]) -> bool:
@@ -280,41 +279,6 @@ def row(record: Record) -> dict[str, Any]:
 def now() -> datetime:
     """Return the present, in UTC."""
     return datetime.now(UTC)
-
-
-def number(value: Any) -> str:
-    """Return a value as people read it: floats with four significant digits, the rest as a line of text."""
-    if isinstance(value, float):
-        return f"{value:.4g}" if value == 0 or 1e-4 <= abs(value) < 1e6 else f"{value:.3e}"
-    try:
-        text = " ".join(str(value).split())
-    except Exception as error:  # a class of the user's whose text can't be had
-        text = f"<{type(value).__name__}, which can't be shown: {type(error).__name__}>"
-    return text if len(text) <= _WIDTH else text[: _WIDTH - 1] + "…"
-
-
-def pairs(values: Mapping[str, Any]) -> str:
-    """Return ``a=1, b=2``."""
-    return ", ".join(f"{name}={number(value)}" for name, value in values.items())
-
-
-def size(amount: float) -> str:
-    """Return bytes as people read them: ``800 B``, ``500 MB``, ``1.61 GB``."""
-    for unit in ("B", "kB", "MB"):
-        if amount < 999.5:
-            return f"{amount:.3g} {unit}"
-        amount /= 1000
-    return f"{amount:.3g} GB" if amount < 999.5 else f"{amount:.0f} GB"
-
-
-def duration(seconds: float) -> str:
-    """Return a duration as people read it: ``0.52 s``, ``1 min 05 s``, ``2 h 03 min``."""
-    if round(seconds, 2) < 60:
-        return f"{seconds:.2f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def as_json(value: Any) -> Any:

@@ -69,12 +69,12 @@ def test_a_record_is_frozen():
 
 def test_record_as_text():
     assert str(record()) == (
-        "svm #1  finished  1.50 s  0123456789abcdef0123456789abcdef\n"
+        "svm #1  ✓ finished  1.50 s  0123456789abcdef0123456789abcdef\n"
         "  params   C=0.5, kernel=rbf\n"
         "  metrics  acc=0.9877"
     )
     assert str(dataclasses.replace(FULL, run_id=None, params={}, metrics={})) == (
-        "svm #1  failed  1.50 s  (not tracked)\n  ValueError: wrong\n  note: one\n  note: two"
+        "svm #1  ✗ failed  1.50 s  (not tracked)\n  ValueError: wrong\n  note: one\n  note: two"
     )
 
 
@@ -175,9 +175,10 @@ def test_records_are_a_sequence():
 def test_records_as_text():
     found = Records([record(), record(name="b", number=2, params={"C": 1, "gamma": 2.0}, metrics={})])
     assert str(found).splitlines() == [
-        "run_id    name    trial  status    seconds  params.C  params.kernel  metrics.acc  params.gamma",
-        "01234567  svm #1  1      finished  1.5      0.5       rbf            0.9877                   ",
-        "01234567  b       2      finished  1.5      1                                     2           ",
+        "2 runs; 2 finished",
+        "run     status        took    C  kernel  gamma     acc  id",
+        "svm #1  ✓ finished  1.50 s  0.5  rbf            0.9877  01234567",
+        "b       ✓ finished  1.50 s    1              2          01234567",
     ]
     assert str(Records([])) == "no records"
 

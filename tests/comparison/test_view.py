@@ -41,7 +41,7 @@ def test_a_group_stands_for_its_trials_and_its_goal(group):
     found = compare(group.parent.run_id)
     assert len(found) == 6
     assert found.records.goals == (("score", True),)
-    assert str(found).splitlines()[1].split()[1:4] == ["g", "#5", "5"]
+    assert str(found).splitlines()[2].split()[:3] == ["g", "#5", "★"]
     assert found.to_pandas()["metrics.score"].max() == 41
     assert found._repr_html_().index("g #5") < found._repr_html_().index("g #0")
 
