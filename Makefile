@@ -2,12 +2,15 @@
 
 PYTHON ?= python3
 VENV := $(CURDIR)/.venv
+LABEXTENSION := ml_experiment_nb/labextension/package.json
 export PATH := $(VENV)/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE PYTHONHOME PYTHONPATH VIRTUAL_ENV
 unexport MLFLOW_TRACKING_URI MLFLOW_EXPERIMENT_NAME ML_EXPERIMENT_ROOT
 
 .NOTPARALLEL:
-.PHONY: help demo test lint test-quick test-real test-browser test-frameworks bench bench-search bench-peers clean
+labextension: $(VENV)/labextension  ## Build JupyterLab's extension and link it in .venv.
+
+test: lint test-quick test-real test-browser test-frameworks  ## Install what the tests need, check, run every test.
 
 help:  ## Say what can be made.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +24,8 @@ demo: $(VENV)/for-demo  ## Install the project, search the paper's example, run 
 	@echo "Their page:    .venv/bin/ml-experiment ui"
 	@echo "The notebook:  build/01_first_experiment.ipynb, executed with C = 5"
 
+labextension: $(VENV)/labextension  ## Build JupyterLab's extension and link it in .venv.
+
 test: lint test-quick test-real test-browser test-frameworks  ## Install what the tests need, check, run every test.
 
 lint: $(VENV)/for-tests  ## Check the code's form, types and imports.
@@ -28,6 +33,11 @@ lint: $(VENV)/for-tests  ## Check the code's form, types and imports.
 	ruff format --check .
 	mypy
 	lint-imports --no-logo
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory lint-labextension; \
+		else echo "labextension/ was not checked: there is no Node" >&2; fi
+
+lint-labextension: labextension/node_modules/for-build
+	cd labextension && npm run --silent lint
 
 test-quick: $(VENV)/for-tests  ## Run the tests that need neither kernels nor Ray.
 	pytest -q -n 2 -m "not ray and not kernel and not slow and not frameworks and not browser"
@@ -55,6 +65,7 @@ bench-peers: $(VENV)/for-tests  ## Measure notebooks and trials beside papermill
 	python benchmarks/trial_overhead.py
 
 clean:  ## Remove the environment and all that was built; recorded runs stay.
+	rm -rf labextension/node_modules labextension/lib ml_experiment_nb/labextension
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -67,12 +78,32 @@ $(VENV)/bin/uv:
 	python -m pip install --quiet uv
 
 $(VENV)/for-demo: $(VENV)/bin/uv pyproject.toml
-	uv pip install --quiet --compile-bytecode --python $(VENV) --editable '.[examples]'
+	ML_EXPERIMENT_NB_SKIP_LABEXTENSION=1 \
+		uv pip install --quiet --compile-bytecode --python $(VENV) --editable '.[examples]'
 	@touch $@
 
-$(VENV)/for-tests: $(VENV)/bin/uv pyproject.toml
+$(VENV)/for-tests: $(VENV)/for-lab $(VENV)/labextension
+	@touch $@
+
+$(VENV)/for-lab: $(VENV)/bin/uv pyproject.toml | $(LABEXTENSION)
 	uv pip install --quiet --compile-bytecode --python $(VENV) --editable '.[test,lab]'
 	@touch $@ $(VENV)/for-demo
+
+# JupyterLab's extension is linked, not copied, so that it is never old. Without Node here it is what the install has
+# built with a Node from PyPI.
+
+$(VENV)/labextension: $(LABEXTENSION) | $(VENV)/for-lab
+	@mkdir -p $(VENV)/share/jupyter/labextensions
+	ln -sfn $(CURDIR)/ml_experiment_nb/labextension $(VENV)/share/jupyter/labextensions/ml-experiment-nb
+	@touch $@
+
+$(LABEXTENSION): $(shell find labextension/src labextension/style labextension/*.json -type f)
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory labextension/node_modules/for-build && \
+		cd labextension && npm run --silent build:prod && touch ../$@; fi
+
+labextension/node_modules/for-build: labextension/package-lock.json
+	cd labextension && npm ci --ignore-scripts
+	@touch $@
 
 # torch comes first, by pip: what depends on it then takes it as it is. xgboost-cpu is XGBoost without 700 MB for GPUs,
 # tensorflow-cpu TensorFlow without theirs; fastai comes without its torchvision, which is for GPUs, and its spacy.

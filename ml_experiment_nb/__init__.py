@@ -89,3 +89,8 @@ def load_ipython_extension(shell: Any) -> None:
     from ml_experiment_nb.magics import load_ipython_extension as load
 
     load(shell)
+
+
+def _jupyter_labextension_paths() -> list[dict[str, str]]:
+    """Say where a checkout's JupyterLab extension is: what ``jupyter labextension develop`` asks."""
+    return [{"src": "labextension", "dest": "ml-experiment-nb"}]

@@ -33,7 +33,9 @@ RUN = """async ([index, limit]) => {
 COMMAND = "([name, options]) => window.jupyterapp.commands.execute(name, options).then(() => null)"
 COUNTS = "() => window.jupyterapp.shell.currentWidget.content.widgets.map((cell) => cell.model.executionCount ?? null)"
 
-KNOWN_ERRORS: dict[str, str] = {}
+KNOWN_ERRORS = {
+    "Could not restore the debugger state: Canceled future": "JupyterLab's, of a kernel that is left for another",
+}
 """Errors that a page logs and that aren't ours: what they look like, and why they are there."""
 
 
