@@ -8,9 +8,8 @@ unexport PYTHONDONTWRITEBYTECODE PYTHONHOME PYTHONPATH VIRTUAL_ENV
 unexport MLFLOW_TRACKING_URI MLFLOW_EXPERIMENT_NAME ML_EXPERIMENT_ROOT
 
 .NOTPARALLEL:
-labextension: $(VENV)/labextension  ## Build JupyterLab's extension and link it in .venv.
-
-test: lint test-quick test-real test-browser test-frameworks  ## Install what the tests need, check, run every test.
+.PHONY: help demo labextension test lint lint-labextension test-quick test-real test-browser test-frameworks \
+	bench bench-search bench-peers clean
 
 help:  ## Say what can be made.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
