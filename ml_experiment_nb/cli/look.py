@@ -118,8 +118,8 @@ def logs(run_id: str, follow: bool) -> None:
 @click.option("--host", default="127.0.0.1", show_default=True)
 def ui(port: int, host: str) -> None:
     """Open MLflow's web page on the store in use."""
+    from ml_experiment_nb.addresses import without_password
     from ml_experiment_nb.projects import find_root
-    from ml_experiment_nb.stores import without_password
     from ml_experiment_nb.tracking import Store
 
     store = Store(find_root())
