@@ -62,11 +62,10 @@ class LookingMagics(Magics):
         from ml_experiment_nb.attached import updates
         from ml_experiment_nb.groups import recorded_plan
         from ml_experiment_nb.loop import collect
-        from ml_experiment_nb.progress import show_progress
+        from ml_experiment_nb.progress import is_live, show_progress
         from ml_experiment_nb.projects import find_root
         from ml_experiment_nb.tracking import Store
         from ml_experiment_nb.widgets import attachment
-        from ml_experiment_nb.widgets.bundle import has_front_end, has_widgets
 
         with errors_in_one_line():
             options = parsed(self.attach, line)
@@ -74,7 +73,7 @@ class LookingMagics(Magics):
             found = self._one(options.group) if options.group is not None else None
             record = attachment.group_of(store, found.run_id if isinstance(found, Record) else found)
             plan = recorded_plan(store, record)
-            if has_front_end() and has_widgets():
+            if is_live(plan):
                 attachment.attach(store, record, plan)
             elif hasattr(self.shell, "kernel"):
                 display(attachment.as_it_stands(store, record, plan), raw=True)

@@ -22,7 +22,7 @@ from ml_experiment_nb.plans import Plan
 from ml_experiment_nb.projects import find_root, home
 from ml_experiment_nb.records import Record, Status, duration, number
 from ml_experiment_nb.reports import Cell
-from ml_experiment_nb.widgets.bundle import has_front_end, has_widgets
+from ml_experiment_nb.widgets.bundle import NEEDED, has_front_end, has_widgets
 from ml_experiment_nb.work.shell import current_shell
 
 EVERY = 0.25  # seconds between two pictures
@@ -277,9 +277,16 @@ def _picture(plan: Plan, state: Progress, *, terminal: bool) -> _Picture:
     return _Terminal(plan, state) if terminal and sys.stderr.isatty() else _Nothing()
 
 
+def is_live(plan: Plan) -> bool:
+    """Whether a plan has a live view, which says all of it that there is to say: a group in a person's notebook."""
+    return plan.kind == "group" and has_front_end() and has_widgets()
+
+
 def _live(plan: Plan) -> _Picture | None:
     """Return the live view of a group, where a person's front end can show it."""
-    if plan.kind != "group" or not has_front_end() or not has_widgets():
+    if not is_live(plan):
+        if plan.kind == "group" and has_front_end():
+            print(NEEDED, file=sys.stderr)
         return None
     from ml_experiment_nb.widgets.live_output import LiveOutput  # which loads ipywidgets
 

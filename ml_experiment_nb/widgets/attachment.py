@@ -12,7 +12,7 @@ from ml_experiment_nb.literals import read_value
 from ml_experiment_nb.loop import Update
 from ml_experiment_nb.plans import Plan
 from ml_experiment_nb.projects import home
-from ml_experiment_nb.records import Record, Records
+from ml_experiment_nb.records import Record
 from ml_experiment_nb.tracking import Store
 from ml_experiment_nb.widgets import live_html
 from ml_experiment_nb.widgets.bundle import bundle
@@ -44,7 +44,7 @@ def group_of(store: Store, run_id: str | None) -> Record:
 
 def attach(store: Store, record: Record, plan: Plan) -> threading.Thread:
     """Show a group live below the cell that runs, and return at once: a thread keeps it up to date."""
-    output = LiveOutput(plan, drivers.folders(home(store.root)), lambda group: _table(plan, group))
+    output = LiveOutput(plan, drivers.folders(home(store.root)), table=True)
     output.group.since(record.started)
     thread = threading.Thread(target=_follow, args=(store, record, output), name="attached group", daemon=True)
     thread.start()
@@ -60,7 +60,7 @@ def as_it_stands(store: Store, record: Record, plan: Plan) -> dict[str, Any]:
     for update in attached.so_far(store, record):
         group.take(_typed(update))
     group.lasted(record.seconds)
-    return bundle("group", text=str(group), html=live_html.page(group) + _table(plan, group))
+    return bundle("group", text=str(group), html=live_html.page(group))
 
 
 def _follow(store: Store, record: Record, output: LiveOutput) -> None:
@@ -81,7 +81,3 @@ def _typed(update: Update) -> Update:
         return update
     given = {name: read_value(value) if isinstance(value, str) else value for name, value in update.params.items()}
     return replace(update, params=given)
-
-
-def _table(plan: Plan, group: LiveGroup) -> str:
-    return Records(group.records, None, *plan.goal)._repr_html_()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +10,7 @@ from ml_experiment_nb.work.shell import current_shell
 
 MIME = "application/vnd.ml-experiment-nb.v1+json"
 VIEW = "application/vnd.jupyter.widget-view+json"
+NEEDED = "note: the live view needs anywidget: pip install 'ml-experiment-nb[lab]'"
 
 
 def bundle(kind: str, *, text: str, html: str, widget: Any = None, about: Mapping[str, Any] = {}) -> dict[str, Any]:
@@ -45,8 +45,5 @@ def has_front_end() -> bool:
 
 
 def has_widgets() -> bool:
-    """Whether what widgets are made with is installed; where it isn't, say so."""
-    if importlib.util.find_spec("anywidget") is not None:
-        return True
-    print("note: what is drawn here needs anywidget: pip install 'ml-experiment-nb[lab]'", file=sys.stderr)
-    return False
+    """Whether what widgets are made with is installed."""
+    return importlib.util.find_spec("anywidget") is not None

@@ -19,7 +19,7 @@ from typing import Any
 from ml_experiment_nb import triage
 from ml_experiment_nb.loop import Happened, Started, Update
 from ml_experiment_nb.plans import Plan
-from ml_experiment_nb.records import SYSTEM, Record, Status, as_json, duration, now, number, pairs
+from ml_experiment_nb.records import SYSTEM, Record, Records, Status, as_json, duration, now, number, pairs
 from ml_experiment_nb.reports import Cell, Metrics, Note
 from ml_experiment_nb.spaces import LogUniform
 from ml_experiment_nb.widgets.columns import ABSENT
@@ -392,6 +392,11 @@ class LiveGroup:
         self._notes += [one for one in notes if one not in self._notes]
 
     # --- in words ---
+
+    @property
+    def ended(self) -> Records:
+        """The records of the trials that have ended, in that order."""
+        return Records(self.records, None, *self._plan.goal)
 
     @property
     def name(self) -> str:

@@ -8,17 +8,19 @@ from html import escape
 from typing import Any
 
 from ml_experiment_nb.records import Status, number
+from ml_experiment_nb.widgets.fallback import group_html, history_html
 from ml_experiment_nb.widgets.live import SHOWN, LiveGroup
 
 _COLOURS = {Status.FINISHED: "#1a7f37", Status.FAILED: "#cf222e", Status.KILLED: "#9a6700", Status.RUNNING: "#0b6bcb"}
 _BAR = "width:100%;max-width:40em;height:8px;accent-color:{}"
 
 
-def page(group: LiveGroup, now: datetime | None = None) -> str:
+def page(group: LiveGroup, *, table: bool = True, now: datetime | None = None) -> str:
     """Return a group's progress, its best trial and its failures; of one that runs, when that was and how to see more.
 
     Args:
         group: The group.
+        table: With the trials as a table.
         now: The time of day that is told.
     """
     parts, state = group.parts(), group.status
@@ -32,11 +34,13 @@ def page(group: LiveGroup, now: datetime | None = None) -> str:
         names = ", ".join(one.name for one in group.front[:SHOWN]) + (", …" if len(group.front) > SHOWN else "")
         lines.append(f"front: {escape(names)}")
     lines += [_failure(kind) for kind in parts["failures"]]
+    lines += [f"note: {escape(note)}" for note in parts["notes"][1]]
     if not state.ended:
         at = (now or datetime.now()).strftime("%H:%M:%S")
         look = f"<code>%attach {escape(group.run_id[:8])}</code>" if group.run_id else "<code>%attach</code>"
         lines.append(f"<small>As it was at {at}; {look} in any notebook of the project shows how it stands.</small>")
-    return "<div>" + "".join(f"<div>{line}</div>" for line in lines if line) + "</div>"
+    shown = group_html(group.ended) if table and group.records else history_html(group.ended)
+    return "<div>" + "".join(f"<div>{line}</div>" for line in [*lines, shown] if line) + "</div>"
 
 
 def _bar(counts: Mapping[str, int | None], colour: str) -> str:

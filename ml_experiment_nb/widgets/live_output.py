@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +28,10 @@ class LiveOutput:
     Args:
         plan: What is run.
         folders: Where the folders of the project's runs are.
-        table: Returns the HTML of the trials, to be shown below a group that has ended.
+        table: Whether the HTML of a group that has ended has its trials, which a cell that ran it shows by itself.
     """
 
-    def __init__(self, plan: Plan, folders: Path, table: Callable[[LiveGroup], str] | None = None) -> None:
+    def __init__(self, plan: Plan, folders: Path, *, table: bool = False) -> None:
         from IPython.display import display
 
         from ml_experiment_nb.widgets.live_widget import LiveWidget
@@ -131,5 +131,4 @@ class LiveOutput:
 
     def _html(self) -> str:
         with self._lock:
-            table = self._table(self.group) if self._table is not None and self.group.status.ended else ""
-            return live_html.page(self.group) + table
+            return live_html.page(self.group, table=self._table or not self.group.status.ended)
