@@ -12,7 +12,7 @@ from ml_experiment_nb.literals import read_value
 from ml_experiment_nb.loop import Update
 from ml_experiment_nb.plans import Plan
 from ml_experiment_nb.projects import home
-from ml_experiment_nb.records import Record
+from ml_experiment_nb.records import Record, Status
 from ml_experiment_nb.tracking import Store
 from ml_experiment_nb.widgets import live_html
 from ml_experiment_nb.widgets.bundle import bundle
@@ -58,7 +58,7 @@ def as_it_stands(store: Store, record: Record, plan: Plan) -> dict[str, Any]:
     group = LiveGroup(plan)
     group.since(record.started)
     for update in attached.so_far(store, record):
-        group.take(_typed(update))
+        group.take(_whole(store, update))
     group.lasted(record.seconds)
     return bundle("group", text=str(group), html=live_html.page(group))
 
@@ -66,7 +66,7 @@ def as_it_stands(store: Store, record: Record, plan: Plan) -> dict[str, Any]:
 def _follow(store: Store, record: Record, output: LiveOutput) -> None:
     try:
         for update in attached.updates(store, record):
-            output.take(_typed(update))
+            output.take(_whole(store, update))
             if isinstance(update, Record) and update.kind == "group":
                 output.group.lasted(update.seconds)
     except ExperimentError as error:
@@ -75,9 +75,12 @@ def _follow(store: Store, record: Record, output: LiveOutput) -> None:
     output.close()
 
 
-def _typed(update: Update) -> Update:
-    """Return an update whose parameters are values: a store has them as text."""
+def _whole(store: Store, update: Update) -> Update:
+    """Return a record with its parameters as values and its failure with its traceback: a store has them apart."""
     if not isinstance(update, Record):
         return update
     given = {name: read_value(value) if isinstance(value, str) else value for name, value in update.params.items()}
-    return replace(update, params=given)
+    failure = update.failure
+    if failure is not None and update.status is Status.FAILED and not failure.traceback:
+        failure = replace(failure, traceback=store.text(update, "record/error.txt") or "")
+    return replace(update, params=given, failure=failure)

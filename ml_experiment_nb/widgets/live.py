@@ -123,7 +123,8 @@ class LiveGroup:
         self.stopping = False
         self.records: list[Record] = []
         self.running: dict[str, _Running] = {}
-        self._fresh = 0  # trials that ended and had been started here
+        self._fresh = 0  # trials that ended and had been started since it began
+        self._is_seen_late = False
         self.why = ""
         self._notes: list[str] = list(plan.notes)
         self._front: list[Record] = []
@@ -174,6 +175,7 @@ class LiveGroup:
     def since(self, began: datetime) -> None:
         """Say when the group began, if that was not just now."""
         self._began = self._clock() - self._ago(began)
+        self._is_seen_late = True
 
     def lasted(self, seconds: float) -> None:
         """Say how long a group took that had ended before it was shown."""
@@ -337,7 +339,8 @@ class LiveGroup:
 
     def _ended_one(self, record: Record) -> None:
         key = str(record.number) if record.number is not None else ""
-        self._fresh += self.running.pop(key, None) is not None
+        was_running = self.running.pop(key, None) is not None
+        self._fresh += was_running or (self._is_seen_late and record.number is not None)
         self.records.append(record)
         self._counts[record.status] += 1
         self._ids.append(record.run_id or "")
