@@ -7,13 +7,10 @@ new are sent, as columns of bytes.
 from __future__ import annotations
 
 import math
-import sys
 import time
-from array import array
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from numbers import Real
 from typing import Any
 
 from ml_experiment_nb import triage
@@ -23,13 +20,13 @@ from ml_experiment_nb.records import SYSTEM, Record, Records, Status, as_json, d
 from ml_experiment_nb.reports import Cell, Metrics, Note
 from ml_experiment_nb.spaces import LogUniform
 from ml_experiment_nb.widgets.columns import ABSENT
+from ml_experiment_nb.widgets.growing import Growing
 
 MOST = {"params": 40, "metrics": 20}  # columns, beyond which a page shows no more
 KINDS = 6  # kinds of failures that are told
 SHOWN = 12  # trials of a kind that are named
 NOTES = 12  # notes that are told
 STATUSES = tuple(Status)
-_MOST = 2**1000  # beyond which a whole number is shown as text
 _SHARE = 10  # times as long as sorting the failures takes is waited for before they are sorted anew
 
 
@@ -44,38 +41,6 @@ class Delta:
 
     parts: Mapping[str, Any]
     bytes: tuple[bytes, ...] = ()
-
-
-@dataclass
-class _Column:
-    """Values that grow: numbers, until one comes that is none; then the texts of all."""
-
-    group: str
-    name: str
-    values: list[Any] = field(default_factory=list)
-    sent: int = 0
-    texts: dict[str, int] = field(default_factory=dict)
-    texts_sent: int = 0
-    is_text: bool = False
-
-    def add(self, value: Any) -> None:
-        self.values.append(value)
-        if not self.is_text and value is not ABSENT and not _is_number(value):
-            self.is_text, self.sent = True, 0  # what was sent as numbers is sent again
-
-    def new(self) -> tuple[dict[str, Any], bytes]:
-        """Return what was not sent yet."""
-        found = self.part(self.sent, self.texts_sent)
-        self.sent, self.texts_sent = len(self.values), len(self.texts)
-        return found
-
-    def part(self, since: int = 0, texts_since: int = 0) -> tuple[dict[str, Any], bytes]:
-        new = self.values[since:]
-        head = {"group": self.group, "name": self.name, "kind": "text" if self.is_text else "number", "from": since}
-        if not self.is_text:
-            return head, _bytes("d", (math.nan if one is ABSENT else float(one) for one in new))
-        codes = [-1 if one is ABSENT else self.texts.setdefault(number(one), len(self.texts)) for one in new]
-        return head | {"texts": [*self.texts][texts_since:], "textsFrom": texts_since}, _bytes("i", codes)
 
 
 @dataclass
@@ -128,7 +93,7 @@ class LiveGroup:
         self.why = ""
         self._notes: list[str] = list(plan.notes)
         self._front: list[Record] = []
-        self._columns: dict[tuple[str, str], _Column] = {}
+        self._columns: dict[tuple[str, str], Growing] = {}
         self._ids: list[str] = []
         self._counts = dict.fromkeys(Status, 0)
         self._kinds: list[dict[str, Any]] = []
@@ -357,7 +322,7 @@ class LiveGroup:
         self._compare(record)
 
     def _column(self, group: str, name: str, values: Iterable[Any] = ()) -> None:
-        self._columns[group, name] = _Column(group, name, list(values))
+        self._columns[group, name] = Growing(group, name, list(values))
 
     def _has_room(self, group: str) -> bool:
         return sum(there == group for there, _ in self._columns) < MOST.get(group, math.inf)
@@ -428,17 +393,5 @@ def _covers(one: Iterable[float], other: Iterable[float]) -> bool:
     return all(a <= b for a, b in zip(one, other, strict=True))
 
 
-def _is_number(value: Any) -> bool:
-    is_huge = isinstance(value, int) and abs(value) > _MOST
-    return isinstance(value, Real) and not isinstance(value, bool) and not is_huge
-
-
 def _is_log(value: Any) -> bool:
     return isinstance(value, LogUniform) or (isinstance(value, tuple) and all(map(_is_log, value)))
-
-
-def _bytes(kind: str, values: Iterable[Any]) -> bytes:
-    found = array(kind, values)
-    if sys.byteorder == "big":
-        found.byteswap()
-    return found.tobytes()
