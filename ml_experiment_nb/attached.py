@@ -5,12 +5,17 @@ from __future__ import annotations
 import codecs
 import time
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
 
 from ml_experiment_nb import drivers
+from ml_experiment_nb.errors import StoreError
 from ml_experiment_nb.groups import trials_of
-from ml_experiment_nb.loop import Started, Update
+from ml_experiment_nb.literals import read_value
+from ml_experiment_nb.loop import Happened, Started, Update
 from ml_experiment_nb.projects import home
 from ml_experiment_nb.records import Record, Status
+from ml_experiment_nb.reports import Metrics
 from ml_experiment_nb.retries import was_lost
 from ml_experiment_nb.sweeps import sweep
 from ml_experiment_nb.tracking import Store
@@ -19,17 +24,24 @@ EVERY = 0.5  # seconds between two looks
 _SHARE = 10  # times as long as a question to the store takes is waited for before the next one
 
 
-def updates(store: Store, record: Record) -> Iterator[Update]:
+def updates(store: Store, record: Record, *, once: bool = False) -> Iterator[Update]:
     """Yield what happens in a group that another process drives, until its own record, which comes last.
 
-    Which trials run is told by the folders of their runs; the store is asked when one of those is gone.
+    Which trials run is told by the folders of their runs; the store is asked when one of those is gone, and now and
+    then for what the running ones have reported.
+
+    Args:
+        store: The store.
+        record: The group's.
+        once: Only what there is so far.
     """
     run_id = str(record.run_id)
     folder = drivers.folders(home(store.root)) / run_id
     yield Started("", record.name, run_id, parent=True)
     running: set[str] = set()
     seen: set[str] = set()
-    asked = -1.0
+    asked = told_due = -1.0
+    told: dict[str, dict[str, float]] = {}
     changed = True
     while True:
         is_alive = drivers.is_alive(folder)
@@ -37,8 +49,10 @@ def updates(store: Store, record: Record) -> Iterator[Update]:
             sweep(store)
         now = {one.name: driver for one in drivers.driven(home(store.root)) if (driver := drivers.read_driver(one))}
         mine = {name: driver for name, driver in now.items() if driver.parent == run_id}
-        for name in mine.keys() - running - seen:
-            yield Started(str(mine[name].number), mine[name].name, name)
+        for name in sorted(mine.keys() - running - seen, key=lambda name: mine[name].number or 0):
+            yield Started(
+                str(mine[name].number), mine[name].name, name, record=_begun(home(store.root), name, mine[name])
+            )
         changed = changed or bool(running - mine.keys())
         running = {*mine}
         if not is_alive or (changed and time.monotonic() > asked):
@@ -51,7 +65,62 @@ def updates(store: Store, record: Record) -> Iterator[Update]:
         if not is_alive:
             yield store.record(run_id)
             return
+        if time.monotonic() > told_due:
+            began = time.monotonic()
+            for name, driver in mine.items():
+                if (metrics := _metrics(store, name)) and told.get(name) != metrics:
+                    told[name] = metrics
+                    yield Happened(str(driver.number), Metrics(metrics))
+            told_due = time.monotonic() + max(EVERY, _SHARE * (time.monotonic() - began))
+        if once:
+            return
         time.sleep(EVERY)
+
+
+def so_far(store: Store, record: Record) -> list[Update]:
+    """Return what `updates` would have said of a group until now, and wait for nothing."""
+    return list(updates(store, record, once=True))
+
+
+def running_group(store: Store) -> str | None:
+    """Return the run of the group that a driver of this project runs just now, of several the newest."""
+    root = home(store.root)
+    alive = [one for one in drivers.driven(root) if drivers.is_alive(one)]
+    groups = [one for one in alive if (driver := drivers.read_driver(one)) and driver.kind == "group"]
+    newest = max(groups, key=lambda one: (one / drivers.FILE).stat().st_mtime, default=None)
+    return newest.name if newest is not None else None
+
+
+def _begun(root: Path, run_id: str, driver: drivers.Driver) -> Record | None:
+    """Return what is known of a trial that another process runs."""
+    try:
+        began = (drivers.folders(root) / run_id / drivers.FILE).stat().st_mtime
+    except OSError:  # it has just ended
+        return None
+    params = {name: read_value(text) for name, text in driver.params.items()}
+    started = datetime.fromtimestamp(began, UTC)
+    return Record(
+        run_id,
+        driver.name,
+        "",
+        driver.kind,
+        Status.RUNNING,
+        params,
+        {},
+        started,
+        0.0,
+        None,
+        driver.number,
+        driver.parent,
+    )
+
+
+def _metrics(store: Store, run_id: str) -> dict[str, float]:
+    """Return what a running trial has reported last; nothing where the store has not heard of it."""
+    try:
+        return dict(store.record(run_id).metrics)
+    except StoreError:
+        return {}
 
 
 def ended(trials: Iterable[Record], *, goes_on: bool) -> list[Record]:

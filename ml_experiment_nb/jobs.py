@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 from ml_experiment_nb import reports, secrecy
 from ml_experiment_nb.errors import ParameterError, SpecError, nearest
 from ml_experiment_nb.literals import read_value
-from ml_experiment_nb.records import Record, Records
+from ml_experiment_nb.records import Records
 
 if TYPE_CHECKING:
     from ml_experiment_nb.distribution import Distributed
@@ -129,6 +129,7 @@ class Job(Generic[P, T]):
         from ml_experiment_nb.callbacks import watched
         from ml_experiment_nb.groups import continued
         from ml_experiment_nb.plans import make_plan
+        from ml_experiment_nb.progress import show_progress
         from ml_experiment_nb.specs import spec_from_mapping
         from ml_experiment_nb.targets import Function
 
@@ -148,7 +149,8 @@ class Job(Generic[P, T]):
         for note in plan.notes:
             print(f"note: {note}", file=sys.stderr)
         updates = watched(plan, loop.follow(plan), callbacks or self.callbacks)
-        return loop.collect(plan, (one for one in updates if isinstance(one, Record)))
+        records = show_progress(plan, updates, only_notebook=True)
+        return loop.collect(plan, records)
 
     def _call_in_script(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> T:
         sink = reports.active_sink()

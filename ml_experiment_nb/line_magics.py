@@ -1,4 +1,4 @@
-"""``%diff`` and ``%compare``: looking at runs from a notebook."""
+"""``%diff``, ``%compare`` and ``%attach``: looking at runs from a notebook."""
 
 from __future__ import annotations
 
@@ -51,6 +51,34 @@ class LookingMagics(Magics):
                 metric=list(wanted) or None,
                 maximize=list(wanted.values()) or None,
             )
+
+    @magic_arguments()
+    @argument("group", nargs="?", help="A group: its id, or a variable. By default the one that runs, else the newest.")
+    @line_magic
+    def attach(self, line: str) -> None:
+        """Show a group's live view again, from any notebook of the project; the cell ends at once."""
+        from IPython.display import display
+
+        from ml_experiment_nb.attached import updates
+        from ml_experiment_nb.groups import recorded_plan
+        from ml_experiment_nb.loop import collect
+        from ml_experiment_nb.progress import is_live, show_progress
+        from ml_experiment_nb.projects import find_root
+        from ml_experiment_nb.tracking import Store
+        from ml_experiment_nb.widgets import attachment
+
+        with errors_in_one_line():
+            options = parsed(self.attach, line)
+            store = Store(find_root())
+            found = self._one(options.group) if options.group is not None else None
+            record = attachment.group_of(store, found.run_id if isinstance(found, Record) else found)
+            plan = recorded_plan(store, record)
+            if is_live(plan):
+                attachment.attach(store, record, plan)
+            elif hasattr(self.shell, "kernel"):
+                display(attachment.as_it_stands(store, record, plan), raw=True)
+            else:
+                display(collect(plan, list(show_progress(plan, updates(store, record)))))
 
     def _value(self, word: str) -> str | Record | Records:
         """Return what a word stands for: a variable that holds a record, or records; else it is an id."""

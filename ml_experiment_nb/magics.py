@@ -167,11 +167,11 @@ class ExperimentMagics(Magics):
         self._show(live.record)
 
     def _group(self, options: Namespace, cell: str) -> None:
-        from ml_experiment_nb import loop, triage, unfinished
+        from ml_experiment_nb import loop, unfinished
         from ml_experiment_nb.callbacks import watched
         from ml_experiment_nb.groups import continued
         from ml_experiment_nb.plans import make_plan
-        from ml_experiment_nb.progress import show_progress
+        from ml_experiment_nb.progress import is_live, show_progress
 
         rows = given_rows(options.each, self._namespace) if options.each is not None else None
         asked = parse_cell(options, cell, kind="group", rows=rows, known=self._namespace)
@@ -196,12 +196,8 @@ class ExperimentMagics(Magics):
         records = loop.collect(plan, done)
         self._bind(asked.into, records)
         self._show(records)
-        if len(plan.group.metrics) > 1:
-            print("front:", ", ".join(record.name for record in records.front) or "no trial finished")
-        for note in records.parent.notes if records.parent is not None else ():
-            print(f"note: {note}")
-        if text := triage.report(records):
-            print(text, file=sys.stderr)
+        if not is_live(plan):
+            self._tell(plan, records)
         if records.parent is not None and not records.parent.ok:
             raise TaskError(records.parent.failure.message if records.parent.failure else "the group failed")
 
@@ -231,6 +227,17 @@ class ExperimentMagics(Magics):
     def _bind(self, name: str | None, value: Any) -> None:
         if name is not None:
             self._namespace[name] = value
+
+    def _tell(self, plan: Plan, records: Records) -> None:
+        """Print what a group's records don't show."""
+        from ml_experiment_nb import triage
+
+        if len(plan.group.metrics) > 1:
+            print("front:", ", ".join(record.name for record in records.front) or "no trial finished")
+        for note in records.parent.notes if records.parent is not None else ():
+            print(f"note: {note}")
+        if text := triage.report(records):
+            print(text, file=sys.stderr)
 
     def _show(self, value: Any) -> None:
         from IPython.display import display

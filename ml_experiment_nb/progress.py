@@ -10,16 +10,19 @@ import time
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Self, TextIO
+from typing import Any, Protocol, Self, TextIO
 
 import click
 from rich.cells import set_cell_size
 
+from ml_experiment_nb import drivers
 from ml_experiment_nb.capture.console import Collapser
 from ml_experiment_nb.loop import Happened, Started, Update
 from ml_experiment_nb.plans import Plan
+from ml_experiment_nb.projects import find_root, home
 from ml_experiment_nb.records import Record, Status, duration, number
 from ml_experiment_nb.reports import Cell
+from ml_experiment_nb.widgets.bundle import NEEDED, has_front_end, has_widgets
 from ml_experiment_nb.work.shell import current_shell
 
 EVERY = 0.25  # seconds between two pictures
@@ -73,16 +76,23 @@ class Progress:
         return ", ".join(parts)
 
 
-def show_progress(plan: Plan, updates: Iterable[Update]) -> Iterator[Record]:
-    """Show how far a plan is while its updates come, and hand its records on."""
+def show_progress(plan: Plan, updates: Iterable[Update], *, only_notebook: bool = False) -> Iterator[Record]:
+    """Show how far a plan is while its updates come, and hand its records on.
+
+    Args:
+        plan: What is run.
+        updates: What happens.
+        only_notebook: Show it under a notebook's cell, and nothing in a terminal.
+    """
     metrics, maximize = plan.goal
     only = (metrics[0], maximize[0]) if len(metrics) == 1 else (None, False)  # of several metrics none is the best
     state = Progress(plan.total, *only)
-    picture = _picture(plan, state)
+    picture = _picture(plan, state, terminal=not only_notebook)
     drawn = 0.0
     with stopping(updates), closing(picture):
         for update in updates:
             state.take(update)
+            picture.take(update)
             if isinstance(update, Started) or time.monotonic() - drawn > EVERY:
                 picture.draw()
                 drawn = time.monotonic()
@@ -187,8 +197,24 @@ class Console:
             self._drawn = False
 
 
+class _Picture(Protocol):
+    """What shows a plan while it runs."""
+
+    def take(self, update: Update) -> None:
+        """Take what has happened into account, where the state of `Progress` doesn't say enough."""
+
+    def draw(self) -> None:
+        """Show how it stands."""
+
+    def close(self) -> None:
+        """Show how it stands for the last time."""
+
+
 class _Nothing:
     """Nobody looks."""
+
+    def take(self, update: Update) -> None:
+        """Take nothing into account."""
 
     def draw(self) -> None:
         """Draw nothing."""
@@ -197,7 +223,7 @@ class _Nothing:
         """Close nothing."""
 
 
-class _Terminal:
+class _Terminal(_Nothing):
     """One line, rewritten."""
 
     def __init__(self, plan: Plan, state: Progress) -> None:
@@ -221,7 +247,7 @@ class _Terminal:
         self._bar.stop()
 
 
-class _Notebook:
+class _Notebook(_Nothing):
     """A line under the cell, rewritten; its last state stays."""
 
     def __init__(self, plan: Plan, state: Progress) -> None:
@@ -244,8 +270,24 @@ class _Notebook:
         return {"text/plain": text, "text/html": bar}
 
 
-def _picture(plan: Plan, state: Progress) -> _Nothing | _Terminal | _Notebook:
+def _picture(plan: Plan, state: Progress, *, terminal: bool) -> _Picture:
     shell = current_shell()
     if shell is not None and hasattr(shell, "kernel"):
-        return _Notebook(plan, state)
-    return _Terminal(plan, state) if sys.stderr.isatty() else _Nothing()
+        return _live(plan) or _Notebook(plan, state)
+    return _Terminal(plan, state) if terminal and sys.stderr.isatty() else _Nothing()
+
+
+def is_live(plan: Plan) -> bool:
+    """Whether a plan has a live view, which says all of it that there is to say: a group in a person's notebook."""
+    return plan.kind == "group" and has_front_end() and has_widgets()
+
+
+def _live(plan: Plan) -> _Picture | None:
+    """Return the live view of a group, where a person's front end can show it."""
+    if not is_live(plan):
+        if plan.kind == "group" and has_front_end():
+            print(NEEDED, file=sys.stderr)
+        return None
+    from ml_experiment_nb.widgets.live_output import LiveOutput  # which loads ipywidgets
+
+    return LiveOutput(plan, drivers.folders(home(find_root())))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
+from collections.abc import Mapping
 from typing import Any
 
 from ml_experiment_nb.work.shell import current_shell
 
 MIME = "application/vnd.ml-experiment-nb.v1+json"
 VIEW = "application/vnd.jupyter.widget-view+json"
+NEEDED = "note: the live view needs anywidget: pip install 'ml-experiment-nb[lab]'"
 
 
-def bundle(kind: str, *, text: str, html: str, widget: Any = None) -> dict[str, Any]:
+def bundle(kind: str, *, text: str, html: str, widget: Any = None, about: Mapping[str, Any] = {}) -> dict[str, Any]:
     """Return a MIME bundle of a view.
 
     JupyterLab's extension renders our own type: the HTML at once, and the widget in its place when its model is there.
@@ -21,8 +24,9 @@ def bundle(kind: str, *, text: str, html: str, widget: Any = None) -> dict[str, 
         text: The facts in a few lines, for terminals and screen readers.
         html: The facts as HTML that needs neither scripts nor a style sheet of ours.
         widget: The live widget; None where nobody would see it, so that no state of it is saved.
+        about: What our own type has besides, such as what to ask the kernel for: see `control`.
     """
-    found: dict[str, Any] = {MIME: {"kind": kind}, "text/plain": text, "text/html": html}
+    found: dict[str, Any] = {MIME: {"kind": kind, **about}, "text/plain": text, "text/html": html}
     if widget is not None:
         found[VIEW] = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
     return found
@@ -38,3 +42,8 @@ def has_front_end() -> bool:
     if kernel is None:
         return False
     return "cellId" in kernel.get_parent("shell").get("metadata", {})
+
+
+def has_widgets() -> bool:
+    """Whether what widgets are made with is installed."""
+    return importlib.util.find_spec("anywidget") is not None

@@ -26,7 +26,7 @@ def group_html(records: Records, *, note: str = "") -> str:
         note: A line above all, such as that it still goes on.
     """
     line = f"<div>{markup.escaped(note)}</div>" if note else ""
-    return f"<div>{line}{_history(records)}{markup.as_html(overview(records))}</div>"
+    return f"<div>{line}{history_html(records)}{markup.as_html(overview(records))}</div>"
 
 
 def comparison_html(records: Records, *, note: str = "") -> str:
@@ -46,7 +46,8 @@ def group_text(records: Records) -> str:
     return summary(records) if best is None else f"{summary(records)}\n{best}"
 
 
-def _history(records: Records) -> str:
+def history_html(records: Records) -> str:
+    """Return how the metric of a group went as a picture, of two metrics their front; empty where there is none."""
     goals = records.goals
     if len(goals) == 1:
         [(name, maximize)] = goals

@@ -1,0 +1,134 @@
+"""The output that holds a live view: made, kept up to date while the group runs, and left in its finished state."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ml_experiment_nb import drivers
+from ml_experiment_nb.errors import StillRunningError
+from ml_experiment_nb.loop import Update
+from ml_experiment_nb.plans import Plan
+from ml_experiment_nb.records import Status
+from ml_experiment_nb.widgets import control, live_html
+from ml_experiment_nb.widgets.bundle import bundle
+from ml_experiment_nb.widgets.live import Delta, LiveGroup
+
+EVERY = 0.25  # seconds between two deltas
+SAVED = 20.0  # seconds between two states of the HTML, which is what a saved notebook has
+
+
+class LiveOutput:
+    """A cell's output with the live view of a group. A thread keeps it up to date, so that updates cost little.
+
+    Args:
+        plan: What is run.
+        folders: Where the folders of the project's runs are.
+        table: Whether the HTML of a group that has ended has its trials, which a cell that ran it shows by itself.
+    """
+
+    def __init__(self, plan: Plan, folders: Path, *, table: bool = False) -> None:
+        from IPython.display import display
+
+        from ml_experiment_nb.widgets.live_widget import LiveWidget
+
+        self.group = LiveGroup(plan)
+        self._folders = folders
+        self._table = table
+        self._lock = threading.RLock()
+        self._name = uuid.uuid4().hex
+        self._widget = LiveWidget(self._whole)
+        control.listen(self._name, self._asked)
+        self._closed = threading.Event()
+        self._saved = time.monotonic()
+        self._handle: Any = display(self._bundle(), raw=True, display_id=True)
+        self._thread = threading.Thread(target=self._keep_up, name="live view", daemon=True)
+        self._thread.start()
+
+    def take(self, update: Update) -> None:
+        """Take what has happened into account."""
+        with self._lock:
+            self.group.take(update)
+
+    def draw(self) -> None:
+        """Do nothing: the thread draws."""
+
+    def close(self) -> None:
+        """Leave the view in its finished state; a group without a record of its own was stopped."""
+        with self._lock:
+            self.group.end(Status.KILLED, "it was stopped: run its cell again to go on")
+        self._finish()
+
+    def leave(self, trouble: str) -> None:
+        """Leave the view as it is, since no more can be known."""
+        with self._lock:
+            self.group.trouble(trouble)
+        self._finish()
+
+    def stop(self, run_id: str) -> str:
+        """Ask for the group, or a trial that runs, to be stopped, as ``ml-experiment stop`` does.
+
+        Raises:
+            StillRunningError: It is no run of this group that runs.
+        """
+        with self._lock:
+            if run_id not in self.group.runs():
+                raise StillRunningError("it has ended")
+        try:
+            drivers.ask_to_stop(self._folders / run_id)
+        except FileNotFoundError:
+            raise StillRunningError("it has ended") from None
+        with self._lock:
+            self.group.stop_asked(run_id)
+        return "it is being stopped"
+
+    def _finish(self) -> None:
+        self._closed.set()
+        self._thread.join(5.0)
+        control.forget(self._name)
+        self._save()
+
+    def _asked(self, asked: Mapping[str, Any]) -> str:
+        match asked.get("verb"):
+            case "stop":
+                return self.stop(str(asked.get("run")))
+            case "html":  # of a page that was reloaded while the cell runs, and has no widget until it ends
+                return self._html()
+            case _:
+                self._widget.tell_all()
+                return "all was sent"
+
+    def _whole(self) -> Delta:
+        with self._lock:
+            whole = self.group.whole()
+        return Delta({**whole.parts, "view": self._name}, whole.bytes)
+
+    def _keep_up(self) -> None:
+        while not self._closed.wait(EVERY):
+            if time.monotonic() - self._saved > SAVED:
+                self._save()
+            else:
+                self._tell()
+
+    def _tell(self) -> None:
+        with self._lock:
+            if (delta := self.group.delta()) is not None:
+                self._widget.tell(delta)
+
+    def _save(self) -> None:
+        """Send all that there is, to pages and to the notebook that they save."""
+        self._saved = time.monotonic()
+        self._widget.tell_all()
+        self._handle.update(self._bundle(), raw=True)
+
+    def _bundle(self) -> dict[str, Any]:
+        about = {"view": self._name, "run": self.group.run_id}
+        return bundle("group", text=str(self.group), html=self._html(), widget=self._widget, about=about)
+
+    def _html(self) -> str:
+        with self._lock:
+            return live_html.page(self.group, table=self._table or not self.group.status.ended)

@@ -1,0 +1,124 @@
+"""The live view as a front end meets it: a kernel whose client names the cell, as JupyterLab does."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import nbformat
+import pytest
+from jupyter_client.manager import start_new_kernel
+from nbclient import NotebookClient
+
+from ml_experiment_nb.projects import find_root
+from ml_experiment_nb.records import Status
+from ml_experiment_nb.tracking import Store
+from ml_experiment_nb.widgets import control
+from ml_experiment_nb.widgets.bundle import MIME, VIEW
+
+WAITING = (
+    "%%group stop --trials 4 --executor inline --slots 2 --minimize a --into found\n"
+    "x = uniform(0, 1)\nimport threading\nopen('started', 'w').close()\nthreading.Event().wait()\n{'a': x}"
+)
+
+
+@pytest.fixture
+def kernel(stored):
+    manager, client = start_new_kernel(kernel_name="python3", cwd=str(stored))
+    client.execute_interactive("%load_ext ml_experiment_nb", timeout=120)
+    yield client
+    client.stop_channels()
+    manager.shutdown_kernel(now=True)
+
+
+def run(client, code, cell="c1"):
+    content = {"code": code, "silent": False, "store_history": True, "allow_stdin": False, "stop_on_error": True}
+    message = client.session.msg("execute_request", content, metadata={"cellId": cell})
+    client.shell_channel.send(message)
+
+
+def until(client, wanted, seconds=90):
+    """Return the first message that is wanted, and all that came before."""
+    ends, seen = time.monotonic() + seconds, []
+    while time.monotonic() < ends:
+        message = client.get_iopub_msg(timeout=seconds)
+        seen.append(message)
+        if wanted(message):
+            return message, seen
+    raise AssertionError([one["msg_type"] for one in seen])
+
+
+def asked(client, **content):
+    """Return what the kernel answers on its control channel, now."""
+    client.control_channel.send(client.session.msg(control.REQUEST, content))
+    while (answer := client.get_control_msg(timeout=20))["msg_type"] != control.REPLY:
+        pass
+    return answer["content"]
+
+
+def running(message):
+    delta = message["content"].get("data", {}).get("content", {}).get("delta", {})
+    return message["msg_type"] == "comm_msg" and len(delta.get("running", ())) == 2
+
+
+@pytest.mark.kernel
+def test_a_trial_and_then_the_group_are_stopped_on_the_control_channel_while_the_cell_runs(kernel, project):
+    os.mkfifo(project / "started")
+    run(kernel, WAITING)
+    shown, _ = until(kernel, lambda one: one["msg_type"] == "display_data")
+    data = shown["content"]["data"]
+    assert {MIME, VIEW, "text/html", "text/plain"} == {*data}
+    view = data[MIME]["view"]
+    message, _ = until(kernel, running)
+    first, second = message["content"]["data"]["content"]["delta"]["running"]
+    assert (first["params"][:2], second["key"]) == ("x=", "1")
+    assert "<b>stop</b>" in asked(kernel, view=view, verb="html")["message"]
+    assert asked(kernel, view="other", verb="stop", run=first["run"])["status"] == "error"
+    for run_id in ("../../x", "", None):
+        assert asked(kernel, view=view, verb="stop", run=run_id) == {"status": "error", "message": "it has ended"}
+    assert asked(kernel, view=view, verb="stop", run=first["run"]) == {
+        "status": "ok", "message": "it is being stopped"
+    }  # fmt: skip
+    (project / "started").read_text()
+    until(kernel, lambda one: running(one) and "#2" in str(one["content"]))
+    store = Store(find_root())
+    assert store.record(first["run"]).failure.message.startswith("stopped by")
+    [group] = [one for one in store.records() if one.kind == "group"]
+    assert asked(kernel, view=view, verb="stop", run=group.run_id)["status"] == "ok"
+    last, _ = until(kernel, lambda one: one["msg_type"] == "update_display_data" and "killed after" in str(one))
+    assert last["content"]["data"][VIEW] == data[VIEW]
+    assert kernel.get_shell_msg(timeout=60)["content"]["ename"] == "TaskError"
+    assert {one.status for one in store.records()} == {Status.KILLED}
+    assert asked(kernel, view=view, verb="stop", run=group.run_id)["status"] == "error"
+
+
+@pytest.mark.kernel
+def test_a_job_in_a_notebook_has_the_view_too_and_attach_shows_it_again_and_returns_at_once(kernel):
+    run(
+        kernel,
+        "from ml_experiment_nb import job\n@job\ndef train(C):\n    return {'a': C}\n"
+        "found = train.group({'C': 'uniform(0, 1)'}, metric='a', num_trials=2, executor='inline', slots=1)",
+    )
+    _, seen = until(kernel, lambda one: one["msg_type"] == "update_display_data" and "finished after" in str(one))
+    assert any(VIEW in one["content"].get("data", {}) for one in seen if one["msg_type"] == "display_data")
+    run(kernel, "%attach", "c2")
+    shown, _ = until(kernel, lambda one: one["msg_type"] == "update_display_data" and "finished after" in str(one))
+    assert "train #1" in shown["content"]["data"]["text/html"]
+    run(kernel, "%attach found.nothing", "c3")
+    error, _ = until(kernel, lambda one: one["msg_type"] == "error")
+    assert error["content"]["ename"] == "RunNotFoundError"
+
+
+@pytest.mark.kernel
+def test_where_nobody_looks_there_is_no_widget_and_attach_says_how_it_stands(stored):
+    cells = [
+        "%load_ext ml_experiment_nb",
+        "%%group g --trials 2 --executor inline --slots 1\nx = uniform(0, 1)\n{'a': x}",
+    ]
+    found = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in [*cells, "%attach"]])
+    NotebookClient(found, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(stored)}}).execute()
+    assert VIEW not in str(found)
+    assert "widgets" not in found.metadata
+    [output] = found.cells[2].outputs
+    assert "2/2, finished after" in output.data["text/plain"]
+    assert "g #1" in output.data["text/html"]
