@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from ml_experiment_nb import reports, secrecy
 from ml_experiment_nb.errors import ParameterError, SpecError, nearest
+from ml_experiment_nb.interrupts import held_back
 from ml_experiment_nb.literals import read_value
 from ml_experiment_nb.records import Records
 
@@ -125,7 +126,8 @@ class Job(Generic[P, T]):
             ParameterError: The function has no such parameter.
             StillRunningError: The same group is being run.
         """
-        from ml_experiment_nb import loop
+        with held_back():
+            from ml_experiment_nb import loop
         from ml_experiment_nb.callbacks import watched
         from ml_experiment_nb.groups import continued
         from ml_experiment_nb.plans import make_plan
@@ -194,7 +196,8 @@ class Job(Generic[P, T]):
         return value
 
     def _call_tracked(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> T:
-        from ml_experiment_nb import inplace
+        with held_back():
+            from ml_experiment_nb import inplace
         from ml_experiment_nb.callbacks import watching
         from ml_experiment_nb.specs import Experiment
         from ml_experiment_nb.targets import Function

@@ -20,6 +20,7 @@ from IPython.core.magic_arguments import argument, magic_arguments
 
 from ml_experiment_nb import session, writing
 from ml_experiment_nb.errors import ExperimentError, SpecError, TaskError
+from ml_experiment_nb.interrupts import held_back
 from ml_experiment_nb.line_magics import LookingMagics
 from ml_experiment_nb.usage import errors_in_one_line, in_one_line, parsed
 from ml_experiment_nb.words import AUTOLOG, HELP, NO_AUTOLOG, NOTIFY, autolog_keys, search_keys
@@ -131,7 +132,8 @@ class ExperimentMagics(Magics):
             verb(parsed(magic, line), cell)
 
     def _experiment(self, options: Namespace, cell: str) -> None:
-        from ml_experiment_nb import inplace
+        with held_back():
+            from ml_experiment_nb import inplace
         from ml_experiment_nb.callbacks import watching
         from ml_experiment_nb.cells import with_values
         from ml_experiment_nb.failures import user_frames
@@ -167,7 +169,8 @@ class ExperimentMagics(Magics):
         self._show(live.record)
 
     def _group(self, options: Namespace, cell: str) -> None:
-        from ml_experiment_nb import loop, unfinished
+        with held_back():
+            from ml_experiment_nb import loop, unfinished
         from ml_experiment_nb.callbacks import watched
         from ml_experiment_nb.groups import continued
         from ml_experiment_nb.plans import make_plan
