@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from ml_experiment_nb.records import Record, Records
     from ml_experiment_nb.specs import Row
 
+_STOPPED = (
+    "the group was stopped and its runs are closed; run the cell again to go on with it, or with --fresh to start anew"
+)
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -195,7 +199,7 @@ class ExperimentMagics(Magics):
                 done.append(record)
         except KeyboardInterrupt:
             self._bind(asked.into, _unfinished(plan, done))
-            raise in_one_line(KeyboardInterrupt("the group was stopped and its runs are closed")) from None
+            raise in_one_line(KeyboardInterrupt(_STOPPED)) from None
         records = loop.collect(plan, done)
         self._bind(asked.into, records)
         self._show(records)

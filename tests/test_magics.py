@@ -395,7 +395,7 @@ first.touch()
     finally:
         signal.signal(signal.SIGINT, before)
     assert isinstance(shown.error, KeyboardInterrupt)
-    assert "the group was stopped and its runs are closed" in shown.traceback
+    assert "the group was stopped and its runs are closed; run the cell again to go on with it" in shown.traceback
     assert len(shown.traceback.strip().splitlines()) == 1
     assert [record.status for record in shell.user_ns["found"]] == [Status.FINISHED]
     assert shell.user_ns["found"].best is not None
