@@ -110,7 +110,7 @@ def _init_once(address: str, options: dict[str, Any]) -> None:
     before = psutil.Process().children()
     try:
         ray.init(address=address, **options)
-    except Exception:
+    except BaseException:  # an interrupt as well
         ray.shutdown()
         for one in psutil.Process().children():  # a start that fails leaves what it had started
             with suppress(psutil.Error):
