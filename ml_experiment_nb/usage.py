@@ -10,7 +10,7 @@ from typing import Any
 
 from IPython.core.error import UsageError
 
-from ml_experiment_nb.errors import ExperimentError, SpecError
+from ml_experiment_nb.errors import ExperimentError, SpecError, nearest
 
 
 def parsed(magic: Any, line: str) -> Namespace:
@@ -23,8 +23,19 @@ def parsed(magic: Any, line: str) -> Namespace:
         words = shlex.split(line)
     except ValueError as error:
         raise UsageError(f"{line.strip()!r} can't be read: {error}") from None
-    found: Namespace = magic.parser.parse_args(words)
+    known, unknown = magic.parser.parse_known_args(words)
+    if unknown:
+        raise UsageError(_unknown(unknown[0], magic.parser))
+    found: Namespace = known
     return found
+
+
+def _unknown(word: str, parser: Any) -> str:
+    """Say what is wrong with a word of the line that means nothing."""
+    if not word.startswith("-"):
+        return f"{word!r} is one word too many: put a name of several words in quotes"
+    options = [option for action in parser._actions for option in action.option_strings]
+    return f"{word}: there is no such option{nearest(word.partition('=')[0], options)}"
 
 
 @contextmanager
