@@ -42,18 +42,19 @@ def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
     shown = fitting({name: max(map(len, (titles[name], *texts[name]))) for name in columns}, console.width)
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in shown:
-        table.add_column(titles[name], overflow="fold")
+        table.add_column(titles[name], overflow="fold", no_wrap=name == "run_id")
     for k in range(len(rows)):
         table.add_row(*(texts[name][k] for name in shown))
     console.print(table)
     if more := len(columns) - len(shown):
-        click.echo(f"… and {more} metrics more, for which there is no room", err=True)
+        click.echo(f"… and {more} columns more, for which there is no room", err=True)
 
 
 def fitting(widths: Mapping[str, int], room: int) -> list[str]:
-    """Return the columns that a terminal has room for; metrics alone are left out.
+    """Return the columns that a terminal has room for; only metrics and parameters are left out.
 
-    Those go first that a library has told of its own fit, whose names MLflow has made; then the last ones.
+    Those metrics go first that a library has told of its own fit, whose names MLflow has made; then the last ones. One
+    of each stays. Parameters go after that, the last ones first.
 
     Args:
         widths: Each column's name and width, in characters.
@@ -62,8 +63,10 @@ def fitting(widths: Mapping[str, int], room: int) -> list[str]:
     kept = list(widths)
     metrics = [name for name in kept if name.startswith("metrics.")]
     metrics.sort(key=lambda name: name.startswith("metrics.training_") or name.endswith("_unknown_dataset"))
-    while len(metrics) > 1 and sum(widths[name] + _GAP for name in kept) - _GAP > room:
-        kept.remove(metrics.pop())
+    params = [name for name in kept if name.startswith("params.")]
+    for names in (metrics, params):
+        while len(names) > 1 and sum(widths[name] + _GAP for name in kept) - _GAP > room:
+            kept.remove(names.pop())
     return kept
 
 
