@@ -108,7 +108,10 @@ def logs(run_id: str, follow: bool) -> None:
     store = opened_store(closed=say_closed)
     record = store.record(run_id)
     if not follow:
-        click.echo(store.log_text(record), nl=False)
+        text = store.log_text(record)
+        click.echo(text, nl=False)
+        if not text:
+            click.echo(f"note: {record.name} has printed nothing", err=True)
         return
     from ml_experiment_nb import attached
 
@@ -153,7 +156,8 @@ def _artifacts(store: Any, record: Record) -> list[str]:
 def say_closed(records: Sequence[Record]) -> None:
     """Say that runs were closed, if any were."""
     if records:
-        click.echo(f"note: the driver of {len(records)} runs had died; they are closed now", err=True)
+        which = "a run had died; it is" if len(records) == 1 else f"{len(records)} runs had died; they are"
+        click.echo(f"note: the driver of {which} closed now", err=True)
 
 
 def _print_pages(store: Any, record: Record) -> None:
@@ -181,7 +185,8 @@ def _print_record(record: Record, artifacts: list[str]) -> None:
     rows += [("group", record.parent_id)] if record.parent_id else []
     rows += [("error", record.failure)] if record.failure else []
     rows += [("params", "")] + [(f"  {name}", value) for name, value in record.params.items()]
-    rows += [("libraries", "")] + [(f"  {name}", value) for name, value in record.autologged.items()]
+    if record.autologged:
+        rows += [("libraries", "")] + [(f"  {name}", value) for name, value in record.autologged.items()]
     rows += [("metrics", "")] + [(f"  {name}", value) for name, value in record.metrics.items()]
     rows += [
         (name.removeprefix("mlexp."), value) for name, value in sorted(record.tags.items()) if _is_worth_showing(name)
