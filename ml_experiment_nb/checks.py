@@ -11,6 +11,7 @@ from ml_experiment_nb import cells, optuna_spaces, scripts, secrecy
 from ml_experiment_nb.capture.sources import sources
 from ml_experiment_nb.distribution import Distributed, read_distributed
 from ml_experiment_nb.errors import ParameterError, SpecError
+from ml_experiment_nb.interrupts import held_back
 from ml_experiment_nb.paths import PATH_PARAMS
 from ml_experiment_nb.rows import Table
 from ml_experiment_nb.specs import Group, Job
@@ -199,7 +200,8 @@ def check_search(group: Group) -> None:
     _check_enqueue(group)
     several = len(group.metrics) > 1
     if sampler.options or sampler.name != "TPE" or group.pruner is not None or several:
-        from ml_experiment_nb.rehearsal import rehearse
+        with held_back():
+            from ml_experiment_nb.rehearsal import rehearse
 
         rehearse(group)
 

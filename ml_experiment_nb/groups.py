@@ -14,6 +14,7 @@ from ml_experiment_nb.again import IMPORTED, REPEATS, Again, Taken, Trial, is_lo
 from ml_experiment_nb.capture.sources import sources
 from ml_experiment_nb.errors import ExperimentError, ResumeError, RunNotFoundError, StillRunningError
 from ml_experiment_nb.files import spec_from_text
+from ml_experiment_nb.interrupts import held_back
 from ml_experiment_nb.plans import Plan, Spec, make_plan
 from ml_experiment_nb.projects import find_root, home
 from ml_experiment_nb.records import Record, Status
@@ -217,7 +218,8 @@ def _nothing(record: Record, kept: Sequence[Record]) -> ResumeError:
 
 
 def _taking_over(plan: Plan, store: Store, record: Record, folder: Path) -> Plan | None:
-    from ml_experiment_nb.studies import ended_trials
+    with held_back():
+        from ml_experiment_nb.studies import ended_trials
 
     try:
         spec, _ = _recorded(store, record, folder)

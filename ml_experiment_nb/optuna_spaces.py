@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from ml_experiment_nb.errors import SpaceError, nearest
+from ml_experiment_nb.interrupts import held_back
 from ml_experiment_nb.spaces import Choice, Distribution, LogUniform, RandInt, Range, Uniform, Value, contains
 
 if TYPE_CHECKING:
@@ -84,7 +85,8 @@ def _flat(space: Mapping[str, Value]) -> Iterator[tuple[str, Distribution]]:
 
 
 def _to_optuna(distribution: Distribution) -> BaseDistribution:
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+    with held_back():
+        from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     match distribution:
         case Range(low, high, step):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ml_experiment_nb import reports
 from ml_experiment_nb.errors import MetricError, nearest
+from ml_experiment_nb.interrupts import held_back
 from ml_experiment_nb.plans import Plan, Task
 from ml_experiment_nb.recording import OpenRun
 from ml_experiment_nb.records import Failure, Outcome, Record, Records, Status
@@ -154,7 +155,8 @@ class _Trials:
     """The tasks of a group: drawn one by one from its study."""
 
     def __init__(self, plan: Plan, root: Path) -> None:
-        from ml_experiment_nb.search import Search
+        with held_back():
+            from ml_experiment_nb.search import Search
 
         self._plan = plan
         self._metric = plan.group.metrics[0].name if len(plan.group.metrics) == 1 else None

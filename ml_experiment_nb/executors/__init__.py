@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from ml_experiment_nb.interrupts import held_back
 from ml_experiment_nb.plans import Plan, Task
 from ml_experiment_nb.records import Outcome
 from ml_experiment_nb.reports import Answer, Event
@@ -50,7 +51,8 @@ def open_executor(plan: Plan) -> Executor:
 
         return DistributedExecutor(plan)
     if plan.executor == "ray":
-        from ml_experiment_nb.executors.ray import RayExecutor
+        with held_back():
+            from ml_experiment_nb.executors.ray import RayExecutor
 
         return RayExecutor(plan)
     from ml_experiment_nb.executors.inline import InlineExecutor
