@@ -13,6 +13,7 @@ of a database is made in each process.
 
 from __future__ import annotations
 
+import builtins
 import functools
 import inspect
 import logging
@@ -177,6 +178,23 @@ def _no_plots(original: Callable[..., Any]) -> Callable[..., Any]:
     return plots
 
 
+def without_pyplot(is_wanted: Callable[[], bool]) -> dict[str, Any]:
+    """Return builtins for a module of MLflow's that draws at each fit: it can't import Matplotlib, and goes on without.
+
+    Only the functions see them that the module makes from then on.
+
+    Args:
+        is_wanted: Whether it is to draw all the same.
+    """
+
+    def importing(name: str, *args: Any) -> Any:
+        if name == "matplotlib.pyplot" and not is_wanted():
+            raise LookupError(_NO_PLOTS)
+        return builtins.__import__(name, *args)
+
+    return {**vars(builtins), "__import__": importing}
+
+
 def _without_autologging(original: Callable[..., Any]) -> Callable[..., Any]:
     """Return what trains for a cross-validation, and so is no training of the run's.
 
@@ -339,5 +357,7 @@ class _Warnings(logging.Handler):
         """Note what failed."""
         with suppress(Exception):
             text = " ".join(record.getMessage().split())
+            if record.exc_info and _NO_PLOTS in str(record.exc_info[1]):
+                return
             if text.startswith(_FAILED) and _NO_PLOTS not in text and is_autologging():
                 self._run.note(f"autologging: {text[:300]}")
