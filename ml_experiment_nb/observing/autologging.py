@@ -229,8 +229,15 @@ def _patch(library: str, plots: bool) -> bool:
         with _only_what_is_there() if flavor == "sklearn" else ExitStack():
             module.autolog(**options)
         _ours[flavor], _plain[flavor] = settings[flavor], plots
+        if flavor == "lightgbm":  # it has no option for that
+            _draw_no_more(module, lambda: plots or settings[flavor] is not _ours[flavor])
         settings[flavor] = {}
     return True
+
+
+def _draw_no_more(module: Any, is_wanted: Callable[[], bool]) -> None:
+    calls: Any = importlib.import_module(f"{__package__}.mlflow_calls")
+    module.__builtins__ = calls.without_pyplot(is_wanted)
 
 
 def _switch_off(flavor: str) -> None:

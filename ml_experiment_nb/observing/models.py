@@ -31,6 +31,8 @@ from ml_experiment_nb.observing.thisrun import ThisRun
 
 _TAG_LENGTH = 5000
 _BESIDE = ("cloudpickle", "joblib", "numpy", "pandas", "scipy")  # what a model may need beside its own library
+_FORMATS = {"mlflow.lightgbm": {"serialization_format": "cloudpickle"}}
+"""How a kind's models are saved: MLflow's own way, skops, would first import all of scikit-learn, and PyTorch."""
 _OF_LIGHTNING, _CALLBACK = "mlflow.pytorch._lightning_autolog", "MlflowModelCheckpointCallback"
 
 
@@ -54,6 +56,7 @@ def save_model(run: ThisRun, name: str, flavor: Any, **options: Any) -> SimpleNa
             replaced(environment, "warn_dependency_requirement_mismatches", lambda _: lambda *_args: None),
             _quiet("mlflow.utils.requirements_utils", flavor.__name__),
         ):
+            options |= _FORMATS.get(flavor.__name__, {})  # MLflow's autologging asks, and nobody has asked it
             if options.get("pip_requirements") is None and options.get("conda_env") is None:
                 options["pip_requirements"] = _requirements(flavor)
             flavor.save_model(path=str(partial), mlflow_model=model, **options)  # what it requires is what is here
@@ -130,10 +133,23 @@ def _requirements(flavor: Any) -> list[str]:
     """Return what a model of a kind needs, as it is installed here; MLflow would load the model in a process to see."""
     found = list(flavor.get_default_pip_requirements())
     named = {Path(one.split("=")[0].split("[")[0]).name.lower() for one in found}
-    for name in _BESIDE:
-        if name in sys.modules and name not in named:
-            with suppress(metadata.PackageNotFoundError):
-                found.append(f"{name}=={metadata.version(name)}")
+    for module, names in _beside(flavor).items():
+        if module in sys.modules and named.isdisjoint(names):
+            for name in names:
+                with suppress(metadata.PackageNotFoundError):
+                    found.append(f"{name}=={metadata.version(name)}")
+                    break
+    return found
+
+
+def _beside(flavor: Any) -> dict[str, tuple[str, ...]]:
+    """Return modules that a model of a kind may need beside its library, and what each is installed as."""
+    found: dict[str, tuple[str, ...]] = {one: (one,) for one in _BESIDE}
+    if flavor.__name__ in ("mlflow.lightgbm", "mlflow.xgboost"):  # they have estimators
+        found["sklearn"] = ("scikit-learn",)
+    if flavor.__name__ == "mlflow.keras":
+        backend = str(sys.modules["keras"].backend.backend())
+        found[backend] = (backend, f"{backend}-cpu")
     return found
 
 

@@ -7,10 +7,13 @@ import textwrap
 
 import mlflow
 import nbformat
+import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from ml_experiment_nb import loop
 from ml_experiment_nb.capture.artifacts import save_artifact
+from ml_experiment_nb.observing.mlflow_calls import roc_auc
 from ml_experiment_nb.observing.models import save_model
 from ml_experiment_nb.observing.thisrun import ThisRun
 from ml_experiment_nb.plans import make_plan
@@ -71,6 +74,30 @@ def test_a_script_has_its_estimators_parameters_scores_and_model_in_its_one_run(
     model = mlflow.sklearn.load_model(f"runs:/{run.info.run_id}/model")
     assert model.get_params()["C"] == 0.5
     assert Store(stored).record(run.info.run_id).autologged == record.autologged
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_a_roc_auc_is_scikit_learns(ties):
+    draw = np.random.default_rng(0)
+    scores = draw.integers(0, 4, 200) / 4 if ties else draw.random(200)
+    positive = draw.random(200) < 0.3
+    assert roc_auc(positive, scores) == pytest.approx(roc_auc_score(positive, scores), abs=1e-12)
+
+
+def test_classes_are_told_apart_in_pairs_as_scikit_learn_does(stored, script):
+    source = """
+from sklearn.datasets import load_iris
+from sklearn.metrics import roc_auc_score
+from sklearn.tree import DecisionTreeClassifier
+from ml_experiment_nb import report
+X, y = load_iris(return_X_y=True)
+model = DecisionTreeClassifier(max_depth=2, random_state=0).fit(X, y)
+report(expected=roc_auc_score(y, model.predict_proba(X), average="weighted", multi_class="ovo"))
+"""
+    [record] = perform(run=script(source).path, name="three")
+    assert record.metrics["training_roc_auc"] == pytest.approx(record.metrics["expected"], abs=1e-12)
+    assert record.metrics["expected"] < 1
+    assert record.notes == ()
 
 
 @pytest.mark.slow

@@ -4,8 +4,10 @@ import gc
 import textwrap
 import threading
 import weakref
+from importlib.metadata import packages_distributions, version
 
 import mlflow
+import numpy as np
 import pytest
 
 from ml_experiment_nb import loop
@@ -43,6 +45,12 @@ XGBClassifier(n_estimators=5, learning_rate=0.3).fit(X, y, eval_set=[(X, y)], ve
 import lightgbm
 data = lightgbm.Dataset(X, y)
 lightgbm.train({{"objective": "binary", "verbose": -1}}, data, 5, valid_sets=[data])
+""",
+    "lightgbm.sklearn": f"""{DATA}
+import sys
+from lightgbm import LGBMClassifier
+LGBMClassifier(n_estimators=5, learning_rate=0.3, verbose=-1).fit(X, y, eval_set=[(X, y)])
+assert not {{"matplotlib", "skops", "torch"}} & sys.modules.keys()
 """,
     "keras": f"""{DATA}
 import keras
@@ -115,6 +123,7 @@ CURVES = {
     "xgboost": ("train-logloss", 5, {"eta": "0.3", "num_boost_round": "5"}),
     "xgboost.sklearn": ("validation_0-logloss", 5, {"learning_rate": "0.3"}),
     "lightgbm": ("training-binary_logloss", 5, {"objective": "binary", "num_boost_round": "5"}),
+    "lightgbm.sklearn": ("training-binary_logloss", 5, {"learning_rate": "0.3"}),
     "keras": ("val_loss", 3, {"epochs": "3", "optimizer_name": "adam"}),
     "tensorflow": ("loss", 3, {"epochs": "3"}),
     "lightning": ("train_loss", 3, {"epochs": "3", "optimizer_name": "SGD", "lr": "0.5"}),
@@ -123,9 +132,18 @@ CURVES = {
     "fastai": ("valid_loss", 3, {"epochs": "2", "opt_func": "Adam"}),
 }
 BACKENDS = {"keras": ("tensorflow", "torch")}
-FLAVORS = {"xgboost.sklearn": "xgboost", "tensorflow": "keras", "lightning": "pytorch", "fastai": "pytorch"}
+FLAVORS = {
+    "xgboost.sklearn": "xgboost",
+    "lightgbm.sklearn": "lightgbm",
+    "tensorflow": "keras",
+    "lightning": "pytorch",
+    "fastai": "pytorch",
+}
 FLAVORS |= {"torch": "pytorch", "torch without a loader": "pytorch"}
-LOADED = ("xgboost", "xgboost.sklearn", "lightgbm", "torch", "torch without a loader")
+REQUIRED = {"xgboost": "xgboost", "xgboost.sklearn": "scikit-learn", "tensorflow": "tensorflow"}
+REQUIRED |= {"lightgbm": "lightgbm", "lightgbm.sklearn": "scikit-learn"}
+"""What a model needs beside MLflow; by default PyTorch, or Keras' backend."""
+LOADED = ("xgboost", "xgboost.sklearn", "lightgbm", "lightgbm.sklearn", "torch", "torch without a loader")
 """Those whose model is loaded here, too: the others take many seconds to import."""
 CASES = [(name, backend) for name in SOURCES for backend in BACKENDS.get(name, ("",))]
 
@@ -157,6 +175,27 @@ def test_a_librarys_curve_parameters_and_model_are_in_the_run(library, backend, 
         assert ("WARNING mlflow" in text, "local version label" in text) == (False, False)
     if library in LOADED:
         assert getattr(mlflow, flavor).load_model(folder) is not None
+    required = dict(one.split("==") for one in (stored / "model/requirements.txt").read_text().splitlines())
+    wanted = REQUIRED.get(library) or backend or "torch"
+    [found] = [one for one in (wanted, f"{wanted}-cpu") if one in required]
+    [installed] = {*packages_distributions()["sklearn" if wanted == "scikit-learn" else wanted]}
+    assert required[found].partition("+")[0] == version(installed).partition("+")[0]
+    if library == "lightgbm.sklearn":
+        data = np.zeros((2, 4), "float32")
+        assert len(mlflow.pyfunc.load_model(folder).predict(data)) == 2
+
+
+def test_lightgbms_plots_are_drawn_where_they_are_asked_for(stored, script):
+    source = SOURCES["lightgbm.sklearn"].replace("assert not ", "")
+    target = script(source, name="lightgbm_here.py")
+    for asked in (False, {"libraries": ["lightgbm"], "log_plots": True, "log_models": False}):
+        more = {} if asked is False else {"autolog": asked}
+        [record] = list(loop.run(make_plan(spec_from_mapping({"run": target.path, "name": "plots", **more}))))
+        kept = Store(stored).artifacts(record)
+        assert "feature_importance_gain.json" in kept
+        assert ("feature_importance_gain.png" in kept, "model/MLmodel" in kept) == (bool(asked), not asked)
+        assert record.notes == ()
+        assert "plot" not in Store(stored).log_text(record)
 
 
 class Kept:
