@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.magic import Magics, cell_magic, magics_class
 from IPython.core.magic_arguments import argument, magic_arguments
 
-from ml_experiment_nb import session, writing
+from ml_experiment_nb import completion, session, writing
 from ml_experiment_nb.errors import ExperimentError, SpecError, TaskError
 from ml_experiment_nb.interrupts import held_back
 from ml_experiment_nb.line_magics import LookingMagics
@@ -418,5 +418,6 @@ def _notebook_name() -> str:
 
 
 def load_ipython_extension(shell: Any) -> None:
-    """Register the magics."""
+    """Register the magics, and what completes them."""
     shell.register_magics(ExperimentMagics, LookingMagics)
+    completion.install(shell)

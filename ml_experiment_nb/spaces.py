@@ -316,6 +316,9 @@ _FACTORIES: dict[str, Callable[..., Distribution]] = {
     "randint": randint,
     "range": _range,
 }
+NAMES = tuple(sorted(_FACTORIES))
+"""What a distribution's text may call."""
+
 _EXAMPLES = (
     "write choice(['a', 'b']), range(10), randint(1, 9), uniform(0, 1), uniform(0, 1, step=0.1)"
     " or loguniform(0.01, 1000)"

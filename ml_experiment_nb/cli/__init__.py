@@ -19,6 +19,7 @@ from ml_experiment_nb.cli.groups import attach, resume, stop
 from ml_experiment_nb.cli.kernel import kernel
 from ml_experiment_nb.cli.look import list_runs, logs, show, ui
 from ml_experiment_nb.cli.run import run
+from ml_experiment_nb.cli.schema import schema
 from ml_experiment_nb.errors import ExecutorError, ExperimentError, RunNotFoundError, StoreError
 
 
@@ -51,5 +52,5 @@ def commands() -> None:
     """Run jobs, experiments and groups; look at what came of them."""
 
 
-for _command in (run, list_runs, show, compare, diff, logs, resume, attach, stop, ui, doctor, kernel):
+for _command in (run, list_runs, show, compare, diff, logs, resume, attach, stop, ui, doctor, kernel, schema):
     commands.add_command(_command)
