@@ -17,9 +17,10 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.uri import add_databricks_profile_info_to_artifact_uri, is_local_uri
 
+from ml_experiment_nb.addresses import without_password
 from ml_experiment_nb.errors import StoreError
 from ml_experiment_nb.projects import FOLDER
-from ml_experiment_nb.stores import is_database, without_password
+from ml_experiment_nb.stores import is_database
 
 ROOT = "MLFLOW_DEFAULT_ARTIFACT_ROOT"  # MLflow's own name for it, which its server reads too
 ENDPOINT = "MLFLOW_S3_ENDPOINT_URL"

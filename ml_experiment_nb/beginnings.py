@@ -13,6 +13,7 @@ from typing import Any
 from mlflow.entities import Run
 
 from ml_experiment_nb import reports, secrecy
+from ml_experiment_nb.addresses import without_password
 from ml_experiment_nb.capture import Snapshot
 from ml_experiment_nb.capture.packages import as_requirements
 from ml_experiment_nb.drivers import Driver, Hold, this_driver
@@ -23,7 +24,7 @@ from ml_experiment_nb.quantities import text_of
 from ml_experiment_nb.recording import OpenRun
 from ml_experiment_nb.records import Outcome, Record, Status, now
 from ml_experiment_nb.secrecy import known, recognised
-from ml_experiment_nb.stores import check, translated, without_password
+from ml_experiment_nb.stores import check, translated
 from ml_experiment_nb.tracking import Store
 
 

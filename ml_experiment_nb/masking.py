@@ -1,47 +1,37 @@
 """Masking: what this process knows of secrets, taken out of all that is written of a run.
 
-A value is looked for as it is and in the forms that text gets on its way: escaped as by ``repr``, JSON, YAML, HTML
-and a shell, percent-encoded, in base64 and in hexadecimal digits; one of several lines line by line. What a program
-makes of it otherwise is not found. Where no secret is known, nothing is looked for.
+A value is looked for as it is and in the forms that text gets on its way: see `patterns`. What a program makes of it
+otherwise is not found. Where no secret is known, nothing is looked for.
 """
 
 from __future__ import annotations
 
-import base64
-import builtins
 import html
-import json
+import io
 import mmap
 import os
-import re
 import shutil
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote, quote_plus
+from typing import IO, Any
 
+from ml_experiment_nb import packed
+from ml_experiment_nb.patterns import mark, patterns
 from ml_experiment_nb.records import Outcome
-from ml_experiment_nb.secrecy import SHORTEST, known
+from ml_experiment_nb.secrecy import known
 
-_LINE = 8  # characters of a line, and of a part of an encoded value, that tell it from others
 _MARKUP = (".html", ".htm", ".svg", ".xml", ".xhtml")
 _LARGEST = 4 << 30  # bytes of a file that is looked through
 _IN_MEMORY = 256 << 20  # bytes of a text file, and of a member of an archive, that is read at once
 _PLACES = 8  # places that a note names
 
 
-def mark(name: str) -> str:
-    """Return what stands where a secret was."""
-    return f"<secret {name}>"
-
-
 def masked(text: str) -> str:
     """Return a text with the secrets that this process knows masked."""
-    return _patterns().sub(text, lambda name: None) if known and text else text
+    return patterns().sub(text, lambda name: None) if known and text else text
 
 
 class Veil:
@@ -57,7 +47,7 @@ class Veil:
 
     def text(self, text: str, where: str) -> str:
         """Return a text masked."""
-        return _patterns().sub(text, lambda name: self._note(name, where)) if known and text else text
+        return patterns().sub(text, lambda name: self._note(name, where)) if known and text else text
 
     def data(self, value: Any, where: str) -> Any:
         """Return JSON data with its texts masked."""
@@ -82,10 +72,15 @@ class Veil:
         """Return what masks a text that comes in pieces."""
         return Stream(lambda name: self._note(name, where))
 
-    def folder(self, folder: Path) -> None:
+    def folder(self, folder: Path, aside: Path | None = None) -> None:
         """Mask what stands in a folder's files, and in their names.
 
-        A file that is no text keeps its length: each byte of a secret becomes a ``*``. A link is left alone.
+        A file that is no text keeps its length: each byte of a secret becomes a ``*``. One that holds a secret in a
+        form that can't be packed again is taken out of the folder. A link is left alone.
+
+        Args:
+            folder: Where the files are.
+            aside: Where those go that are taken out; without it they are removed.
 
         Raises:
             OSError: A file can't be read or written.
@@ -95,9 +90,13 @@ class Veil:
         for parent, folders, files in os.walk(folder, topdown=False):
             for path in (Path(parent, name) for name in files):
                 if not path.is_symlink() and path.is_file():
-                    self._file(path, masked(str(path.relative_to(folder))))
+                    inner, where = path.relative_to(folder), masked(str(path.relative_to(folder)))
+                    try:
+                        self._file(path, where)
+                    except _Locked as locked:
+                        self._withhold(path, where, locked, aside / inner if aside is not None else None)
             for name in (*files, *folders):
-                plain = _patterns().sub(name, lambda one: self._note(one, "a file's name"), "secret-{}".format)
+                plain = patterns().sub(name, lambda one: self._note(one, "a file's name"), "secret-{}".format)
                 if plain != name:
                     Path(parent, name).rename(Path(parent, plain))
 
@@ -119,7 +118,9 @@ class Veil:
             return
         if size and zipfile.is_zipfile(path) and self._archive(path, where):
             return
-        if size == 0 or not _patterns().stand_in(path):
+        if size and self._is_repacked(path, where):
+            return
+        if size == 0 or not patterns().stand_in(path):
             return
         if size <= _IN_MEMORY:
             content = path.read_bytes()
@@ -132,12 +133,67 @@ class Veil:
             self._stars_in(path, where)
         self._remarks.append(f"{where} is no text: each byte of a secret in it is a * now, and it may not be readable")
 
+    def _withhold(self, path: Path, where: str, locked: _Locked, to: Path | None) -> None:
+        names = " and ".join(sorted(locked.names))
+        told = f"{where} holds the secret {names}, which can't be taken out of {locked.form}: it is not kept"
+        if to is None:
+            path.unlink()
+        else:
+            to.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            path.rename(to)
+            told += f" with the run, and lies in {masked(str(to))}"
+        self._remarks.append(told)
+
+    def _is_repacked(self, path: Path, where: str) -> bool:
+        """Look into a file that is compressed; return whether it was masked and packed again."""
+        with path.open("rb") as file:
+            form = packed.form_of(file)
+            names = self._names_in(form, file, where) if form is not None else None
+        if form is None or not names:
+            return False
+        if path.stat().st_size > _IN_MEMORY:
+            raise _Locked(form.name, names)
+        _write(path, self._repacked(form, path.read_bytes(), names, path, where))
+        return form.strip is None
+
+    def _names_in(self, form: packed.Form, file: IO[bytes], where: str) -> set[str]:
+        names: set[str] = set()
+        try:
+            patterns().names_in(packed.unpacked(form, file), names)
+        except ValueError as error:
+            self._remarks.append(f"{where} was not wholly looked through for secrets: {error}")
+        return names
+
+    def _repacked(self, form: packed.Form, content: bytes, names: set[str], path: Path, where: str) -> bytes:
+        """Return a compressed file's content, masked and packed again.
+
+        Raises:
+            _Locked: That can't be done.
+        """
+        if form.strip is not None:
+            self._remarks.append(
+                f"the secret {' and '.join(sorted(names))} was found in the metadata of {where}, and is left out of it"
+            )
+            return form.strip(content, patterns().in_bytes)
+        pieces, size = [], 0
+        for piece in packed.unpacked(form, io.BytesIO(content)) if form.repack is not None else ():
+            pieces.append(piece)
+            if (size := size + len(piece)) > _IN_MEMORY:
+                break
+        if form.repack is None or size > _IN_MEMORY:
+            raise _Locked(form.name, names)
+        plain = b"".join(pieces)
+        try:
+            return form.repack(self._text_of(plain, Path(path.stem).suffix, where))
+        except UnicodeDecodeError:
+            return form.repack(self._stars(plain, where))
+
     def _text_of(self, content: bytes, suffix: str, where: str) -> bytes:
         mark_up = (lambda name: html.escape(mark(name))) if suffix.lower() in _MARKUP else mark
-        return _patterns().sub(content.decode("utf-8"), lambda name: self._note(name, where), mark_up).encode()
+        return patterns().sub(content.decode("utf-8"), lambda name: self._note(name, where), mark_up).encode()
 
     def _stars(self, content: bytes, where: str) -> bytes:
-        for form, name in _patterns().bytes.items():
+        for form, name in patterns().bytes.items():
             if form in content:
                 self._note(name, where)
                 content = content.replace(form, b"*" * len(form))
@@ -147,7 +203,7 @@ class Veil:
         partial = path.with_name(f".{path.name}.masked")
         shutil.copyfile(path, partial)
         with partial.open("r+b") as file, mmap.mmap(file.fileno(), 0) as view:
-            for form, name in _patterns().bytes.items():
+            for form, name in patterns().bytes.items():
                 at = view.find(form)
                 while at >= 0:
                     self._note(name, where)
@@ -164,7 +220,7 @@ class Veil:
                     return False
                 changed = {info.filename: new for info in infos if (new := self._member(archive, info, where))}
                 if not changed:
-                    return not _patterns().stand_in(path)
+                    return not patterns().stand_in(path)
                 partial = path.with_name(f".{path.name}.masked")
                 with zipfile.ZipFile(partial, "w") as masked_archive:
                     for info in infos:
@@ -176,12 +232,23 @@ class Veil:
 
     def _member(self, archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: str) -> bytes | None:
         content = archive.read(info)
-        if not any(form in content for form in _patterns().bytes):
+        form = packed.form_of(io.BytesIO(content))
+        if form is not None and (names := self._names_in(form, io.BytesIO(content), where)):
+            return self._repacked(form, content, names, Path(info.filename), where)
+        if not patterns().in_bytes(content):
             return None
         try:
             return self._text_of(content, Path(info.filename).suffix, where)
         except UnicodeDecodeError:
             return self._stars(content, where)
+
+
+class _Locked(Exception):
+    """A file holds secrets, and they can't be taken out of it."""
+
+    def __init__(self, form: str, names: set[str]) -> None:
+        super().__init__(form, names)
+        self.form, self.names = form, names
 
 
 class Stream:
@@ -200,133 +267,14 @@ class Stream:
         if not known:
             return text
         text, self._held = self._held + text, ""
-        cut = _patterns().beginning(text)
+        cut = patterns().beginning(text)
         self._held = text[cut:]
-        return _patterns().sub(text[:cut], self._found)
+        return patterns().sub(text[:cut], self._found)
 
     def flush(self) -> str:
         """Return what was held back."""
         text, self._held = self._held, ""
-        return _patterns().sub(text, self._found) if known else text
-
-
-# --- the forms of a value ---
-
-
-class _Patterns:
-    """What is looked for."""
-
-    def __init__(self, values: dict[str, str]) -> None:
-        forms = [(form, name) for value, name in values.items() for form in _forms(value)]
-        self.names = dict(sorted(forms, key=lambda one: -len(one[0])))
-        self._expression = re.compile("|".join(map(re.escape, self.names)))
-        # No text has a form that hasn't a shorter one within it. Each is looked for by itself: a hundred times as quick
-        # as all of them in one expression.
-        shortest = sorted(self.names, key=len)
-        self._needed = [one for k, one in enumerate(shortest) if not any(other in one for other in shortest[:k])]
-        self._longest = max(map(len, self.names), default=1)
-        self._beginnings = {form[:length] for form in self.names for length in range(1, len(form))}
-
-    def sub(self, text: str, found: Callable[[str], None], mark: Callable[[str], str] = mark) -> str:
-        def marked(match: re.Match[str]) -> str:
-            name = self.names[match[0]]
-            found(name)
-            return mark(name)
-
-        return self._expression.sub(marked, text) if self._may_stand_in(text) else text
-
-    def _may_stand_in(self, text: str) -> bool:
-        return any(form in text for form in self._needed)
-
-    def beginning(self, text: str) -> int:
-        """Return where, at the end of a text, a form may have begun; the text's length where none has."""
-        start = max(0, len(text) - self._longest + 1)
-        for at in range(start, len(text)):
-            if text[at:] in self._beginnings:
-                break
-        else:
-            return len(text)
-        if self._may_stand_in(text):
-            for match in self._expression.finditer(text):
-                if match.start() < at < match.end():
-                    return match.end()
-        return at
-
-    @cached_property
-    def bytes(self) -> dict[bytes, str]:
-        """The forms as they stand in files."""
-        found = {form.encode("utf-8", "surrogateescape"): name for form, name in self.names.items()}
-        wide = {value.encode("utf-16-le", "surrogatepass"): name for value, name in known.items()}
-        return dict(sorted({**found, **wide}.items(), key=lambda one: -len(one[0])))
-
-    @cached_property
-    def _needed_bytes(self) -> list[builtins.bytes]:
-        needed = {one.encode("utf-8", "surrogateescape") for one in self._needed}
-        return [form for form in self.bytes if form in needed or b"\0" in form]
-
-    def stand_in(self, path: Path) -> bool:
-        """Return whether a file that isn't empty holds any form."""
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
-            return any(view.find(form) >= 0 for form in self._needed_bytes)
-
-
-_made: tuple[int, _Patterns] = (0, _Patterns({}))
-
-
-def _patterns() -> _Patterns:
-    """Return the patterns of all secrets that are known by now."""
-    global _made
-    if _made[0] != len(known):
-        _made = len(known), _Patterns(dict(known))
-    return _made[1]
-
-
-def _forms(value: str) -> set[str]:
-    pieces = {value, value.strip()}
-    lines = [line.strip() for line in value.splitlines()]
-    if len(lines) > 1:
-        pieces |= {line for line in lines if len(line) >= _LINE and not line.startswith("-----")}
-    found = set(pieces)
-    for _ in range(2):  # a repr in JSON, HTML in JSON
-        found |= {escaped for form in found for escaped in _escapes(form)}
-    for piece in pieces:
-        found |= set(_encodings(piece.encode("utf-8", "surrogateescape")))
-    return {form for form in found if len(form) >= SHORTEST}
-
-
-def _escapes(text: str) -> Iterator[str]:
-    yield repr(text)[1:-1]
-    yield text.replace("\\", "\\\\").replace("'", "\\'")
-    yield json.dumps(text)[1:-1]
-    yield json.dumps(text, ensure_ascii=False)[1:-1]
-    yield html.escape(text)
-    yield html.escape(text, quote=False)
-    yield text.replace("'", "''")
-    yield text.replace("'", "'\"'\"'")
-    for encode in (quote, partial(quote, safe=""), quote_plus):
-        with suppress(UnicodeEncodeError):
-            coded = encode(text)
-            yield coded
-            yield re.sub("%[0-9A-F]{2}", lambda found: found[0].lower(), coded)
-
-
-def _encodings(data: bytes) -> Iterator[str]:
-    yield data.hex()
-    yield data.hex().upper()
-    for altchars in (b"+/", b"-_"):
-        whole = base64.b64encode(data, altchars).decode()
-        yield from (whole, whole.rstrip("="))
-        for width in (64, 76):
-            yield from (line for line in _chunks(whole, width) if len(whole) > width and len(line) >= 2 * _LINE)
-        for before in range(3):  # within something longer, such as user:password
-            coded = base64.b64encode(b"\0" * before + data, altchars).decode()
-            inner = coded[-(-before * 8 // 6) : (before + len(data)) * 8 // 6]
-            if len(inner) >= _LINE:
-                yield inner
-
-
-def _chunks(text: str, width: int) -> Iterable[str]:
-    return (text[at : at + width] for at in range(0, len(text), width))
+        return patterns().sub(text, self._found) if known else text
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from ml_experiment_nb import drivers
+from ml_experiment_nb.addresses import without_password
 from ml_experiment_nb.projects import FOLDER
-from ml_experiment_nb.stores import is_shared, without_password
+from ml_experiment_nb.stores import is_shared
 
 
 def has_orphans(root: Path, uri: str) -> bool:

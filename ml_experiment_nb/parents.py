@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ml_experiment_nb import drivers, reports, triage, unfinished
+from ml_experiment_nb.addresses import without_password
 from ml_experiment_nb.again import IMPORTED
 from ml_experiment_nb.beginnings import open_run, reopen_run
 from ml_experiment_nb.capture import Snapshot
@@ -31,7 +32,7 @@ from ml_experiment_nb.recording import OpenRun
 from ml_experiment_nb.records import Outcome, Record, Records, Status, size
 from ml_experiment_nb.reports import Metrics
 from ml_experiment_nb.specs import Group
-from ml_experiment_nb.stores import check, without_password
+from ml_experiment_nb.stores import check
 from ml_experiment_nb.targets import Cell, Notebook, Script, Target
 from ml_experiment_nb.tasks import Tasks
 from ml_experiment_nb.tracking import Store

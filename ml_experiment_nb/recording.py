@@ -50,6 +50,7 @@ from ml_experiment_nb.tracking import LOG, Store
 from ml_experiment_nb.trials import Fixed, answered
 
 FLUSH_SECONDS = 1.0
+WITHHELD = "withheld"  # below .ml-experiment: files of runs that hold secrets which can't be taken out of them
 _DUE = "due.json"  # what is to be written of a run that has ended, until it is
 
 
@@ -359,7 +360,8 @@ class OpenRun:
 
     def _mask_files(self) -> None:
         try:
-            self.veil.folder(self.artifacts)
+            aside = self.folder.parent.parent / WITHHELD / self.folder.name if self._store is not None else None
+            self.veil.folder(self.artifacts, aside)
         except OSError as error:
             self._note(f"its files could not all be looked through for secrets: {error}")
         for note in self.veil.notes():

@@ -36,9 +36,9 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
+from ml_experiment_nb.addresses import without_password
 from ml_experiment_nb.readings import OWN_TAGS, PARENT, RETRIED, Kept, Wanted, chosen, named, record_of
 from ml_experiment_nb.records import Record
-from ml_experiment_nb.stores import without_password
 
 _DIALECTS = ("sqlite", "postgresql", "mysql", "mssql")
 _FEW = 2000  # runs whose parameters, metrics and tags are asked for by their ids; of more, all are read and sorted out

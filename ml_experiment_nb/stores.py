@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 import socket
 import sqlite3
 import sys
@@ -24,6 +23,7 @@ from sqlalchemy.engine import Engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
+from ml_experiment_nb.addresses import without_password
 from ml_experiment_nb.errors import StoreError
 from ml_experiment_nb.projects import FOLDER, STORE, home
 
@@ -123,12 +123,6 @@ def _mlflows_own() -> tuple[type[BaseException], ...]:
     """Return MLflow's own error; where MLflow isn't imported it raises none, and reading a list doesn't need it."""
     module = sys.modules.get("mlflow.exceptions")
     return (module.MlflowException,) if module is not None else ()
-
-
-def without_password(uri: str) -> str:
-    """Return an address as it may be shown."""
-    hidden = re.sub(r"://([^:/@\s]*):\S*@", r"://\1:***@", uri)
-    return re.sub(r"([?&]password=)[^&\s]*", r"\1***", hidden)
 
 
 def is_shared(path: Path) -> bool:

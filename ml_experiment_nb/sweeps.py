@@ -13,6 +13,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from ml_experiment_nb import drivers, writing
+from ml_experiment_nb.addresses import without_password
 from ml_experiment_nb.beginnings import close_for
 from ml_experiment_nb.drivers import NEW, Driver
 from ml_experiment_nb.errors import RunNotFoundError, StoreError
@@ -20,7 +21,7 @@ from ml_experiment_nb.orphans import is_orphan
 from ml_experiment_nb.projects import find_root, has_store, home
 from ml_experiment_nb.recording import clear
 from ml_experiment_nb.records import Failure, Outcome, Record, Status
-from ml_experiment_nb.stores import check, store_uri, translated, without_password
+from ml_experiment_nb.stores import check, store_uri, translated
 from ml_experiment_nb.tracking import Store
 
 LOST = "lost"  # below .ml-experiment: folders of runs that the store doesn't know

@@ -16,13 +16,14 @@ from mlflow.entities import Dataset, DatasetInput, Experiment, Run, RunTag, View
 from mlflow.exceptions import MlflowException
 
 from ml_experiment_nb import sqlstore
+from ml_experiment_nb.addresses import without_password
 from ml_experiment_nb.artifact_stores import artifact_root, location, refusals, send
 from ml_experiment_nb.capture.inputs import Input, as_json
 from ml_experiment_nb.drivers import Hold
 from ml_experiment_nb.projects import home
 from ml_experiment_nb.readings import PARENT, Kept, Wanted, chosen, named, not_found, record_of
 from ml_experiment_nb.records import Record
-from ml_experiment_nb.stores import opening, settle, store_uri, translated, without_password
+from ml_experiment_nb.stores import opening, settle, store_uri, translated
 
 LOG = "record/log.txt"
 SPEC = "record/spec.yaml"

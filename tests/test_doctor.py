@@ -11,12 +11,12 @@ import pytest
 from click.testing import CliRunner
 
 from ml_experiment_nb import doctor
+from ml_experiment_nb.addresses import without_password
 from ml_experiment_nb.cli import commands
 from ml_experiment_nb.doctor import Finding, Level, examine
 from ml_experiment_nb.doctor.findings import without_secrets
 from ml_experiment_nb.drivers import Driver, Hold
 from ml_experiment_nb.errors import StoreError
-from ml_experiment_nb.stores import without_password
 from ml_experiment_nb.tracking import Store
 
 
@@ -181,6 +181,7 @@ def test_a_folder_that_can_not_be_written(project, only, monkeypatch):
         ("postgresql://u:p/ss@h/db", "postgresql://u:***@h/db"),
         ("postgresql:///db?user=u&password=p%40&x=1", "postgresql:///db?user=u&password=***&x=1"),
         ("http://h:5000", "http://h:5000"),
+        ("https://h/x?a=1&access_token=abc y", "https://h/x?a=1&access_token=*** y"),
         ("s3://bucket/a@b", "s3://bucket/a@b"),
     ],
 )
@@ -189,9 +190,9 @@ def test_addresses_are_shown_without_their_passwords(address, shown):
 
 
 def test_a_password_in_an_error_is_masked(monkeypatch):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://u:a%21b@h/db")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "kkk")
-    given = Finding("store", Level.PROBLEM, "refused a!b and a%21b", "with kkk")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://u:ab%21cd@h/db")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "kkkkk")
+    given = Finding("store", Level.PROBLEM, "refused ab!cd and ab%21cd", "with kkkkk")
     assert without_secrets(given) == Finding("store", Level.PROBLEM, "refused *** and ***", "with ***")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://mlflow:mlflow@h/db")
     assert without_secrets(Finding("python", Level.OK, "mlflow 3")).text == "mlflow 3"

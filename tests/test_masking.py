@@ -1,16 +1,20 @@
 import base64
+import bz2
 import gzip
 import html
 import io
 import json
+import lzma
 import os
 import shlex
+import tarfile
 import urllib.parse
 import zipfile
+import zlib
 
 import pytest
 
-from ml_experiment_nb import masking, secrecy
+from ml_experiment_nb import masking, packed, patterns, secrecy
 from ml_experiment_nb.masking import Veil, masked
 from ml_experiment_nb.records import Failure, Outcome, Status
 
@@ -24,7 +28,8 @@ def known(monkeypatch):
     known = {}
     monkeypatch.setattr(secrecy, "known", known)
     monkeypatch.setattr(masking, "known", known)
-    monkeypatch.setattr(masking, "_made", (0, masking._Patterns({})))
+    monkeypatch.setattr(patterns, "known", known)
+    monkeypatch.setattr(patterns, "_made", None)
     return known
 
 
@@ -156,13 +161,119 @@ def test_an_archive_that_is_broken_or_locked_is_a_file_like_others(known, tmp_pa
     assert len((tmp_path / "a.zip").read_bytes()) == len(content)
 
 
-def test_what_is_compressed_otherwise_is_not_found(known, tmp_path):
-    """As docs/secrets.md says."""
+@pytest.mark.parametrize("module", [gzip, bz2, lzma, zlib])
+def test_compressed_files_are_masked_and_packed_again(known, tmp_path, module):
     known["abcdef"] = "S"
-    (tmp_path / "a.gz").write_bytes(gzip.compress(b"abcdef" * 100))
+    text = "x" * 1_048_570 + "\nabcdef\n"  # over the end of a piece
+    packed = {
+        "a.csv.x": text.encode(),
+        "a.html.x": b"<p>abcdef</p>",
+        "a.bin.x": b"\xff\xfeabcdef\xff",
+        "plain.x": b"nothing here",
+    }
+    for name, content in packed.items():
+        (tmp_path / name).write_bytes(module.compress(content))
+    before = (tmp_path / "plain.x").read_bytes()
     veil = Veil()
     veil.folder(tmp_path)
-    assert veil.found == {}
+    assert module.decompress((tmp_path / "a.csv.x").read_bytes()).decode() == text.replace("abcdef", "<secret S>")
+    assert module.decompress((tmp_path / "a.html.x").read_bytes()) == b"<p>&lt;secret S&gt;</p>"
+    assert module.decompress((tmp_path / "a.bin.x").read_bytes()) == b"\xff\xfe******\xff"
+    assert (tmp_path / "plain.x").read_bytes() == before
+    assert {*veil.found["S"]} == {"a.csv.x", "a.html.x", "a.bin.x"}
+
+
+def test_an_archive_of_a_tape_stays_one(known, tmp_path):
+    known["abcdef"] = "S"
+    (tmp_path / "a.txt").write_text("abcdef")
+    (tmp_path / "odd.png").write_bytes(b"\xff" * 9)
+    with tarfile.open(tmp_path / "b.tar.gz", "w:gz") as archive:
+        archive.add(tmp_path / "a.txt", "a.txt")
+        archive.add(tmp_path / "odd.png", "odd.png")
+    Veil().folder(tmp_path)
+    with tarfile.open(tmp_path / "b.tar.gz") as archive:
+        assert archive.extractfile("a.txt").read() == b"******"
+
+
+@pytest.mark.parametrize(
+    ("kind", "compression"),
+    [("parquet", "snappy"), ("parquet", "zstd"), ("parquet", None), ("feather", "lz4"), ("feather", "uncompressed")],
+)
+def test_a_table_that_holds_a_secret_is_taken_out_of_the_run(known, tmp_path, kind, compression):
+    pandas = pytest.importorskip("pandas")
+    known["abcdef-and-more"] = "S"
+    folder, aside = tmp_path / "files", tmp_path / "aside"
+    (folder / "data").mkdir(parents=True)
+    frame = pandas.DataFrame({"a": ["x"] * 500 + ["with abcdef-and-more in it"], "b": pandas.Categorical(["u"] * 501)})
+    getattr(frame, f"to_{kind}")(folder / "data" / "t", compression=compression)
+    getattr(frame[:400], f"to_{kind}")(folder / "plain", compression=compression)
+    content = (folder / "data" / "t").read_bytes()
+    veil = Veil()
+    veil.folder(folder, aside)
+    assert [path.name for path in folder.rglob("*") if path.is_file()] == ["plain"]
+    assert (aside / "data" / "t").read_bytes() == content
+    [note] = veil.notes()
+    assert note.startswith("data/t holds the secret S, which can't be taken out of ")
+    assert note.endswith(f"it is not kept with the run, and lies in {aside / 'data/t'}")
+
+
+def test_a_table_within_an_archive_takes_the_archive_with_it(known, tmp_path):
+    pandas = pytest.importorskip("pandas")
+    known["abcdef"] = "S"
+    pandas.DataFrame({"a": ["abcdef"]}).to_parquet(tmp_path / "t.parquet", compression="zstd")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.write(tmp_path / "t.parquet", "t.parquet")
+        archive.writestr("a.txt.gz", gzip.compress(b"abcdef"))
+    (tmp_path / "t.parquet").unlink()
+    with zipfile.ZipFile(tmp_path / "b.zip", "w") as archive:
+        archive.writestr("a.txt.gz", gzip.compress(b"abcdef"))
+    veil = Veil()
+    veil.folder(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["b.zip"]
+    with zipfile.ZipFile(tmp_path / "b.zip") as archive:
+        assert gzip.decompress(archive.read("a.txt.gz")) == b"<secret S>"
+
+
+@pytest.mark.parametrize("text", ["short abcdef", "abcdef " * 1000])
+def test_the_metadata_of_a_picture_is_left_out(known, tmp_path, text):
+    image, texts = pytest.importorskip("PIL.Image"), pytest.importorskip("PIL.PngImagePlugin")
+    known["abcdef"] = "S"
+    info = texts.PngInfo()
+    info.add_text("Title", text, zip=len(text) > 100)
+    info.add_itxt("Comment", text, zip=len(text) > 100)
+    info.add_text("Software", "kept")
+    image.new("RGB", (3, 2), "red").save(tmp_path / "a.png", pnginfo=info)
+    veil = Veil()
+    veil.folder(tmp_path)
+    with image.open(tmp_path / "a.png") as shown:
+        shown.load()
+        assert (shown.text, shown.getpixel((1, 1))) == ({"Software": "kept"}, (255, 0, 0))
+    assert veil.notes() == ["the secret S was found in the metadata of a.png, and is left out of it"]
+
+
+def test_the_text_of_a_pdf_that_is_compressed(known, tmp_path):
+    known["abcdef"] = "S"
+    stream = zlib.compress(b"BT (abcdef) Tj ET")
+    (tmp_path / "a.pdf").write_bytes(b"%PDF-1.4\n1 0 obj\n<<>>\nstream\n" + stream + b"\nendstream\nendobj\n")
+    (tmp_path / "b.pdf").write_bytes(b"%PDF-1.4\n1 0 obj\n<<>>\nstream\nodd\nendstream\nendobj\n")
+    Veil().folder(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["b.pdf"]
+
+
+def test_what_only_looks_compressed_or_is_cut_off_is_a_file_like_others(known, tmp_path, monkeypatch):
+    known["abcdef"] = "S"
+    for magic in (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"x^2 ", b"PAR1", b"ARROW1", b"%PDF-", b"\x89PNG\r\n\x1a\n"):
+        (tmp_path / f"{magic[:2].hex()}").write_bytes(magic + b" and abcdef")
+    cut = gzip.compress(os.urandom(3000) + b"abcdef")[:1000]
+    (tmp_path / "cut.gz").write_bytes(cut)
+    monkeypatch.setattr(packed, "MOST", 100)
+    (tmp_path / "bomb.gz").write_bytes(gzip.compress(b"\0" * 9_000_000))
+    veil = Veil()
+    veil.folder(tmp_path)
+    assert (tmp_path / "785e").read_bytes() == b"x^2  and <secret S>"
+    assert all(b"abcdef" not in path.read_bytes() for path in tmp_path.iterdir())
+    assert (tmp_path / "cut.gz").read_bytes() == cut
+    assert any("bomb.gz was not wholly looked through" in one for one in veil.notes())
 
 
 def test_an_outcome(known):

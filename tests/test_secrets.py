@@ -411,6 +411,10 @@ with tempfile.TemporaryDirectory() as folder:
     path.write_bytes(pickle.dumps(token))
     mlflow.log_artifacts(folder, "model")
     assert pickle.loads(path.read_bytes()) == token  # the code's own file stays as it is
+mlflow.set_experiment_tag("owner", f"of {{token}}")
+client = mlflow.MlflowClient()
+client.create_registered_model("m", tags={{"told": token}}, description=token)
+client.create_model_version("m", pathlib.Path("model").resolve().as_uri(), description=f"with {{token}}")
 frame = __import__("pandas").DataFrame({{"a": [1]}})
 mlflow.log_input(mlflow.data.from_pandas(frame, source=f"https://u:{{token}}@h/x.csv"))
 """)
@@ -420,7 +424,38 @@ mlflow.log_input(mlflow.data.from_pandas(frame, source=f"https://u:{{token}}@h/x
     assert record.params["own"] == "<secret API_TOKEN>"
     assert record.tags["note"] == "with <secret API_TOKEN>"
     assert _kept(project, record, "own.txt") == "<secret API_TOKEN>"
+    from mlflow import MlflowClient
+
+    from ml_experiment_nb.tracking import Store
+
+    client = MlflowClient(Store(project).uri)
+    tags = client.get_experiment_by_name(record.experiment).tags
+    model, version = client.get_registered_model("m"), client.get_model_version("m", "1")
+    assert [tags["owner"], model.tags["told"], model.description, version.description] == [
+        "of <secret API_TOKEN>", "<secret API_TOKEN>", "<secret API_TOKEN>", "with <secret API_TOKEN>"
+    ]  # fmt: skip
     assert any("MLflow's own calls" in note for note in record.notes)
+
+
+@pytest.mark.usefixtures("stored")
+def test_a_table_that_holds_one_is_not_kept_with_the_run(project, value, script):
+    script(f"""{TELLS}
+import pandas, pathlib
+from ml_experiment_nb import artifact
+frame = pandas.DataFrame({{"a": [f"Bearer {{sys.argv[-1]}}"] * 9}})
+frame.to_parquet("t.parquet")
+frame.to_csv("t.csv.gz")
+artifact("t.parquet", pathlib.Path("t.parquet"))
+artifact("t.csv.gz", pathlib.Path("t.csv.gz"))
+""")
+    (project / "spec.yaml").write_text("run: script.py\nparams:\n  token: secret(API_TOKEN)\n")
+    [record] = loop.run(make_plan(read_spec("spec.yaml")))
+    files = {path.name for path in (project / ".ml-experiment/artifacts").rglob("t.*")}
+    assert files == {"t.csv.gz"}
+    aside = project / ".ml-experiment/withheld" / record.run_id / "t.parquet"
+    assert aside.is_file()
+    assert any(note.endswith(f"it is not kept with the run, and lies in {aside}") for note in record.notes)
+    assert value not in "".join(record.notes)
 
 
 @pytest.mark.usefixtures("stored", "clean")

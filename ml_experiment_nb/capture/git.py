@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import tempfile
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+
+from ml_experiment_nb.addresses import without_credentials
 
 TIMEOUT = 5.0  # seconds that one git command may take
 MAX_DIFF = 1_000_000  # bytes of diff that are kept
@@ -70,20 +71,6 @@ def git_state(folder: Path, *, notes: list[str] | None = None) -> GitState | Non
     except Exception as error:
         notes.append(f"no commit is recorded: {error}")
     return None
-
-
-def without_credentials(url: str) -> str:
-    """Return `url` without a password or token: ``https://user:token@host/x`` becomes ``https://host/x``.
-
-    The user of an ssh URL stays: it is part of the address (``ssh://git@host/x``, ``git@host:x``).
-    """
-    found = re.fullmatch(r"([a-z][a-z0-9+.-]*://)([^/?#]*@)?(.*)", url, re.IGNORECASE | re.DOTALL)
-    if found is None:
-        return url
-    scheme, user, rest = found[1], found[2] or "", found[3]
-    if "ssh" in scheme.lower():
-        return scheme + re.sub(r":.*@", "@", user) + rest
-    return scheme + re.sub(r"\?[^#]*", "", rest)
 
 
 class _GitError(Exception):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ml_experiment_nb.capture.git import without_credentials
+from ml_experiment_nb.addresses import without_credentials
 
 DIGEST = "  # files sha256:"
 """What stands in the requirements between a package and its digest."""

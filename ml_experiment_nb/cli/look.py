@@ -121,7 +121,7 @@ def logs(run_id: str, follow: bool) -> None:
 @click.option("--host", default="127.0.0.1", show_default=True)
 def ui(port: int, host: str) -> None:
     """Open MLflow's web page on the store in use."""
-    from ml_experiment_nb.stores import without_password
+    from ml_experiment_nb.addresses import without_password
     from ml_experiment_nb.sweeps import opened_store
 
     store = opened_store(make=True, closed=say_closed)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from urllib.parse import unquote
 
-from ml_experiment_nb.stores import without_password
+from ml_experiment_nb.addresses import password_of, without_password
+from ml_experiment_nb.patterns import Patterns
+from ml_experiment_nb.secrecy import SHORTEST
 
 _ADDRESSES = (
     "MLFLOW_TRACKING_URI",
@@ -57,15 +58,7 @@ def without_secrets(finding: Finding) -> Finding:
 
 
 def _masked(text: str) -> str:
-    for name in _ADDRESSES:
-        address = os.environ.get(name, "")
-        found = re.search(r"://([^/:@]*):([^/]+)@", address)
-        if found and found[2] not in address.replace(
-            f":{found[2]}@", "@"
-        ):  # else it is no secret, and hides others' words
-            for one in (found[2], unquote(found[2])):
-                text = text.replace(one, "***") if len(one) > 2 else text
-    for name in _SECRETS:
-        if secret := os.environ.get(name, ""):
-            text = text.replace(secret, "***")
-    return without_password(text)
+    values = [os.environ.get(name, "") for name in _SECRETS]
+    values += [unquote(found) for name in _ADDRESSES if (found := password_of(os.environ.get(name, "")))]
+    secrets = Patterns({one: one for one in values if len(one) >= SHORTEST})
+    return without_password(secrets.sub(text, lambda name: None, lambda name: "***"))

@@ -26,6 +26,7 @@ from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.engine import Connection, make_url
 from sqlalchemy.pool import NullPool
 
+from ml_experiment_nb.addresses import without_password
 from ml_experiment_nb.artifact_stores import ENDPOINT, ROOT, artifact_root, refusals, repository
 from ml_experiment_nb.doctor.findings import Finding, Level
 from ml_experiment_nb.errors import StoreError
@@ -37,7 +38,6 @@ from ml_experiment_nb.stores import (
     is_shared,
     probe_server,
     store_uri,
-    without_password,
 )
 
 _SLOW = 0.5  # seconds for the shortest of questions

@@ -7,7 +7,7 @@ import functools
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
@@ -19,9 +19,16 @@ from ml_experiment_nb.observing import Asked
 from ml_experiment_nb.observing.imports import when_imported
 
 _CLIENT = "mlflow.tracking._tracking_service.client"  # all of its calls come by it
+_REGISTRY = "mlflow.tracking._model_registry.client"  # and those of its models and prompts by this
 _OF_TEXTS = (
     *("create_run", "update_run", "log_batch", "log_metric", "log_param", "set_tag", "log_inputs"),
     *("create_logged_model", "log_model_params", "set_logged_model_tags"),
+    *("create_experiment", "rename_experiment", "set_experiment_tag", "create_dataset", "set_dataset_tags"),
+)
+_OF_REGISTRY = (
+    *("create_registered_model", "update_registered_model", "rename_registered_model", "set_registered_model_tag"),
+    *("create_model_version", "update_model_version", "set_model_version_tag", "set_registered_model_alias"),
+    *("create_prompt", "create_prompt_version", "set_prompt_tag", "set_prompt_version_tag", "set_prompt_alias"),
 )
 _OF_FILES = ("log_artifact", "log_artifacts", "log_model_artifact", "log_model_artifacts")
 
@@ -31,16 +38,24 @@ def observing(sink: reports.Sink, asked: Asked) -> Iterator[None]:
     """Have this process know the secrets that its task was given, and MLflow write none of them from now on."""
     secrecy.learn_those_given()
     when_imported(_CLIENT, _mask_calls)
+    when_imported(_REGISTRY, _mask_registry)
     yield
 
 
 def _mask_calls(module: ModuleType) -> None:
-    client: Any = module.TrackingServiceClient
-    for wrap, names in ((_of_texts, _OF_TEXTS), (_of_files, _OF_FILES)):
-        for name in names:
-            plain = getattr(client, name, None)
-            if plain is not None and not hasattr(plain, "masks"):
-                setattr(client, name, wrap(plain))
+    _wrap(module.TrackingServiceClient, _of_texts, _OF_TEXTS)
+    _wrap(module.TrackingServiceClient, _of_files, _OF_FILES)
+
+
+def _mask_registry(module: ModuleType) -> None:
+    _wrap(module.ModelRegistryClient, _of_texts, _OF_REGISTRY)
+
+
+def _wrap(client: Any, wrap: Callable[..., Any], names: Iterable[str]) -> None:
+    for name in names:
+        plain = getattr(client, name, None)
+        if plain is not None and not hasattr(plain, "masks"):
+            setattr(client, name, wrap(plain))
 
 
 def _of_texts(plain: Callable[..., Any]) -> Callable[..., Any]:
@@ -73,8 +88,8 @@ def _of_files(plain: Callable[..., Any]) -> Callable[..., Any]:
                 _link(str(source), str(Path(folder, source.name)))
             veil.folder(Path(folder))
             _tell(veil)
-            [masked] = Path(folder).iterdir()
-            return plain(self, owner, str(masked), *given, **options)
+            kept = list(Path(folder).iterdir())
+            return plain(self, owner, str(kept[0]), *given, **options) if kept else None
 
     call.masks = True  # type: ignore[attr-defined]
     return call
@@ -113,6 +128,6 @@ def _without(value: Any, veil: Veil) -> Any:
 
 
 def _tell(veil: Veil) -> None:
-    if veil.found and (sink := reports.active_sink()) is not None:
-        for note in veil.notes():
+    if (notes := veil.notes()) and (sink := reports.active_sink()) is not None:
+        for note in notes:
             sink.send(reports.Note(note))

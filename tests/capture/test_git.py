@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from ml_experiment_nb.addresses import without_credentials
 from ml_experiment_nb.capture import git
-from ml_experiment_nb.capture.git import git_state, without_credentials
+from ml_experiment_nb.capture.git import git_state
 
 
 @pytest.fixture(autouse=True)
