@@ -152,3 +152,10 @@ def log(store: Store, record: Record) -> Iterator[str]:
         if file is not None:
             file.close()
     sweep(store)
+    now = store.record(str(record.run_id))
+    if file is None and not now.status.ended:
+        where = now.tags.get("mlexp.driver", "").partition("/")[0] or "another machine or folder"
+        yield (
+            f"[this run goes on, and its driver is not in this project's folder but on {where}: this is what the store "
+            "has of its log so far]\n"
+        )

@@ -12,7 +12,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 from ml_experiment_nb.errors import SpecError
@@ -79,10 +79,17 @@ def message_of(last: Record, done: Records, drawn: Collection[str] = ()) -> dict
     return {name: as_json(value) for name, value in message.items()}
 
 
-def _in_time(work: Any) -> str | None:
+def _in_time(work: Callable[[], str | None]) -> str | None:
     """Do something that may take too long, and return what is wrong with it; then its thread is left to itself."""
     found: list[str | None] = []
-    thread = threading.Thread(target=lambda: found.append(work()), name="ml-experiment-notice", daemon=True)
+
+    def do() -> None:
+        try:
+            found.append(work())
+        except Exception as error:  # its text may have the address, which is as good as a password
+            found.append(f"it failed: {type(error).__name__}")
+
+    thread = threading.Thread(target=do, name="ml-experiment-notice", daemon=True)
     thread.start()
     thread.join(SECONDS + 1)
     return found[0] if found else f"it took longer than {SECONDS:g} s"

@@ -72,6 +72,7 @@ def test_what_is_reported_while_the_store_is_away_is_written_when_it_is_back(sto
     assert [*(stored / ".ml-experiment/runs").iterdir()] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fails", [False, True])
 def test_a_store_that_is_away_at_the_end_is_waited_for(stored, gone, spec, fails):
     back = threading.Timer(1.5, gone.come)
@@ -133,6 +134,7 @@ with inplace.here(spec, {}):
 """
 
 
+@pytest.mark.slow
 def test_a_driver_that_is_killed_while_the_store_is_away_loses_nothing(stored, gone, spec):
     subprocess.run([sys.executable, "-c", KILLED], cwd=stored, check=False)
     gone.come()
@@ -170,6 +172,7 @@ with inplace.here(spec, {"C": 1}) as live:
 """
 
 
+@pytest.mark.slow
 def test_all_that_was_said_while_the_store_was_away_is_there_though_the_driver_was_killed(stored, gone, spec):
     subprocess.run([sys.executable, "-c", SAYS_ALL], cwd=stored, check=False)
     gone.come()
@@ -185,6 +188,7 @@ def test_all_that_was_said_while_the_store_was_away_is_there_though_the_driver_w
     assert run.data.tags["mlexp.data"].startswith("X (ndarray 3 x 2)")
 
 
+@pytest.mark.slow
 def test_what_a_sweep_can_not_write_waits_for_the_next_one(stored, gone, spec):
     subprocess.run([sys.executable, "-c", SAYS_ALL], cwd=stored, check=False)
     gone.come()

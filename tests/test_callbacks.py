@@ -61,6 +61,7 @@ def hook(monkeypatch):
     server.server_close()
 
 
+@pytest.mark.slow
 def test_a_group_s_records_are_heard_of_as_they_come(stored):
     diary, heard = Diary(), []
     records = train.group(SPACE, **QUICK, callbacks=[diary, heard.append])
@@ -73,6 +74,7 @@ def test_a_group_s_records_are_heard_of_as_they_come(stored):
     assert set(diary.params) == {"C"}
 
 
+@pytest.mark.slow
 def test_a_callback_that_fails_is_a_note_and_changes_nothing(stored, capsys):
     def broken(record):
         raise ValueError("no")
@@ -185,6 +187,7 @@ def shell(stored):
     shell.history_manager.end_session()
 
 
+@pytest.mark.slow
 def test_cells_are_told_by_their_magics(shell, hook):
     shell.run_cell("%%experiment one --notify ${env:HOOK}\nC = 1\n{'loss': C}").raise_error()
     shell.run_cell(

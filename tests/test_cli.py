@@ -133,6 +133,7 @@ def test_an_experiment(folder, command, store):
     assert {"notes.txt", "record/source/train.py", "record/spec.yaml"} <= set(store.artifacts(record))
 
 
+@pytest.mark.slow
 def test_a_group_as_json_and_what_shows_it(folder, command, store):
     code, out, err = command("run", "group.json", "--json", "-q")
     assert (code, err) == (0, "")
@@ -174,6 +175,7 @@ def test_a_group_prints_a_table_and_the_best(folder, command, store):
     assert len(store.records()) == 2
 
 
+@pytest.mark.slow
 def test_a_notebook(folder, command, store):
     code, out, _ = command("run", "book.ipynb", "out.ipynb", "-p", "C", "2")
     assert code == 0, out
@@ -322,6 +324,7 @@ def test_runs_are_listed_as_they_are_asked_for(command, store):
     assert "can't be read at '~ rbf'" in err
 
 
+@pytest.mark.slow
 def test_a_list_is_had_without_mlflow(store):
     store.client.create_run("0", run_name="one")
     code = "import sys; from ml_experiment_nb.cli import commands; commands(['ls'], standalone_mode=False); "
@@ -447,6 +450,7 @@ def test_rows_from_standard_input(folder, command, store, monkeypatch):
     assert [(one["C"], one["kernel"], one["fail"]) for one in read] == [(1, "rbf", "no"), (3, "linear", "no")]
 
 
+@pytest.mark.slow
 def test_results_of_a_search(folder, command, store):
     assert command("run", "group.json", "-q", "--results", "r.csv")[0] == 0
     assert (folder / "r.csv").read_text().startswith("trial,C,")
@@ -484,6 +488,7 @@ def test_a_search_takes_no_table(folder, command):
 # --- runs of other processes, and of before ---
 
 
+@pytest.mark.slow
 def test_a_group_that_has_ended_is_attached_to_stopped_and_resumed(folder, command, store):
     code, out, _ = command("run", "group.json")
     run_id = next(record.run_id for record in store.records() if record.kind == "group")
@@ -579,6 +584,7 @@ def test_the_options_of_a_search_override_a_spec(folder, command):
         assert line in lines
 
 
+@pytest.mark.slow
 def test_several_metrics_on_the_command_line(folder, command):
     (folder / "trade.py").write_text("import sys; from ml_experiment_nb import report\n"
                                      "x = int(sys.argv[2]); report(gain=x, cost=x * x if x else 9)")  # fmt: skip
@@ -590,6 +596,7 @@ def test_several_metrics_on_the_command_line(folder, command):
     assert "  best " not in out
 
 
+@pytest.mark.slow
 def test_code_that_draws_by_itself_on_the_command_line(folder, command):
     text = "from ml_experiment_nb import Trial, report\nreport(loss=Trial.get_current().suggest_float('x', 0, 1))"
     (folder / "draws.py").write_text(text)
@@ -601,6 +608,7 @@ def test_code_that_draws_by_itself_on_the_command_line(folder, command):
     assert (code, "loss=0.5" in out) == (0, True)
 
 
+@pytest.mark.slow
 def test_the_exit_codes_of_a_group_that_is_stopped(folder, command):
     (folder / "waits.py").write_text("import time; time.sleep(600)")
     words = ["-p", "x=uniform(0, 1)", "--slots", "1"]
@@ -611,6 +619,7 @@ def test_the_exit_codes_of_a_group_that_is_stopped(folder, command):
     assert (code, "max_failures is reached: 2 failed; the last: fails #1: ZeroDivisionError" in out) == (1, True)
 
 
+@pytest.mark.slow
 def test_the_plan_of_a_group_that_would_go_on_says_so(folder, command, store):
     (folder / "waits.py").write_text("import time; time.sleep(600)")
     words = ["run", "waits.py", "-p", "x=uniform(0, 1)", "--trials", "2", "--slots", "1", "--executor", "inline"]

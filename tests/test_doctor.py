@@ -39,6 +39,7 @@ def everything(folder):
     return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*")}
 
 
+@pytest.mark.slow
 def test_in_an_empty_folder_nothing_is_made_and_nothing_is_a_problem(project):
     words = [sys.executable, "-m", "ml_experiment_nb.cli", "doctor", "--json", "--timeout", "100"]
     made = subprocess.run(words, capture_output=True, text=True, check=False)
@@ -61,6 +62,7 @@ def test_a_store_in_use_is_looked_at_and_left_as_it_is(stored, only):
     assert (stored / ".ml-experiment/mlflow.db").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_store_that_another_process_holds_is_a_problem(stored, only):
     only("store")
     with closing(sqlite3.connect(stored / ".ml-experiment/mlflow.db", isolation_level=None)) as other:

@@ -177,7 +177,7 @@ def test_a_run_is_looked_for_in_the_root_and_then_here(folder, name, text, root,
         ("run\n", 1, None, "holds a text, not keys"),
         ("", None, None, "is empty"),
         ("# only a comment\n", None, None, "is empty"),
-        ("[" * 5_000, None, None, "can't be read as YAML"),
+        ("[" * 1_200, None, None, "can't be read as YAML"),
     ],
 )
 def test_a_wrong_file_names_itself_the_line_and_the_key(folder, text, line, key, problem):

@@ -159,6 +159,7 @@ def test_a_group_that_goes_on_has_what_is_left_to_do(group):
     assert how_many(replace(make_plan(rows), again=going_on(0, missing=None).again)) == 2
 
 
+@pytest.mark.slow
 def test_real_runs_are_what_is_looked_at(stored, group):
     done = list(loop.run(make_plan(group(num_trials=3, seed=1))))
     found = estimate(make_plan(group(num_trials=3)))

@@ -295,6 +295,7 @@ def runs_of(stored, folder):
     return run
 
 
+@pytest.mark.slow
 def test_runs_of_a_script_come_back(runs_of, folder):
     keys = {"run": "train.py", "executor": "inline", "slots": 1, "seed": 1, "num_trials": 2, "metric": "accuracy"}
     group = spec_from_mapping({**keys, "param_space": {"C": "uniform(0, 1)"}, "params": {"shape": (3, 4, 5)}})
@@ -318,6 +319,7 @@ def test_runs_of_a_script_come_back(runs_of, folder):
     assert spec_hash(again.model_copy(update={"params": group.params})) == kept.tags["mlexp.spec_hash"]
 
 
+@pytest.mark.slow
 def test_rows_and_steps_come_back(runs_of, folder):
     *rows, parent = runs_of(
         spec_from_mapping({"run": "train.py", "each": "rows.csv", "executor": "inline", "slots": 1})
@@ -379,6 +381,7 @@ def train(C, kernel="rbf", **more):
 """
 
 
+@pytest.mark.slow
 def test_a_called_job_comes_back(stored, monkeypatch):
     (stored / "called.py").write_text(CALLED)
     monkeypatch.syspath_prepend(str(stored))
@@ -413,6 +416,7 @@ def test_a_called_job_comes_back(stored, monkeypatch):
     )
 
 
+@pytest.mark.slow
 def test_the_command(runs_of, folder):
     [(kept, _)] = runs_of(spec_from_mapping({"run": "train.py", "params": {"C": 1, "kernel": "it's"}}))
     shown = {

@@ -118,6 +118,7 @@ def all_ended(store):
 # ------------------------------------------------------------------------------------------------ going on
 
 
+@pytest.mark.slow
 def test_the_same_group_goes_on(plan, interrupted, store, project_folder):
     run_id = interrupted(plan())
     assert store.record(run_id).status is Status.KILLED
@@ -144,6 +145,7 @@ def test_the_same_group_goes_on(plan, interrupted, store, project_folder):
     assert groups.continued(plan()).again is None  # a finished group is never gone on with
 
 
+@pytest.mark.slow
 def test_a_group_goes_on_by_its_id(plan, interrupted, store):
     run_id = interrupted(plan())
     made = groups.resumed(run_id[:8])
@@ -153,6 +155,7 @@ def test_a_group_goes_on_by_its_id(plan, interrupted, store):
         groups.resumed(run_id)
 
 
+@pytest.mark.slow
 def test_a_group_that_is_stopped_twice(plan, interrupted, store):
     run_id = interrupted(plan())
     assert interrupted(groups.continued(plan())) == run_id
@@ -164,6 +167,7 @@ def test_a_group_that_is_stopped_twice(plan, interrupted, store):
     assert all_ended(store)
 
 
+@pytest.mark.slow
 def test_a_point_that_was_drawn_and_whose_run_was_never_opened_is_not_lost(plan, store, monkeypatch):
     opened = []
 
@@ -186,6 +190,7 @@ def test_a_point_that_was_drawn_and_whose_run_was_never_opened_is_not_lost(plan,
     assert finished(store, run_id) == [0, 1, 2, 3, 4, 5]
 
 
+@pytest.mark.slow
 def test_a_store_that_goes_for_a_moment_costs_nothing(plan, store, monkeypatch):
     away = iter([False, False, True, True, False, True])
 
@@ -202,6 +207,7 @@ def test_a_store_that_goes_for_a_moment_costs_nothing(plan, store, monkeypatch):
     assert finished(store, records.parent.run_id) == [0, 1, 2, 3, 4, 5]
 
 
+@pytest.mark.slow
 def test_runs_that_can_not_be_closed_for_a_moment_are_closed_later(plan, store, monkeypatch):
     away = iter([False, True, True, True, False])
     write = recording.OpenRun._write
@@ -220,6 +226,7 @@ def test_runs_that_can_not_be_closed_for_a_moment_are_closed_later(plan, store, 
     assert finished(store, records.parent.run_id) == [0, 1, 2, 3, 4, 5]
 
 
+@pytest.mark.slow
 def test_the_number_of_trials_counts_what_is_there(plan, interrupted, store):
     keys = {"param_space": {"C": "uniform(0, 6)"}, "sampler": "Random", "num_trials": 7, "seed": 1}
     run_id = interrupted(plan(**keys))
@@ -231,6 +238,7 @@ def test_the_number_of_trials_counts_what_is_there(plan, interrupted, store):
     assert len({one.params["C"] for one in done}) == 7  # a seed draws no point twice
 
 
+@pytest.mark.slow
 def test_other_numbers_of_trials_and_slots_are_no_edit(plan, interrupted, store):
     space = {"param_space": {"C": "uniform(2, 6)"}, "sampler": "Random"}
     run_id = interrupted(plan(**space, num_trials=4))
@@ -240,6 +248,7 @@ def test_other_numbers_of_trials_and_slots_are_no_edit(plan, interrupted, store)
     assert len([one for one in store.children(run_id) if one.ok]) == 5
 
 
+@pytest.mark.slow
 def test_more_trials_of_a_group_that_has_finished(plan, store):
     made = plan(param_space={"C": "uniform(0, 1)"}, sampler="Random", num_trials=2)
     run_id = loop.collect(made, loop.run(made)).parent.run_id
@@ -252,6 +261,7 @@ def test_more_trials_of_a_group_that_has_finished(plan, store):
     assert len(loop.collect(more, loop.run(more))) == 6
 
 
+@pytest.mark.slow
 def test_more_trials_of_a_group_that_was_stopped_and_whose_failed_trials_were_made_up_for(
     plan, interrupted, store, project_folder
 ):
@@ -268,11 +278,13 @@ def test_more_trials_of_a_group_that_was_stopped_and_whose_failed_trials_were_ma
     assert len(finished(store, run_id)) == 8
 
 
+@pytest.mark.slow
 def test_a_grid_takes_no_more_trials(plan, interrupted):
     with pytest.raises(ResumeError, match="has its points already"):
         groups.resumed(interrupted(plan()), trials=2)
 
 
+@pytest.mark.slow
 def test_failed_points_are_tried_again(plan, store, project_folder):
     (project_folder / "fail").touch()
     made = plan()
@@ -291,6 +303,7 @@ def test_failed_points_are_tried_again(plan, store, project_folder):
         groups.resumed(parent.run_id, failed=True)
 
 
+@pytest.mark.slow
 def test_the_rows_of_a_table_without_a_finished_run(plan, interrupted, store):
     keys = {"param_space": None, "sampler": None, "each": [{"C": C} for C in range(6)]}
     run_id = interrupted(plan(**keys))
@@ -304,6 +317,7 @@ def test_the_rows_of_a_table_without_a_finished_run(plan, interrupted, store):
         groups.resumed(run_id)
 
 
+@pytest.mark.slow
 def test_files_that_changed_are_noted_and_run_as_they_are(plan, interrupted, store, project_folder):
     run_id = interrupted(plan())
     (project_folder / "train.py").write_text(TRAIN.replace("C / 10", "C / 100"))
@@ -315,6 +329,7 @@ def test_files_that_changed_are_noted_and_run_as_they_are(plan, interrupted, sto
     assert {C / value for C, value in values.items() if C} == {10, 100}
 
 
+@pytest.mark.slow
 def test_other_code_starts_anew_and_says_so_once(plan, interrupted, project_folder):
     run_id = interrupted(plan())
     (project_folder / "train.py").write_text(TRAIN + "\n# only a word\n")
@@ -326,6 +341,7 @@ def test_other_code_starts_anew_and_says_so_once(plan, interrupted, project_fold
     assert groups.continued(plan()).notes == ()
 
 
+@pytest.mark.slow
 def test_fresh_starts_anew_and_the_old_one_does_not_come_back(plan, interrupted, store):
     old = interrupted(plan())
     made = groups.continued(plan(), fresh=True)
@@ -369,6 +385,7 @@ def cell(plan):
     return make
 
 
+@pytest.mark.slow
 def test_a_cell_s_values_stay_until_its_group_has_finished(cell, interrupted, store, project_folder):
     run_id = interrupted(cell())
     folder = project_folder / ".ml-experiment/runs" / run_id
@@ -380,6 +397,7 @@ def test_a_cell_s_values_stay_until_its_group_has_finished(cell, interrupted, st
     assert not folder.exists()
 
 
+@pytest.mark.slow
 def test_a_cell_goes_on_with_the_values_of_today(cell, interrupted, project_folder):
     run_id = interrupted(cell())
     made = groups.continued(cell(held=[1] * 100))
@@ -405,6 +423,7 @@ def test_a_cell_that_has_finished_has_no_values_any_more(cell):
         groups.resumed(run_id)
 
 
+@pytest.mark.slow
 def test_a_function_with_values_that_json_has_no_form_for(interrupted, store, stored):
     from ml_experiment_nb import job
 
@@ -469,6 +488,7 @@ def test_a_grid_runs_what_the_imported_trials_leave(plan, interrupted, store):
     assert finished(store, records.parent.run_id) == sorted({*range(1, 8)} - {*there})
 
 
+@pytest.mark.slow
 def test_imported_trials_still_count_when_the_new_group_is_stopped_too(plan, interrupted, store):
     interrupted(plan())
     made = groups.continued(plan(param_space={"C": "range(1, 8)"}))
@@ -481,6 +501,7 @@ def test_imported_trials_still_count_when_the_new_group_is_stopped_too(plan, int
     assert finished(store, run_id) == sorted({*range(1, 8)} - {*there})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 5])
 def test_a_random_search_or_another_seed_that_goes_on_as_a_grid_misses_no_point(plan, interrupted, store, seed):
     space = {"C": "range(0, 6)", "kernel": "choice(['rbf', 'lin'])"}
@@ -510,6 +531,7 @@ main()
 """
 
 
+@pytest.mark.slow
 def test_trials_whose_code_has_drawn_by_itself_are_taken_over_with_what_it_drew(
     plan, interrupted, store, project_folder
 ):
@@ -529,6 +551,7 @@ def test_trials_whose_code_has_drawn_by_itself_are_taken_over_with_what_it_drew(
     assert sum("x" in one.params for one in records) == len(records)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("keys", "reason"),
     [
@@ -543,6 +566,7 @@ def test_other_fixed_parameters_or_another_metric_take_nothing_over(plan, interr
     assert reason in made.taken.left[0]
 
 
+@pytest.mark.slow
 def test_edited_rows_start_anew(plan, interrupted):
     keys = {"param_space": None, "sampler": None}
     interrupted(plan(**keys, each=[{"C": C} for C in range(6)]))
@@ -554,6 +578,7 @@ def test_edited_rows_start_anew(plan, interrupted):
 # ------------------------------------------------------------------------------------------------ what can't go on
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tail", [b'{"op_code": 4, "wor', b"\0\0\0\0", b"{]\n"])
 def test_a_journal_whose_end_was_lost_goes_on(plan, interrupted, store, tail):
     run_id = interrupted(plan())
@@ -567,6 +592,7 @@ def test_a_journal_whose_end_was_lost_goes_on(plan, interrupted, store, tail):
     assert journal.with_name(f"{journal.name}.cut").read_bytes() == tail
 
 
+@pytest.mark.slow
 def test_a_study_that_is_gone_is_said_and_the_same_group_starts_anew(plan, interrupted, store):
     run_id = interrupted(plan())
     Path(store.record(run_id).tags["mlexp.storage"]).unlink()
@@ -577,6 +603,7 @@ def test_a_study_that_is_gone_is_said_and_the_same_group_starts_anew(plan, inter
     assert loop.collect(made, loop.run(made)).parent.run_id != run_id
 
 
+@pytest.mark.slow
 def test_what_a_group_has_left_and_was_spoiled_is_said(cell, interrupted, store, project_folder):
     run_id = interrupted(cell())
     folder = project_folder / ".ml-experiment/runs" / run_id
@@ -592,6 +619,7 @@ def test_what_a_group_has_left_and_was_spoiled_is_said(cell, interrupted, store,
     assert (made.again, made.taken) == (None, None)
 
 
+@pytest.mark.slow
 def test_what_can_not_be_resumed_is_said(plan, interrupted, store):
     made = make_plan(spec_from_mapping({"name": "one", "run": "train.py", "params": {"C": 1}}))
     [single] = loop.run(made)
@@ -672,6 +700,7 @@ def test_a_group_is_stopped_and_goes_on(plan, driven, store, project_folder):
     assert finished(store, run_id) == [0, 1, 2, 3, 4, 5]
 
 
+@pytest.mark.slow
 def test_one_trial_is_stopped_and_the_others_go_on(plan, driven, store, project_folder):
     found, thread = driven(plan(param_space={"C": "range(2, 5)"}))
     trial = next(one for one in found if isinstance(one, loop.Started) and not one.parent)
@@ -691,6 +720,7 @@ def test_a_single_run_is_stopped(driven, store, project_folder):
     assert (record.status, found[-1].status) == (Status.KILLED, Status.KILLED)
 
 
+@pytest.mark.slow
 def test_what_has_ended_stays_as_it_is(plan, store):
     made = plan()
     parent = loop.collect(made, loop.run(made)).parent
@@ -719,6 +749,7 @@ def test_a_run_that_nobody_drives_from_here(store):
         groups.stop(run.info.run_id, store=store)
 
 
+@pytest.mark.slow
 def test_the_plan_of_a_record_can_be_shown(plan, store, project_folder):
     made = plan()
     parent = loop.collect(made, loop.run(made)).parent
@@ -736,6 +767,7 @@ def test_what_a_group_asks_is_the_same_for_the_same_spec(plan, project_folder):
 # ------------------------------------------------------------------------------------------------ what was in between
 
 
+@pytest.mark.slow
 def test_a_table_that_was_edited_is_not_gone_on_with(interrupted, store, project_folder):
     table = project_folder / "rows.csv"
     table.write_text("C\n0\n1\n2\n3\n")
@@ -749,6 +781,7 @@ def test_a_table_that_was_edited_is_not_gone_on_with(interrupted, store, project
     assert [record.params["C"] for record in loop.collect(made, loop.run(made))] == [0, 1, 2, 3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("again", [groups.continued, None])
 def test_a_driver_that_dies_when_all_is_done_leaves_a_group_that_can_be_closed(plan, store, monkeypatch, again):
     made = plan()
@@ -767,6 +800,7 @@ def test_a_driver_that_dies_when_all_is_done_leaves_a_group_that_can_be_closed(p
     assert len(store.children(group.run_id)) == 6
 
 
+@pytest.mark.slow
 def test_what_a_limit_has_cut_off_is_tried_again(plan, store, project_folder):
     (project_folder / "hang").touch()
     made = plan(timeout=6.0, num_trials=4)
@@ -783,6 +817,7 @@ def test_what_a_limit_has_cut_off_is_tried_again(plan, store, project_folder):
     assert len(groups.trials_of(store, store.record(run_id))) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [{"timeout": 4.0}, {"stop_when": "acc>=0"}])
 def test_a_cell_whose_group_a_limit_has_cut_short_keeps_its_values(cell, store, project_folder, limit):
     (project_folder / "hang").touch()
@@ -806,6 +841,7 @@ report(acc=Trial.get_current().suggest_float("C", 0, 1))
 """
 
 
+@pytest.mark.slow
 def test_a_point_that_was_asked_for_is_not_lost_before_it_was_drawn(plan, interrupted, store, project_folder):
     (project_folder / "train.py").write_text(OPEN)
     asked = {"param_space": {}, "sampler": "Random", "num_trials": 4, "enqueue": [{"C": 0.25}, {"C": 0.5}]}

@@ -93,6 +93,7 @@ def text_of(client, run, path):
 # ------------------------------------------------------------------------------------------------ groups
 
 
+@pytest.mark.slow
 def test_a_group_in_the_eyes_of_plain_mlflow(plan, script, client, stored):
     made = plan(script(TRAIN, "train.py").path, **GROUP, params={"kernel": "linear"}, tags={"team": "a"})
     records = loop.collect(made, loop.run(made))
@@ -125,6 +126,7 @@ def test_a_group_in_the_eyes_of_plain_mlflow(plan, script, client, stored):
     assert not list((stored / ".ml-experiment" / "runs").iterdir())
 
 
+@pytest.mark.slow
 def test_what_happens_is_told_as_it_happens(plan, script):
     updates = list(loop.follow(plan(script(TRAIN).path, **{**GROUP, "slots": 1})))
     assert isinstance(updates[0], Started)
@@ -182,6 +184,7 @@ def test_a_metric_that_never_comes_fails_the_trial_and_names_the_nearest(functio
     assert {status for _, status in statuses(client)} == {"FAILED"}
 
 
+@pytest.mark.slow
 def test_a_pruned_generator(function_plan, client):
     def train(C):
         for _ in range(10):
@@ -220,6 +223,7 @@ def test_a_step_before_the_first_is_no_end_of_the_group(function_plan):
     assert parent.ok
 
 
+@pytest.mark.slow
 def test_what_trials_do_to_captured_values_stays_theirs(plan):
     values = {"X": np.arange(5.0), "held": [1, 2]}
     source = "C = 1\nX[:] = C\nheld.append(C)\n{'acc': X.sum() + len(held)}"
@@ -280,6 +284,7 @@ def test_a_job_writes_nothing(project, script):
     assert not (project / ".ml-experiment").exists()
 
 
+@pytest.mark.slow
 def test_a_job_of_several_scripts(project, script):
     targets = [script("print(1)", "a.py").path, script("1 / 0", "b.py").path, script("print(3)", "c.py").path]
     records = list(loop.run(make_plan(spec_from_mapping({"kind": "job", "run": targets}))))
@@ -306,6 +311,7 @@ def pids_of(updates, tasks):
     raise AssertionError("it ended")
 
 
+@pytest.mark.slow
 def test_a_group_that_is_given_up_closes_everything(plan, script, client, has_ended, stored):
     updates = loop.follow(plan(script(SLEEPY).path, **GROUP, allow_unknown_params=True))
     pids = pids_of(updates, tasks=2)
@@ -320,6 +326,7 @@ def test_a_group_that_is_given_up_closes_everything(plan, script, client, has_en
     assert [str(path) for path in left] == [f".ml-experiment/runs/{parent.info.run_id}/group.json"]
 
 
+@pytest.mark.slow
 def test_an_error_of_the_caller_does_the_same(plan, script, client, has_ended):
     updates = loop.follow(plan(script(SLEEPY).path, **GROUP, allow_unknown_params=True))
     pids = pids_of(updates, tasks=2)
@@ -329,6 +336,7 @@ def test_an_error_of_the_caller_does_the_same(plan, script, client, has_ended):
     assert {status for _, status in statuses(client)} == {"KILLED"}
 
 
+@pytest.mark.slow
 def test_whoever_takes_the_last_record_and_leaves_changes_nothing(plan, script, client):
     updates = loop.run(plan(script(TRAIN).path, **GROUP))
     for record in updates:
@@ -429,6 +437,7 @@ def spec(stored):
     return spec_from_mapping({"name": "cell", "run": [{"source": "1 + 1"}]})
 
 
+@pytest.mark.slow
 def test_code_of_this_process_is_recorded_and_still_shown(spec, client, capsys):
     with inplace.here(spec, {"C": 0.5}) as live:
         print("hello")
@@ -510,6 +519,7 @@ def test_a_table_in_the_eyes_of_plain_mlflow(function_plan, fails_at_two, client
     assert "each:\n- C: 3\n  note: last\n" in text_of(client, row, "record/spec.yaml")
 
 
+@pytest.mark.slow
 def test_rows_are_taken_one_by_one(function_plan, client):
     made = function_plan(lambda C: {"acc": C}, **EACH, each=[{"C": k} for k in range(10_000)])
     updates = loop.follow(made)
@@ -619,6 +629,7 @@ def test_a_condition_that_a_lost_trial_has_met_is_not_met(function_plan, acc, lo
     assert "stop_when is met by" in records.parent.notes[-1]
 
 
+@pytest.mark.slow
 def test_a_trial_that_waits_to_be_tried_again_counts_when_its_group_is_stopped(function_plan, acc, losing, client):
     losing(no_slots)
     made = function_plan(acc, timeout=3.0)

@@ -193,6 +193,7 @@ def test_a_parameter_is_overridden_and_expanded(run, store, shell):
     assert (record.name, record.params, record.metrics) == ("3x", {"C": "3"}, {"a": 3.0})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cell", "metrics"),
     [
@@ -308,6 +309,7 @@ def test_a_store_that_is_dead_is_one_line(run, monkeypatch, shell):
 # --- groups ---
 
 
+@pytest.mark.slow
 def test_a_group_of_a_cell_that_draws_and_its_front(run, shell):
     shown = run("""\
 %%group --define-by-run --trials 4 --maximize a --minimize b --slots 1 --into found --stop-when 'a >= 90'
@@ -376,6 +378,7 @@ def test_a_value_that_can_not_be_sent_is_named_in_one_line(run, store, shell):
     assert [record for record in store.records() if record.status is Status.RUNNING] == []
 
 
+@pytest.mark.slow
 def test_an_interrupted_group_keeps_what_it_has(run, store, shell, project):
     """The second trial interrupts the notebook, as a user who has seen enough."""
     shell.user_ns["notebook"] = os.getpid()
@@ -435,6 +438,7 @@ def test_an_interrupted_group_goes_on_when_its_cell_is_run_again(run, store, she
     assert shell.user_ns["found"].parent.run_id != group.run_id
 
 
+@pytest.mark.slow
 def test_failures_are_told_by_what_they_share(run):
     shown = run("""\
 %%group --executor inline --slots 1 --sampler grid --minimize loss

@@ -118,6 +118,16 @@ def test_a_webhook_whose_variable_is_not_set(monkeypatch):
     assert "the variable HOOK is not set" in problem
 
 
+def test_what_was_not_foreseen_is_no_timeout(monkeypatch):
+    def fails(*_):
+        raise UnicodeError("with an address in it")
+
+    monkeypatch.setattr(notices, "_post", fails)
+    began = time.monotonic()
+    assert notices._in_time(lambda: notices._post("", {})) == "it failed: UnicodeError"
+    assert time.monotonic() - began < notices.SECONDS
+
+
 def test_a_webhook_that_never_answers_is_left(hook, monkeypatch):
     monkeypatch.setattr(notices, "SECONDS", 0.2)
     hook.delay = 5.0

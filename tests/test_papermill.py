@@ -87,6 +87,7 @@ def test_parameters(command, words, shown):
     assert params.removeprefix("  params     ").startswith(shown)
 
 
+@pytest.mark.slow
 def test_parameters_of_scripts_and_groups(command):
     assert "params     C=2, name='from the file'" in command("train.py", "-f", "p.yaml", "--plan")[1]
     out = command("group.json", "--plan", "-y", "{C: 'uniform(1, 2)'}", "-r", "name", "uniform(1, 2)")[1]
@@ -176,6 +177,7 @@ def test_a_target_s_name_is_filled_in(command, folder):
     assert "Plan '{C}'" in command("{C}.ipynb", "-p", "C", "7", "--plan")[1]
 
 
+@pytest.mark.slow
 def test_help_on_a_notebook_is_papermill_s(command):
     code, out, err = command("book.ipynb", "--help-notebook")
     assert (code, err) == (0, "")
@@ -187,6 +189,7 @@ def test_help_on_a_notebook_is_papermill_s(command):
     assert "  C: float (default 1.0)          the cost" in out
 
 
+@pytest.mark.slow
 def test_a_prepared_notebook_is_papermill_s(command, folder):
     words = ["book.ipynb", "{}-{{C}}.ipynb", "-p", "C", "2", "--prepare-only", "--report-mode"]
     assert command(*(word.format("ours") for word in words)) == (0, "", "")

@@ -88,6 +88,7 @@ def test_every_pruner_is_here():
     assert {*PRUNERS, "Nop"} == set(Pruner.NAMES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PRUNERS)
 def test_a_pruner_in_one_slot(search, name):
     # Hyperband compares a trial with some of the others only, those of its bracket, which is chosen by a hash.
@@ -95,6 +96,7 @@ def test_a_pruner_in_one_slot(search, name):
     check(search(curve, good=good, pruner={"name": name, **PRUNERS[name]}), bad=bad)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PRUNERS)
 def test_a_pruner_in_several_slots(search, name):
     check(search(curve, slots=3, good=12 if name == "Hyperband" else 3, pruner={"name": name, **PRUNERS[name]}), bad=1)
@@ -110,6 +112,7 @@ def test_a_pruner_with_another_in_it(search):
     check(search(curve, pruner={"name": "patient", "patience": 1, "wrapped_pruner": wrapped}))
 
 
+@pytest.mark.slow
 def test_without_a_pruner_nothing_is_given_up(search):
     assert [record.status for record in search(curve)] == [Status.FINISHED] * 6
     assert [record.status for record in search(asks, pruner="none")] == [Status.FINISHED] * 6

@@ -61,6 +61,7 @@ def test_a_sampler_that_can_not_be(sampler, key, says):
     assert (caught.value.key, says in caught.value.problem) == (key, True), caught.value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", Pruner.NAMES)
 def test_every_pruner_is_tried_out(name):
     options = {"Threshold": {"lower": 0.0}}.get(name, {})

@@ -58,6 +58,7 @@ SPACE = {"x": "uniform(-10, 10)", "y": "loguniform(0.001, 1)"}
 # --- seeds ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "keys",
     [{"seed": 5}, {"sampler": {"name": "tpe", "seed": 5, "n_startup_trials": 3}}, {"sampler": "cma-es", "seed": 5}],
@@ -205,6 +206,7 @@ def test_a_function_that_draws(search):
     check_conditional(search(conditional, **OPEN))
 
 
+@pytest.mark.slow
 def test_a_cell_that_draws(search):
     source = f"fixed = 7\nfrom ml_experiment_nb import Trial\ntrial = Trial.get_current()\n{CONDITIONAL}\n"
     source += "trial.set_user_attr('number', trial.number)\n{'loss': value, 'given': trial.params['fixed']}"
@@ -376,6 +378,7 @@ def slow_after_two(x):
     return {"loss": x}
 
 
+@pytest.mark.slow
 def test_the_time_of_a_whole_group(search, has_ended):
     began = time.monotonic()
     records = search(slow_after_two, param_space={"x": "uniform(0, 1)"}, metric="loss", slots=2, timeout=8.0)
@@ -400,6 +403,7 @@ def test_a_group_that_has_nothing_when_its_time_is_up_has_failed(search):
     assert str(records.parent.failure) == "TaskTimeoutError: stopped at its limit of 1.00 s, and no trial had finished"
 
 
+@pytest.mark.slow
 def test_the_time_of_a_trial_is_another(search):
     def train(x):
         if x == 0:
@@ -415,6 +419,7 @@ def test_the_time_of_a_trial_is_another(search):
     assert records.parent.ok
 
 
+@pytest.mark.slow
 def test_a_table_whose_time_is_up_has_failed(search):
     def train(x):
         time.sleep(600 * (x == 1))

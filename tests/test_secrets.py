@@ -261,6 +261,7 @@ def test_a_cell(project, value, shell):
     assert Store(project).records()[0].tags["mlexp.spec_hash"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("stored", "clean")
 def test_a_cell_that_fails(project, value, shell):
     with capture_output() as shown:
@@ -437,6 +438,7 @@ mlflow.log_input(mlflow.data.from_pandas(frame, source=f"https://u:{{token}}@h/x
     assert any("MLflow's own calls" in note for note in record.notes)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("stored")
 def test_a_table_that_holds_one_is_not_kept_with_the_run(project, value, script):
     script(f"""{TELLS}

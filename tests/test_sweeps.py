@@ -179,6 +179,7 @@ def test_what_else_lies_in_a_run_s_folder_stays(open_run, store):
     assert [one.name for one in live.folder.iterdir()] == ["payload-1"]
 
 
+@pytest.mark.slow
 def test_several_sweeps_at_once_close_each_run_once(open_run, store):
     ids = {died(open_run(number=k)) for k in range(12)}
     swept, threads = [], []
@@ -193,6 +194,7 @@ def test_several_sweeps_at_once_close_each_run_once(open_run, store):
     assert left(store) == []
 
 
+@pytest.mark.slow
 def test_runs_that_are_opened_and_closed_meanwhile_are_never_swept(open_run, store):
     ended = threading.Event()
     swept = []
@@ -222,6 +224,7 @@ def test_looking_costs_no_question_to_the_store_when_nothing_is_to_be_done(open_
     live.close(Outcome(Status.FINISHED))
 
 
+@pytest.mark.slow
 def test_a_cell_s_run_is_swept_too_when_its_kernel_was_killed(stored, store):
     code = """
 import os

@@ -172,6 +172,7 @@ def test_a_called_job_is_a_fixed_trial(stored):
         train(C=2)
 
 
+@pytest.mark.slow
 def test_an_experiment_of_a_script_and_a_row_of_a_table(stored, script):
     text = """
         from ml_experiment_nb import Trial, report

@@ -173,7 +173,7 @@ def _feed(value: Any, take: _Take) -> None:
     elif where == "polars":
         _text(f"polars:{getattr(value, 'schema', kind.__name__)}", take)
         for series in value.get_columns() if hasattr(value, "get_columns") else [value]:
-            _feed(series.to_list(), take)
+            _feed_polars(series, take)
     elif where == "scipy" and hasattr(value, "tocoo"):
         _text(f"sparse:{value.shape}", take)
         coo = value.tocoo()
@@ -186,6 +186,29 @@ def _feed(value: Any, take: _Take) -> None:
         _feed_array(value, take)
     else:
         _bytes(f"pickle:{kind.__module__}.{kind.__qualname__}", cloudpickle.dumps(value, protocol=5), take)
+
+
+def _feed_polars(series: Any, take: _Take) -> None:
+    """Hand over a column's missing values, and then all at once what is there; of nested ones each value by itself."""
+    kind = series.dtype
+    plain = series.to_physical() if kind.is_temporal() else series
+    if str(plain.dtype) in _POLARS_NUMBERS:
+        filled = plain.fill_null(strategy="zero") if plain.dtype.is_numeric() else plain.fill_null(False)
+        _feed_array(series.is_null().to_numpy(), take)
+        _feed_array(filled.to_numpy(), take)
+    elif str(kind) == "String":
+        _feed_array(series.str.len_bytes().fill_null(1 << 31).to_numpy(), take)  # which no text of a column has
+        _text(series.str.join("").item() if len(series) else "", take)
+    else:
+        _feed(series.to_list(), take)
+
+
+_POLARS_NUMBERS = {
+    "Boolean",
+    "Float32",
+    "Float64",
+    *(f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)),
+}
 
 
 def _feed_container(value: Any, take: _Take) -> None:

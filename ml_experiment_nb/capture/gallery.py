@@ -201,18 +201,27 @@ class Gallery:
 
     def _save(self, shown: _Shown, value: Any, suffix: str) -> None:
         path = save_artifact(value, f"{FOLDER}/{shown.name}{suffix}", self._folder)
+        size = path.stat().st_size
+        if not self._has_room(size):
+            path.unlink()
+            return
         shown.files.append(path)
-        shown.size += path.stat().st_size
+        shown.size += size
 
     def _write(self, shown: _Shown, suffix: str, data: bytes) -> None:
-        if sum(one.size for one in self._shown) + len(data) > MOST_BYTES:
-            self._tell(f"what was shown takes more than {MOST_BYTES // 10**6} MB: {FOLDER}/ doesn't have all of it")
+        if not self._has_room(len(data)):
             return
         path = self._folder / FOLDER / f"{shown.name}{suffix}"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
         shown.files.append(path)
         shown.size += len(data)
+
+    def _has_room(self, size: int) -> bool:
+        if sum(one.size for one in self._shown) + size <= MOST_BYTES:
+            return True
+        self._tell(f"what was shown takes more than {MOST_BYTES // 10**6} MB: {FOLDER}/ doesn't have all of it")
+        return False
 
     def _drop_files(self, shown: _Shown) -> None:
         for path in shown.files:

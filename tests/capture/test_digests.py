@@ -1,6 +1,9 @@
 import os
 import subprocess
+import sys
 import time
+from datetime import datetime
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -143,6 +146,43 @@ def test_how_an_array_lies_in_memory_does_not_count():
     assert value_digest(np.asfortranarray(array)) == value_digest(array)
     assert value_digest(np.repeat(array, 2, axis=0)[::2]) == value_digest(array)
     assert value_digest({3, 1, 2}) == value_digest({1, 2, 3})
+
+
+def _polars_column(polars, values, **kind):
+    return polars.DataFrame({"a": polars.Series(values, **kind)})
+
+
+def test_every_value_of_a_polars_frame_counts():
+    polars = pytest.importorskip("polars")
+    day, time = datetime(2020, 1, 1), datetime(2020, 1, 1, 1)
+    columns = [
+        [1, 2], [2, 1], [1, None], [None, 1], [0, 1], [1.0, 2.0], [True, False], [True, None], [None, None],
+        ["a", "bc"], ["ab", "c"], ["ab", None], ["ab", ""], [None, "ab"], ["", "ab"], [day, time],
+        [day, day], [day, None], [day.date(), None], [[1], [2]], [[1, 2], []], [{"x": 1}, {"x": 2}], [b"a", b"b"],
+        [time - day, None], [Decimal("1.5"), Decimal("2.5")], [],
+    ]  # fmt: skip
+    frames = [_polars_column(polars, one) for one in columns]
+    frames += [frames[0].rename({"a": "b"}), frames[0].cast(polars.Int32), frames[9].cast(polars.Categorical)]
+    digests = [value_digest(one) for one in frames]
+    assert len(set(digests)) == len(frames)
+    assert value_digest(frames[0]["a"]) != value_digest(frames[1]["a"])
+
+
+def test_how_a_polars_frame_lies_in_memory_does_not_count():
+    polars = pytest.importorskip("polars")
+    whole = polars.DataFrame({"a": [1, None, 3, 4], "b": ["x", None, "z", "ä"], "c": [0.5, 1.5, None, 2.5]})
+    parts = polars.concat([whole[:1], whole[1:]], rechunk=False)
+    within = polars.concat([whole, whole])[4:]
+    computed = whole.with_columns(polars.when(polars.col("a") > 0).then(polars.col("a")))
+    assert {value_digest(one) for one in (parts, within, computed)} == {value_digest(whole)}
+
+
+def test_a_polars_frame_is_digested_quickly():
+    polars = pytest.importorskip("polars")
+    frame = polars.DataFrame({"a": np.arange(2_000_000.0), "b": np.arange(2_000_000)})
+    before = sys.getallocatedblocks()
+    value_digest(frame)
+    assert sys.getallocatedblocks() - before < 100_000  # no object for each value
 
 
 def test_a_sparse_matrix_has_a_digest():

@@ -3,6 +3,7 @@
 import base64
 import json
 
+import pandas as pd
 import pytest
 
 from ml_experiment_nb.capture import gallery
@@ -120,6 +121,16 @@ def test_a_plotly_figure_is_data_and_not_in_a_trial_a_page(tmp_path, notes, is_t
     assert names(tmp_path) == (["1.json", "2.json"] if is_trial else ["1.html", "1.json", "2.html", "2.json"])
     assert list(plotly.io.read_json(tmp_path / "figures/1.json").data[0].y) == [1, 2]
     assert list(plotly.io.read_json(tmp_path / "figures/2.json").data[0].y) == [1, 2]
+
+
+def test_tables_and_drawings_are_bounded_in_bytes_too(tmp_path, notes, monkeypatch):
+    monkeypatch.setattr(gallery, "MOST_BYTES", len(PNG) + 60)
+    shown = Gallery(tmp_path, notes.append)
+    shown.take(_figure()[0], {"image/png": PNG})  # its drawing is larger
+    shown.take(pd.DataFrame({"a": range(1000)}), {"text/html": "<table>"})
+    shown.take(pd.DataFrame({"a": [1, 2]}), {"text/html": "<table>"})
+    assert names(tmp_path) == ["1.png", "2.html", "3.csv"]
+    assert notes == [f"what was shown takes more than 0 MB: {gallery.FOLDER}/ doesn't have all of it"]
 
 
 def test_it_is_bounded_in_number_bytes_and_time(tmp_path, notes, monkeypatch):

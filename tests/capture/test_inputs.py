@@ -104,6 +104,7 @@ def test_a_run_says_which_files_it_read(folder):
     assert inputs(folder, changed)["data/*.csv"].digest != several.digest
 
 
+@pytest.mark.slow
 def test_every_trial_has_the_groups_data(folder):
     (folder / "train.py").write_text(
         "from ml_experiment_nb import job\n"

@@ -67,6 +67,7 @@ def test_a_long_task_is_sampled_and_its_record_keeps_that_apart(stored, script, 
     assert [one.step for one in history] == list(range(len(history)))
 
 
+@pytest.mark.slow
 def test_a_short_task_and_one_that_asks_for_none_are_not(stored, script, soon, monkeypatch):
     monkeypatch.setattr(usage, "FIRST", 60.0)
     long = {"name": "a", "kind": "experiment", "run": [script(LONG, "long.py")]}

@@ -15,6 +15,7 @@ def one(script, **more):
     return record
 
 
+@pytest.mark.slow
 def test_two_runs_of_a_script(stored, script):
     train = script(
         "from pathlib import Path\nfrom ml_experiment_nb import artifact, report\n"
@@ -58,6 +59,7 @@ def test_packages_that_are_no_release():
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_files_that_can_not_be_read_are_not_the_same(stored, script, monkeypatch):
     train = script("from ml_experiment_nb import artifact\nartifact('values.bin', b'123')\n")
     a, b = one(train), one(train)

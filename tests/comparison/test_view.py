@@ -90,6 +90,7 @@ def test_figures_of_parameters(group):
         found.slice(metric="los")
 
 
+@pytest.mark.slow
 def test_importances(group):
     found = compare(group)
     values = found.importances()

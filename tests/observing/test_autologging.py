@@ -58,6 +58,7 @@ def by_hand(project, source):
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_a_script_has_its_estimators_parameters_scores_and_model_in_its_one_run(stored, script, monkeypatch):
     [record] = perform(run=script(FIT).path, name="a script")
     assert record.ok
@@ -184,6 +185,7 @@ def test_a_called_job_is_recorded_and_what_the_notebook_has_set_up_is_as_it_was(
         assert {"by_hand", "score", "training_score"} <= run.data.metrics.keys()
 
 
+@pytest.mark.slow
 def test_what_was_made_or_imported_between_tracked_code_is_recorded_and_leaves_the_notebook_its_last_run(stored):
     found = by_hand(
         stored,
@@ -327,6 +329,7 @@ def test_what_can_not_be_recorded_is_a_note_and_the_fit_goes_on(stored, script):
     assert record.autologged["C"] == "0.5"
 
 
+@pytest.mark.slow
 def test_a_node_that_can_not_reach_the_store_is_recorded_too(make_task, script):
     env = {
         "MLFLOW_TRACKING_URI": f"{SCHEME}:sqlite:////nowhere/mlflow.db",

@@ -92,6 +92,7 @@ def test_a_cell_of_a_notebook_shows_as_before_and_its_run_keeps_it(stored, figur
     assert "ZeroDivisionError: division by zero" in log
 
 
+@pytest.mark.slow
 def test_a_group_s_cell_needs_no_window(stored, figures, monkeypatch):
     monkeypatch.setenv("DISPLAY", ":77")  # where no server listens
     monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")  # as a kernel has it
@@ -118,6 +119,7 @@ def test_a_group_s_cell_needs_no_window(stored, figures, monkeypatch):
     assert figures(parent) == []
 
 
+@pytest.mark.slow
 def test_a_script_s_figures_are_kept_whether_shown_or_left_open(stored, script, figures, monkeypatch):
     monkeypatch.setenv("DISPLAY", ":77")
     target = script("""
@@ -154,6 +156,7 @@ def test_a_script_s_own_choices_are_left_alone(stored, script, figures):
     assert Store(stored).log_text(record) == "svg\n"
 
 
+@pytest.mark.slow
 def test_a_script_s_plotly_figures_open_no_browser(stored, script, figures):
     pytest.importorskip("plotly")
     target = script("""

@@ -23,6 +23,7 @@ def test_which_stores_a_node_reaches(uri, same_files, same_machine, refused):
     assert found == (f"{SCHEME}:{uri}" if refused else uri)
 
 
+@pytest.mark.slow
 def test_mlflow_says_what_to_do(project):
     code = "import mlflow\ntry: mlflow.log_metric('a', 1)\nexcept Exception as error: print(error)"
     env = {"MLFLOW_TRACKING_URI": f"{SCHEME}:sqlite:////a/mlflow.db", "PATH": "", "HOME": str(project)}

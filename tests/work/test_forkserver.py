@@ -78,6 +78,7 @@ def test_forks_of_one_server_have_one_parent_and_processes_of_their_own(perform)
     assert len({first["pid"], second["pid"], os.getpid()}) == 3
 
 
+@pytest.mark.slow
 def test_a_captured_array_is_neither_copied_nor_read_only_nor_changed_for_the_next(perform):
     array = np.zeros(30_000_000)  # 240 MB
 
@@ -160,6 +161,7 @@ def test_a_task_takes_all_that_it_started_with_it(perform, tmp_path):
     assert {p.pid for p in psutil.process_iter() if p.name() == "sleep"} <= before
 
 
+@pytest.mark.slow
 def test_a_task_that_hangs_is_stopped_at_its_limit(perform):
     def hang():
         import signal
@@ -220,6 +222,7 @@ def test_a_server_that_was_killed_is_started_anew(make_warm, which, has_ended):
     assert has_ended(int(first))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ends", "says"),
     [

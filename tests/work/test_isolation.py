@@ -256,6 +256,7 @@ def test_notebooks_in_two_slots(stored, has_ended):
     assert_nothing_is_left(stored, has_ended)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("memory", [None, "100MB"])
 def test_an_experiment_of_a_fresh_process_has_its_limit_too(stored, memory):
     (stored / "fill.py").write_text(
@@ -269,6 +270,7 @@ def test_an_experiment_of_a_fresh_process_has_its_limit_too(stored, memory):
         assert "done" not in kept(record, "record/log.txt").read_text()
 
 
+@pytest.mark.slow
 def test_the_commands_option_and_exit_code(stored):
     (stored / "fill.py").write_text("import time\nkept = bytearray(b'x' * 1000) * 400_000\ntime.sleep(60)")
     words = [sys.executable, "-m", "ml_experiment_nb.cli", "run", "fill.py", "--memory"]

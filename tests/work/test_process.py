@@ -341,6 +341,7 @@ def test_a_crash_at_the_very_end_takes_nothing_back(make_task, script):
     assert perform(make_task(target))[2] == FINISHED
 
 
+@pytest.mark.slow
 def test_a_task_ends_at_its_limit(make_task, script, has_ended):
     watched = Watched(
         make_task(script("import os; print('pid', os.getpid())\nimport time; time.sleep(600)"), timeout=5)
@@ -355,6 +356,7 @@ def test_the_limit_is_that_of_all_steps_together(make_task, script):
     assert perform(make_task(*[step] * 10, timeout=1.2))[2].failure.type == "TaskTimeoutError"
 
 
+@pytest.mark.slow
 def test_a_task_that_ignores_being_stopped_is_ended_all_the_same(make_task, script, has_ended):
     target = script(
         """
@@ -577,6 +579,7 @@ def test_a_cell_reads_its_values_and_its_last_expression_is_recorded(make_task, 
     assert metrics(events) == [{"total": 12.0}]
 
 
+@pytest.mark.slow
 def test_a_cell_sees_no_names_but_its_own(make_task):
     for name in ("reports", "socket", "perform", "Path"):
         assert perform(make_task(Cell(source=name)))[2].failure.type == "NameError"
