@@ -16,7 +16,7 @@ def missing(text, **options):
         ("if c:\n    a = 1\na", {"c": 1}),
         ("for k in n:\n    if k:\n        a\n    a = k", {"n": 1}),
         ("while n:\n    a\n    n = a = 1", {}),
-        ("try:\n    a\nexcept NameError:\n    pass", {}),
+        ("try:\n    a\nexcept NameError:\n    pass", {"NameError": 3}),
         ("try:\n    a\nexcept ValueError:\n    pass", {"a": 2, "ValueError": 3}),
         ("class A:\n    a = 1\nprint(a)", {"print": 3, "a": 3}),
         ("def f():\n    global a\n    a = 1\nf()\na", {}),

@@ -22,9 +22,9 @@ BINDS_NOTHING: Final = frozenset(
 """The magics that are known to bind no name of the notebook's, but for what their line says."""
 
 
-def magic_calls(body: ast.Module) -> Iterator[tuple[str, str]]:
+def magic_calls(nodes: Iterable[ast.AST]) -> Iterator[tuple[str, str]]:
     """Yield the magics that stand within Python, each with its line."""
-    for node in ast.walk(body):
+    for node in nodes:
         match node:
             case ast.Call(
                 func=ast.Attribute(value=ast.Call(func=ast.Name(id="get_ipython")), attr=method), args=arguments

@@ -168,7 +168,8 @@ def read_notebook(
     postponed = False
     for one in raw:
         cell = read_cell(one.source, number=one.number, id=one.id, postponed=postponed)
-        cell = replace(cell, may_fail=_RAISES in one.tags, is_injected=INJECTED in one.tags)
+        if one.tags:
+            cell = replace(cell, may_fail=_RAISES in one.tags, is_injected=INJECTED in one.tags)
         postponed |= "annotations" in cell.trace.writes and "__future__" in one.source
         if _SKIPPED in one.tags or one.id in left_out:
             skipped.append(cell)
@@ -229,13 +230,13 @@ def _with_code(cell: Cell, source: str, postponed: bool) -> Cell:
     except (SpecError, RecursionError, MemoryError) as error:
         return _unreadable(cell, error)
     found = trace(text, body, [(one.name, one.statement) for one in parameters], postponed=postponed)
-    calls = list(magic_calls(body))
+    cell = replace(cell, body=body, lead=parameters, trace=found)
+    calls = list(magic_calls(cell.nodes))
     capturing = frozenset(name for call in calls for name in bound_by_line(f"%%{call[0]} {call[1]}"))
     strange = any(name not in BINDS_NOTHING for name, _ in calls)
     by_line = bound_by_line(cell.line)
     certain = by_line if cell.magic == "group" else by_line | frozenset(bound_for_certain(body.body))
-    cell = replace(cell, body=body, lead=parameters, trace=found)
-    return replace(
+    made = replace(
         cell,
         trace=replace(found, writes=found.writes | capturing, missing=_not_automatic(found, body)),
         certain=certain,
@@ -244,6 +245,8 @@ def _with_code(cell: Cell, source: str, postponed: bool) -> Cell:
         reads_anything=any(map(namespaces.reads_anything, cell.nodes)),
         mentions=names_in_line(cell.line) | frozenset(_mentioned(cell)),
     )
+    vars(made)["nodes"] = cell.nodes  # walked once
+    return made
 
 
 def _unreadable(cell: Cell, error: BaseException) -> Cell:
@@ -291,7 +294,7 @@ def _mentioned(cell: Cell) -> Iterator[str]:
     for node in cell.nodes:
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and "@" in node.value:
             yield from _IN_QUERY.findall(node.value)
-    for _, line in magic_calls(cell.body):
+    for _, line in magic_calls(cell.nodes):
         yield from _WORD.findall(line)
 
 
