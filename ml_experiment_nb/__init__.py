@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ml_experiment_nb.listing import best_run, runs
     from ml_experiment_nb.loop import run
     from ml_experiment_nb.plans import make_plan
+    from ml_experiment_nb.preflight import check
     from ml_experiment_nb.records import Record, Records, Status
     from ml_experiment_nb.reports import Pruned, artifact, report, secret
     from ml_experiment_nb.spaces import choice, loguniform, randint, uniform
@@ -37,6 +38,7 @@ _HOMES = {
     "listing": ("best_run", "runs"),
     "loop": ("run",),
     "plans": ("make_plan",),
+    "preflight": ("check",),
     "records": ("Record", "Records", "Status"),
     "reports": ("Pruned", "artifact", "report", "secret"),
     "spaces": ("choice", "loguniform", "randint", "uniform"),
@@ -57,6 +59,7 @@ __all__ = [
     "Trial",
     "artifact",
     "best_run",
+    "check",
     "choice",
     "compare",
     "diff",

@@ -68,7 +68,7 @@ def read_cell(source: str) -> CellSource:
         SpecError: It isn't Python; carries the line.
         SpaceError: A distribution in the lead is wrong; carries the line and the name.
     """
-    text, module = _parse(source)
+    text, module = text_and_tree(source)
     parameters = list(lead(module.body))
     params: dict[str, Any] = {}
     space: dict[str, spaces.Value] = {}
@@ -133,7 +133,7 @@ def parse(source: str) -> ast.Module:
     Raises:
         SpecError: It isn't Python; carries the line and the offending text.
     """
-    return _parse(source)[1]
+    return text_and_tree(source)[1]
 
 
 def literal(node: ast.expr) -> Any:
@@ -306,8 +306,8 @@ _BLANK_LINES = re.compile(r"(?:[ \t]*\r?\n)*")
 _WRAPPER = re.compile(r"%%(?:time|capture|prun)\b")  # cell magics that run what stands under them, here
 
 
-def _parse(source: str) -> tuple[str, ast.Module]:
-    """Return the source as plain Python, and parsed."""
+def text_and_tree(source: str) -> tuple[str, ast.Module]:
+    """Return a cell as plain Python, and parsed, as `parse` does."""
     text = _unwrapped(dedented(source))
     try:
         return text, _compiled(text)

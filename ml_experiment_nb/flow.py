@@ -10,8 +10,11 @@ import ast
 import builtins
 import re
 import symtable
+import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Final
 
 HIDDEN: Final = frozenset({"In", "Out", "get_ipython", "exit", "quit", "open", "display"})
@@ -19,6 +22,26 @@ HIDDEN: Final = frozenset({"In", "Out", "get_ipython", "exit", "quit", "open", "
 
 _OPTIONS = re.compile(r"(?:-\w+(?:\s+\d+)?\s+)*")
 _EXPANDED = re.compile(r"\{([^{}]+)\}|\$(\w+)")
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What a cell's code takes from outside and what it binds, and where.
+
+    Attributes:
+        reads: The names that it takes from outside, built-ins among them.
+        writes: Those that it may bind.
+        missing: The names that running it reads where nothing in it can have bound them before, each where it is first.
+            Where the code is ready for a name that isn't there (``except NameError``), it doesn't count.
+        later: Those of `reads` that only its functions read, when they are called.
+        in_functions: All names from outside of them that its functions read, those that it binds itself among them.
+    """
+
+    reads: frozenset[str]
+    writes: frozenset[str]
+    missing: dict[str, ast.Name]
+    later: frozenset[str]
+    in_functions: frozenset[str] = frozenset()
 
 
 def reads_and_writes(
@@ -31,7 +54,23 @@ def reads_and_writes(
         module: The same, parsed.
         lead: The parameters, by name, with the statements that give them. They are bound, and not read.
     """
-    flow = _Flow()
+    found = trace(text, module, lead)
+    return found.reads, found.writes
+
+
+def trace(
+    text: str, module: ast.Module, lead: Sequence[tuple[str, ast.stmt]] = (), *, postponed: bool = False
+) -> Trace:
+    """Return what `reads_and_writes` does, and where names are missing.
+
+    Args:
+        text: The cell as Python.
+        module: The same, parsed.
+        lead: The parameters, by name, with the statements that give them.
+        postponed: Whether annotations are not evaluated, by ``from __future__ import annotations`` in a cell above.
+    """
+    later, written = _function_globals(text, module)
+    flow = _Flow(set(written), postponed)
     parameters = {id(statement): name for name, statement in lead}
     for statement in module.body:
         if name := parameters.get(id(statement)):
@@ -39,9 +78,9 @@ def reads_and_writes(
         else:
             flow.visit(statement)
         flow.certain |= flow.bound
-    later, written = _function_globals(text, module)
     reads = flow.reads | (later - flow.certain)
-    return frozenset(reads), frozenset(flow.writes | written)
+    writes = flow.writes | written
+    return Trace(frozenset(reads), frozenset(writes), flow.missing, frozenset(reads - flow.reads), frozenset(later))
 
 
 def is_everywhere(name: str) -> bool:
@@ -61,7 +100,8 @@ def _function_globals(text: str, module: ast.Module) -> tuple[set[str], set[str]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         symbols = list(_function_symbols(symtable.symtable(text, "<cell>", "exec")))
-    reads = {symbol.get_name() for symbol in symbols if symbol.is_global() and symbol.is_referenced()}
+    # Before Python 3.13, symtable takes the names of a function that is called `top` for a module's: both, then.
+    reads = {one.get_name() for one in symbols if one.is_global() and one.is_referenced() and not one.is_local()}
     declared = [symbol for symbol in symbols if symbol.is_declared_global()]
     writes = {symbol.get_name() for symbol in declared if symbol.is_assigned() or symbol.is_imported()}
     for node in ast.walk(module):
@@ -100,13 +140,19 @@ class _Flow(ast.NodeVisitor):
         certain: The names that were bound so at any point of the top level.
         reads: The names that were read while not `bound`.
         writes: The names that the top level may bind.
+        missing: Where a name was first read that nothing here may have bound by then.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, possible: set[str] | None = None, postponed: bool = False) -> None:
         self.bound: set[str] = set()
         self.certain: set[str] = set()
         self.reads: set[str] = set()
         self.writes: set[str] = set()
+        self.missing: dict[str, ast.Name] = {}
+        self._possible = set() if possible is None else possible  # what may have been bound by now, on some way
+        self._postponed = postponed or sys.version_info >= (3, 14)
+        self._ready = 0  # how many constructs around this are ready for a name that isn't there
+        self._probing = False
         self._falls_through = True
         self._around_class: set[str] | None = None  # what comprehensions see, from inside a class body
 
@@ -122,7 +168,7 @@ class _Flow(ast.NodeVisitor):
         if isinstance(node.ctx, ast.Store):
             self._bind(node.id)
             return
-        self._read(node.id)
+        self._read(node.id, node)
         if isinstance(node.ctx, ast.Del):
             self.bound.discard(node.id)
 
@@ -131,11 +177,11 @@ class _Flow(ast.NodeVisitor):
 
     def visit_AugAssign(self, node: ast.AugAssign) -> None:
         if isinstance(node.target, ast.Name):
-            self._read(node.target.id)
+            self._read(node.target.id, node.target)
         self._visit_all([node.value, node.target])
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
-        self.visit(node.annotation)
+        self._annotation(node.annotation)
         if node.value is not None:
             self.visit(node.value)
         if node.value is not None or not isinstance(node.target, ast.Name):
@@ -144,20 +190,33 @@ class _Flow(ast.NodeVisitor):
     def visit_NamedExpr(self, node: ast.NamedExpr) -> None:
         self._visit_all([node.value, node.target])
 
+    def visit_arg(self, node: ast.arg) -> None:
+        if node.annotation is not None:
+            self._annotation(node.annotation)
+
+    def _annotation(self, node: ast.expr) -> None:
+        with self._being_ready(self._postponed):
+            self.visit(node)
+
     def visit_Import(self, node: ast.Import | ast.ImportFrom) -> None:
         self._bind(*imported_names(node))
 
-    visit_ImportFrom = visit_Import
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+        self._postponed |= node.module == "__future__" and any(one.name == "annotations" for one in node.names)
+        self.visit_Import(node)
 
     def visit_Call(self, node: ast.Call) -> None:
         self.generic_visit(node)
-        self._visit_all(_magic_code(node))
+        with self._being_ready(not _is_timed(node)):  # IPython leaves a name in a line as it is where there is none
+            self._visit_all(_magic_code(node))
 
     # scopes
 
     def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
         self._visit_all(node.decorator_list)
-        self._with_type_params(node, [node.args, *([node.returns] if node.returns else [])])
+        self._with_type_params(node, [node.args])
+        with self._being_ready(self._postponed):
+            self._with_type_params(node, [node.returns] if node.returns else [])
         self._bind(node.name)
 
     visit_AsyncFunctionDef = visit_FunctionDef
@@ -171,9 +230,14 @@ class _Flow(ast.NodeVisitor):
         outside = self.bound, self.writes, self._around_class
         self._around_class = self._seen_inside()
         self.bound, self.writes = self._around_class | {"__module__", "__qualname__"}, set()
+        before = set(self._possible)
         self._with_type_params(node, node.body)
+        self._possible = before | (self._possible & self._declared_global(node))
         self.bound, self.writes, self._around_class = outside
         self._bind(node.name)
+
+    def _declared_global(self, node: ast.ClassDef) -> set[str]:
+        return {name for one in node.body if isinstance(one, ast.Global) for name in one.names}
 
     def visit_TypeAlias(self, node: Any) -> None:  # ast.TypeAlias, from Python 3.12 on
         self._with_type_params(node, [node.value])
@@ -215,17 +279,21 @@ class _Flow(ast.NodeVisitor):
 
     def visit_BoolOp(self, node: ast.BoolOp) -> None:
         self.visit(node.values[0])
-        self._way(node.values[1:])
+        with self._being_ready(any(map(_looks_whether_it_is_there, node.values))):
+            self._way(node.values[1:])
 
     def visit_IfExp(self, node: ast.IfExp) -> None:
         self.visit(node.test)
-        self._join([self._way([node.body]), self._way([node.orelse])])
+        with self._being_ready(_looks_whether_it_is_there(node.test)):
+            self._join([self._way([node.body]), self._way([node.orelse])])
 
     def visit_If(self, node: ast.If) -> None:
         self.visit(node.test)
-        self._join([self._way(node.body), self._way(node.orelse)])
+        with self._being_ready(_looks_whether_it_is_there(node.test)):
+            self._join([self._way(node.body), self._way(node.orelse)])
 
     def visit_While(self, node: ast.While) -> None:
+        self._foresee([node])
         self.visit(node.test)
         self.bound -= _deleted(node.body)
         self._way(node.body)
@@ -233,6 +301,7 @@ class _Flow(ast.NodeVisitor):
 
     def visit_For(self, node: ast.For | ast.AsyncFor) -> None:
         self.visit(node.iter)
+        self._foresee([node.target, *node.body])
         self.bound -= _deleted(node.body)
         self._way([node.target, *node.body])
         self._way(node.orelse)
@@ -245,7 +314,8 @@ class _Flow(ast.NodeVisitor):
             if item.optional_vars is not None:
                 self.visit(item.optional_vars)
         before = set(self.bound)
-        self._visit_all(node.body)
+        with self._being_ready(any(_suppresses(item) for item in node.items)):
+            self._visit_all(node.body)
         if not self._falls_through or any(_suppresses(item) for item in node.items):
             self.bound &= before
             self._falls_through = True
@@ -253,7 +323,8 @@ class _Flow(ast.NodeVisitor):
     visit_AsyncWith = visit_With
 
     def visit_Try(self, node: ast.Try | ast.TryStar) -> None:
-        ends = [self._way([*node.body, *node.orelse])]
+        with self._being_ready(any(map(handles_name_error, node.handlers))):
+            ends = [self._way([*node.body, *node.orelse])]
         self.bound -= _deleted(node.body)  # a handler may begin after any statement of the body
         ends += [self._way([handler]) for handler in node.handlers]
         self._way(node.finalbody)  # as after an error that no handler takes
@@ -314,13 +385,33 @@ class _Flow(ast.NodeVisitor):
         for node in nodes:
             self.visit(node)
 
+    def _foresee(self, nodes: Sequence[ast.AST]) -> None:
+        """Note what a loop may bind: what stands at its end comes before its beginning."""
+        if self._probing:
+            return
+        probe = _Flow()
+        probe._probing = True
+        probe._visit_all(nodes)
+        self._possible |= probe.writes
+
+    @contextmanager
+    def _being_ready(self, ready: bool) -> Iterator[None]:
+        self._ready += ready
+        try:
+            yield
+        finally:
+            self._ready -= ready
+
     def _bind(self, *names: str) -> None:
         self.bound.update(names)
         self.writes.update(names)
+        self._possible.update(names)
 
-    def _read(self, name: str) -> None:
+    def _read(self, name: str, node: ast.Name) -> None:
         if name not in self.bound:
             self.reads.add(name)
+            if not self._ready and name not in self._possible:
+                self.missing.setdefault(name, node)
 
 
 def _deleted(statements: Iterable[ast.stmt]) -> set[str]:
@@ -330,6 +421,24 @@ def _deleted(statements: Iterable[ast.stmt]) -> set[str]:
 def _suppresses(item: ast.withitem) -> bool:
     call = item.context_expr
     return isinstance(call, ast.Call) and ast.unparse(call.func).split(".")[-1] == "suppress"
+
+
+def handles_name_error(handler: ast.ExceptHandler) -> bool:
+    """Return whether a handler takes a ``NameError``."""
+    if handler.type is None:
+        return True
+    kinds = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
+    return any(ast.unparse(kind).split(".")[-1] in ("NameError", "Exception", "BaseException") for kind in kinds)
+
+
+def _looks_whether_it_is_there(test: ast.expr) -> bool:
+    """Return whether a condition asks what names there are, or can't be met when the code runs."""
+    if isinstance(test, ast.Constant):
+        return not test.value
+    return any(
+        isinstance(node, ast.Name) and node.id in ("globals", "locals", "vars", "dir", "TYPE_CHECKING")
+        for node in ast.walk(test)
+    )
 
 
 def _takes_anything(case: ast.match_case) -> bool:
@@ -347,8 +456,21 @@ def _magic_code(call: ast.Call) -> list[ast.stmt]:
         case _:
             return []
     line = getattr(others[0], "value", "") if method.endswith("_magic") and others else first
-    if method == "run_line_magic" and first in ("time", "timeit", "prun"):
+    if _is_timed(call):
         return _parsed_or_nothing(_OPTIONS.sub("", line, count=1))
+    return code_in_line(line)
+
+
+def _is_timed(call: ast.Call) -> bool:
+    """Return whether a call is a line magic that runs the Python behind it."""
+    match call:
+        case ast.Call(func=ast.Attribute(attr="run_line_magic"), args=[ast.Constant(value=str() as name), *_]):
+            return name in ("time", "timeit", "prun")
+    return False
+
+
+def code_in_line(line: str) -> list[ast.stmt]:
+    """Return the Python that IPython fills in in a line: the ``{x}`` and ``$x`` of ``!ls {x} $x``."""
     return _parsed_or_nothing("\n".join(code.strip() or name for code, name in _EXPANDED.findall(line)))
 
 

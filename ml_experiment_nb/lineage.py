@@ -17,20 +17,20 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from types import BuiltinFunctionType, FunctionType, ModuleType
-from typing import Any
+from typing import Any, Final
 
 from ml_experiment_nb.cells import parse, read_cell, shell_lines
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.flow import is_everywhere
 
-_OF_OURS = re.compile(r"\s*%%(experiment|group)\b")
-_RUNS_NOTHING = re.compile(r"\s--(save|plan)\b")
+OF_OURS: Final = re.compile(r"\s*%%(experiment|group)\b")
+RUNS_NOTHING: Final = re.compile(r"\s--(save|plan)\b")
 _INTO = re.compile(r"--into[ =](\w+)")
 _OPTION = re.compile(r"\{([^\W\d]\w*)|\s--(?:data|each)[ =]([^\W\d]\w*)")
 _RUN = re.compile(r"^\s*%run\s+(?:-\w+\s+)*(\S+\.(?:py|ipynb))\b", re.MULTILINE)
 _CAPTURE = re.compile(r"\s*%%capture\s+(?:--?[\w-]+\s+)*([^\W\d]\w*)")
 _DEEP = frozenset({"_", "__", "___", "In", "Out"})
-_EARLIER = re.compile(r"_+|_\d+|_i+|_i\d+|_[do]h|In|Out")
+EARLIER: Final = re.compile(r"_+|_\d+|_i+|_i\d+|_[do]h|In|Out")
 _PROCESS = re.compile(r"^[%!]?%?(cd|env|set_env)\b|\bos\.(environ|putenv|chdir)\b|\bsys\.path\b", re.MULTILINE)
 _RANDOM = re.compile(
     r"\b(np|numpy)\.random\.(?!default_rng|Generator|RandomState|SeedSequence|PCG64)\w"
@@ -126,7 +126,7 @@ class _Cell:
 
     @property
     def is_ours(self) -> bool:
-        return _OF_OURS.match(self.executed.source) is not None
+        return OF_OURS.match(self.executed.source) is not None
 
     @property
     def place(self) -> str:
@@ -198,13 +198,13 @@ class _Slice:
             self.problems.append(problem)
 
     def _is_traced(self, name: str) -> bool:
-        if _EARLIER.fullmatch(name):
+        if EARLIER.fullmatch(name):
             self._refuse(f"the cell reads {name}, which a new notebook hasn't: give that value a name of its own")
             return False
         return name in self._namespace and not is_everywhere(name)
 
     def _is_there(self, name: str) -> bool:
-        return name in self._namespace and not is_everywhere(name) and not _EARLIER.fullmatch(name)
+        return name in self._namespace and not is_everywhere(name) and not EARLIER.fullmatch(name)
 
     def _follow(self) -> None:
         while self._waiting:
@@ -248,7 +248,7 @@ class _Slice:
         self._chosen.add(index)
         cell = self._cells[index]
         for name in sorted(cell.reads):
-            if _EARLIER.fullmatch(name):
+            if EARLIER.fullmatch(name):
                 self._refuse(f"{cell.place} reads {name}, which a new notebook hasn't: give that value a name")
                 continue
             if is_everywhere(name) and name not in self._namespace:
@@ -292,7 +292,7 @@ def _names_by_star(cell: _Cell) -> frozenset[str]:
 
 def _read(executed: Executed, whole: bool = False) -> _Cell:
     """Return what a cell does; `whole`: what a cell of ours does as well, in full."""
-    cell = _read_whole(executed) if whole and _OF_OURS.match(executed.source) else _read_text(executed)
+    cell = _read_whole(executed) if whole and OF_OURS.match(executed.source) else _read_text(executed)
     made = frozenset(_CAPTURE.findall(executed.source)[:1]) | _run_writes(executed.source)
     return replace(cell, writes=cell.writes | made, certain=cell.certain | made) if made else cell
 
@@ -316,11 +316,11 @@ def _run_writes(source: str) -> frozenset[str]:
 def _read_whole(executed: Executed) -> _Cell:
     """Return what a cell of ours reads, and what it does to the notebook: a group's own trials do nothing to it."""
     line, _, body = executed.source.lstrip().partition("\n")
-    if _RUNS_NOTHING.search(line):
+    if RUNS_NOTHING.search(line):
         return _Cell(executed)
     inner = _read_text(Executed(executed.number, body, executed.failed))
-    named = frozenset(one or other for one, other in _OPTION.findall(line))
-    bound = frozenset(_INTO.findall(line))
+    named = names_in_line(line)
+    bound = bound_by_line(line)
     if line.startswith("%%group"):
         return _Cell(executed, inner.reads | named, bound, bound)
     return replace(
@@ -330,11 +330,11 @@ def _read_whole(executed: Executed) -> _Cell:
 
 @lru_cache(maxsize=4096)
 def _read_text(executed: Executed) -> _Cell:
-    if found := _OF_OURS.match(executed.source):
+    if found := OF_OURS.match(executed.source):
         line, _, body = executed.source.lstrip().partition("\n")
-        if _RUNS_NOTHING.search(line):
+        if RUNS_NOTHING.search(line):
             return _Cell(executed)
-        bound = frozenset(_INTO.findall(line))
+        bound = bound_by_line(line)
         if found[1] == "group" or executed.failed:
             return _Cell(executed, writes=bound, certain=bound)
         try:
@@ -352,7 +352,7 @@ def _read_text(executed: Executed) -> _Cell:
         executed,
         cell.reads | _called_distributions(cell.space, module),
         cell.writes,
-        frozenset(_bound_for_certain(module.body)),
+        frozenset(bound_for_certain(module.body)),
         frozenset(_names_in(node for node in ast.walk(module) if isinstance(node, functions))) & cell.reads,
         stores,
         calls,
@@ -373,7 +373,18 @@ def _called_distributions(space: Mapping[str, Any], module: ast.Module) -> froze
     return frozenset(func.id for func in names if isinstance(func, ast.Name) and not hasattr(builtins, func.id))
 
 
-def _bound_for_certain(body: Sequence[ast.stmt]) -> Iterator[str]:
+def names_in_line(line: str) -> frozenset[str]:
+    """Return the names that the line of a magic of ours mentions: in braces, and behind ``--data`` and ``--each``."""
+    return frozenset(one or other for one, other in _OPTION.findall(line))
+
+
+def bound_by_line(line: str) -> frozenset[str]:
+    """Return the names that the line of a magic binds: behind ``--into``, and behind ``%%capture``."""
+    return frozenset(_INTO.findall(line)) | frozenset(_CAPTURE.findall(line)[:1])
+
+
+def bound_for_certain(body: Sequence[ast.stmt]) -> Iterator[str]:
+    """Yield the names that statements bind in any case."""
     for statement in body:
         match statement:
             case ast.Assign(targets=targets):
@@ -389,7 +400,7 @@ def _bound_for_certain(body: Sequence[ast.stmt]) -> Iterator[str]:
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
                 yield name
             case ast.With(body=inner):
-                yield from _bound_for_certain(inner)
+                yield from bound_for_certain(inner)
 
 
 def _root(node: ast.expr) -> str:

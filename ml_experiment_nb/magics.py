@@ -150,7 +150,7 @@ class ExperimentMagics(Magics):
             self._save(asked, asked.save)
             return
         if asked.plan:
-            _show_plan(make_plan(asked.spec))
+            self._show_plan(make_plan(asked.spec), asked.cell.source)
             return
         source = with_values(asked.cell, asked.spec.params)
         live = None
@@ -188,7 +188,8 @@ class ExperimentMagics(Magics):
         values = captured(asked.cell, self._namespace)
         plan = make_plan(asked.spec, values=values, path=tuple(p for p in sys.path if p))
         if asked.plan:
-            _show_plan(continued(plan, look=True) if not options.fresh and unfinished.was_left(plan) else plan)
+            left = not options.fresh and unfinished.was_left(plan)
+            self._show_plan(continued(plan, look=True) if left else plan, asked.cell.source)
             return
         plan = continued(plan, fresh=options.fresh)
         for note in plan.notes:
@@ -207,6 +208,15 @@ class ExperimentMagics(Magics):
             self._tell(plan, records)
         if records.parent is not None and not records.parent.ok:
             raise TaskError(records.parent.failure.message if records.parent.failure else "the group failed")
+
+    def _show_plan(self, plan: Plan, source: str) -> None:
+        from ml_experiment_nb.forecast import forecast
+        from ml_experiment_nb.preflight import check_plan
+
+        print(plan)
+        print(forecast(plan))
+        if found := check_plan(plan, known=self._namespace, above=[one.source for one in self._history(source)]):
+            print(found)
 
     def _save(self, asked: Asked, file: str) -> None:
         from ml_experiment_nb.export import make_pair, write_pair
@@ -384,13 +394,6 @@ def _let_write() -> None:
     writing.wait(writing.CELL)
     for problem in writing.problems():
         print(f"note: {problem}", file=sys.stderr)
-
-
-def _show_plan(plan: Plan) -> None:
-    from ml_experiment_nb.forecast import forecast
-
-    print(plan)
-    print(forecast(plan))
 
 
 def _unfinished(plan: Plan, done: list[Record]) -> Records:

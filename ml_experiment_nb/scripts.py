@@ -132,18 +132,28 @@ def _param_info(parameter: inspect.Parameter) -> ParamInfo:
     return ParamInfo(required=False, default=parameter.default, annotation=text)
 
 
-def _jobs(body: Sequence[ast.stmt]) -> tuple[JobSignature, ...]:
-    aliases: dict[str, str] = {}
-    jobs: dict[str, JobSignature] = {}  # of two functions with one name, the last is the one
+def job_functions(
+    body: Sequence[ast.stmt],
+) -> list[tuple[ast.FunctionDef | ast.AsyncFunctionDef, ast.expr]]:
+    """Return the functions among statements that are decorated with our ``job``, each with that decorator."""
+    known: dict[str, str] = {}
+    jobs: dict[str, Any] = {}  # of two functions with one name, the last is the one
     for statement in _top_level(body):
         if isinstance(statement, ast.Import | ast.ImportFrom):
-            aliases.update(_aliases(statement))
+            known.update(aliases(statement))
         elif isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
             jobs.pop(statement.name, None)
-            found = [one for one in statement.decorator_list if _is_job(one, aliases)]
+            found = [one for one in statement.decorator_list if _is_job(one, known)]
             if found:
-                jobs[statement.name] = replace(_job_signature(statement), distributed=_distributed(found[0]))
-    return tuple(jobs.values())
+                jobs[statement.name] = (statement, found[0])
+    return list(jobs.values())
+
+
+def _jobs(body: Sequence[ast.stmt]) -> tuple[JobSignature, ...]:
+    return tuple(
+        replace(_job_signature(function), distributed=_distributed(decorator))
+        for function, decorator in job_functions(body)
+    )
 
 
 def _top_level(body: Sequence[ast.AST]) -> Iterator[ast.AST]:
@@ -154,7 +164,7 @@ def _top_level(body: Sequence[ast.AST]) -> Iterator[ast.AST]:
             yield from _top_level(list(ast.iter_child_nodes(node)))
 
 
-def _aliases(statement: ast.Import | ast.ImportFrom) -> Iterable[tuple[str, str]]:
+def aliases(statement: ast.Import | ast.ImportFrom) -> Iterable[tuple[str, str]]:
     """Yield the local names of an import, and the dotted names that they stand for."""
     for alias in statement.names:
         if isinstance(statement, ast.Import):

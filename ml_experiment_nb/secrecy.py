@@ -304,7 +304,7 @@ _KEYS = frozenset(
 )
 _OF_TEXT = frozenset({"pad", "eos", "bos", "unk", "mask", "sep", "cls", "stop", "start", "end", "special", "image"})
 _OF_TEXT |= {"blank", "oov", "decoder", "next", "first", "last", "begin"}
-_IN_URL = re.compile(r"://[^/\s:@]*:[^/\s@]+@")
+IN_URL: Final = re.compile(r"://[^/\s:@]*:[^/\s@]+@")
 
 
 def literal_credentials(params: Mapping[str, Any]) -> str | None:
@@ -320,15 +320,17 @@ def _literal_credentials(params: Mapping[Any, Any], prefix: str = "") -> Iterato
     for name, value in params.items():
         if isinstance(value, Mapping):
             yield from _literal_credentials(value, f"{prefix}{name}.")
-        elif isinstance(value, str) and (_IN_URL.search(value) or (_is_credential(str(name)) and _is_one(value))):
+        elif isinstance(value, str) and (IN_URL.search(value) or (is_credential(str(name)) and is_value(value))):
             yield f"{prefix}{name}"
 
 
-def _is_credential(name: str) -> bool:
+def is_credential(name: str) -> bool:
+    """Return whether a name says that its value is a credential."""
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower().strip("_").split("_")
     before = words[-2] if len(words) > 1 else ""
     return (words[-1] in _WORDS and before not in _OF_TEXT) or (words[-1] == "key" and before in _KEYS)
 
 
-def _is_one(value: str) -> bool:
+def is_value(value: str) -> bool:
+    """Return whether a text may be a credential, and is neither short nor a place for one (``<token>``)."""
     return len(value.strip()) >= SHORTEST and not re.fullmatch(r"<.*>|\[.*\]", value.strip())

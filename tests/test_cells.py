@@ -254,3 +254,7 @@ def test_plain_cells_are_read_without_ipython():
     heavy = "{'IPython', 'nbformat', 'numpy', 'optuna'}"
     done = subprocess.run([sys.executable, "-c", f"{code} print({heavy} & set(sys.modules))"], capture_output=True)
     assert done.stdout.decode().strip() == "set()"
+
+
+def test_a_function_called_top_reads_no_globals_of_its_own_names():
+    assert read_cell("def top(self, which):\n    return self.go(which, other)").reads == {"other"}

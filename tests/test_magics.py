@@ -273,6 +273,19 @@ def test_a_mistake_is_one_line_and_touches_nothing(run, project, cell):
     assert list(project.iterdir()) == before
 
 
+@pytest.mark.parametrize(("magic", "value"), [("experiment", "1"), ("group", "uniform(0, 1)")])
+def test_a_plan_says_what_is_wrong(run, magic, value):
+    cell = f"%%{magic} n --plan\nC = {value}\nk = 2\nimport random\n{{'a': C + random.random() + nowhere}}"
+    shown = run(cell)
+    assert "line 3: [unused-parameter] the parameter k has no effect" in shown.out
+    assert "line 5: [unseeded] random.random() draws" in shown.out
+    assert "line 5: [undefined] reads nowhere" in shown.out
+    run("nowhere = 1")
+    shown = run(cell.replace("random.random()", "k"))
+    assert "random" not in shown.out
+    assert "line " not in shown.out
+
+
 @pytest.mark.parametrize("magic", ["experiment", "group"])
 def test_plan_shows_and_touches_nothing(run, project, shell, magic):
     shell.user_ns["X"] = 1

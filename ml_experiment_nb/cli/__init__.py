@@ -13,6 +13,7 @@ import sys
 
 import click
 
+from ml_experiment_nb.cli.check import check
 from ml_experiment_nb.cli.comparison import compare, diff
 from ml_experiment_nb.cli.doctor import doctor
 from ml_experiment_nb.cli.groups import attach, resume, stop
@@ -52,5 +53,5 @@ def commands() -> None:
     """Run jobs, experiments and groups; look at what came of them."""
 
 
-for _command in (run, list_runs, show, compare, diff, logs, resume, attach, stop, ui, doctor, kernel, schema):
+for _command in (run, check, list_runs, show, compare, diff, logs, resume, attach, stop, ui, doctor, kernel, schema):
     commands.add_command(_command)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import click
 
@@ -11,22 +11,30 @@ from ml_experiment_nb.cli.run import read_command, run
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.forms import Asked, Form, Option, absolute, as_cell, as_file, as_words, asked_by, by_file
 from ml_experiment_nb.records import Record
+from ml_experiment_nb.session import SLICE
 from ml_experiment_nb.specs import to_mapping
 from ml_experiment_nb.targets import Cell
 
 
-def form_of(record: Record, text: str | None, form: str) -> Form:
+def form_of(record: Record, text: str | None, form: str, kept: Callable[[str], str | None] = lambda name: None) -> Form:
     """Return what a record's run was asked by.
 
     Args:
         record: The record.
         text: The spec that is kept with it.
-        form: ``yaml``, ``json``, ``cell`` or ``command``.
+        form: ``yaml``, ``json``, ``cell``, ``command``, ``notebook`` or ``script``.
+        kept: Gives a file of the run's ``record`` folder.
 
     Raises:
         SpecError: It can't be had, or not in that form.
     """
+    if form == "notebook" and (session := kept(SLICE)) is not None:
+        return Form(session)  # a function of the notebook has no spec that can be read again
     asked = asked_by(record, text)
+    if form in ("notebook", "script"):
+        from ml_experiment_nb import programs
+
+        return programs.as_notebook(asked, kept) if form == "notebook" else programs.as_script(asked, kept)
     if form == "cell" and any(isinstance(target, Cell) for target in asked.spec.run):
         return as_cell(asked)
     if form in ("yaml", "json"):

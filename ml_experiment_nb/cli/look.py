@@ -63,8 +63,8 @@ def list_runs(
 @click.argument("run_id", metavar="RUN")
 @click.option("--json", "as_json", is_flag=True, help="Print the record as a line of JSON.")
 @click.option(
-    "--as", "form", type=click.Choice(["yaml", "json", "cell", "command"]),
-    help="Print what was asked: as a spec, as a cell with its magic, or as a shell line. A trial is an experiment.",
+    "--as", "form", type=click.Choice(["yaml", "json", "cell", "command", "notebook", "script"]),
+    help="Print what was asked as a spec, a cell or a shell line, or its code as a notebook or script that runs.",
 )  # fmt: skip
 @click.option("--html", "as_pages", is_flag=True, help="Keep its notebooks as pages, too, and say where they are.")
 def show(run_id: str, as_json: bool, form: str | None, as_pages: bool) -> None:
@@ -77,7 +77,7 @@ def show(run_id: str, as_json: bool, form: str | None, as_pages: bool) -> None:
         from ml_experiment_nb.cli.forms import form_of
         from ml_experiment_nb.tracking import SPEC
 
-        found = form_of(record, store.text(record, SPEC), form)
+        found = form_of(record, store.text(record, SPEC), form, lambda name: store.text(record, f"record/{name}"))
         for loss in found.losses:
             click.echo(f"note: {loss}", err=True)
         click.echo(found.text.rstrip("\n"))

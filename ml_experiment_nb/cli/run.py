@@ -115,6 +115,14 @@ def _print_plan(plan: Plan, *, fresh: bool) -> None:
         plan = continued(plan, look=True)
     click.echo(str(plan))
     click.echo(forecast(plan))
+    _print_findings(plan)
+
+
+def _print_findings(plan: Plan) -> None:
+    from ml_experiment_nb.preflight import check_plan
+
+    if found := check_plan(plan):
+        click.echo(found)
 
 
 def read_command(words: Sequence[str]) -> Plan:
