@@ -66,7 +66,7 @@ def by_client(monkeypatch):
 def test_sql_and_client_say_the_same(team, which, order_by):
     for limit in (None, 1, 4):
         one = wanted(**which, order_by=order_by, limit=limit, tags=limit == 4)
-        by_sql, by_client = sqlstore.list_records(team.uri, one), team.listed(one)
+        by_sql, by_client = sqlstore.list_records(team.uri, one), team.listed_by_client(one)
         pd.testing.assert_frame_equal(as_frame(by_sql, tags=one.tags), as_frame(by_client, tags=one.tags))
         assert by_sql
 
