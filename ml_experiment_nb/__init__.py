@@ -97,3 +97,8 @@ def load_ipython_extension(shell: Any) -> None:
 def _jupyter_labextension_paths() -> list[dict[str, str]]:
     """Say where a checkout's JupyterLab extension is: what ``jupyter labextension develop`` asks."""
     return [{"src": "labextension", "dest": "ml-experiment-nb"}]
+
+
+def _jupyter_server_extension_points() -> list[dict[str, str]]:
+    """Say where the server's extension is: what Jupyter's server asks."""
+    return [{"module": "ml_experiment_nb.server"}]

@@ -95,7 +95,9 @@ def test_an_sdist_and_a_wheel_hold_what_was_built(built):
     with zipfile.ZipFile(wheel) as file:
         data = [name.split(".data/data/")[1] for name in file.namelist() if ".data/data/" in name]
         assert not [name for name in file.namelist() if name.startswith("ml_experiment_nb/labextension")]
-    assert {f"{SHARED}/package.json", f"{SHARED}/install.json", f"{SHARED}/static/style.js"} <= set(data)
+    config = "etc/jupyter/jupyter_server_config.d/ml_experiment_nb.json"
+    shared = {f"{SHARED}/{name}" for name in ("package.json", "install.json", "static/style.js")}
+    assert {config, *shared} <= set(data)
 
 
 @pytest.mark.slow
