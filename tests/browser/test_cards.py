@@ -78,6 +78,19 @@ def test_after_a_restart_the_run_before_comes_from_the_store(folder, lab, open_n
     again.output(1).get_by_text("▲ +0.1").wait_for()
 
 
+def test_a_cell_that_was_edited_since_is_named_as_hidden_state(folder, open_notebook):
+    source = "%%experiment SVM\nC = 1\n{'acc': C + rate}"
+    notebook = open_notebook(write_notebook(folder / "n.ipynb", ["%load_ext ml_experiment_nb", "rate = 0.5", source]))
+    notebook.run_all()
+    assert "hidden state" not in notebook.output(2).inner_text()
+    edit(notebook, 1, "other = 2")
+    notebook.run(1)
+    notebook.run(2)
+    warned = notebook.output(2).get_by_text("hidden state")
+    warned.wait_for()
+    assert "In [2] was edited since, as In [4]" in warned.inner_text()
+
+
 @pytest.mark.parametrize("theme", THEMES)
 def test_what_stays_of_many_runs_is_seen_in_a_notebook_that_is_not_trusted(folder, open_notebook, theme):
     from ml_experiment_nb.widgets.fallback import comparison_html, group_html  # what the cell would have shown
