@@ -9,7 +9,7 @@ unexport MLFLOW_TRACKING_URI MLFLOW_EXPERIMENT_NAME ML_EXPERIMENT_ROOT
 
 .NOTPARALLEL:
 .PHONY: help demo labextension test lint lint-labextension test-quick test-real test-browser test-frameworks \
-	bench bench-search bench-peers clean
+	screenshots bench bench-search bench-peers clean
 
 help:  ## Say what can be made.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ test-real: $(VENV)/for-tests  ## Run the tests with real kernels, Ray and notebo
 
 test-browser: $(VENV)/for-tests  ## Run the tests with JupyterLab in a real Chromium.
 	pytest -q -m browser tests/browser
+
+screenshots: $(VENV)/for-tests  ## Take the pictures of JupyterLab that the docs show.
+	PYTHONPATH=tests python tests/browser/screenshots.py
 
 test-frameworks: $(VENV)/for-frameworks  ## Run the tests with torch, XGBoost, LightGBM, Keras and the rest.
 	pytest -q -m frameworks

@@ -140,9 +140,12 @@ class ExperimentMagics(Magics):
             from ml_experiment_nb import inplace
         from ml_experiment_nb.callbacks import watching
         from ml_experiment_nb.cells import with_values
+        from ml_experiment_nb.earlier import CELL
         from ml_experiment_nb.failures import user_frames
         from ml_experiment_nb.plans import make_plan
-        from ml_experiment_nb.reports import Params, send_result
+        from ml_experiment_nb.reports import Params, Tags, send_result
+        from ml_experiment_nb.widgets.bundle import cell_id
+        from ml_experiment_nb.widgets.run import show_run
         from ml_experiment_nb.work.shell import calling_secrets, render_in_notebook, run_source, show_value
 
         asked = parse_cell(options, cell, kind="experiment", known=self._namespace)
@@ -159,6 +162,8 @@ class ExperimentMagics(Magics):
             with watching(asked.spec) as watch, inplace.here(asked.spec, asked.spec.params, later=later) as live:
                 watch.open(live)
                 live.add(Params(asked.spec.params))
+                if (told := cell_id()) is not None:
+                    live.add(Tags({CELL: told}))
                 with calling_secrets(self._namespace, asked.spec.params):
                     value = run_source(self.shell, source)
                     send_result(value, live)
@@ -166,15 +171,17 @@ class ExperimentMagics(Magics):
         except BaseException as error:
             if live is not None and live.record is not None:
                 self._bind(asked.into, live.record)
+                show_run(live.record, live.artifacts, live.files, later=later)
             if not isinstance(error, ExperimentError) or self._is_of_the_cell(error):
                 render_in_notebook(self.shell, error, user_frames(error.__traceback__))
             raise
         self._bind(asked.into, live.record)
-        self._show(live.record)
+        if live.record is not None:
+            show_run(live.record, live.artifacts, live.files, later=later)
 
     def _group(self, options: Namespace, cell: str) -> None:
         with held_back():
-            from ml_experiment_nb import loop, unfinished
+            from ml_experiment_nb import earlier, loop, unfinished
         from ml_experiment_nb.callbacks import watched
         from ml_experiment_nb.groups import continued
         from ml_experiment_nb.plans import make_plan
@@ -202,6 +209,7 @@ class ExperimentMagics(Magics):
             self._bind(asked.into, _unfinished(plan, done))
             raise in_one_line(KeyboardInterrupt(_STOPPED)) from None
         records = loop.collect(plan, done)
+        earlier.remember_goals(records.goals)
         self._bind(asked.into, records)
         self._show(records)
         if not is_live(plan):

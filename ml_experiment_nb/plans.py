@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ml_experiment_nb import cells, secrecy, spaces
+from ml_experiment_nb import cells, markup, secrecy, spaces
 from ml_experiment_nb.again import Again, Taken
 from ml_experiment_nb.capture.inputs import described, values_here
 from ml_experiment_nb.checks import (
@@ -249,6 +249,19 @@ class Plan:
         ]
 
     def __str__(self) -> str:
+        return f"Plan {self.spec.name!r}\n" + "\n".join(f"  {name:<10} {text}" for name, text in self.facts())
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(repr(self) if cycle else str(self))
+
+    def _repr_html_(self) -> str:
+        return markup.facts_html(f"Plan {self.spec.name}", self.facts())
+
+    def _repr_markdown_(self) -> str:
+        return markup.facts_markdown(f"Plan {self.spec.name}", self.facts())
+
+    def facts(self) -> list[tuple[str, str]]:
+        """Return what will be done, as names and lines of text."""
         spec = self.spec
         rows = [("kind", spec.kind), ("run", ", ".join(target.name for target in self.targets)), ("in", self.cwd)]
         rows += [("cells", target.part) for target in self.targets if isinstance(target, Notebook)]
@@ -269,7 +282,7 @@ class Plan:
         rows += [("workers", str(self.distributed or ""))]
         rows += [("memory", f"at most {size(spec.memory)}" if spec.memory else "")]
         rows += [("values", ", ".join(sorted(self.values))), *(("note", note) for note in self.notes)]
-        return f"Plan {spec.name!r}\n" + "\n".join(f"  {name:<10} {text}" for name, text in rows if text)
+        return [(name, text) for name, text in rows if text]
 
 
 def travels_in_payload() -> None:

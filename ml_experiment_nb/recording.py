@@ -23,6 +23,7 @@ from mlflow.exceptions import MlflowException
 
 from ml_experiment_nb import absences, reports, secrecy
 from ml_experiment_nb.absences import Absence, Waiting, as_data, waiting
+from ml_experiment_nb.capture.artifacts import kept_files
 from ml_experiment_nb.capture.console import Collapser
 from ml_experiment_nb.capture.inputs import Input
 from ml_experiment_nb.drivers import Driver, Hold
@@ -96,6 +97,8 @@ class OpenRun:
         (self.artifacts / "record").mkdir(parents=True, exist_ok=True)
         self.log_path = self.artifacts / LOG
         self.record: Record | None = None
+        self.files: dict[str, int] = {}
+        """The files that the code has kept, and how many bytes each has; known when the run has ended."""
 
     @property
     def run_id(self) -> str | None:
@@ -357,6 +360,7 @@ class OpenRun:
         if outcome.failure is not None and outcome.failure.traceback:
             self.save("error.txt", outcome.failure.traceback)
         self._mask_files()
+        self.files = kept_files(self.artifacts)
 
     def _mask_files(self) -> None:
         try:

@@ -12,7 +12,7 @@ import re
 import sys
 import tokenize
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ _ENDS = re.compile(r"\s*(?:%debug|%pdb|%tb|exit|quit|exit\(\)|quit\(\)|%reset)\b
 _NOTHING_DONE = frozenset({"KeyboardInterrupt", "SyntaxError", "IndentationError"})
 
 _failures: weakref.WeakKeyDictionary[Any, dict[int, str]] = weakref.WeakKeyDictionary()
+_ids: weakref.WeakKeyDictionary[Any, dict[int, str]] = weakref.WeakKeyDictionary()
+"""The ids of the cells that were executed in a shell, by their numbers, where the front end says them."""
 
 
 _kept: dict[str, Any] = {}  # what was made of the cell that was executed last
@@ -39,7 +41,11 @@ def watch(shell: Any) -> None:
         return
     failed = _failures[shell] = {}
 
+    ids = _ids[shell] = {}
+
     def note(result: Any) -> None:
+        if result.execution_count is not None and (cell := _cell_id(shell)) is not None:
+            ids[result.execution_count] = cell
         error = result.error_before_exec or result.error_in_exec
         if error is not None and result.execution_count is not None:
             failed[result.execution_count] = type(error).__name__
@@ -51,6 +57,27 @@ def failures(shell: Any) -> dict[int, str]:
     """Return which of a shell's executed cells failed, by their numbers, and the names of their errors."""
     kept = getattr(shell.history_manager, "exceptions", None) or {}  # IPython keeps them too, since 9
     return {number: str(one.get("ename", "Exception")) for number, one in kept.items()} | dict(_failures.get(shell, {}))
+
+
+def _cell_id(shell: Any) -> str | None:
+    kernel = getattr(shell, "kernel", None)
+    return None if kernel is None else kernel.get_parent("shell").get("metadata", {}).get("cellId")
+
+
+def edited_since(needed: Iterable[Executed], cells: Sequence[Executed], ids: Mapping[int, str]) -> list[str]:
+    """Return which executed cells stand in the notebook with another text by now, each in a few words.
+
+    Args:
+        needed: The cells that are asked about.
+        cells: All that were executed, in their order.
+        ids: Their ids, as far as they are known: a cell that was executed again has the same one.
+    """
+    latest = {ids[one.number]: one for one in cells if one.number in ids}
+    return [
+        f"In [{one.number}] was edited since, as In [{latest[ids[one.number]].number}]"
+        for one in needed
+        if one.number in ids and latest[ids[one.number]].source != one.source
+    ]
 
 
 def executed_cells(shell: Any) -> list[Executed]:
@@ -93,7 +120,8 @@ def _keep(shell: Any, cells: Sequence[Executed], save: Callable[[str, str], None
     if _kept.get("key") != key:  # a cell may call a job many times
         found = dependencies(last, history, shell.user_ns)
         texts = as_notebook(cells, failed), as_notebook([*found.cells, last], failed)
-        _kept.update(key=key, texts=texts, problems=found.problems)
+        problems = (*found.problems, *edited_since(found.cells, history, _ids.get(shell, {})))
+        _kept.update(key=key, texts=texts, problems=problems)
     for name, text in zip((SESSION, SLICE), _kept["texts"], strict=True):
         save(name, text)
     if problems := _kept["problems"]:

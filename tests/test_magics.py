@@ -175,7 +175,7 @@ print("hello")
     assert shown.error is None
     assert shown.out == "hello\n"
     [record] = store.records()
-    assert shown.displayed == [str(shell.user_ns["result"])]
+    assert shown.displayed == [f"{shell.user_ns['result']}\n  files    notes.txt (4 B)"]
     assert (shell.user_ns["C"], shell.user_ns["doubled"]) == (0.5, 1.0)
     assert shell.user_ns["result"].run_id == record.run_id
     assert (record.name, record.status, record.params) == ("SVM", Status.FINISHED, {"C": "0.5", "kernel": "rbf"})

@@ -4,7 +4,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from ml_experiment_nb import cells
+from ml_experiment_nb import cells, markup
 from ml_experiment_nb.errors import ParameterError, SpecError
 from ml_experiment_nb.plans import Task, make_plan, prepared, space_text, with_params
 from ml_experiment_nb.specs import spec_from_mapping
@@ -429,3 +429,12 @@ def test_a_table_is_not_searched(spec):
     with pytest.raises(SpecError, match=r"gamma: uniform\(0, 1\) is a distribution, and a table's rows are not"):
         with_params(asked, {"gamma": "uniform(0, 1)"})
     assert with_params(asked, {"gamma": 2}).params == {"gamma": 2}
+
+
+def test_a_plan_in_a_notebook(spec):
+    plan = make_plan(group(spec, params={"kernel": "<rbf>"}))
+    assert plan.facts()[0] == ("kind", "group")
+    assert f"<caption {markup.CAPTION}>Plan {plan.spec.name}</caption>" in plan._repr_html_()
+    assert "kernel=&#x27;&lt;rbf&gt;&#x27;" in plan._repr_html_()
+    assert plan._repr_markdown_().splitlines()[2] == "- kind: group"
+    assert str(plan).splitlines()[1] == "  kind       group"

@@ -184,3 +184,10 @@ def test_both_notebooks_give_the_runs_metrics(stored):
         assert (again.name, again.metrics) == (record.name, record.metrics)
         counts.append(len(done.cells))
     assert counts[0] == len(SESSION) + 1 > counts[1] > counts[2]
+
+
+def test_cells_whose_text_in_the_notebook_is_another_by_now():
+    cells = [Executed(k, text) for k, text in enumerate(("x = 1", "y = 1", "z = 1", "x = 1", "w = 1"), start=1)]
+    ids = {1: "a", 2: "b", 4: "a", 5: "b"}
+    assert session.edited_since(cells[:3], cells, ids) == ["In [2] was edited since, as In [5]"]
+    assert session.edited_since(cells, cells, {}) == []

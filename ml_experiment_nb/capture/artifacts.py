@@ -57,6 +57,22 @@ def save_artifact(value: Any, name: str, folder: Path) -> Path:
     return target
 
 
+def kept_files(folder: Path) -> dict[str, int]:
+    """Return what code has kept in a run's folder of artifacts, and the bytes; not what is ours, nor what was shown.
+
+    What can't be read isn't in it: the run has a note of that elsewhere.
+    """
+    found: dict[str, int] = {}
+    with contextlib.suppress(OSError):
+        for above, folders, names in os.walk(folder):
+            if above == str(folder):
+                folders[:] = sorted(set(folders) - {"record", "figures"})
+            for name in sorted(names):
+                path = os.path.join(above, name)
+                found[os.path.relpath(path, folder)] = os.path.getsize(path)
+    return found
+
+
 def as_artifacts(value: Any) -> dict[str, Any]:
     """Return the artifacts that user code handed over, by name.
 

@@ -216,6 +216,9 @@ class Comparison:
     def _repr_html_(self) -> str:
         return self.ranked()._repr_html_()
 
+    def _repr_markdown_(self) -> str:
+        return self.ranked()._repr_markdown_()
+
     def ranked(self) -> Records:
         """Return the runs, the best first where one metric says which that is."""
         return self.records.like(self._ranked())

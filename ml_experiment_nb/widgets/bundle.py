@@ -37,11 +37,17 @@ def has_front_end() -> bool:
 
     nbclient and papermill don't, and would save a widget's state in the notebook for nobody.
     """
+    return cell_id() is not None
+
+
+def cell_id() -> str | None:
+    """Return the id of the cell that runs, as the front end says it; None where it doesn't."""
     shell = current_shell()
     kernel = getattr(shell, "kernel", None)
     if kernel is None:
-        return False
-    return "cellId" in kernel.get_parent("shell").get("metadata", {})
+        return None
+    told = kernel.get_parent("shell").get("metadata", {}).get("cellId")
+    return str(told) if told else None
 
 
 def has_widgets() -> bool:

@@ -19,7 +19,7 @@ POINTS = 600  # that are drawn of a history
 LINES = 200  # that are drawn of parallel coordinates
 _GREY, _BLUE, _ORANGE = "#7a7f87", "#3b82c4", "#d9730d"
 """Colours of which each has enough contrast both to white and to black."""
-_SCALE = ("#7d5bb0", "#3b82c4", "#1f9a8a", "#6f9a2f", "#d9730d")  # from the worst to the best
+_SCALE = ("#9170c8", "#3b82c4", "#1f9a8a", "#6f9a2f", "#d9730d")  # from the worst to the best
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 14, 14, 34
 
 
@@ -115,7 +115,7 @@ def parallel(names: Sequence[str], rows: Sequence[Sequence[Any]], places: Sequen
     axes = [axis_of([row[k] for row in rows if row[k] is not None]) for k in range(len(names))]
     across = (WIDTH - 110) / (len(names) - 1)
     xs = [55 + k * across for k in range(len(names))]
-    order = sorted(range(len(rows)), key=lambda k: -places[k])
+    order, width = sorted(range(len(rows)), key=lambda k: -places[k]), 1 if len(rows) > 50 else 2
     some = {k for k, _ in _thinned([(k, 0.0) for k in order], LINES, {*order[: LINES // 4]})}
     colours: dict[str, list[str]] = {colour: [] for colour in _SCALE}
     for k in reversed(order):  # the best on top
@@ -125,7 +125,7 @@ def parallel(names: Sequence[str], rows: Sequence[Sequence[Any]], places: Sequen
             path = "L".join(_pair((x, _y(spot or 0.0, 30))) for x, spot in zip(xs, spots, strict=True))
             colours[colour].append(f"M{path}")
     parts = [
-        f'<path d="{"".join(paths)}" fill="none" stroke="{colour}" stroke-opacity=".7"/>'
+        f'<path d="{"".join(paths)}" fill="none" stroke="{colour}" stroke-width="{width}" stroke-opacity=".8"/>'
         for colour, paths in colours.items()
         if paths
     ]

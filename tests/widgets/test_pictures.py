@@ -66,7 +66,7 @@ def test_parallel_coordinates_leave_out_what_lacks_a_value():
     rows = [[1.0, "a", 0.1], [2.0, None, 0.2], [3.0, "b", 0.9]]
     svg = parallel(["C", "kernel", "acc"], rows, [0.0, 0.5, 1.0])
     found = strokes(svg)
-    assert found["#7d5bb0"] == "M55 186L320 186L585 186"
+    assert found["#9170c8"] == "M55 186L320 186L585 186"
     assert found["#d9730d"] == "M55 30L320 30L585 30"
     assert "#1f9a8a" not in found
 

@@ -1,0 +1,63 @@
+"""The run of the same cell before this one: remembered in the session for nothing, else asked of the store.
+
+A cell is known again by its id, which JupyterLab says, and else by its code without its parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from ml_experiment_nb import sqlstore
+from ml_experiment_nb.readings import Wanted
+from ml_experiment_nb.records import Record
+from ml_experiment_nb.stores import store_uri
+
+CELL = "mlexp.cell"
+_BY = (CELL, "mlexp.code_hash")
+
+_last: dict[tuple[str, str, str], Record] = {}
+goals: dict[str, bool] = {}
+"""Of metrics that groups of this session optimised, whether more of them is better."""
+
+
+def remember(record: Record) -> None:
+    """Remember a run that has finished, for the next one of its cell."""
+    if record.ok:
+        _last.update(dict.fromkeys(_keys(record), record))
+
+
+def remember_goals(wanted: Iterable[tuple[str, bool]]) -> None:
+    """Remember which way is better of metrics."""
+    goals.update(wanted)
+
+
+def remembered(record: Record) -> Record | None:
+    """Return the last finished run of this session that came of the same cell as another one."""
+    return next((_last[key] for key in _keys(record) if key in _last), None)
+
+
+def in_store(record: Record, root: Path) -> Record | None:
+    """Return the last finished run of the store, before another one, that came of the same cell.
+
+    Raises:
+        StoreError: The store can't be reached.
+    """
+    uri = store_uri(root)
+    for experiment, tag, value in _keys(record):
+        asked = Wanted(experiment, kind=record.kind, status="finished", tagged=((tag, value),), limit=2)
+        found = sqlstore.listed(uri, asked)
+        if found is None:
+            from ml_experiment_nb.tracking import Store
+
+            found = Store(root).listed_by_client(asked)
+        for one in found:
+            if one.run_id != record.run_id and one.started <= record.started:
+                return one
+    return None
+
+
+def _keys(record: Record) -> Iterator[tuple[str, str, str]]:
+    for tag in _BY:
+        if tag in record.tags:
+            yield record.experiment, tag, record.tags[tag]
