@@ -106,8 +106,15 @@ def test_a_page_that_is_reloaded_shows_what_was_saved_and_then_the_view(folder, 
     assert re.search(r"\b\d+/12", html)
     notebook.page.goto(lab.address(notebook.path))
     notebook.output(1).first.wait_for(timeout=60_000)
-    notebook.page.wait_for_timeout(1500)
+    shown = notebook.output(1, ".mlx-Output-saved")
+    shown.get_by_text("%attach").wait_for()
+    before = re.search(r"\d+/12", shown.inner_text())[0]
     notebook.page.screenshot(path=PICTURES / "live-reloaded.png")
+    notebook.page.wait_for_function(  # it goes on while the kernel is busy and has no widget for it
+        "([before]) => /\\d+\\/12/.exec(document.querySelector('.mlx-Output-saved').innerText)[0] !== before",
+        arg=[before],
+    )
+    assert view.count() == 0
     until(view, "^took", 90)
     notebook.page.screenshot(path=PICTURES / "live-reloaded-later.png")
 
