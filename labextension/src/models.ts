@@ -38,6 +38,12 @@ export class Models {
     return this._added;
   }
 
+  /** The notebook's kernel, if it is connected to one. */
+  get kernel(): Kernel.IKernelConnection | null {
+    const kernel = this.panel.sessionContext.session?.kernel;
+    return kernel?.connectionStatus === 'connected' ? kernel : null;
+  }
+
   has(id: string): boolean {
     return this.ids.has(id) || this.saved(id);
   }

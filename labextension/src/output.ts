@@ -2,19 +2,22 @@
  * One output of our own MIME type, which stands beside HTML, text and often a widget: see `widgets/bundle.py`.
  *
  * The HTML is shown at once. The widget is drawn out of sight, and takes the HTML's place when it has drawn something;
- * where its model is not there, or it fails, the HTML stays.
+ * where its model is not there, or it fails, the HTML stays. A page that was loaded anew while a group's cell runs gets
+ * no widget before its end, for the kernel is busy: until then the HTML is asked for again and again.
  */
-import type { IRenderMimeRegistry } from '@jupyterlab/rendermime';
+import { type IRenderMimeRegistry, MimeModel } from '@jupyterlab/rendermime';
 import type { IRenderMime } from '@jupyterlab/rendermime-interfaces';
 import type { ReadonlyPartialJSONObject } from '@lumino/coreutils';
 import { Signal } from '@lumino/signaling';
 import { Panel } from '@lumino/widgets';
 
+import { ask } from './asking';
 import type { Models } from './models';
 
 export const MIME = 'application/vnd.ml-experiment-nb.v1+json';
 const VIEW = 'application/vnd.jupyter.widget-view+json';
 const FAILED = 'Error displaying widget'; // how ipywidgets' renderer begins to say so
+const RENEWED = 3000; // ms between two states of the HTML of what runs
 const PAUSES = [100, 300, 1000, 3000]; // ms between tries, while ipywidgets loads the models that a kernel has
 
 export class Output extends Panel implements IRenderMime.IRenderer {
@@ -24,6 +27,7 @@ export class Output extends Panel implements IRenderMime.IRenderer {
   private savedType = '';
   private live: IRenderMime.IRenderer | null = null;
   private tries = 0;
+  private renewal: ReturnType<typeof setTimeout> | null = null;
   private preferSaved = false;
   private readonly observer = new MutationObserver(() => {
     this.look();
@@ -60,6 +64,9 @@ export class Output extends Panel implements IRenderMime.IRenderer {
     }
     this.draw();
     await this.renderSaved(model);
+    if (model.trusted && aboutOf(model).running === true) {
+      this.renewal ??= setTimeout(() => void this.renew(), RENEWED);
+    }
   }
 
   /** Show the other of the two. */
@@ -80,7 +87,31 @@ export class Output extends Panel implements IRenderMime.IRenderer {
     await navigator.clipboard.write([new ClipboardItem(parts)]);
   }
 
+  /** Show how what runs stands now, until the widget does, or the kernel says that it runs no more. */
+  private async renew(): Promise<void> {
+    this.renewal = null;
+    const { model } = this;
+    const { view } = model === null ? {} : aboutOf(model);
+    if (model === null || view === undefined || this.isOver(model)) {
+      return;
+    }
+    const { kernel } = this.models;
+    const html = kernel === null ? null : await ask(kernel, { view, verb: 'html' });
+    if (this.isOver(model) || (kernel !== null && html === null)) {
+      return;
+    }
+    if (html !== null) {
+      await this.renderSaved(new MimeModel({ data: { ...model.data, 'text/html': html }, trusted: model.trusted }));
+    }
+    this.renewal ??= setTimeout(() => void this.renew(), RENEWED);
+  }
+
+  private isOver(model: IRenderMime.IMimeModel): boolean {
+    return this.isDisposed || this.mode === 'live' || this.model !== model;
+  }
+
   override dispose(): void {
+    clearTimeout(this.renewal ?? undefined);
     this.observer.disconnect();
     Signal.clearData(this);
     super.dispose();
@@ -143,6 +174,11 @@ export class Output extends Panel implements IRenderMime.IRenderer {
   private setMode(mode: 'saved' | 'live'): void {
     this.node.dataset.mode = mode;
   }
+}
+
+/** What our own type says of a view: its name, and whether what it shows runs. */
+function aboutOf(model: IRenderMime.IMimeModel): { view?: string; running?: boolean } {
+  return (model.data[MIME] ?? {}) as { view?: string; running?: boolean };
 }
 
 function viewOf(model: IRenderMime.IMimeModel): string | null {

@@ -126,7 +126,7 @@ class LiveOutput:
         self._handle.update(self._bundle(), raw=True)
 
     def _bundle(self) -> dict[str, Any]:
-        about = {"view": self._name, "run": self.group.run_id}
+        about = {"view": self._name, "run": self.group.run_id, "running": not self.group.status.ended}
         return bundle("group", text=str(self.group), html=self._html(), widget=self._widget, about=about)
 
     def _html(self) -> str:

@@ -106,8 +106,15 @@ def test_a_page_that_is_reloaded_shows_what_was_saved_and_then_the_view(folder, 
     assert re.search(r"\b\d+/12", html)
     notebook.page.goto(lab.address(notebook.path))
     notebook.output(1).first.wait_for(timeout=60_000)
-    notebook.page.wait_for_timeout(1500)
+    shown = notebook.output(1, ".mlx-Output-saved")
+    shown.get_by_text("%attach").wait_for()
+    before = re.search(r"\d+/12", shown.inner_text())[0]
     notebook.page.screenshot(path=PICTURES / "live-reloaded.png")
+    notebook.page.wait_for_function(  # it goes on while the kernel is busy and has no widget for it
+        "([before]) => /\\d+\\/12/.exec(document.querySelector('.mlx-Output-saved').innerText)[0] !== before",
+        arg=[before],
+    )
+    assert view.count() == 0
     until(view, "^took", 90)
     notebook.page.screenshot(path=PICTURES / "live-reloaded-later.png")
 
@@ -163,3 +170,36 @@ def test_many_quick_trials_are_not_slowed_down_and_the_file_stays_small(folder, 
     assert min(first, last) < 1.5 * without
     assert notebook.path.stat().st_size < 300_000
     notebook.screenshot(PICTURES / "live-quick.png", 1)
+
+
+ODD = {
+    "front": "%%group front --trials 6 --slots 2 --executor inline --maximize a --minimize size --sampler random\n"
+    "x = uniform(0, 1)\n{'a': x, 'size': x * x, 'other': 1.0}",
+    "rows": "%%group rows --each table --slots 2 --executor inline\nx = 1\ny = 'a'\n{'loss': x / 2}",
+    "pruned": "%%group pruned --trials 6 --slots 1 --executor inline --minimize loss --pruner 'Threshold(upper=0.5)'\n"
+    "x = uniform(0, 1)\nfrom ml_experiment_nb import report\nreport(loss=x, step=1)\n{'loss': x}",
+    "bad": "%%group bad --trials 2 --slots 1 --executor inline --minimize loss\nx = uniform(0, 1)\n1 / 0",
+}
+
+
+def test_groups_of_other_kinds(folder, open_notebook):
+    table = "table = [{'x': 1, 'y': 'a'}, {'x': 2, 'y': 'b'}, {'x': 3, 'y': 'a'}]"
+    notebook = open_notebook(write_notebook(folder / "n.ipynb", [f"{LOAD}\n{table}", *ODD.values()]))
+    notebook.run(0)
+    said = {}
+    for cell, name in enumerate(ODD, start=1):
+        notebook.run(cell)
+        view = notebook.output(cell, ".mlx-live")
+        until(view, "^took")
+        notebook.screenshot(PICTURES / f"live-{name}.png", cell)
+        said[name] = view.inner_text()
+    assert "Pareto front of a ↑, size ↓" in said["front"]
+    assert "a and size" in said["front"]
+    assert "3 of 3 rows" in said["rows"]
+    assert "--maximize NAME" in said["rows"]
+    assert re.search(r"6 of 6 trials( · \d pruned)?", said["pruned"])
+    assert "ZeroDivisionError: division by zero" in said["bad"]
+    assert "No trial finished with it." in said["bad"]
+    view = notebook.output(1, ".mlx-live")
+    view.get_by_label("What is drawn").select_option("other")
+    assert "other over trials: 6 points" in view.get_by_role("img").first.get_attribute("aria-label")

@@ -28,6 +28,7 @@ export function createFigures(store, memory) {
     const key = keys.includes(memory.choice) ? memory.choice : keys[0];
     choice.hidden = choices.length < 2;
     title.textContent = choices.length < 2 ? choices[0]?.label ?? "" : "";
+    title.hidden = !title.textContent;
     const options = choices.map((one) => element("option", { value: one.key, selected: one.key === key }, one.label));
     if (options.map((one) => one.label).join("\n") !== [...choice.options].map((one) => one.label).join("\n")) choice.replaceChildren(...options);
     history.data = key === undefined ? null : historyOf(store, key);
