@@ -107,6 +107,9 @@ def _check_target(target: Target, plan: Plan, known: Collection[str], above: Seq
     match target:
         case Script():
             return _found_in(reading.read_script(target.path, file=_shown(target.path), seeded=seeded))
+        case Notebook() if language := reading.language_of(target.file):
+            text = f"is in {language}, and only Python can be looked at"
+            return Findings([Finding("syntax", text, "look through it by hand", _shown(target.path))])
         case Notebook():
             space = spec.param_space if isinstance(spec, Group) else {}
             rows = plan.table.names if plan.table is not None else ()

@@ -88,7 +88,8 @@ _MARKS = ("AKIA", "ASIA", "_", "-", "AIza", "SG.", "eyJ")  # one of them stands 
 _SET = re.compile(r"^\s*(?:!\s*)?(?:export\s+|%env\s+|%set_env\s+)(\w+)\s*[=\s]\s*([\"']?)([^\s\"';]+)\2", re.MULTILINE)
 _HEADER = re.compile(r"(?:Bearer|Basic|Token|token|Bot)\s+(?=\S*\d)[A-Za-z0-9._~+/=-]{12,}")
 _PLACE = re.compile(
-    r"[A-Z][A-Z0-9_]*|\$.*|.*[{}<>].*|\*+|x+|X+|\.+|(?:your|my|the|some|an?)[-_ ].*|.*(?:env|example|placeholder).*",
+    r"[A-Z][A-Z0-9_]*|\$.*|.*[{}<>].*|.*\\[wWdDsS].*|(?:string|str|text)\??|:?\*+|"
+    r"x+|X+|\.+|(?:your|my|the|some|an?)[-_ ].*|.*(?:env|example|placeholder).*",
 )
 """What stands for a secret that is filled in elsewhere: ``API_KEY``, ``$TOKEN``, ``your-key``."""
 _PLAIN_WORD = re.compile(r"[a-z]+|[A-Z]?[a-z]+(?:[-_ ][a-z]+)*|.*\s.*")

@@ -43,7 +43,7 @@ def _unreadable(source: Source) -> Iterator[Finding]:
 
 
 def _is_there(name: str) -> bool:
-    return is_everywhere(name) or EARLIER.fullmatch(name) is not None or name in ("_exit_code", "_sh")
+    return is_everywhere(name) or EARLIER.fullmatch(name) is not None or name in ("_exit_code", "_sh", "WindowsError")
 
 
 def _missing(source: Source, index: int, name: str, node: ast.Name, deleted: Cell | None) -> Finding:

@@ -180,6 +180,12 @@ def read_notebook(
     return Source(tuple(cells), name, frozenset(given), parameters, seeded, tuple(skipped))
 
 
+def language_of(path: str | Path) -> str | None:
+    """Return the language of a notebook that isn't in Python, else None."""
+    language = _raw_cells(Path(path))[1]
+    return None if language in _PYTHON else language
+
+
 def read_script(path: str | Path, *, file: str | None = None, seeded: bool = False) -> Source:
     """Read a script's file.
 

@@ -188,6 +188,13 @@ def test_a_plan(book, here):
     assert str(check_plan(plan)) in done.output
 
 
+def test_a_plan_of_another_language_says_that_it_is_not_looked_at(book, here):
+    book("x <- 1", language="R")
+    done = CliRunner().invoke(cli.commands, ["run", "book.ipynb", "--plan"])
+    assert done.exit_code == 0
+    assert "book.ipynb: [syntax] is in r, and only Python can be looked at" in done.output
+
+
 @pytest.mark.parametrize("kind", ["job", "experiment"])
 def test_a_script_s_plan(here, kind):
     (here / "a.py").write_text("import random\nprint(random.random())\n")

@@ -164,6 +164,7 @@ LITERALS = [
     "tokenizer = 'bert-base-uncased'\nkey = 'a1b2c3d4e5'\nprimary_key = 'user_id'\nmax_tokens = '1024tokens'",
     "from ml_experiment_nb import secret\npassword = secret('DB_PASSWORD')",
     "address = 'postgresql://user:{password}@host/x'\nother = f'https://{1}:{2}@host'",
+    "schema = {'password': 'string?', 'private_key': 'string'}\nname_token = r'[^\\W\\d]\\w*'\npassword = ':****'",
     "labels = {'token': 'B-PER', 'password': None}\nsk = 'sk-estimator-doc-link-fitted-hover'",
 ]
 
