@@ -125,7 +125,7 @@ def test_an_experiment(folder, command, store):
         "  metrics  loss=1, accuracy=0.125",
         f"  look     ml-experiment show {record.run_id[:8]}, or ml-experiment ui",
     ]
-    assert out.splitlines()[1].startswith("SVM  finished  ")
+    assert out.splitlines()[1].startswith("SVM  ✓ finished  ")
     assert err == ""
     assert (record.name, record.experiment, record.kind) == ("SVM", "SVM", "experiment")
     assert record.params == {"C": "0.25", "kernel": "rbf", "fail": "no"}
@@ -513,7 +513,7 @@ def test_a_single_run_s_log_is_followed_to_its_end(folder, command, store):
     assert command("logs", "-f", record.run_id)[1] == "plain\n"
     code, out, err = command("attach", record.run_id)
     assert (code, out) == (0, "plain\n")
-    assert "plain  finished" in err
+    assert "plain  ✓ finished" in err
 
 
 @pytest.mark.parametrize("verb", ["resume", "attach", "stop"])

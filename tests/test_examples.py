@@ -133,7 +133,7 @@ def test_the_first_notebook(examples, client, project):
     assert {"confusion.npy", "model.pkl"} <= names
 
     text = outputs(project / "out.ipynb")
-    assert "digits SVM  finished" in text  # what %%experiment shows
+    assert "digits SVM  ✓ finished" in text  # what %%experiment shows
     assert "{'val_accuracy': 0.9" in text  # what the called job gave back
     assert text.count("digits SVM") >= 4  # `ml-experiment ls` lists the two as well
 
