@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 
 import pytest
 
@@ -40,3 +42,10 @@ def test_the_theme_stands_before_other_sheets():
 @pytest.mark.parametrize("path", sorted(FOLDER.iterdir()), ids=lambda path: path.name)
 def test_nothing_is_fetched(path):
     assert not re.search(r"https?://(?!www\.w3\.org/)|@import|\bimport\(", path.read_text())
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="there is no Node")
+@pytest.mark.parametrize("entry", ["live"])
+def test_a_widget_s_script_is_javascript(entry, tmp_path):
+    (tmp_path / "widget.mjs").write_text(esm(entry))
+    subprocess.run(["node", "--check", tmp_path / "widget.mjs"], check=True)

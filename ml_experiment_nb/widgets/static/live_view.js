@@ -58,7 +58,7 @@ export function bestElements(store) {
     ];
   }
   if (!about.goals.length) {
-    if (state[0] !== "running" || counts.done) return [hint("No metric is optimised here, so none is the best: --maximize NAME names one, or metric="NAME" in Python.")];
+    if (state[0] !== "running" || counts.done) return [hint("No metric is optimised here, so none is the best: --maximize NAME names one, or metric='NAME' in Python.")];
     return [hint("No metric is optimised.")];
   }
   const [name, isMaximised] = about.goals[0];
