@@ -165,16 +165,20 @@ class Store:
         found = self.client.search_runs(ids, f"tags.`{tag}` = '{value}'", max_results=1)
         return found[0] if found else None
 
-    def text(self, record: Record, path: str) -> str | None:
-        """Return the text of one of a run's artifacts, of one that goes on too; None when there is none."""
+    def content(self, record: Record, path: str) -> bytes | None:
+        """Return one of a run's artifacts, of one that goes on too; None when there is none, or it can't be read."""
         live = home(self.root) / "runs" / str(record.run_id) / "artifacts" / path
         with suppress(OSError):
-            return live.read_text(encoding="utf-8", errors="replace")
+            return live.read_bytes()
         with translated(self.uri), tempfile.TemporaryDirectory() as folder:
             with suppress(MlflowException, OSError), refusals(str(record.artifact_uri)):
-                found = self.client.download_artifacts(str(record.run_id), path, folder)
-                return Path(found).read_text(encoding="utf-8", errors="replace")
+                return Path(self.client.download_artifacts(str(record.run_id), path, folder)).read_bytes()
             return None
+
+    def text(self, record: Record, path: str) -> str | None:
+        """Return the text of one of a run's artifacts; see `content`."""
+        found = self.content(record, path)
+        return None if found is None else found.decode(errors="replace").replace("\r\n", "\n")
 
     def log_text(self, record: Record) -> str:
         """Return what a run has printed so far."""
@@ -199,11 +203,8 @@ class Store:
 
     def digest(self, record: Record, path: str) -> str | None:
         """Return the SHA-256 of one of a run's artifacts; None when it can't be read."""
-        with translated(self.uri), tempfile.TemporaryDirectory() as folder:
-            with suppress(MlflowException, OSError), refusals(str(record.artifact_uri)):
-                found = self.client.download_artifacts(str(record.run_id), path, folder)
-                return hashlib.sha256(Path(found).read_bytes()).hexdigest()
-            return None
+        found = self.content(record, path)
+        return None if found is None else hashlib.sha256(found).hexdigest()
 
     def take_files(self, record: Record, folder: Path) -> None:
         """Make the files in a folder a run's artifacts; where they can be moved, the folder is gone afterwards.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from mlflow.entities import Metric
+
 from ml_experiment_nb.comparison.differences import Evidence
 from ml_experiment_nb.comparison.texts import is_notebook
 from ml_experiment_nb.errors import RunNotFoundError
@@ -31,6 +33,17 @@ def read_both(store: Store, a: str | Record, b: str | Record) -> tuple[Evidence,
         _evidence(store, records[0], lists[0], doubtful),
         _evidence(store, records[1], lists[1], doubtful),
     )
+
+
+def curve(store: Store, record: Record, metric: str) -> list[Metric]:
+    """Return what a run has reported of a metric, in the order of its steps.
+
+    Raises:
+        StoreError: The store can't be reached.
+    """
+    with translated(store.uri):
+        found = store.client.get_metric_history(str(record.run_id), metric)
+    return sorted(found, key=lambda one: (one.step, one.timestamp))
 
 
 def _record(store: Store, run: str | Record) -> Record:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 
 from ml_experiment_nb.comparison.differences import Change, Diff, Section
 from ml_experiment_nb.comparison.texts import Hunk
+from ml_experiment_nb.markup import TABLE
 from ml_experiment_nb.records import Record, duration, number
 
 MOST = 40  # lines of one text, or changes of one kind, that are shown
@@ -40,8 +41,17 @@ def as_html(diff: Diff) -> str:
     for section in diff.differing:
         inner = _table(section.changes) + "".join(map(_hunk, section.hunks))
         parts.append(f"<details open><summary><b>{html.escape(_title(section))}</b></summary>{inner}</details>")
-    parts.append(f"<div>{html.escape(_same(diff))}</div>")
+    parts.append(_equal(diff))
     return f"<div>{''.join(parts)}</div>"
+
+
+def _equal(diff: Diff) -> str:
+    """Return what is the same, folded."""
+    line = html.escape(_same(diff))
+    if not diff.equal or not diff:
+        return f"<div>{line}</div>"
+    counts = "".join(f"<li>{html.escape(one.title)}: {one.same}</li>" for one in diff.equal)
+    return f"<details><summary>{line}</summary><ul>{counts}</ul></details>"
 
 
 def _head(record: Record) -> str:
@@ -85,8 +95,9 @@ def _cut(lines: tuple[str, ...]) -> list[str]:
     return list(lines) if more <= 0 else [*lines[:MOST], f" … and {more} more lines"]
 
 
-_GREEN = "background: rgba(46, 160, 67, 0.25); padding: 0 0.3em"
-_RED = "background: rgba(248, 81, 73, 0.25); padding: 0 0.3em"
+_WORD = "padding: 0 0.3em; overflow-wrap: anywhere"
+_GREEN = f"background: rgba(46, 160, 67, 0.25); {_WORD}"
+_RED = f"background: rgba(248, 81, 73, 0.25); {_WORD}"
 
 
 def _table(changes: Iterable[Change]) -> str:
@@ -100,7 +111,7 @@ def _table(changes: Iterable[Change]) -> str:
     if not rows:
         return ""
     head = "".join(f"<th scope='col' style='text-align: left'>{name}</th>" for name in ("", "a", "b", ""))
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    return f"<table {TABLE}><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 
 
 def _hunk(hunk: Hunk) -> str:
@@ -108,4 +119,5 @@ def _hunk(hunk: Hunk) -> str:
     lines = [
         f"<div style='{styles.get(line[:1], '')}'>{html.escape(line) or '&nbsp;'}</div>" for line in _cut(hunk.lines)
     ]
-    return f"<div>{html.escape(hunk.name)}</div><pre style='margin: 0 0 0.5em 1em'>{''.join(lines)}</pre>"
+    style = "margin: 0 0 0.5em 1em; overflow-x: auto"
+    return f"<div>{html.escape(hunk.name)}</div><pre style='{style}'>{''.join(lines)}</pre>"

@@ -12,8 +12,9 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
+from ml_experiment_nb.errors import MetricError, nearest
 from ml_experiment_nb.literals import read_value
-from ml_experiment_nb.records import Record, Status
+from ml_experiment_nb.records import Record, Records, Status
 
 LOG_FROM = 100.0  # how many times the least value the largest is, of numbers that are looked at by their logarithm
 _STATES = {Status.FINISHED: TrialState.COMPLETE, Status.PRUNED: TrialState.PRUNED}
@@ -47,6 +48,48 @@ def study_of(records: Sequence[Record], metrics: Sequence[str], maximize: Sequen
                 )
             )
     return study
+
+
+def scored_study(records: Records, metric: str) -> optuna.Study:
+    """Return a study of the records that have a metric.
+
+    Raises:
+        MetricError: No record that finished has it.
+    """
+    check_metrics(records, [metric])
+    study = study_of(records, [metric], [dict(records.goals).get(metric, False)])
+    if not study.get_trials(deepcopy=False):
+        raise MetricError(f"no run with parameters has finished with a metric {metric!r}")
+    return study
+
+
+def check_metrics(records: Records, names: Sequence[str]) -> None:
+    """See that some of the records have metrics of these names.
+
+    Raises:
+        MetricError: None has.
+    """
+    known = {name for record in records for name in record.metrics}
+    for name in names:
+        if name not in known:
+            raise MetricError(f"none of the runs has a metric {name!r}{nearest(name, known)}")
+
+
+def importances(study: optuna.Study) -> dict[str, float]:
+    """Return how much of a study's objective each parameter explains; see `view.Comparison.importances`."""
+    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+
+    trials = study.get_trials(deepcopy=False)
+    values = {trial.value for trial in trials}
+    shared = set.intersection(*(set(trial.params) for trial in trials))
+    varied = [name for name in shared if len({trial.params[name] for trial in trials}) > 1]
+    if len(values) < 2 or not varied:
+        return {}
+    try:
+        found = get_param_importances(study, params=sorted(varied))
+    except ImportError:  # Optuna's usual way takes scikit-learn
+        found = get_param_importances(study, params=sorted(varied), evaluator=PedAnovaImportanceEvaluator())
+    return {name: value for name, value in found.items() if not math.isnan(value)}
 
 
 def distributions(params: Sequence[Mapping[str, Any]]) -> dict[str, BaseDistribution]:

@@ -5,26 +5,32 @@ Each figure is a plain plotly figure; JupyterLab draws it by itself, and nothing
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ml_experiment_nb.comparison.studies import study_of
+from ml_experiment_nb.comparison.evidence import curve
+from ml_experiment_nb.comparison.studies import check_metrics, importances, scored_study, study_of
 from ml_experiment_nb.errors import ExperimentError, MetricError, ParameterError, nearest
 from ml_experiment_nb.files import spec_from_text
 from ml_experiment_nb.groups import trials_of
 from ml_experiment_nb.readings import Wanted
 from ml_experiment_nb.records import Record, Records
 from ml_experiment_nb.specs import Group
-from ml_experiment_nb.stores import translated
 from ml_experiment_nb.sweeps import opened_store
 from ml_experiment_nb.tracking import SPEC, Store
+from ml_experiment_nb.widgets.bundle import bundle, has_front_end
+from ml_experiment_nb.widgets.fallback import comparison_html
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
     from optuna import Study
 
+    from ml_experiment_nb.comparison.widget import ComparisonWidget
+
 LIMIT = 1000
+LINES = 20  # runs that the text has that is kept in a notebook
 CURVES = 50  # runs whose curves are drawn at most
 Runs = str | Record | Iterable["str | Record"]
 
@@ -83,6 +89,14 @@ class Comparison:
     def __init__(self, records: Records, store: Store) -> None:
         self.records = records
         self._store = store
+        self._widget: ComparisonWidget | None = None
+
+    @property
+    def selected(self) -> Records:
+        """The runs that are selected in the view of this comparison, in the order of `ranked`; none where none is."""
+        if self._widget is None:
+            return self.records.like(())
+        return self.records.like(self._widget.rows[k] for k in sorted(self._widget.selected))
 
     def to_pandas(self) -> Any:
         """Return a DataFrame with a row per run: its id, name, status, duration, parameters and metrics."""
@@ -123,20 +137,7 @@ class Comparison:
 
         Parameters that not all runs have are left out. Where no parameter or no metric varies, nothing is explained.
         """
-        from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
-
-        _, study = self._study(metric)
-        trials = study.get_trials(deepcopy=False)
-        values = {trial.value for trial in trials}
-        shared = set.intersection(*(set(trial.params) for trial in trials))
-        varied = [name for name in shared if len({trial.params[name] for trial in trials}) > 1]
-        if len(values) < 2 or not varied:
-            return {}
-        try:
-            found = get_param_importances(study, params=sorted(varied))
-        except ImportError:  # Optuna's usual way takes scikit-learn
-            found = get_param_importances(study, params=sorted(varied), evaluator=PedAnovaImportanceEvaluator())
-        return {name: value for name, value in found.items() if not math.isnan(value)}
+        return importances(self._study(metric)[1])
 
     def importance(self, *, metric: str | None = None) -> go.Figure:
         """Draw `importances` as bars, the largest on top."""
@@ -164,7 +165,7 @@ class Comparison:
         if len(names) not in (2, 3):
             raise MetricError(f"a front has two or three metrics, not {len(names)}: name them")
         wanted = list(maximize) if maximize is not None else [goals.get(name, False) for name in names]
-        self._check_metrics(names)
+        check_metrics(self.records, names)
         study = study_of(self.records, names, wanted)
         return _drawer().plot_pareto_front(study, target_names=names)
 
@@ -186,7 +187,7 @@ class Comparison:
             raise MetricError(f"smoothing is a number from 0 to 1, not {smoothing}")
         names = [metrics] if isinstance(metrics, str) else list(metrics) if metrics is not None else None
         if names is not None:
-            self._check_metrics(names)
+            check_metrics(self.records, names)
         figure = _plotly().Figure(layout={"xaxis": {"title": "step"}, "hovermode": "closest"})
         for record in self._ranked()[:runs]:
             for name, points in self._histories(record, names).items():
@@ -214,7 +215,25 @@ class Comparison:
         printer.text(str(self))
 
     def _repr_html_(self) -> str:
-        return self.ranked()._repr_html_()
+        """Return a table and a picture, for a notebook that is read without its kernel."""
+        return comparison_html(self.ranked())
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        """Return the view: live where a front end shows the cell, beside what is kept in the notebook."""
+        return bundle("comparison", text=self._lines(), html=self._repr_html_(), widget=self._live())
+
+    def _live(self) -> ComparisonWidget | None:
+        """Return the widget; None where nobody would see it, or nothing could draw it."""
+        if self._widget is None and has_front_end() and importlib.util.find_spec("anywidget"):
+            from ml_experiment_nb.comparison.widget import ComparisonWidget
+
+            self._widget = ComparisonWidget(self.ranked(), self._store)
+        return self._widget
+
+    def _lines(self) -> str:
+        rest = len(self) - LINES
+        more = f"\n… and {rest} more: .to_pandas() has them all" if rest > 0 else ""
+        return f"{self.ranked()[:LINES]}{more}"
 
     def _repr_markdown_(self) -> str:
         return self.ranked()._repr_markdown_()
@@ -241,17 +260,7 @@ class Comparison:
             known = sorted({name for record in self.records for name in record.metrics})
             raise MetricError(f"name a metric: metric=… ({', '.join(known) or 'none of the runs has one'})")
         name = metric if metric is not None else next(iter(goals))
-        self._check_metrics([name])
-        study = study_of(self.records, [name], [goals.get(name, False)])
-        if not study.get_trials(deepcopy=False):
-            raise MetricError(f"no run with parameters has finished with a metric {name!r}")
-        return name, study
-
-    def _check_metrics(self, names: Sequence[str]) -> None:
-        known = {name for record in self.records for name in record.metrics}
-        for name in names:
-            if name not in known:
-                raise MetricError(f"none of the runs has a metric {name!r}{nearest(name, known)}")
+        return name, scored_study(self.records, name)
 
     def _params(self, names: Sequence[str] | None, study: Study) -> list[str] | None:
         """Return the parameters to draw, having checked them; without any that never change, where none are named."""
@@ -263,9 +272,8 @@ class Comparison:
 
     def _histories(self, record: Record, names: Sequence[str] | None) -> Mapping[str, list[tuple[int, float]]]:
         wanted = [name for name in (record.metrics if names is None else names) if name in record.metrics]
-        with translated(self._store.uri):
-            found = {name: self._store.client.get_metric_history(str(record.run_id), name) for name in wanted}
-        return {name: [(one.step, one.value) for one in sorted(points, key=_moment)] for name, points in found.items()}
+        found = {name: curve(self._store, record, name) for name in wanted}
+        return {name: [(one.step, one.value) for one in points] for name, points in found.items()}
 
 
 def _plotly() -> Any:
@@ -306,10 +314,6 @@ def smooth(values: Sequence[float], weight: float) -> list[float]:
             value = last / (1 - weight**count)
         smoothed.append(value)
     return smoothed
-
-
-def _moment(point: Any) -> tuple[int, int]:
-    return point.step, point.timestamp
 
 
 def _gathered(store: Store, given: Iterable[str | Record]) -> tuple[list[Record], list[Record]]:

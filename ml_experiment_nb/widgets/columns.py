@@ -62,16 +62,17 @@ class Column:
 
 
 def columns_of(records: Sequence[Record], *, first: Sequence[str] = ()) -> list[Column]:
-    """Return what there is of runs: what names them, their parameters, their metrics, then what is shown when asked.
+    """Return what there is of runs: what names them, metrics, parameters, times, then what is hidden.
 
     Args:
         records: The runs, a row each.
         first: The metrics that come first, such as those that a search optimised.
     """
-    found = [*_about(records)]
-    found += _named("params", [one.params for one in records])
     metrics = [one.metrics for one in records]
+    found = [*_about(records)]
     found += [_metric(name, metrics) for name in [*first, *(n for n in _names(metrics) if n not in first)]]
+    found += _named("params", [one.params for one in records])
+    found += _when(records)
     found += _named("autologged", [one.autologged for one in records], hidden=True)
     found += _named("tags", [_own_tags(one.tags) for one in records], hidden=True)
     return _few_shown(found)
@@ -107,12 +108,15 @@ def _about(records: Sequence[Record]) -> Iterable[Column]:
         yield _of_texts(key, name, "run", "text", values, known, hidden=len(known) < 2)
     trials = [ABSENT if one.number is None else one.number for one in records]
     if any(one is not ABSENT for one in trials):
-        yield _of_numbers("trial", "Trial", "run", [math.nan if n is ABSENT else n for n in trials], trials)
+        numbers = [math.nan if one is ABSENT else one for one in trials]
+        yield _of_numbers("trial", "Trial", "run", numbers, trials, hidden=True)  # a trial's name has it
     statuses = [one.status.value for one in records]
     yield _of_texts("status", "Status", "run", "status", statuses, tuple(one.value for one in Status))
-    started = [one.started.timestamp() * 1000 for one in records]
-    yield Column("started", "Started", "run", "date", _doubles(started))
+
+
+def _when(records: Sequence[Record]) -> Iterable[Column]:
     yield Column("seconds", "Duration", "run", "duration", _doubles([one.seconds for one in records]))
+    yield Column("started", "Started", "run", "date", _doubles([one.started.timestamp() * 1000 for one in records]))
 
 
 def _named(group: str, each: Sequence[Mapping[str, Any]], *, hidden: bool = False) -> list[Column]:
@@ -166,14 +170,15 @@ def _of_texts(
 ) -> Column:  # fmt: skip
     codes: dict[str | None, int] = {None: -1} | {text: code for code, text in enumerate(texts)}
     data = array("i", [codes[value] for value in values])
-    return Column(key, name, group, kind, _least_first(data), tuple(texts), hidden=hidden)
+    return Column(key, name, group, kind, least_first(data), tuple(texts), hidden=hidden)
 
 
 def _doubles(values: Iterable[float]) -> bytes:
-    return _least_first(array("d", values))
+    return least_first(array("d", values))
 
 
-def _least_first(data: array[Any]) -> bytes:
+def least_first(data: array[Any]) -> bytes:
+    """Return the bytes of numbers, the least byte of each first."""
     if sys.byteorder == "big":
         data.byteswap()
     return data.tobytes()

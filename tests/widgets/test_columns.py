@@ -39,14 +39,14 @@ def test_all_columns_of_two_runs():
         Column("run_id", "ID", "run", "text", codes(0, 1), ("a" * 8, "b" * 8), hidden=True),
         Column("kind", "Kind", "run", "text", codes(0, 0), ("experiment",), hidden=True),
         Column("experiment", "Experiment", "run", "text", codes(0, 0), ("e",), hidden=True),
-        Column("trial", "Trial", "run", "number", doubles(10, 9), whole=True),
+        Column("trial", "Trial", "run", "number", doubles(10, 9), whole=True, hidden=True),
         Column("status", "Status", "run", "status", codes(1, 3), everyone),
-        Column("started", "Started", "run", "date", doubles(moment, moment)),
-        Column("seconds", "Duration", "run", "duration", doubles(1.5, 1.5)),
-        Column("params.C", "C", "params", "number", doubles(0.5, 1e-5)),
-        Column("params.kernel", "kernel", "params", "text", codes(0, -1), ("rbf",)),
         Column("metrics.accuracy", "accuracy", "metrics", "number", doubles(0.75, math.nan)),
         Column("metrics.loss", "loss", "metrics", "number", doubles(0.25, math.nan), nans=(1,)),
+        Column("params.C", "C", "params", "number", doubles(0.5, 1e-5)),
+        Column("params.kernel", "kernel", "params", "text", codes(0, -1), ("rbf",)),
+        Column("seconds", "Duration", "run", "duration", doubles(1.5, 1.5)),
+        Column("started", "Started", "run", "date", doubles(moment, moment)),
         Column("autologged.tol", "tol", "autologged", "number", doubles(math.nan, 0.001), hidden=True),
     ]
     assert columns_of([first, second])[-1] == Column(
@@ -92,7 +92,7 @@ def test_not_more_is_shown_at_once_than_people_can_read():
     many = {f"p{k}": k for k in range(99)}
     columns = columns_of([record(params=many, metrics={"system/cpu": 1.0, "loss": 1.0})], first=["loss"])
     shown = [one.key for one in columns if not one.hidden and one.group != "run"]
-    assert shown == [*(f"params.p{k}" for k in range(MOST_SHOWN["params"])), "metrics.loss"]
+    assert shown == ["metrics.loss", *(f"params.p{k}" for k in range(MOST_SHOWN["params"]))]
 
 
 def test_no_runs_have_no_parameters():

@@ -79,7 +79,7 @@ function categoryPart(codes, texts, place, first, last) {
     at,
     inverse: (share) => codes[Math.max(0, Math.min(count - 1, Math.floor((first + share * (last - first)) * count)))],
     ticks(most) {
-      const every = Math.ceil(codes.length / Math.max(1, most));
+      const every = Math.max(1, Math.ceil(codes.length / Math.max(1, most)));
       return codes.filter((_, k) => k % every === 0).map((code) => ({ value: code, at: at(code), label: texts[code] }));
     },
     label(share) {

@@ -20,7 +20,7 @@ export function drawParallel(canvas, data, { width, height, ratio, colours }) {
   const paint = data.colour ? (bucket) => rampColour(bucket / (BUCKETS - 1), colours.isDark) : () => colours.accent;
   strokeRows(context, layout, data, (row) => !dims || chosen.has(row), paint, strength);
   drawAxes(context, layout, data, colours);
-  if (data.colour) colourBar(context, data.colour, { x: width - 62, y: layout.top, height: layout.bottom - layout.top }, colours, rampColour);
+  if (layout.hasBar) colourBar(context, data.colour, { x: width - 62, y: layout.top, height: layout.bottom - layout.top }, colours, rampColour);
   return layout;
 }
 
@@ -80,7 +80,9 @@ export function brushedRows(data, brushes) {
 }
 
 function parallelLayout(data, width, height) {
-  const [left, right] = [56, width - (data.colour ? 92 : 40)];
+  const isLast = data.colour !== null && data.axes[data.axes.length - 1]?.label === data.colour.label; // the axis is the legend
+  const hasBar = data.colour !== null && !isLast;
+  const [left, right] = [56, width - (hasBar ? 116 : 64)];
   const [top, bottom] = [TOP, height - BOTTOM];
   const step = (right - left) / Math.max(1, data.axes.length - 1);
   const axes = data.axes.map((axis, k) => {
@@ -88,7 +90,7 @@ function parallelLayout(data, width, height) {
     for (let n = 0; n < y.length; n += 1) y[n] = bottom - axis.scale.at(axis.number(data.rows[n])) * (bottom - top);
     return { x: left + k * step, y };
   });
-  return { axes, top, bottom, step, index: new Map(data.rows.map((row, k) => [row, k])) };
+  return { axes, top, bottom, step, isLast, hasBar, index: new Map(data.rows.map((row, k) => [row, k])) };
 }
 
 function chosenRows(data) {
@@ -138,12 +140,14 @@ function drawAxes(context, layout, data, colours) {
   const count = Math.max(2, Math.floor((layout.bottom - layout.top) / 34));
   data.axes.forEach((axis, k) => {
     const { x } = layout.axes[k];
-    context.strokeStyle = colours.muted;
-    context.lineWidth = 1;
-    context.beginPath();
-    context.moveTo(x, layout.top);
-    context.lineTo(x, layout.bottom);
-    context.stroke();
+    context.fillStyle = colours.muted;
+    context.fillRect(x - 0.5, layout.top, 1, layout.bottom - layout.top);
+    if (layout.isLast && k === data.axes.length - 1) {
+      for (let y = layout.top; y < layout.bottom; y += 1) {
+        context.fillStyle = rampColour((layout.bottom - y) / (layout.bottom - layout.top), colours.isDark);
+        context.fillRect(x, y, 8, 1.5);
+      }
+    }
     const isLast = k === data.axes.length - 1 && k > 0;
     context.textAlign = "center";
     context.textBaseline = "alphabetic";
@@ -158,8 +162,8 @@ function drawAxes(context, layout, data, colours) {
       if (tick.at < -0.001 || tick.at > 1.001) continue;
       const y = layout.bottom - tick.at * (layout.bottom - layout.top);
       context.fillStyle = colours.muted;
-      context.fillRect(isLast ? x : x - 4, y - 0.5, 4, 1);
-      haloed(context, fitted(context, tick.label, Math.min(layout.step - 14, 90)), isLast ? x + 7 : x - 7, y, colours, colours.muted);
+      context.fillRect(isLast ? x + (layout.isLast ? 8 : 0) : x - 4, y - 0.5, 4, 1);
+      haloed(context, fitted(context, tick.label, Math.min(layout.step - 14, 90)), isLast ? x + (layout.isLast ? 13 : 7) : x - 7, y, colours, colours.muted);
     }
     drawBrush(context, layout, x, data.brushes?.get(k), colours);
   });
