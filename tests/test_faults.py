@@ -214,7 +214,7 @@ def test_a_group_is_attached_to(folder, command):
     assert code == 0
     result = finish(driver)
     assert {line.split()[0] for line in out.splitlines()} == {line.split()[0] for line in result[1].splitlines()}
-    assert "g  finished" in out
+    assert "g  ✓ finished" in out
     assert "best     g #" in out
     assert finish(following)[1] == f"at {Store(folder).record(trial.run_id).params['C']}\n"
     check_whole(folder, parent)

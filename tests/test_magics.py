@@ -505,7 +505,7 @@ def test_a_notebook(store, project):
     )
     NotebookClient(found, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(project)}}).execute()
     assert texts(found.cells[4]) == ["3 {'a': 6.0} 2 True\n"]
-    assert texts(found.cells[1])[0].startswith("one  finished")
+    assert texts(found.cells[1])[0].startswith("one  ✓ finished")
     assert any("many: 2/2" in text for text in texts(found.cells[2]))
     assert {"training\n", "{'a': 0.5}"} <= set(texts(found.cells[3]))
     records = store.records()
