@@ -70,8 +70,13 @@ def names(notebook: Notebook) -> list[str]:
 
 
 def selected(notebook: Notebook) -> list[str]:
-    notebook.run(1)
-    found: list[str] = eval(notebook.output(1).inner_text())
+    """Return what a cell reads of the selection once the kernel has heard all of it: the page sends it bit by bit."""
+    rows = notebook.output(0, ".mlx-comparison").locator(".mlx-row[aria-selected=true]")
+    for _ in range(20):
+        notebook.run(1)
+        found: list[str] = eval(notebook.output(1).inner_text())
+        if len(found) == rows.count():
+            break
     return found
 
 

@@ -65,8 +65,8 @@ def test_what_is_saved_is_brought_back_and_copied(notebook):
     mode(notebook, "live")
     notebook.page.locator(OUTPUT).click(button="right")
     notebook.page.get_by_text("Copy as Table").click()
-    read = "async () => (await (await navigator.clipboard.read())[0].getType('text/html')).text()"
-    assert "<td>saved</td>" in notebook.page.evaluate(read)
+    read = "navigator.clipboard.read().then(([one]) => one.getType('text/html')).then((blob) => blob.text())"
+    notebook.page.wait_for_function(f"() => {read}.then((html) => html.includes('<td>saved</td>'), () => false)")
     notebook.page.locator(OUTPUT).click(button="right")
     notebook.page.get_by_text("Show as It Is Saved").click()
     mode(notebook, "saved")
