@@ -35,7 +35,7 @@ COUNTS = "() => window.jupyterapp.shell.currentWidget.content.widgets.map((cell)
 
 KNOWN_ERRORS = {
     "Could not restore the debugger state: Canceled future": "JupyterLab's, of a kernel that is left for another",
-    "Canceled future for create_subshell_request": "ipywidgets', of a kernel that is restarted before it has a subshell",
+    "Canceled future for create_subshell_request": "ipywidgets', of a kernel that restarts too soon",
 }
 """Errors that a page logs and that aren't ours: what they look like, and why they are there."""
 
