@@ -6,12 +6,13 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 
 from ml_experiment_nb.conditions import parse_condition
-from ml_experiment_nb.errors import nearest
+from ml_experiment_nb.errors import MetricError, nearest
 from ml_experiment_nb.plans import Plan
 from ml_experiment_nb.records import Failure, Outcome, Record, Status, duration, pairs
 from ml_experiment_nb.specs import Group
 
 LIMIT_NOTE = "no more was begun: "
+_UNMEASURED = 3  # trials without the metric that is optimised, and none with it
 LIMIT_REACHED = "LimitReached"
 """The type of failure of a task that was stopped since its group had reached a limit."""
 
@@ -26,12 +27,14 @@ class Limits:
 
     def __init__(self, plan: Plan, kept: int = 0) -> None:
         self._group = plan.spec if isinstance(plan.spec, Group) else None
+        self._goals = plan.goal[0]
         self._whole_table = plan.table is not None
         self._total = plan.total
         group = self._group
         self._condition = parse_condition(group.stop_when) if group is not None and group.stop_when else None
         self._deadline = time.monotonic() + group.timeout if group is not None and group.timeout else None
         self._failures = 0
+        self._unmeasured: int | None = 0  # None: some trial had it
         self._ended = kept
         self._met_by: str | None = None
         self._told: set[str] = set()
@@ -62,6 +65,7 @@ class Limits:
             reason = f"max_failures is reached: {self._failures} failed"
             last = f"; the last: {record.name}: {record.failure}"
             self._reached(reason, Outcome(Status.FAILED, Failure("TaskError", reason + last)))
+        self._measured(record)
 
     def due(self, running: Collection[str]) -> list[str]:
         """Return which running tasks are to be stopped now, each once; one that met ``stop_when`` has its time."""
@@ -104,6 +108,16 @@ class Limits:
             if name not in came:
                 found.append(f"stop_when: {name!r} was never reported{nearest(name, came)}")
         return found
+
+    def _measured(self, record: Record) -> None:
+        """Take note of whether a trial had what is optimised. A name that is mistyped should not cost a whole group."""
+        if self._unmeasured is None or self._group is None or record.failure is None:
+            self._unmeasured = None
+        elif record.failure.type == MetricError.__name__ and any(one not in record.metrics for one in self._goals):
+            self._unmeasured += 1
+            if self._unmeasured == _UNMEASURED and self.reason is None:
+                reason = f"{_UNMEASURED} trials have ended, and none had the metric: {record.failure.message}"
+                self._reached(reason, Outcome(Status.FAILED, Failure(MetricError.__name__, reason)))
 
     def _reached(self, reason: str, outcome: Outcome | None) -> None:
         self.reason, self._outcome = reason, outcome

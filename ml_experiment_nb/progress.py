@@ -38,7 +38,10 @@ class Progress:
     running: dict[str, str] = field(default_factory=dict)
     ended: dict[Status, int] = field(default_factory=dict)
     best: float | None = None
-    began: float = field(default_factory=time.monotonic)
+    first: float | None = None
+    """When the first task began: what comes before it, such as Ray's start, says nothing of the others."""
+    kept: int = 0
+    """How many had ended by then, where a group goes on."""
 
     @property
     def done(self) -> int:
@@ -49,6 +52,8 @@ class Progress:
         """Take what has happened into account."""
         match update:
             case Started(key=key, parent=False):
+                if self.first is None:
+                    self.first, self.kept = time.monotonic(), self.done
                 self.running[key] = ""
             case Happened(key=key, event=Cell(index, count)):
                 self.running[key] = f"cell {index}/{count}"
@@ -70,8 +75,8 @@ class Progress:
         parts += [f"{len(self.running)} running"] if self.running else []
         parts += [f"{n} {status}" for status, n in self.ended.items() if status is not Status.FINISHED]
         parts += [f"best {self.metric} {number(self.best)}"] if self.best is not None else []
-        if self.total and 0 < self.done < self.total:
-            left = (time.monotonic() - self.began) / self.done * (self.total - self.done)
+        if self.total and self.first is not None and self.kept < self.done < self.total:
+            left = (time.monotonic() - self.first) / (self.done - self.kept) * (self.total - self.done)
             parts.append(f"about {duration(left)} left")
         return ", ".join(parts)
 

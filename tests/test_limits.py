@@ -112,3 +112,28 @@ def test_what_a_lost_trial_has_reported_ends_nothing(limits):
     assert found.reason is not None
     found.lost("0")
     assert (found.reason, found.due(["0", "1"]), found.outcome(FINISHED)) == (None, [], FINISHED)
+
+
+def unmeasured(number, **metrics):
+    failure = Failure("MetricError", "'acc' was never reported (it reported ac); did you mean 'ac'?")
+    return Record(None, f"t #{number}", "t", "trial", Status.FAILED, {}, metrics, now(), 0.0, failure, number)
+
+
+def test_a_metric_that_no_trial_has_ends_the_group_soon(limits):
+    found = limits(metric={"name": "acc", "direction": "maximize"})
+    found.ended(unmeasured(0, ac=1.0))
+    found.ended(unmeasured(1, ac=1.0))
+    assert found.reason is None
+    found.ended(unmeasured(2, ac=1.0))
+    assert found.reason.startswith("3 trials have ended, and none had the metric: 'acc' was never reported")
+    assert found.due(["3"]) == ["3"]
+    assert found.outcome(NONE).failure.type == "MetricError"
+
+
+@pytest.mark.parametrize("first", [record(0, acc=1.0), record(0, Status.PRUNED)])
+def test_a_metric_that_some_trials_lack_doesn_t(limits, first):
+    found = limits(metric={"name": "acc", "direction": "maximize"})
+    found.ended(first)
+    for number in range(1, 5):
+        found.ended(unmeasured(number))
+    assert found.reason is None

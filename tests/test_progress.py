@@ -66,12 +66,15 @@ def test_what_is_counted():
 
 
 def test_the_time_that_is_left(monkeypatch):
-    monkeypatch.setattr(progress.time, "monotonic", lambda: 130.0)
-    state = Progress(4, began=100.0)
-    assert "left" not in str(state)
+    clock = iter([100.0, 130.0, 130.0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    state = Progress(5)
     state.take(record(0, None))
-    assert str(state) == "1/4, about 1 min 30 s left"
-    assert str(Progress(None, began=100.0)) == "0"
+    assert str(state) == "1/5"  # it was there when the group went on
+    state.take(Started("1", "g #1", "run1"))
+    state.take(record(1, None))
+    assert str(state) == "2/5, about 1 min 30 s left"
+    assert str(Progress(None)) == "0"
 
 
 def test_minimize():

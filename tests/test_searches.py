@@ -367,6 +367,13 @@ def test_the_trial_that_meets_it_goes_on_and_the_others_are_stopped(search, proj
     assert records.best.params["x"] == 1
 
 
+def test_a_metric_that_nobody_reports_ends_the_group_soon(search):
+    records = search(parabola, param_space=SPACE, metric="los", num_trials=40)
+    assert len(records) < 10
+    assert records.parent.status is Status.FAILED
+    assert "did you mean 'loss'?" in records.parent.failure.message
+
+
 def test_a_metric_that_stop_when_names_and_nobody_reports(search):
     records = search(parabola, param_space=SPACE, metric="loss", num_trials=1, stop_when="los < 0.5")
     assert "stop_when: 'los' was never reported; did you mean 'loss'?" in records.parent.notes

@@ -81,6 +81,7 @@ class LiveGroup:
         self._clock = clock
         self._now = now
         self._began = clock()
+        self._first: float | None = None  # when the first trial began: before that, Ray is started
         self._ended: float | None = None
         self.goals = tuple(zip(*plan.goal, strict=True))
         self.run_id = ""
@@ -122,6 +123,7 @@ class LiveGroup:
                 given = update.record.params if update.record is not None else {}
                 params = pairs({name: value for name, value in given.items() if self._shows(name)})
                 began = self._clock() - (self._ago(update.record.started) if update.record is not None else 0.0)
+                self._first = began if self._first is None else self._first
                 self.running[key] = _Running(key, name, run_id or "", began - self._began, params)
             case Happened(key, event):
                 self._happened(key, event)
@@ -230,11 +232,13 @@ class LiveGroup:
 
     def _time(self) -> dict[str, float | None]:
         """Return how long it has taken, and how long it may take yet."""
-        took = (self._ended if self._ended is not None else self._clock()) - self._began
+        now = self._ended if self._ended is not None else self._clock()
+        took = now - self._began
         done, total = len(self.records), self._plan.total
         left = None
         if self._ended is None and total and self._fresh and done < total:
-            left = round(took / self._fresh * (total - done), 1)
+            worked = took if self._is_seen_late or self._first is None else now - self._first
+            left = round(worked / self._fresh * (total - done), 1)
         return {"took": round(took, 2), "left": left}
 
     @property

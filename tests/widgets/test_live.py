@@ -224,9 +224,10 @@ def test_trials_that_were_there_before_count_and_tell_nothing_of_the_time_that_i
     clock.seconds = 10.0
     assert view.delta().parts["time"] == {"took": 10.0, "left": None}
     assert values(view.whole())["trial.number"] == [0.0, -1.0]
-    view.take(started(2))
+    view.take(Started("2", "svm #2", "run2"))
+    clock.seconds = 13.0
     view.take(trial(2, acc=0.3))
-    assert view.delta().parts["time"] == {"took": 10.0, "left": 10.0}
+    assert view.delta().parts["time"] == {"took": 13.0, "left": 3.0}
 
 
 def test_a_group_that_began_before_it_was_looked_at(make, clock):
