@@ -14,7 +14,7 @@ from typing import Any
 Act = Callable[[ModuleType], None]
 
 
-def when_imported(name: str, act: Act) -> Callable[[], None]:
+def when_imported(name: str, act: Act, *, before: Callable[[], None] | None = None) -> Callable[[], None]:
     """Call `act` with a module: at once if it is imported already, else at the end of its import.
 
     What `act` raises is lost: somebody's import is no place for it.
@@ -22,6 +22,7 @@ def when_imported(name: str, act: Act) -> Callable[[], None]:
     Args:
         name: The module's full name.
         act: What to do with it, once.
+        before: What to do before its code runs, if it has not been imported yet.
 
     Returns:
         What takes the request back; it does no harm where the module has come meanwhile.
@@ -31,12 +32,16 @@ def when_imported(name: str, act: Act) -> Callable[[], None]:
         _do(act, module)
         return lambda: None
     _waiting.setdefault(name, []).append(act)
+    if before is not None:
+        _before.setdefault(name, []).append(before)
     if _FINDER not in sys.meta_path:
         sys.meta_path.insert(0, _FINDER)
 
     def take_back() -> None:
         with suppress(KeyError, ValueError):
             _waiting[name].remove(act)
+            if before is not None:
+                _before[name].remove(before)
             if not _waiting[name]:
                 del _waiting[name]
         if not _waiting and _FINDER in sys.meta_path:
@@ -46,6 +51,7 @@ def when_imported(name: str, act: Act) -> Callable[[], None]:
 
 
 _waiting: dict[str, list[Act]] = {}
+_before: dict[str, list[Callable[[], None]]] = {}
 
 
 class _Finder(MetaPathFinder):
@@ -89,6 +95,9 @@ class _Telling(Loader):
         module.__loader__ = self._loader
         if module.__spec__ is not None:
             module.__spec__.loader = self._loader
+        for act_before in _before.pop(module.__name__, []):
+            with suppress(Exception):
+                act_before()
         self._loader.exec_module(module)
         for act in _waiting.pop(module.__name__, []):
             _do(act, module)

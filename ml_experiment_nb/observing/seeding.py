@@ -38,6 +38,9 @@ _WATCHED: dict[str, dict[str, str]] = {
 }
 """The functions that seed, by module, and the generator that each of them seeds."""
 
+_DRAWS = "rich.style"
+"""A module that draws from `random` while it is imported, as scikit-learn has it: no number of the user's code."""
+
 _WITH_A_SEED = r"\((?!(?:\s*\w+\s*=)?\s*(?:None)?\s*\))[^()\n]*\)"
 _IN_TEXT = {
     "random": r"(?<![\w.])random\.seed" + _WITH_A_SEED,
@@ -97,7 +100,23 @@ def watch() -> None:
     if not _hooks:
         for name in _WATCHED:
             _hooks.append(when_imported(name, partial(_wrap, name)))
+        _hooks.append(_overlooking(_DRAWS))
         _mark()
+
+
+def _overlooking(name: str) -> Callable[[], None]:
+    """Take the numbers that a module draws from `random` while it is imported for none of the code's."""
+    untouched = False
+
+    def before() -> None:
+        nonlocal untouched
+        untouched = _state("random") == _states.get("random")
+
+    def after(_: ModuleType) -> None:
+        if untouched:
+            _mark("random")
+
+    return when_imported(name, after, before=before)
 
 
 def unwatch() -> None:

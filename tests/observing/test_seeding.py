@@ -1,3 +1,4 @@
+import importlib
 import json
 import os
 import pickle
@@ -73,6 +74,19 @@ def test_says_which_generators_were_drawn_from_without_a_seed(sink):
         np.random.rand()
         np.random.default_rng()
     assert sink.unseeded == "numpy.default_rng, random"
+
+
+@pytest.mark.parametrize(("draws", "told"), [(False, ""), (True, "random")])
+def test_what_an_import_draws_is_not_the_code_s(sink, monkeypatch, draws, told):
+    for name in [name for name in sys.modules if name.partition(".")[0] == "rich"]:
+        monkeypatch.delitem(sys.modules, name)
+    with observed(sink):
+        if draws:
+            random.random()
+        before = random.getstate()
+        importlib.import_module("rich.style")
+        assert random.getstate() != before  # scikit-learn imports it, too
+    assert sink.unseeded == told
 
 
 @pytest.mark.parametrize("given", [(), (None,)])
