@@ -248,16 +248,21 @@ def _switch_off(flavor: str) -> None:
 
 @contextmanager
 def _only_what_is_there() -> Iterator[None]:
-    """Have MLflow patch the estimators that are imported, in place of importing all of scikit-learn for it."""
+    """Have MLflow patch the estimators that are imported, in place of importing all of scikit-learn for it.
+
+    What scores them goes by `scores.once` from then on: the patches keep what stands there now.
+    """
     from mlflow.sklearn import utils
+
+    from ml_experiment_nb.observing import models, scores
 
     utils._get_meta_estimators_for_autologging()  # MLflow imports these anyhow, and others come with them
     kinds = _kinds()
-    before, utils._all_estimators = utils._all_estimators, lambda: [(one.__name__, one) for one in kinds]
-    try:
+    with (
+        models.replaced(utils, "_all_estimators", lambda _: lambda: [(one.__name__, one) for one in kinds]),
+        models.replaced(utils, "_log_estimator_content", scores.once),
+    ):
         yield
-    finally:
-        utils._all_estimators = before
     _estimators.update(kinds)
 
 

@@ -27,7 +27,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import mlflow
-import numpy as np
 from mlflow.entities import LoggedModel, LoggedModelStatus, Run, RunData, RunInfo, RunTag
 from mlflow.models import Model
 from mlflow.tracing import client as tracing
@@ -42,6 +41,7 @@ from mlflow.utils.autologging_utils.client import MlflowAutologgingQueueingClien
 from mlflow.utils.mlflow_tags import MLFLOW_AUTOLOGGING
 from mlflow.utils.time import get_current_time_millis
 
+from ml_experiment_nb.observing import scores
 from ml_experiment_nb.observing.models import replaced, save_model
 from ml_experiment_nb.observing.thisrun import ThisRun
 
@@ -96,7 +96,11 @@ def _patches(run: ThisRun, models: bool, plots: bool) -> Iterator[tuple[Any, str
     if (validation := sys.modules.get("sklearn.model_selection._validation")) is not None:
         yield validation, "_fit_and_score", _without_autologging
     if (ranking := sys.modules.get("sklearn.metrics._ranking")) is not None:
-        yield ranking, "_average_multiclass_ovo_score", functools.partial(_quick_pairs, ranking)
+        yield ranking, "_average_multiclass_ovo_score", functools.partial(scores.quick_pairs, ranking, is_autologging)
+    if (counting := sys.modules.get("sklearn.metrics._classification")) is not None:
+        yield counting, "precision_recall_fscore_support", scores.counting
+    if (base := sys.modules.get("sklearn.base")) is not None and hasattr(base, "inspect"):
+        yield base, "inspect", scores.looking_once
     if not plots:
         yield sklearn_utils, "_get_classifier_artifacts", _no_plots
 
@@ -196,32 +200,6 @@ def without_pyplot(is_wanted: Callable[[], bool]) -> dict[str, Any]:
         return builtins.__import__(name, *args)
 
     return {**vars(builtins), "__import__": importing}
-
-
-def _quick_pairs(ranking: Any, original: Callable[..., Any]) -> Callable[..., Any]:
-    """Return what scores each pair of classes for a ROC AUC of autologging's: of ten, scikit-learn takes 50 ms.
-
-    Ninety times it checks what was checked before, and makes a curve of which nothing but the area is wanted.
-    """
-
-    @functools.wraps(original)
-    def score(metric: Any, *args: Any, **options: Any) -> Any:
-        is_known = metric is getattr(ranking, "_binary_roc_auc_score", None)
-        return original(roc_auc if is_known and is_autologging() else metric, *args, **options)
-
-    return score
-
-
-def roc_auc(positive: Any, scores: Any) -> float:
-    """Return the area under a ROC curve: how often a positive has the higher score of a pair, ties counting half.
-
-    Args:
-        positive: Of each sample whether it is a positive, an array of truth values.
-        scores: Of each sample its score, an array.
-    """
-    others, mine = np.sort(scores[~positive]), scores[positive]
-    below = np.searchsorted(others, mine, "left") + np.searchsorted(others, mine, "right")
-    return float(below.mean() / (2 * len(others)))
 
 
 def _without_autologging(original: Callable[..., Any]) -> Callable[..., Any]:

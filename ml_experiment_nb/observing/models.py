@@ -7,6 +7,7 @@ it; ``runs:/ID/model`` loads it.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import itertools
@@ -54,6 +55,7 @@ def save_model(run: ThisRun, name: str, flavor: Any, **options: Any) -> SimpleNa
         with (
             run.at_work(),
             replaced(environment, "warn_dependency_requirement_mismatches", lambda _: lambda *_args: None),
+            replaced(environment, "_get_package_version", lambda _: _installed),
             _quiet("mlflow.utils.requirements_utils", flavor.__name__),
         ):
             options |= _FORMATS.get(flavor.__name__, {})  # MLflow's autologging asks, and nobody has asked it
@@ -131,15 +133,32 @@ def pytorch() -> Any:
 
 def _requirements(flavor: Any) -> list[str]:
     """Return what a model of a kind needs, as it is installed here; MLflow would load the model in a process to see."""
-    found = list(flavor.get_default_pip_requirements())
+    found = list(_default_requirements(flavor, tuple(sys.path)))
     named = {Path(one.split("=")[0].split("[")[0]).name.lower() for one in found}
     for module, names in _beside(flavor).items():
         if module in sys.modules and named.isdisjoint(names):
             for name in names:
-                with suppress(metadata.PackageNotFoundError):
-                    found.append(f"{name}=={metadata.version(name)}")
+                if (version := _installed(name)) is not None:
+                    found.append(f"{name}=={version}")
                     break
     return found
+
+
+@functools.lru_cache
+def _default_requirements(flavor: Any, _path: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(flavor.get_default_pip_requirements())
+
+
+def _installed(name: str) -> str | None:
+    """Return the version of what is installed, if it is; it is read once, as that takes a millisecond."""
+    with suppress(metadata.PackageNotFoundError):
+        return _version(name, tuple(sys.path))
+    return None
+
+
+@functools.lru_cache
+def _version(name: str, _path: tuple[str, ...]) -> str:
+    return metadata.version(name)
 
 
 def _beside(flavor: Any) -> dict[str, tuple[str, ...]]:

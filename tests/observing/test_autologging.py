@@ -13,8 +13,8 @@ from sklearn.metrics import roc_auc_score
 
 from ml_experiment_nb import loop
 from ml_experiment_nb.capture.artifacts import save_artifact
-from ml_experiment_nb.observing.mlflow_calls import roc_auc
 from ml_experiment_nb.observing.models import save_model
+from ml_experiment_nb.observing.scores import roc_auc
 from ml_experiment_nb.observing.thisrun import ThisRun
 from ml_experiment_nb.plans import make_plan
 from ml_experiment_nb.projects import home
