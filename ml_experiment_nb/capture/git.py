@@ -6,6 +6,7 @@ import os
 import subprocess
 import tempfile
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,13 +83,15 @@ class _GitError(Exception):
 
 
 def _read(folder: Path, notes: list[str]) -> GitState:
-    """Read the state in three commands, or four when the tree is dirty."""
-    status = _git(
-        *(folder, "status", "--porcelain=v2", "--branch", "--no-ahead-behind", "-z"),
-        *("--untracked-files=normal", "--ignore-submodules=untracked"),
-    )
+    """Read the state in three commands at once, and a fourth when the tree is dirty."""
+    with ThreadPoolExecutor(2) as pool:
+        asked, remote = pool.submit(_git, folder, "rev-parse", "--show-toplevel"), pool.submit(_remote, folder)
+        status = _git(
+            *(folder, "status", "--porcelain=v2", "--branch", "--no-ahead-behind", "-z"),
+            *("--untracked-files=normal", "--ignore-submodules=untracked"),
+        )
     headers, changed, untracked = _parse_status(_text(status))
-    root = _text(_git(folder, "rev-parse", "--show-toplevel")).removesuffix("\n")
+    root = _text(asked.result()).removesuffix("\n")
     commit, branch = headers.get("branch.oid"), headers.get("branch.head")
     born = commit != "(initial)"
     if len(untracked) > MAX_UNTRACKED:
@@ -96,7 +99,7 @@ def _read(folder: Path, notes: list[str]) -> GitState:
     return GitState(
         commit=commit if born else None,
         branch=branch if branch != "(detached)" else None,
-        remote=_remote(folder),
+        remote=remote.result(),
         root=root,
         dirty=changed,
         diff=_diff(Path(root), "HEAD" if born else "--cached", notes) if changed else "",
