@@ -38,7 +38,7 @@ def remembered(record: Record) -> Record | None:
 
 
 def in_store(record: Record, root: Path) -> Record | None:
-    """Return the last finished run of the store, before another one, that came of the same cell.
+    """Return the last finished run of the store, before another one, that came of the same cell; looking makes none.
 
     Raises:
         StoreError: The store can't be reached.
@@ -47,6 +47,8 @@ def in_store(record: Record, root: Path) -> Record | None:
     for experiment, tag, value in _keys(record):
         asked = Wanted(experiment, kind=record.kind, status="finished", tagged=((tag, value),), limit=2)
         found = sqlstore.listed(uri, asked)
+        if found is None and uri.startswith("sqlite") and not sqlstore.is_sql(uri):
+            return None  # its file has gone: opening it now would make another one
         if found is None:
             from ml_experiment_nb.tracking import Store
 

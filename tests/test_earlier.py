@@ -10,6 +10,7 @@ from ml_experiment_nb import earlier
 from ml_experiment_nb.beginnings import open_run
 from ml_experiment_nb.capture import snapshot
 from ml_experiment_nb.earlier import CELL, in_store, remember, remembered
+from ml_experiment_nb.projects import home
 from ml_experiment_nb.records import Outcome, Status
 from ml_experiment_nb.reports import Metrics
 from ml_experiment_nb.tracking import Store
@@ -66,3 +67,10 @@ def test_in_the_store_it_is_the_last_one_that_finished_before(stored, monkeypatc
     assert in_store(replace(first, started=first.started - timedelta(seconds=1)), stored) is None
     assert in_store(replace(last, tags={"mlexp.code_hash": "zzz"}), stored) is None
     assert in_store(replace(last, tags={}), stored) is None
+
+
+def test_a_database_that_has_gone_is_not_made_anew(stored):
+    database = home(stored) / "mlflow.db"
+    database.rename(database.with_name("away.db"))
+    assert in_store(of_cell("c1", "aaa"), stored) is None
+    assert not database.exists()
