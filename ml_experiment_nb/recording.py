@@ -408,7 +408,17 @@ class OpenRun:
             self._note(f"not all of the log could be written: {error.strerror}")
 
     def _write(self, outcome: Outcome, tags: Mapping[str, str], ended: datetime) -> dict[str, str]:
-        """Write the rest, end the run, and return the tags that came of it.
+        """Write the rest, end the run, and return the tags that came of it."""
+        try:
+            return self._write_all(outcome, tags, ended)
+        except StoreError as error:
+            if not is_refusal(error):
+                raise
+            self._keep(f"the store takes nothing more of this run, which may have been deleted there: {error}")
+            return self._noted()
+
+    def _write_all(self, outcome: Outcome, tags: Mapping[str, str], ended: datetime) -> dict[str, str]:
+        """See `_write`.
 
         All goes in one batch: of trials there may be many a second, and each call costs them.
         """

@@ -21,7 +21,7 @@ from ml_experiment_nb.orphans import is_orphan
 from ml_experiment_nb.projects import find_root, has_store, home
 from ml_experiment_nb.recording import clear
 from ml_experiment_nb.records import Failure, Outcome, Record, Status
-from ml_experiment_nb.stores import check, store_uri, translated
+from ml_experiment_nb.stores import check, is_refusal, store_uri, translated
 from ml_experiment_nb.tracking import Store
 
 LOST = "lost"  # below .ml-experiment: folders of runs that the store doesn't know
@@ -88,10 +88,16 @@ def sweep(store: Store) -> list[Record]:
     if not any(is_orphan(folder) for folder in drivers.driven(root)):
         return []
     closed: list[Record] = []
-    with drivers.alone(root), suppress(StoreError):
+    with drivers.alone(root):
         dead = [folder for folder in drivers.driven(root) if is_orphan(folder)]
         for folder in sorted(dead, key=_is_group):  # trials before their groups
-            if (record := _close(store, folder)) is not None:
+            try:
+                record = _close(store, folder)
+            except StoreError as error:
+                if is_refusal(error):
+                    continue  # it is about this run alone
+                break
+            if record is not None:
                 closed.append(record)
     return closed
 

@@ -162,6 +162,28 @@ def test_a_run_that_the_store_does_not_know_is_kept_aside(open_run, store):
     assert (store.root / ".ml-experiment/lost" / ("0" * 32) / "artifacts/record/log.txt").read_text() == "hello\n"
 
 
+def test_a_run_that_was_deleted_in_the_store_keeps_no_other_one_open(open_run, store):
+    live = [open_run() for _ in range(3)]
+    for one in live:
+        one.add(Metrics({"loss": 1.0}))
+        store.client.delete_run(one.run_id) if one is live[1] else None
+        died(one)
+    closed = {one.run_id: one for one in sweep(store)}
+    assert {live[0].run_id, live[2].run_id} <= closed.keys()
+    assert store.record(live[2].run_id).status is Status.KILLED
+    assert sweep(store) == []
+
+
+def test_a_run_that_is_deleted_while_it_goes_on_ends_all_the_same(open_run, store):
+    live = open_run()
+    live.add(Metrics({"loss": 1.0}))
+    store.client.delete_run(live.run_id)
+    record = live.close(Outcome(Status.FINISHED))
+    assert record.status is Status.FINISHED
+    assert any("may have been deleted there" in note for note in record.notes)
+    assert sweep(store) == []
+
+
 def test_a_run_of_another_store_is_that_one_s(open_run, store, monkeypatch):
     live = open_run()
     died(live)
