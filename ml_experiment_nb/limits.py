@@ -34,7 +34,7 @@ class Limits:
         self._condition = parse_condition(group.stop_when) if group is not None and group.stop_when else None
         self._deadline = time.monotonic() + group.timeout if group is not None and group.timeout else None
         self._failures = 0
-        self._unmeasured: int | None = 0  # None: some trial had it
+        self._unmeasured: int | None = None if kept else 0  # None: some trial had it, or may have had it
         self._ended = kept
         self._met_by: str | None = None
         self._told: set[str] = set()
@@ -50,6 +50,8 @@ class Limits:
 
     def saw(self, key: str, name: str, metrics: Mapping[str, float]) -> None:
         """Take note of the metrics that a task has reported so far."""
+        if all(name in metrics for name in self._goals):
+            self._unmeasured = None
         if self._condition is None or self.reason is not None or not self._condition.met(metrics):
             return
         self._met_by = key

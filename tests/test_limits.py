@@ -130,6 +130,14 @@ def test_a_metric_that_no_trial_has_ends_the_group_soon(limits):
     assert found.outcome(NONE).failure.type == "MetricError"
 
 
+def test_a_metric_that_a_trial_has_so_far_counts(limits):
+    found = limits(metric={"name": "acc", "direction": "maximize"})
+    found.saw("9", "t #9", {"acc": 0.9})
+    for number in range(4):
+        found.ended(unmeasured(number))
+    assert found.reason is None
+
+
 @pytest.mark.parametrize("first", [record(0, acc=1.0), record(0, Status.PRUNED)])
 def test_a_metric_that_some_trials_lack_doesn_t(limits, first):
     found = limits(metric={"name": "acc", "direction": "maximize"})
