@@ -73,6 +73,7 @@ class Absence:
         lines = [json.dumps(line) + "\n" for line in self._lines(waiting)]
         if not lines:
             return
+        lines.insert(0, "\n")  # what was there before may be cut, by a disk that was full
         with suppress(OSError), self._path.open("a", encoding="utf-8") as file:  # a full disk: the driver has them
             file.writelines(lines)
             self._kept = [len(waiting.metrics), len(waiting.params), len(waiting.inputs)]
@@ -127,8 +128,11 @@ def waiting(folder: Path) -> Waiting:
     inputs: list[Input] = []
     notes: list[str] = []
     tags: dict[str, str] = {}
-    with suppress(OSError, ValueError, TypeError):  # the last line may be cut
-        for line in (folder / FILE).read_text(encoding="utf-8").splitlines():
+    text = ""
+    with suppress(OSError):
+        text = (folder / FILE).read_text(encoding="utf-8", errors="replace")
+    for line in text.splitlines():
+        with suppress(ValueError, TypeError, IndexError):  # it is cut
             kind, *values = json.loads(line)
             match kind:
                 case "metric":

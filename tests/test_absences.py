@@ -254,3 +254,5 @@ def test_how_long_it_was_away(seconds, said):
 def test_a_line_that_was_cut_is_left_out(tmp_path):
     (tmp_path / "waiting.jsonl").write_text('["metric", "a", 1.0, 1, 1]\n["metric", "a", 2')
     assert [one.value for one in waiting(tmp_path).metrics] == [1.0]
+    Absence(tmp_path).begin(Waiting([Metric("a", 3.0, 3, 3)], [], [], {}, []), 0.0)  # the disk was full, and is not now
+    assert [one.value for one in waiting(tmp_path).metrics] == [1.0, 3.0]
