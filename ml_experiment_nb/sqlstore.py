@@ -10,7 +10,7 @@ import gc
 import math
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -33,7 +33,7 @@ from sqlalchemy import (
     true,
 )
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from ml_experiment_nb.addresses import without_password
@@ -60,7 +60,12 @@ def is_sql(uri: str) -> bool:
     scheme = uri.partition(":")[0].partition("+")[0]
     if os.environ.get("MLFLOW_ENABLE_WORKSPACES", "").lower() in ("true", "1"):  # its runs aren't everybody's
         return False
-    return scheme in _DIALECTS and (scheme != "sqlite" or Path(make_url(uri).database or "").is_file())
+    if scheme != "sqlite":
+        return scheme in _DIALECTS
+    try:
+        return Path(make_url(uri).database or "").is_file()
+    except ArgumentError:  # MLflow says what is wrong with it
+        return False
 
 
 def listed(uri: str, wanted: Wanted, *, group: str | None = None) -> list[Record] | None:
@@ -89,7 +94,7 @@ def list_records(uri: str, wanted: Wanted) -> list[Record]:
         RunNotFoundError: There is no such experiment.
         SQLAlchemyError: The tables can't be read.
     """
-    with _connected(uri) as connection, _uncollected():
+    with _connected(uri) as connection, _uncollected() if uri.startswith("sqlite") else nullcontext():
         names = _names(connection, uri, wanted.experiment)
         asked, is_exact = _statement(names, wanted)
         found = connection.execute(asked).fetchall()
@@ -130,10 +135,13 @@ def _connected(uri: str) -> Iterator[Connection]:
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """Have no garbage looked for: of what a hundred thousand rows are made, none is any, and looking takes as long."""
+    """Have no garbage looked for: of what a hundred thousand rows are made, none is any, and looking takes as long.
+
+    It is for a file that is read at once: a server's answer would have the whole process wait without it.
+    """
     was_on = gc.isenabled()
-    gc.disable()
     try:
+        gc.disable()
         yield
     finally:
         if was_on:

@@ -26,6 +26,7 @@ POINTS = 20_000  # of a Matplotlib figure that is also kept as a drawing, whose 
 
 PLOTLY = "application/vnd.plotly.v1+json"
 _WIDGET = "application/vnd.jupyter.widget-view+json"
+_OUR_OWN = "application/vnd.ml-experiment-nb.v1+json"
 _SUFFIXES = {
     "image/svg+xml": ".svg",
     "image/png": ".png",
@@ -263,8 +264,12 @@ def kind(value: Any) -> str | None:
 def _is_worth_keeping(value: Any, bundle: Mapping[str, Any]) -> bool:
     if kind(value) is not None or PLOTLY in bundle:
         return True
-    if _WIDGET in bundle or type(value).__module__.partition(".")[0] == __name__.partition(".")[0]:
-        return False  # a slider or a bar that nobody can move any more; our own records
+    if (
+        _WIDGET in bundle
+        or _OUR_OWN in bundle
+        or type(value).__module__.partition(".")[0] == __name__.partition(".")[0]
+    ):
+        return False  # a slider or a bar that nobody can move any more; our own records and views
     page = bundle.get("text/html")
     return any(True for _ in _forms(bundle)) and not (isinstance(page, str) and page.startswith("<progress"))
 

@@ -8,6 +8,7 @@ import pytest
 
 from ml_experiment_nb.capture import gallery
 from ml_experiment_nb.capture.gallery import PLOTLY, Gallery
+from ml_experiment_nb.widgets.bundle import bundle
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -45,6 +46,7 @@ def test_they_are_numbered_and_in_their_richest_form(shown, tmp_path, notes):
 
 def test_widgets_scripts_and_our_own_lines_are_left_out(shown, tmp_path):
     shown.take(None, {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}, "text/html": "<b>"})
+    shown.take(None, bundle("run", text="a card", html="<table>"))
     shown.take(None, {"application/javascript": "alert(1)"})
     shown.take(None, {"text/html": "<progress value=1></progress> g: 1/2", "text/plain": "g: 1/2"})
     assert names(tmp_path) == []
