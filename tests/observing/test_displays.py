@@ -80,7 +80,9 @@ def test_a_cell_of_a_notebook_shows_as_before_and_its_run_keeps_it(stored, figur
         ["text/plain", "text/html"],
         ["text/plain", "image/png"],
     ]
-    assert [one.output_type for one in notebook.cells[2].outputs] == ["stream", "display_data", "error"]
+    printed, figure, card, error = notebook.cells[2].outputs
+    assert (printed.output_type, [*figure.data], error.output_type) == ("stream", ["text/plain", "image/png"], "error")
+    assert "second" in card.data["text/plain"]
     assert [list(one.data) for one in notebook.cells[3].outputs] == [["text/plain", "image/png"]]
     third, second, first = Store(stored).records()
     assert figures(first) == ["1.png", "1.svg", "2.html", "3.html", "4.png", "4.svg"]
