@@ -189,6 +189,14 @@ class Veil:
             return form.repack(self._stars(plain, where))
 
     def _text_of(self, content: bytes, suffix: str, where: str) -> bytes:
+        """Return a text masked.
+
+        Raises:
+            UnicodeDecodeError: It is none. What holds a NUL is often made of parts whose lengths are written down, as
+                a tar archive is: it has to keep them.
+        """
+        if b"\0" in content:
+            raise UnicodeDecodeError("utf-8", content, 0, 1, "it holds a NUL")
         mark_up = (lambda name: html.escape(mark(name))) if suffix.lower() in _MARKUP else mark
         return patterns().sub(content.decode("utf-8"), lambda name: self._note(name, where), mark_up).encode()
 

@@ -195,6 +195,23 @@ def test_an_archive_of_a_tape_stays_one(known, tmp_path):
         assert archive.extractfile("a.txt").read() == b"******"
 
 
+@pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])
+def test_what_has_a_nul_keeps_its_lengths(known, tmp_path, mode):
+    known["abcdef"] = "S"
+    (tmp_path / "a.txt").write_text("a = abcdef\n" * 99)
+    (tmp_path / "b.txt").write_text("another")
+    with tarfile.open(tmp_path / "t.tar", mode) as archive:
+        archive.add(tmp_path / "a.txt", "a.txt")
+        archive.add(tmp_path / "b.txt", "b.txt")
+    (tmp_path / "wide.txt").write_bytes("abcdef".encode("utf-16-le"))
+    Veil().folder(tmp_path)
+    with tarfile.open(tmp_path / "t.tar") as archive:
+        assert archive.getnames() == ["a.txt", "b.txt"]
+        assert archive.extractfile("a.txt").read() == b"a = ******\n" * 99
+        assert archive.extractfile("b.txt").read() == b"another"
+    assert (tmp_path / "wide.txt").read_bytes() == b"*" * 12
+
+
 @pytest.mark.parametrize(
     ("kind", "compression"),
     [("parquet", "snappy"), ("parquet", "zstd"), ("parquet", None), ("feather", "lz4"), ("feather", "uncompressed")],
