@@ -176,10 +176,13 @@ class Veil:
             )
             return form.strip(content, patterns().in_bytes)
         pieces, size = [], 0
-        for piece in packed.unpacked(form, io.BytesIO(content)) if form.repack is not None else ():
-            pieces.append(piece)
-            if (size := size + len(piece)) > _IN_MEMORY:
-                break
+        try:
+            for piece in packed.unpacked(form, io.BytesIO(content)) if form.repack is not None else ():
+                pieces.append(piece)
+                if (size := size + len(piece)) > _IN_MEMORY:
+                    break
+        except ValueError:  # not all of it would be packed again
+            raise _Locked(form.name, names) from None
         if form.repack is None or size > _IN_MEMORY:
             raise _Locked(form.name, names)
         plain = b"".join(pieces)

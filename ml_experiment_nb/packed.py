@@ -82,11 +82,20 @@ def _stream(opened: Callable[[IO[bytes]], Any]) -> Callable[[IO[bytes]], Iterato
 
 
 def _inflated(file: IO[bytes]) -> Iterator[bytes]:
-    machine = zlib.decompressobj()
+    """Return what stands in a file's streams, of which there may be several, one behind the other."""
+    machine, ended = zlib.decompressobj(), False
     while piece := file.read(_PIECE):
         while piece:
-            yield machine.decompress(piece, _PIECE)
-            piece = machine.unconsumed_tail
+            if machine.eof:
+                machine, ended = zlib.decompressobj(), True
+            try:
+                yield machine.decompress(piece, _PIECE)
+            except zlib.error:
+                if ended:
+                    raise ValueError("something else follows its compressed part") from None
+                raise
+            piece = machine.unconsumed_tail or machine.unused_data
+    yield machine.flush()
 
 
 def _png(file: IO[bytes]) -> Iterator[bytes]:

@@ -195,6 +195,23 @@ def test_an_archive_of_a_tape_stays_one(known, tmp_path):
         assert archive.extractfile("a.txt").read() == b"******"
 
 
+def test_streams_that_follow_one_another(known, tmp_path):
+    known["abcdef"] = "S"
+    first, second = zlib.compress(b"abcdef, "), zlib.compress(b"and abcdef")
+    (tmp_path / "two.z").write_bytes(first + second)
+    (tmp_path / "later.z").write_bytes(zlib.compress(b"nothing, ") + second)
+    (tmp_path / "other.z").write_bytes(first + b"something else")
+    (tmp_path / "plain.z").write_bytes(zlib.compress(b"nothing") + b"something else")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("other.z", first + b"something else")
+    veil = Veil()
+    veil.folder(tmp_path)
+    assert zlib.decompress((tmp_path / "two.z").read_bytes()) == b"<secret S>, and <secret S>"
+    assert zlib.decompress((tmp_path / "later.z").read_bytes()) == b"nothing, and <secret S>"
+    assert {path.name for path in tmp_path.iterdir()} == {"two.z", "later.z", "plain.z"}
+    assert any(one.startswith("other.z holds the secret S, which can't be taken out of zlib") for one in veil.notes())
+
+
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])
 def test_what_has_a_nul_keeps_its_lengths(known, tmp_path, mode):
     known["abcdef"] = "S"
