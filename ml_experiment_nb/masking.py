@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import io
+import itertools
 import mmap
 import os
 import shutil
@@ -76,29 +77,27 @@ class Veil:
         """Mask what stands in a folder's files, and in their names.
 
         A file that is no text keeps its length: each byte of a secret becomes a ``*``. One that holds a secret in a
-        form that can't be packed again is taken out of the folder. A link is left alone.
+        form that can't be packed again, or that can't be looked through, is taken out of the folder. A link is left
+        alone.
 
         Args:
             folder: Where the files are.
             aside: Where those go that are taken out; without it they are removed.
 
         Raises:
-            OSError: A file can't be read or written.
+            OSError: A file can't be taken out, or not be given another name. The folder may hold secrets.
         """
         if not known:
             return
         for parent, folders, files in os.walk(folder, topdown=False):
             for path in (Path(parent, name) for name in files):
                 if not path.is_symlink() and path.is_file():
-                    inner, where = path.relative_to(folder), masked(str(path.relative_to(folder)))
-                    try:
-                        self._file(path, where)
-                    except _Locked as locked:
-                        self._withhold(path, where, locked, aside / inner if aside is not None else None)
+                    inner = path.relative_to(folder)
+                    self._look_through(path, masked(str(inner)), aside / inner if aside is not None else None)
             for name in (*files, *folders):
                 plain = patterns().sub(name, lambda one: self._note(one, "a file's name"), "secret-{}".format)
-                if plain != name:
-                    Path(parent, name).rename(Path(parent, plain))
+                if plain != name and os.path.lexists(Path(parent, name)):
+                    Path(parent, name).rename(_free(Path(parent, plain)))
 
     def notes(self) -> list[str]:
         """Return what the record should say: which secrets were masked, and where."""
@@ -110,6 +109,16 @@ class Veil:
 
     def _note(self, name: str, where: str) -> None:
         self.found.setdefault(name, {})[where] = None
+
+    def _look_through(self, path: Path, where: str, aside: Path | None) -> None:
+        try:
+            self._file(path, where)
+        except _Locked as locked:
+            self._withhold(path, where, locked.told, aside)
+        except Exception as error:  # whatever a broken file makes a reader of it raise
+            with suppress(OSError):
+                _partial(path).unlink()
+            self._withhold(path, where, _unread(error), aside)
 
     def _file(self, path: Path, where: str) -> None:
         size = path.stat().st_size
@@ -133,9 +142,8 @@ class Veil:
             self._stars_in(path, where)
         self._remarks.append(f"{where} is no text: each byte of a secret in it is a * now, and it may not be readable")
 
-    def _withhold(self, path: Path, where: str, locked: _Locked, to: Path | None) -> None:
-        names = " and ".join(sorted(locked.names))
-        told = f"{where} holds the secret {names}, which can't be taken out of {locked.form}: it is not kept"
+    def _withhold(self, path: Path, where: str, told: str, to: Path | None) -> None:
+        told = f"{where} {told}: it is not kept"
         if to is None:
             path.unlink()
         else:
@@ -152,7 +160,7 @@ class Veil:
         if form is None or not names:
             return False
         if path.stat().st_size > _IN_MEMORY:
-            raise _Locked(form.name, names)
+            raise _Locked.of(form, names)
         _write(path, self._repacked(form, path.read_bytes(), names, path, where))
         return form.strip is None
 
@@ -162,6 +170,8 @@ class Veil:
             patterns().names_in(packed.unpacked(form, file), names)
         except ValueError as error:
             self._remarks.append(f"{where} was not wholly looked through for secrets: {error}")
+        except Exception as error:
+            raise _Locked(_unread(error)) from None
         return names
 
     def _repacked(self, form: packed.Form, content: bytes, names: set[str], path: Path, where: str) -> bytes:
@@ -182,9 +192,9 @@ class Veil:
                 if (size := size + len(piece)) > _IN_MEMORY:
                     break
         except ValueError:  # not all of it would be packed again
-            raise _Locked(form.name, names) from None
+            raise _Locked.of(form, names) from None
         if form.repack is None or size > _IN_MEMORY:
-            raise _Locked(form.name, names)
+            raise _Locked.of(form, names)
         plain = b"".join(pieces)
         try:
             return form.repack(self._text_of(plain, Path(path.stem).suffix, where))
@@ -211,7 +221,7 @@ class Veil:
         return content
 
     def _stars_in(self, path: Path, where: str) -> None:
-        partial = path.with_name(f".{path.name}.masked")
+        partial = _partial(path)
         shutil.copyfile(path, partial)
         with partial.open("r+b") as file, mmap.mmap(file.fileno(), 0) as view:
             for form, name in patterns().bytes.items():
@@ -232,7 +242,7 @@ class Veil:
                 changed = {info.filename: new for info in infos if (new := self._member(archive, info, where))}
                 if not changed:
                     return not patterns().stand_in(path)
-                partial = path.with_name(f".{path.name}.masked")
+                partial = _partial(path)
                 with zipfile.ZipFile(partial, "w") as masked_archive:
                     for info in infos:
                         masked_archive.writestr(info, changed.get(info.filename) or archive.read(info))
@@ -255,11 +265,23 @@ class Veil:
 
 
 class _Locked(Exception):
-    """A file holds secrets, and they can't be taken out of it."""
+    """A file can't be kept as it is, nor masked.
 
-    def __init__(self, form: str, names: set[str]) -> None:
-        super().__init__(form, names)
-        self.form, self.names = form, names
+    Args:
+        told: What the record says of it.
+    """
+
+    def __init__(self, told: str) -> None:
+        super().__init__(told)
+        self.told = told
+
+    @classmethod
+    def of(cls, form: packed.Form, names: set[str]) -> _Locked:
+        return cls(f"holds the secret {' and '.join(sorted(names))}, which can't be taken out of {form.name}")
+
+
+def _unread(error: Exception) -> str:
+    return masked(f"could not be looked through for secrets ({type(error).__name__}: {error})")
 
 
 class Stream:
@@ -288,8 +310,18 @@ class Stream:
         return patterns().sub(text, self._found) if known else text
 
 
+def _partial(path: Path) -> Path:
+    return path.with_name(f".{path.name}.masked")
+
+
+def _free(path: Path) -> Path:
+    """Return a path that nothing has yet: this one, or one with a number."""
+    paths = itertools.chain([path], (path.with_name(f"{path.stem}-{k}{path.suffix}") for k in itertools.count(2)))
+    return next(one for one in paths if not os.path.lexists(one))
+
+
 def _write(path: Path, content: bytes) -> None:
-    partial = path.with_name(f".{path.name}.masked")
+    partial = _partial(path)
     partial.write_bytes(content)
     _replace(partial, path)
 

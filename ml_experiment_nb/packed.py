@@ -101,7 +101,10 @@ def _inflated(file: IO[bytes]) -> Iterator[bytes]:
 def _png(file: IO[bytes]) -> Iterator[bytes]:
     for kind, data, _ in _png_chunks(file.read()):
         if kind in _PNG_TEXTS:
-            yield _png_text(kind, data) + b"\0\n"
+            try:
+                yield _png_text(kind, data) + b"\0\n"
+            except zlib.error:  # others follow it
+                yield data + b"\0\n"
 
 
 def _png_text(kind: bytes, data: bytes) -> bytes:
@@ -125,12 +128,13 @@ def _png_chunks(content: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
 
 
 def _without_texts(content: bytes, holds: Callable[[bytes], bool]) -> bytes:
-    kept = [
-        whole
-        for kind, data, whole in _png_chunks(content)
-        if kind not in _PNG_TEXTS or not holds(_png_text(kind, data))
-    ]
-    return _PNG + b"".join(kept)
+    def is_kept(kind: bytes, data: bytes) -> bool:
+        try:
+            return kind not in _PNG_TEXTS or not holds(_png_text(kind, data))
+        except zlib.error:  # nobody can read it
+            return False
+
+    return _PNG + b"".join(whole for kind, data, whole in _png_chunks(content) if is_kept(kind, data))
 
 
 def _pdf(file: IO[bytes]) -> Iterator[bytes]:

@@ -92,6 +92,7 @@ class OpenRun:
         self._collapser = Collapser()
         self._absence = Absence(folder)
         self._kept = False
+        self._is_looked_through = True
         self.veil = Veil()
         self._printed = self.veil.stream("its output")
         (self.artifacts / "record").mkdir(parents=True, exist_ok=True)
@@ -366,7 +367,9 @@ class OpenRun:
         try:
             aside = self.folder.parent.parent / WITHHELD / self.folder.name if self._store is not None else None
             self.veil.folder(self.artifacts, aside)
+            self._is_looked_through = True
         except OSError as error:
+            self._is_looked_through = False
             self._note(f"its files could not all be looked through for secrets: {error}")
         for note in self.veil.notes():
             self._note(note)
@@ -435,7 +438,10 @@ class OpenRun:
                 self._keep(f"not all parameters and metrics could be recorded: {error}")
                 store.client.log_batch(self._id, tags=run_tags({**tags, **self._noted()}))
             try:
-                if self.artifacts.exists():  # else they were sent before the store went away
+                if not self._is_looked_through:
+                    self._keep("files were not sent to the store, for they may hold secrets")
+                    store.client.log_batch(self._id, tags=run_tags(self._noted()))
+                elif self.artifacts.exists():  # else they were sent before the store went away
                     store.take_files(self.first, self.artifacts)
             except (MlflowException, OSError) as error:
                 check(store.uri)

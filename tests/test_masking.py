@@ -7,6 +7,7 @@ import json
 import lzma
 import os
 import shlex
+import struct
 import tarfile
 import urllib.parse
 import zipfile
@@ -266,6 +267,84 @@ def test_a_table_within_an_archive_takes_the_archive_with_it(known, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["b.zip"]
     with zipfile.ZipFile(tmp_path / "b.zip") as archive:
         assert gzip.decompress(archive.read("a.txt.gz")) == b"<secret S>"
+
+
+def test_what_can_not_be_looked_through_is_taken_out_and_keeps_no_other_from_it(known, tmp_path, monkeypatch):
+    """Whatever a reader raises: Arrow has errors of its own, of files that no release writes."""
+    known["abcdef"] = "S"
+    folder, aside = tmp_path / "files", tmp_path / "aside"
+    folder.mkdir()
+    for name in ("a.txt", "b.parquet", "x-abcdef.parquet", "z.txt"):
+        (folder / name).write_bytes(b"PAR1" * name.endswith("parquet") + b"abcdef")
+    with zipfile.ZipFile(folder / "c.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("b.parquet", b"PAR1abcdef")
+
+    def odd(file):
+        raise NotImplementedError("abcdef is of no type")
+
+    forms = tuple((magic, packed.Form("odd", odd) if magic == b"PAR1" else form) for magic, form in packed._FORMS)
+    monkeypatch.setattr(packed, "_FORMS", forms)
+    veil = Veil()
+    veil.folder(folder, aside)
+    assert {path.name: path.read_text() for path in folder.iterdir()} == {"a.txt": "<secret S>", "z.txt": "<secret S>"}
+    assert {path.name for path in aside.iterdir()} == {"b.parquet", "x-abcdef.parquet", "c.zip"}
+    told = "could not be looked through for secrets (NotImplementedError: <secret S> is of no type)"
+    assert f"b.parquet {told}: it is not kept with the run, and lies in {aside / 'b.parquet'}" in veil.notes()
+
+
+def test_a_file_that_can_not_be_written_again(known, tmp_path, monkeypatch):
+    known["abcdef"] = "S"
+    (tmp_path / "a.txt").write_text("abcdef")
+    (tmp_path / "b.txt").write_text("abcdef")
+    replace = os.replace
+
+    def full(partial, path):
+        if path.name == "a.txt":
+            raise OSError(28, "No space left on device")
+        replace(partial, path)
+
+    monkeypatch.setattr(masking.os, "replace", full)
+    veil = Veil()
+    veil.folder(tmp_path)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"b.txt": "<secret S>"}
+    assert any("No space left" in note for note in veil.notes())
+
+
+def test_names_that_are_the_same_when_they_are_masked(known, tmp_path):
+    known["abcdef"], known["uvwxyz"] = "S", "S"
+    for name in ("abcdef", "secret-S"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.txt").write_text(f"of {len(name)}, abcdef")
+    for name in ("x-abcdef.txt", "x-secret-S.txt", "x-uvwxyz.txt"):
+        (tmp_path / name).write_text(name)
+    Veil().folder(tmp_path)
+    found = {str(path.relative_to(tmp_path)): path.read_text() for path in tmp_path.rglob("*.txt")}
+    assert found.keys() == {
+        "secret-S/a.txt", "secret-S-2/a.txt", "x-secret-S.txt", "x-secret-S-2.txt", "x-secret-S-3.txt",
+    }  # fmt: skip
+    assert found["secret-S-2/a.txt"] == "of 6, <secret S>"
+    assert len(set(found.values())) == 4
+
+
+def test_a_broken_text_of_a_picture_hides_no_other(known, tmp_path):
+    image = pytest.importorskip("PIL.Image")
+    known["abcdef"] = "S"
+    image.new("RGB", (3, 2), "red").save(tmp_path / "a.png")
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    content = (tmp_path / "a.png").read_bytes()
+    at = content.index(b"IDAT") - 4
+    texts = [
+        chunk(b"tEXt", b"Title\0abcdef"),
+        chunk(b"zTXt", b"Comment\0\0broken"),
+        chunk(b"zTXt", b"Later\0\0" + zlib.compress(b"abcdef")),
+        chunk(b"tEXt", b"Software\0kept"),
+    ]
+    (tmp_path / "a.png").write_bytes(content[:at] + b"".join(texts) + content[at:])
+    Veil().folder(tmp_path)
+    assert (tmp_path / "a.png").read_bytes() == content[:at] + texts[3] + content[at:]
 
 
 @pytest.mark.parametrize("text", ["short abcdef", "abcdef " * 1000])

@@ -130,3 +130,16 @@ def test_a_secret_within_an_object_is_not_shown(live, monkeypatch):
     record = live.close(FINISHED)
     assert record.params["cfg"] == "Config(token=<secret A_TOKEN>)"
     assert "very-secret" not in str(record) + record.to_json()
+
+
+def test_files_that_may_hold_a_secret_are_not_sent(store, live, monkeypatch):
+    def away(*given):
+        raise OSError(30, "Read-only file system")
+
+    (live.artifacts / "a.txt").write_text("text")
+    monkeypatch.setattr(live.veil, "folder", away)
+    record = live.close(FINISHED)
+    assert store.client.list_artifacts(live.run_id) == []
+    assert (live.artifacts / "a.txt").read_text() == "text"
+    assert any("may hold secrets; they are in" in note for note in record.notes)
+    assert "may hold secrets" in kept(store, live).tags["mlexp.notes"]
