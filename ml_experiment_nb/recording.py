@@ -112,12 +112,14 @@ class OpenRun:
         return self._store.client if self._store is not None else None
 
     def send(self, event: reports.Event) -> None:
-        """Take an event of code in this process."""
-        self.add(self.veiled(event))
+        """Take an event of code in this process, of any thread; what it prints is masked in order."""
+        with self._lock:
+            self._add(self.veiled(event))
+        self.flush_if_due()
 
     def ask(self, event: reports.Metrics | reports.Ask) -> reports.Answer:
         """Take an event of code in this process that waits for an answer."""
-        self.add(self.veiled(event))
+        self.send(event)
         return self.judge(event)
 
     def judge(self, event: reports.Metrics | reports.Ask) -> reports.Answer:

@@ -1,5 +1,6 @@
 """What a run does of itself with what it is told, whoever drives it."""
 
+import contextlib
 import json
 import threading
 
@@ -14,7 +15,7 @@ from ml_experiment_nb.errors import StoreError
 from ml_experiment_nb.loop import run
 from ml_experiment_nb.plans import make_plan
 from ml_experiment_nb.records import Outcome, Status
-from ml_experiment_nb.reports import Ask, Metrics, Params, Tags
+from ml_experiment_nb.reports import Ask, Log, Metrics, Params, Tags
 from ml_experiment_nb.specs import spec_from_mapping
 from ml_experiment_nb.sweeps import sweep
 from ml_experiment_nb.tracking import Store
@@ -143,3 +144,25 @@ def test_files_that_may_hold_a_secret_are_not_sent(store, live, monkeypatch):
     assert (live.artifacts / "a.txt").read_text() == "text"
     assert any("may hold secrets; they are in" in note for note in record.notes)
     assert "may hold secrets" in kept(store, live).tags["mlexp.notes"]
+
+
+def test_threads_that_print_at_once_are_masked_one_after_the_other(live, monkeypatch):
+    """What is held back of one piece, for a secret may begin there, is put before the next one."""
+    together, feed, met = threading.Barrier(2), live._printed.feed, []
+
+    def fed(text):
+        with contextlib.suppress(threading.BrokenBarrierError):
+            together.wait(timeout=0.2)
+            met.append(text)
+        return feed(text)
+
+    monkeypatch.setattr(live._printed, "feed", fed)
+    monkeypatch.setenv("A_TOKEN", "very-secret-5471")
+    secrecy.learn("A_TOKEN")
+    threads = [threading.Thread(target=live.send, args=[Log(f"{k}\n")]) for k in range(2)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert met == []
+    assert sorted(live.log_path.read_text().split()) == ["0", "1"]
