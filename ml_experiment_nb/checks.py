@@ -65,7 +65,7 @@ def check_notebook(target: Notebook, spec: Job) -> None:
 
 
 def check_secrets(targets: tuple[Target, ...], spec: Job, table: Table | None) -> list[str]:
-    """Check that the secrets that a spec names can be had, and return what is to be noted of credentials in clear.
+    """Check that the secrets that a spec names can be had, and return what is to be noted of those and others.
 
     Raises:
         SpecError: The variable of one is not set, or its value is too short to be masked.
@@ -78,10 +78,11 @@ def check_secrets(targets: tuple[Target, ...], spec: Job, table: Table | None) -
         except SpecError as error:
             assert table is not None
             raise table.located(error, k) from None
+    asked = [*secrecy.names_in([spec.params, *rows]), *names_in_targets(targets)]
     secrecy.learn_those_set(names_in_targets(targets))
     given = {name: value for row in reversed(rows) for name, value in row.items()}
     note = secrecy.literal_credentials({**given, **spec.params})
-    return [] if note is None else [note]
+    return [*([] if note is None else [note]), *secrecy.notes_of_short(asked)]
 
 
 def names_in_targets(targets: tuple[Target, ...]) -> list[str]:

@@ -22,6 +22,7 @@ def heard(event: Event, veil: Veil, printed: Stream, folder: Path) -> Event:
     """
     if isinstance(event, Secrets):
         known.update({value: name for name, value in event.values.items()})
+        veil.remark(secrecy.notes_of_short(event.values))
         secrecy.leave(folder, event.values)  # should this process die, and another close the run
     if not known:
         return event

@@ -67,6 +67,8 @@ def here(spec: Spec, params: Mapping[str, Any], *, later: bool = False) -> Itera
         live.environment = environment_of(store, live, store.root)
         if (note := secrecy.literal_credentials(params)) is not None:
             live.add(Note(note))
+        for note in secrecy.notes_of_short(secrecy.names_in(params)):
+            live.add(Note(note))
         heard, watch = Tee(live.log_path, notes=live.notes, veil=live.veil), Asked.of(spec)
         with _looked_after(live), heard, reports.local_sink(live), sampled(live, watch), observed(live, watch):
             yield live

@@ -13,7 +13,7 @@ import mmap
 import os
 import shutil
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +27,7 @@ from ml_experiment_nb.secrecy import known
 _MARKUP = (".html", ".htm", ".svg", ".xml", ".xhtml")
 _LARGEST = 4 << 30  # bytes of a file that is looked through
 _IN_MEMORY = 256 << 20  # bytes of a text file, and of a member of an archive, that is read at once
+_CONTEXT = 3  # characters before a short secret that tell whether it stands by itself
 _PLACES = 8  # places that a note names
 
 
@@ -107,6 +108,10 @@ class Veil:
             notes.append(f"the secret {name} was found and masked in {shown}")
         return notes + self._remarks
 
+    def remark(self, remarks: Iterable[str]) -> None:
+        """Have the record say something more of secrets."""
+        self._remarks += [one for one in remarks if one not in self._remarks]
+
     def _note(self, name: str, where: str) -> None:
         self.found.setdefault(name, {})[where] = None
 
@@ -136,11 +141,9 @@ class Veil:
             with suppress(UnicodeDecodeError):
                 _write(path, self._text_of(content, path.suffix, where))
                 return
-            content = self._stars(content, where)
-            _write(path, content)
+            _write(path, self._stars(content, where))
         else:
             self._stars_in(path, where)
-        self._remarks.append(f"{where} is no text: each byte of a secret in it is a * now, and it may not be readable")
 
     def _withhold(self, path: Path, where: str, told: str, to: Path | None) -> None:
         told = f"{where} {told}: it is not kept"
@@ -214,23 +217,28 @@ class Veil:
         return patterns().sub(content.decode("utf-8"), lambda name: self._note(name, where), mark_up).encode()
 
     def _stars(self, content: bytes, where: str) -> bytes:
-        for form, name in patterns().bytes.items():
-            if form in content:
-                self._note(name, where)
-                content = content.replace(form, b"*" * len(form))
-        return content
+        view = bytearray(content)
+        self._star(view, where)
+        return bytes(view)
 
     def _stars_in(self, path: Path, where: str) -> None:
         partial = _partial(path)
         shutil.copyfile(path, partial)
         with partial.open("r+b") as file, mmap.mmap(file.fileno(), 0) as view:
-            for form, name in patterns().bytes.items():
-                at = view.find(form)
-                while at >= 0:
-                    self._note(name, where)
-                    view[at : at + len(form)] = b"*" * len(form)
-                    at = view.find(form, at + len(form))
+            self._star(view, where)
         _replace(partial, path)
+
+    def _star(self, view: bytearray | mmap.mmap, where: str) -> None:
+        is_found = False
+        for form, name in patterns().bytes.items():
+            at = patterns().find(view, form)
+            while at >= 0:
+                is_found = True
+                self._note(name, where)
+                view[at : at + len(form)] = b"*" * len(form)
+                at = patterns().find(view, form, at + len(form))
+        if is_found:
+            self.remark([f"{where} is no text: each byte of a secret in it is a * now, and it may not be readable"])
 
     def _archive(self, path: Path, where: str) -> bool:
         """Mask the members of a zip archive (``.npz``, ``.pt``, ``.xlsx``); return False where it can't be read so."""
@@ -293,21 +301,24 @@ class Stream:
 
     def __init__(self, found: Callable[[str], None]) -> None:
         self._found = found
+        self._before = ""  # the end of what was shown, as it came: it tells whether a short secret stands by itself
         self._held = ""
 
     def feed(self, text: str) -> str:
         """Take the next piece, and return what can be shown."""
         if not known:
             return text
-        text, self._held = self._held + text, ""
-        cut = patterns().beginning(text)
-        self._held = text[cut:]
-        return patterns().sub(text[:cut], self._found)
+        return self._show(text, is_last=False)
 
     def flush(self) -> str:
         """Return what was held back."""
-        text, self._held = self._held, ""
-        return patterns().sub(text, self._found) if known else text
+        return self._show("", is_last=True)
+
+    def _show(self, more: str, *, is_last: bool) -> str:
+        start, text = len(self._before), self._before + self._held + more
+        cut = len(text) if is_last else patterns().beginning(text, start)
+        self._before, self._held = text[max(0, cut - _CONTEXT) : cut], text[cut:]
+        return patterns().sub(text, self._found, start=start, end=cut)
 
 
 def _partial(path: Path) -> Path:

@@ -162,15 +162,38 @@ def _arrow(file: IO[bytes]) -> Iterator[bytes]:
 
 
 def _batches(schema: Any, batches: Iterator[Any]) -> Iterator[bytes]:
-    """Return Arrow's own form of batches, in which texts lie one behind the other."""
+    """Return Arrow's own form of batches, in which texts lie one behind the other, and then the texts line by line."""
     from pyarrow import ipc
 
     for batch in batches:
+        for column in batch.columns:
+            yield from _lines(column)
         sink = io.BytesIO()
         with ipc.new_stream(sink, schema) as stream:
             stream.write_batch(batch)
         yield sink.getvalue()
     yield schema.serialize().to_pybytes()
+
+
+def _lines(column: Any) -> Iterator[bytes]:
+    import pyarrow
+    from pyarrow import compute, types
+
+    kind = column.type
+    if types.is_dictionary(kind):
+        yield from _lines(column.dictionary)
+    elif types.is_struct(kind):
+        for part in column.flatten():
+            yield from _lines(part)
+    elif types.is_map(kind):
+        yield from _lines(column.keys)
+        yield from _lines(column.items)
+    elif types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        yield from _lines(column.flatten())
+    elif types.is_string(kind) or types.is_large_string(kind) or types.is_binary(kind) or types.is_large_binary(kind):
+        texts = column.drop_null().cast(pyarrow.binary())
+        whole = pyarrow.ListArray.from_arrays(pyarrow.array([0, len(texts)], pyarrow.int32()), texts)
+        yield b"\n" + compute.binary_join(whole, b"\n")[0].as_py() + b"\n"
 
 
 _FORMS = (

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote, quote_plus
 
-from ml_experiment_nb.secrecy import SHORTEST, known
+from ml_experiment_nb.secrecy import SHORT, SHORTEST, expression, known
 
 _LINE: Final = 8  # characters of a line, and of a part of an encoded value, that tell it from others
 
@@ -47,43 +47,66 @@ class Patterns:
         self._values = values
         forms = [(form, name) for value, name in values.items() for form in _forms(value)]
         self.names = dict(sorted(forms, key=lambda one: -len(one[0])))
-        self._expression = re.compile("|".join(map(re.escape, self.names)))
-        # No text has a form that hasn't a shorter one within it. Each is looked for by itself: a hundred times as quick
-        # as all of them in one expression.
-        shortest = sorted(self.names, key=len)
-        self._needed = [one for k, one in enumerate(shortest) if not any(other in one for other in shortest[:k])]
-        self._longest = max(map(len, self.names), default=1)
+        self._expression = re.compile("|".join(map(expression, self.names)))
+        self._alone = {form: re.compile(expression(form)) for form in self.names if len(form) < SHORT}
+        # No text has a form that hasn't a shorter one within it, but for those that stand by themselves. Each is looked
+        # for by itself: a hundred times as quick as all of them in one expression.
+        rest = sorted((form for form in self.names if len(form) >= SHORT), key=len)
+        self._least = [one for k, one in enumerate(rest) if not any(other in one for other in rest[:k])]
+        self._longest = max(map(len, self.names), default=1) + 2
         self._beginnings = {form[:length] for form in self.names for length in range(1, len(form))}
+        self._beginnings |= {form + more for form in self._alone for more in ("", ".")}  # what follows decides
 
-    def sub(self, text: str, found: Callable[[str], None], mark: Callable[[str], str] = mark) -> str:
+    def sub(
+        self,
+        text: str,
+        found: Callable[[str], None],
+        mark: Callable[[str], str] = mark,
+        *,
+        start: int = 0,
+        end: int | None = None,
+    ) -> str:
         """Return a text with the values marked.
 
         Args:
             text: The text.
             found: Is called with the name of each value that was found.
             mark: Makes of a name what stands in its value's place.
+            start: Where what is returned begins: what stands before it tells whether a short value stands alone.
+            end: Where it ends, without which it is the text's end.
         """
-
-        def marked(match: re.Match[str]) -> str:
+        end = len(text) if end is None else end
+        if not self._may_stand_in(text):
+            return text[start:end]
+        pieces, at = [], start
+        for match in self._expression.finditer(text, start):
+            if match.start() >= end:
+                break
             name = self.names[match[0]]
             found(name)
-            return mark(name)
-
-        return self._expression.sub(marked, text) if self._may_stand_in(text) else text
+            pieces += [text[at : match.start()], mark(name)]
+            at = match.end()
+        return "".join([*pieces, text[at:end]])
 
     def _may_stand_in(self, text: str) -> bool:
-        return any(form in text for form in self._needed)
+        if any(form in text for form in self._least):
+            return True
+        return any(form in text and _find(text, form, alone) >= 0 for form, alone in self._alone.items())
 
-    def beginning(self, text: str) -> int:
-        """Return where, at the end of a text, a form may have begun; the text's length where none has."""
-        start = max(0, len(text) - self._longest + 1)
-        for at in range(start, len(text)):
+    def beginning(self, text: str, start: int = 0) -> int:
+        """Return where, at the end of a text, a form may have begun; the text's length where none has.
+
+        Args:
+            text: The text.
+            start: Where the part begins that is looked at.
+        """
+        for at in range(max(start, len(text) - self._longest + 1), len(text)):
             if text[at:] in self._beginnings:
                 break
         else:
             return len(text)
         if self._may_stand_in(text):
-            for match in self._expression.finditer(text):
+            for match in self._expression.finditer(text, start):
                 if match.start() < at < match.end():
                     return match.end()
         return at
@@ -97,8 +120,18 @@ class Patterns:
 
     @cached_property
     def _needed_bytes(self) -> list[builtins.bytes]:
-        needed = {one.encode("utf-8", "surrogateescape") for one in self._needed}
+        needed = {one.encode("utf-8", "surrogateescape") for one in (*self._alone, *self._least)}
         return [form for form in self.bytes if form in needed or b"\0" in form]
+
+    @cached_property
+    def _alone_bytes(self) -> dict[builtins.bytes, re.Pattern[builtins.bytes]]:
+        coded = {form: form.encode("utf-8", "surrogateescape") for form in self._alone}
+        made = {form: expression(form, in_bytes=True).encode("utf-8", "surrogateescape") for form in self._alone}
+        return {coded[form]: re.compile(made[form]) for form in self._alone}
+
+    def find(self, content: Content, form: builtins.bytes, at: int = 0) -> int:
+        """Return where one of `bytes` stands in a content, at a place or behind it; -1 where it doesn't."""
+        return _find(content, form, self._alone_bytes.get(form), at)
 
     def names_in(self, pieces: Iterable[builtins.bytes], found: set[str]) -> None:
         """Add the names of those that stand in what comes in pieces."""
@@ -106,12 +139,12 @@ class Patterns:
         for piece in pieces:
             content = before + piece
             if self.in_bytes(content):
-                found |= {name for form, name in self.bytes.items() if form in content}
+                found |= {name for form, name in self.bytes.items() if self.find(content, form) >= 0}
             before = content[-self._longest_bytes :]
 
-    def in_bytes(self, content: builtins.bytes) -> bool:
+    def in_bytes(self, content: Content) -> bool:
         """Return whether any form stands in a content."""
-        return any(form in content for form in self._needed_bytes)
+        return any(self.find(content, form) >= 0 for form in self._needed_bytes)
 
     @cached_property
     def _longest_bytes(self) -> int:
@@ -120,7 +153,18 @@ class Patterns:
     def stand_in(self, path: Path) -> bool:
         """Return whether a file that isn't empty holds any form."""
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
-            return any(view.find(form) >= 0 for form in self._needed_bytes)
+            return self.in_bytes(view)
+
+
+Content = bytes | bytearray | mmap.mmap
+
+
+def _find(content: Any, form: Any, alone: re.Pattern[Any] | None, at: int = 0) -> int:
+    """Return where a form stands in a text or in bytes, as an expression of it alone may demand."""
+    at = content.find(form, at)
+    while at >= 0 and alone is not None and not alone.match(content, at):
+        at = content.find(form, at + 1)
+    return int(at)
 
 
 def _forms(value: str) -> set[str]:

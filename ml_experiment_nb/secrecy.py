@@ -21,6 +21,9 @@ from ml_experiment_nb.errors import SpecError
 SHORTEST: Final = 4
 """The characters that a secret has at least: what is shorter stands everywhere, and can't be masked."""
 
+SHORT: Final = 8
+"""What has fewer characters stands within words and numbers by chance, and is looked for where it stands by itself."""
+
 _NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 _PLACE = re.compile(rf"\$\{{env:\s*({_NAME})\s*\}}")
 _CALL = re.compile(rf"""secret\(\s*(["']?)({_NAME})\1\s*\)""")
@@ -151,6 +154,41 @@ def _left(folder: Path) -> list[str]:
     return []
 
 
+# --- where one stands ---
+
+
+def expression(form: str, *, in_bytes: bool = False) -> str:
+    """Return the regular expression of what is looked for: a short one must not be part of a word or of a number.
+
+    Args:
+        form: What is looked for.
+        in_bytes: In a file that may be no text.
+    """
+    whole = re.escape(form)
+    if len(form) >= SHORT:
+        return whole
+    before = after = ""
+    if form[0].isalnum():
+        begins = [r"(?<![^\W_])" + r"(?<!\.)" * form[0].isdecimal()]
+        begins += [r"(?<=\\[nrt])", r"(?<=%[0-9A-Fa-f][0-9A-Fa-f])", r"(?<=[0-9]m)"]  # an escape, a terminal's colour
+        begins += [r"(?<=[\x8c\xd9].)"] * in_bytes  # behind a text's length, in a pickle and in msgpack
+        before = f"(?:{'|'.join(begins)})"
+    if form[-1].isalnum():
+        after = r"(?![0-9A-Za-ps-z])" if in_bytes else r"(?![^\W_])"  # q and r stand behind a text in a pickle
+        after += r"(?!\.[0-9])" * form[-1].isdecimal()
+    return before + whole + after
+
+
+def notes_of_short(names: Iterable[str]) -> list[str]:
+    """Return what is to be noted of those of some secrets that are known and short."""
+    short = {name for value, name in known.items() if len(value.strip()) < SHORT}
+    return [
+        f"the secret {name} has fewer than {SHORT} characters: it is masked where it stands by itself, not within a "
+        "word or a number"
+        for name in sorted(short & set(names))
+    ]
+
+
 # --- in what is asked ---
 
 
@@ -177,8 +215,8 @@ def recognised(value: Any) -> Any:
             found = sorted((one for one in known if one in value), key=len, reverse=True)
             if not found:
                 return value
-            text = re.sub("|".join(map(re.escape, found)), lambda match: f"${{env:{known[match[0]]}}}", value)
-            return Secret(text)
+            text, count = re.subn("|".join(map(expression, found)), lambda it: f"${{env:{known[it[0]]}}}", value)
+            return Secret(text) if count else value
         case dict() if known and type(value) is dict:
             return {name: recognised(one) for name, one in value.items()}
         case list() | tuple() if known and type(value) in (list, tuple):

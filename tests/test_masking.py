@@ -6,6 +6,7 @@ import io
 import json
 import lzma
 import os
+import pickle
 import shlex
 import struct
 import tarfile
@@ -81,14 +82,15 @@ def test_several_lines(known):
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 50])
 def test_a_stream_is_cut_anywhere(known, size):
-    known["abcabd"], known["abd-long-one"] = "A", "B"
-    text = "ab abcabcabd x abcab\nabd-long-onabcabd abd-long-one abcabd-long-one ab"
+    known["abcabd--"], known["abd--long-one"], known["8341"] = "A", "B", "C"
+    text = "ab abcabcabd-- x abcab\nabd--long-onabcabd-- abd--long-one abcabd--long-one 8341 18341 83412 8341.5 8341. a"
     veil = Veil()
     stream = veil.stream("its output")
     pieces = [stream.feed(text[at : at + size]) for at in range(0, len(text), size)]
     assert "".join(pieces) + stream.flush() == masked(text)
-    assert "abcabd" not in masked(text)
-    assert veil.found.keys() == {"A", "B"}
+    assert "abcabd--" not in masked(text)
+    assert masked(text).endswith(" <secret C> 18341 83412 8341.5 <secret C>. a")
+    assert veil.found.keys() == {"A", "B", "C"}
 
 
 def test_a_stream_holds_back_no_more_than_it_has_to(known):
@@ -98,6 +100,91 @@ def test_a_stream_holds_back_no_more_than_it_has_to(known):
     assert stream.feed("password: s") == "password: "
     assert stream.feed("afe") == "safe"
     assert stream.flush() == ""
+
+
+SHORT_ALONE = [
+    *(
+        "8341",
+        "pin=8341",
+        "the PIN is 8341.",
+        "'8341'",
+        "model_8341.pt",
+        "a\t8341\r\n",
+        "8341, 8341",
+        "(8341)",
+        "8341.com",
+    ),
+    *(json.dumps("a\n8341\n"), json.dumps(repr("\t8341")), urllib.parse.quote("pin:8341"), "\x1b[31m8341\x1b[0m"),
+    *("8341.com", "ODM0MQ"),
+]
+SHORT_WITHIN = [
+    *("M 10.28341 5.2", '{"loss": 0.283415}', "1.834155", "id-83412", "8341.5", ".8341", "a8341", "8341b", "éx8341"),
+]
+
+
+@pytest.mark.parametrize("text", SHORT_ALONE)
+def test_a_short_value_is_found_where_it_stands_by_itself(known, text):
+    known["8341"] = "PIN"
+    assert "8341" not in masked(text)
+    assert masked(text).count("<secret PIN>") == text.count("8341") or "ODM0MQ" in text
+    assert patterns.patterns().in_bytes(text.encode())
+
+
+@pytest.mark.parametrize("text", SHORT_WITHIN)
+def test_a_short_value_within_a_word_or_a_number_is_none(known, text):
+    known["8341"], known["a-long-one"] = "PIN", "LONG"
+    assert masked(text) == text
+    assert not patterns.patterns().in_bytes(text.encode())
+    assert masked(f"{text} a-long-one") == f"{text} <secret LONG>"
+
+
+def test_a_long_value_that_has_a_short_one_within_it(known):
+    known["8341"], known["x8341-and-more"] = "PIN", "LONG"
+    assert masked("x8341-and-more 8341") == "<secret LONG> <secret PIN>"
+
+
+@pytest.mark.parametrize("protocol", range(1, 6))
+@pytest.mark.parametrize("value", ["8341", "pin=8341", "8341" + " " * 50, "x" * 70 + " 8341"])
+def test_a_short_value_in_a_pickle(known, tmp_path, protocol, value):
+    known["8341"] = "PIN"
+    data = {"pin": value, value: [value], "next": b"\xff" * 300}
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps(data, protocol))
+    Veil().folder(tmp_path)
+    assert b"8341" not in (tmp_path / "a.pkl").read_bytes()
+
+
+def test_files_in_which_a_short_value_stands_by_chance(known, tmp_path):
+    pandas, numpy = pytest.importorskip("pandas"), pytest.importorskip("numpy")
+    known["8341"] = "PIN"
+    (tmp_path / "a.svg").write_text("<path d='M 10.28341 5.2'/>")
+    pandas.DataFrame({"id": ["id-83412", "18341"], "x": [[{"k": "a8341"}]] * 2}).to_parquet(tmp_path / "a.parquet")
+    numpy.savez(tmp_path / "a.npz", x=numpy.frombuffer(b"x8341xyz", "float32"))
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    veil = Veil()
+    veil.folder(tmp_path)
+    assert veil.notes() == []
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("column", [["12", "8341", "99"], [["12", "8341"], ["99"]], [{"a": "12"}, {"a": "8341"}]])
+def test_a_short_value_in_a_table(known, tmp_path, column):
+    pandas = pytest.importorskip("pandas")
+    known["8341"] = "PIN"
+    pandas.DataFrame({"pin": column}).to_parquet(tmp_path / "a.parquet")
+    Veil().folder(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_remark_of_what_is_no_text_within_an_archive(known, tmp_path):
+    known["abcdef"] = "S"
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("b.bin", b"\xffabcdef\xff")
+        archive.writestr("c.bin", b"\xffabcdef\xff")
+    veil = Veil()
+    veil.folder(tmp_path)
+    assert [one for one in veil.notes() if one.startswith("a.zip is no text: each byte of a secret")] == veil.notes()[
+        1:
+    ]
 
 
 def test_nothing_is_done_without_a_secret(tmp_path):
@@ -133,11 +220,11 @@ def test_a_folder(known, tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip") as archive:
         assert archive.testzip() is None
         assert [archive.read(one) for one in archive.namelist()] == [b"x <secret S> y", b"\xff******\xff", b"\xff\xff"]
-    [note, remark] = veil.notes()
+    [note, *remarks] = veil.notes()
     assert note.startswith("the secret S was found and masked in ")
     assert "linked.txt" in note
     assert "abcdef" not in note
-    assert remark.startswith("<secret S>/x-<secret S>.bin is no text")
+    assert {one.partition(":")[0] for one in remarks} == {"<secret S>/x-<secret S>.bin is no text", "a.zip is no text"}
 
 
 def test_a_large_file_that_is_no_text(known, tmp_path, monkeypatch):
@@ -152,7 +239,7 @@ def test_an_archive_that_is_broken_or_locked_is_a_file_like_others(known, tmp_pa
     known["abcdef"] = "S"
     with io.BytesIO() as file:
         with zipfile.ZipFile(file, "w") as archive:
-            archive.writestr("t.txt", "abcdef")
+            archive.writestr("t.txt", "a = abcdef\n")
         content = bytearray(file.getvalue())
     content[content.index(b"PK\1\2") + 16] ^= 1  # its check sum
     (tmp_path / "a.zip").write_bytes(content)

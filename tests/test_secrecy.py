@@ -74,6 +74,18 @@ def test_a_known_value_is_recognised():
     assert list(secrecy.names_in(found)) == ["TOKEN", "TOKEN"]
 
 
+def test_a_short_value_within_another_is_none_and_a_note_says_so(monkeypatch, script):
+    monkeypatch.setenv("PIN", "8341")
+    script("secret('PASSWORD')")
+    assert secrecy.resolved(Secret.of("PIN")) == "8341"
+    given = {"a": "0.28341", "b": "pin=8341"}
+    assert secrecy.recognised(given) == {"a": "0.28341", "b": Secret("pin=${env:PIN}")}
+    spec = spec_from_mapping({"run": "script.py", "params": {"pin": Secret.of("PIN")}})
+    [note] = make_plan(spec).notes
+    assert note.startswith("the secret PIN has fewer than 8 characters")
+    assert "8341" not in note
+
+
 def test_a_value_that_is_another_s_name(monkeypatch):
     monkeypatch.setenv("PASSWORD", "TOKEN")
     secrecy.learn("TOKEN")
@@ -137,8 +149,9 @@ def test_the_name_counts_and_not_the_value(script, monkeypatch):
     assert spec_hash(other) != before
 
 
-def test_credentials_in_clear_draw_one_note(script):
+def test_credentials_in_clear_draw_one_note(script, monkeypatch):
     script("")
+    monkeypatch.setenv("TOKEN", "abcdef-and-more")
     given = {
         "password": "abcd", "hf_token": "abcd", "apiKey": "abcd", "aws": {"secret_key": "abcd", "region": "eu"},
         "url": "postgres://me:pw@host/db",
