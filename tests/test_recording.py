@@ -7,7 +7,7 @@ import threading
 import pytest
 from mlflow import MlflowClient
 
-from ml_experiment_nb import notify, secrecy
+from ml_experiment_nb import notify, patterns, secrecy
 from ml_experiment_nb.beginnings import open_run
 from ml_experiment_nb.capture import Snapshot
 from ml_experiment_nb.capture.system import system_info
@@ -15,7 +15,7 @@ from ml_experiment_nb.errors import StoreError
 from ml_experiment_nb.loop import run
 from ml_experiment_nb.plans import make_plan
 from ml_experiment_nb.records import Outcome, Status
-from ml_experiment_nb.reports import Ask, Log, Metrics, Params, Tags
+from ml_experiment_nb.reports import Ask, Log, Metrics, Params, Secrets, Tags
 from ml_experiment_nb.specs import spec_from_mapping
 from ml_experiment_nb.sweeps import sweep
 from ml_experiment_nb.tracking import Store
@@ -166,3 +166,13 @@ def test_threads_that_print_at_once_are_masked_one_after_the_other(live, monkeyp
         one.join()
     assert met == []
     assert sorted(live.log_path.read_text().split()) == ["0", "1"]
+
+
+def test_a_short_secret_that_the_code_asks_for_draws_a_note(live, monkeypatch):
+    monkeypatch.setitem(secrecy.known, "8341", "PIN")
+    monkeypatch.setattr(patterns, "_made", None)
+    live.send(Secrets({"PIN": "8341"}))
+    live.send(Log("pin 8341, loss 0.28341\n"))
+    live.settle(FINISHED)
+    assert live.log_path.read_text() == "pin <secret PIN>, loss 0.28341\n"
+    assert any(note.startswith("the secret PIN has fewer than 8 characters") for note in live.notes)
