@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from ml_experiment_nb.errors import SpecError, nearest
-from ml_experiment_nb.records import Record
+from ml_experiment_nb.records import SYSTEM, Record
 
 _KINDS = {
     "metric": "metrics", "metrics": "metrics", "param": "params", "params": "params", "parameter": "params",
@@ -134,13 +134,19 @@ def read_name(text: str) -> Name:
     """Read a name: ``metrics.loss``, ``params.C``, ``tags.team``, ``attributes.status``, or ``loss`` alone.
 
     Raises:
-        SpecError: A run has no such attribute.
+        SpecError: A run has no such attribute, or it is a sample of what a run uses.
     """
     kind, dot, key = text.partition(".")
     if not dot or kind.lower() not in _KINDS:
         plain = text.strip('`"')
-        return Name("attributes" if plain in _ATTRIBUTES else "", plain)
-    name = Name(_KINDS[kind.lower()], key.strip('`"'))
+        name = Name("attributes" if plain in _ATTRIBUTES else "", plain)
+    else:
+        name = Name(_KINDS[kind.lower()], key.strip('`"'))
+    if name.kind in ("metrics", "") and name.key.startswith(SYSTEM):
+        raise SpecError(
+            f"{name.key!r} is sampled while a run goes on, and is no result: no runs are found or ordered by it, but "
+            "MLflow's page charts it"
+        )
     if name.kind == "attributes" and name.key not in _ATTRIBUTES:
         raise SpecError(f"a run has no attribute {name.key!r}{nearest(name.key, list(_ATTRIBUTES))}")
     return name

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ml_experiment_nb import sqlstore, writing
 from ml_experiment_nb.errors import SpecError
-from ml_experiment_nb.filters import Name
+from ml_experiment_nb.filters import read_name
 from ml_experiment_nb.orphans import has_orphans
 from ml_experiment_nb.projects import find_root, has_store
 from ml_experiment_nb.readings import Wanted, wanted
@@ -86,12 +86,12 @@ def best_run(
 
     Raises:
         RunNotFoundError: There is no such experiment or group.
-        SpecError: There is no metric, or more than one.
+        SpecError: There is no metric, more than one, or one that is sampled of the machine.
         StoreError: The store can't be reached.
     """
     if (maximize is None) == (minimize is None):
         raise SpecError("say which metric is best: maximize='val_accuracy', or minimize='loss'")
-    name = Name("metrics", str(maximize or minimize).removeprefix("metrics."))
+    name = read_name(f"metrics.{str(maximize or minimize).removeprefix('metrics.')}")
     asked = replace(
         wanted(experiment=experiment, status="finished", condition=where, limit=1, tags=True),
         order=name,

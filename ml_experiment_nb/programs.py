@@ -28,11 +28,16 @@ Kept = Callable[[str], str | None]
 
 _SAID: Final = ("seed", "deterministic", "autolog", "distributed")
 _END = """
-_metrics, _artifacts = _value if isinstance(_value, tuple) else (_value, {})
+_metrics, _artifacts = _value, {}
+if isinstance(_value, tuple) and len(_value) == 2 and isinstance(_value[0], dict):
+    _metrics, _artifacts = _value[0], as_artifacts(_value[1])
 if isinstance(_metrics, dict):
-    report(_metrics)
+    report({_name: _one for _name, _one in _metrics.items() if as_number(_one) is not None})
 for _name, _content in _artifacts.items():
     artifact(_name, _content)
+"""
+_OF_END: Final = """from ml_experiment_nb.capture.artifacts import as_artifacts
+from ml_experiment_nb.reports import as_number
 """
 
 
@@ -229,12 +234,15 @@ def _script_of(nb: Any, asked: Asked | None) -> str:
     """
     cells = [cell for _, cell in notebooks.code_cells(nb) if "skip-execution" not in notebooks.tags(cell)]
     texts = [_plain(cell, asked if cell is cells[-1] else None) for cell in cells]
-    texts = [text for text in texts if text.strip()]
+    parted = [_without_future(text) for text in texts]
+    texts = [text for text, _ in parted if text.strip()]
+    future = dict.fromkeys(name for _, names in parted for name in names)
     body = "\n\n\n".join(f"# %%\n{text}" for text in texts[:-1])
     last, reports = _reporting(texts[-1]) if texts else ("", False)
     whole = f"{body}\n\n\n# %%\n{last}\n".lstrip()
     names = [*(["artifact", "report"] if reports else []), *(["secret"] if "secret(" in whole else [])]
-    head = f"from ml_experiment_nb import {', '.join(names)}\n\n" if names else ""
+    head = f"from __future__ import {', '.join(future)}\n\n" if future else ""  # first in a file, and so for all cells
+    head += f"from ml_experiment_nb import {', '.join(names)}\n{_OF_END if reports else ''}\n" if names else ""
     head += "from IPython.display import display\n\n" if "display(" in whole else ""
     return f"{head}{whole}"
 
@@ -256,6 +264,18 @@ def _plain(cell: Any, asked: Asked | None) -> str:
         problem = f"its cell {cell.id!r} has what a script can't have: {line!r}; take the form notebook"
         raise SpecError(problem) from None
     return source
+
+
+def _without_future(source: str) -> tuple[str, list[str]]:
+    """Return a cell without its imports from ``__future__``, and what they import."""
+    found = [one for one in ast.parse(source).body if isinstance(one, ast.ImportFrom) and one.module == "__future__"]
+    lines = [line.encode() for line in source.splitlines(keepends=True)]
+    for one in reversed(found):
+        start, end = one.lineno - 1, (one.end_lineno or one.lineno) - 1
+        rest = lines[end][one.end_col_offset :].lstrip(b" \t;")
+        line = lines[start][: one.col_offset] + rest
+        lines[start : end + 1] = [line] if line.strip() else []
+    return b"".join(lines).decode(), [ast.unparse(name) for one in found for name in one.names]
 
 
 def _with_lead(source: str, params: Mapping[str, Any]) -> str:

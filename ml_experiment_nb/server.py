@@ -150,7 +150,8 @@ class Stop(_Handler):
 
 
 async def _answered(words: tuple[str, ...], folder: Path, keep: int) -> Answer:
-    command = [sys.executable, "-m", "ml_experiment_nb.cli", *words]
+    # -P: a json.py in the folder is the user's, and no library.
+    command = [sys.executable, "-P", "-m", "ml_experiment_nb.cli", *words]
     process = await asyncio.create_subprocess_exec(*command, cwd=folder, stdin=DEVNULL, stdout=PIPE, stderr=PIPE)
     assert process.stdout is not None
     assert process.stderr is not None

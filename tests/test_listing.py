@@ -214,6 +214,14 @@ def test_what_can_not_be_asked(many):
         runs(limit=0)
     with pytest.raises(SpecError, match="order_by is empty"):
         runs(order_by=" ")
+    for ask in (
+        lambda: runs(order_by="metrics.system/run_memory_usage_megabytes DESC"),
+        lambda: runs(order_by="system/run_memory_usage_megabytes"),
+        lambda: runs(where="metrics.system/run_memory_usage_megabytes > 5"),
+        lambda: best_run(minimize="system/run_memory_usage_megabytes"),
+    ):
+        with pytest.raises(SpecError, match="'system/run_memory_usage_megabytes' is sampled while a run goes on"):
+            ask()
 
 
 def test_a_database_with_other_tables_is_left_to_mlflow(stored, monkeypatch):

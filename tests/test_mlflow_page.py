@@ -51,7 +51,9 @@ def test_what_was_left_half_written_is_no_page(tmp_path):
 @pytest.mark.slow
 def test_the_command_leaves_word_of_the_page_that_it_serves(stored):
     uri, port = f"sqlite:///{stored}/.ml-experiment/mlflow.db", services.free_port()
-    words = [sys.executable, "-m", "ml_experiment_nb.cli", "ui", "--port", str(port)]
+    words = [sys.executable, "-P", "-m", "ml_experiment_nb.cli", "ui", "--port", str(port)]
+    for name in ("json.py", "mlflow.py", "uvicorn.py"):  # the user's own, and no libraries
+        (stored / name).write_text(f"raise SystemExit('{name} was imported')")
     with services.running(words, stored / "page.log", ready=lambda: answers(port), env={**os.environ}):
         assert address_of("r1", stored, uri) == f"http://127.0.0.1:{port}/#/runs/r1"
     assert address_of("r1", stored, uri) is None

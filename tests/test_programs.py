@@ -74,12 +74,54 @@ def test_a_notebook_is_given_its_parameters():
 def test_a_notebook_as_a_script():
     text = asked({"run": "a.ipynb", "params": {"C": 5}}, {"source/a.ipynb": BOOK}, "script")
     assert text == (
-        "from ml_experiment_nb import artifact, report\n\n# %%\nbase = 2\n\n\n# %%\nC = 1\nk = 3\n\n\n# %%\nC = 5\n\n\n"
+        "from ml_experiment_nb import artifact, report\n"
+        "from ml_experiment_nb.capture.artifacts import as_artifacts\n"
+        "from ml_experiment_nb.reports import as_number\n\n"
+        "# %%\nbase = 2\n\n\n# %%\nC = 1\nk = 3\n\n\n# %%\nC = 5\n\n\n"
         "# %%\nx = C * base; _value = (\n    {'accuracy': x + k}\n)\n"
-        "_metrics, _artifacts = _value if isinstance(_value, tuple) else (_value, {})\n"
-        "if isinstance(_metrics, dict):\n    report(_metrics)\n"
+        "_metrics, _artifacts = _value, {}\n"
+        "if isinstance(_value, tuple) and len(_value) == 2 and isinstance(_value[0], dict):\n"
+        "    _metrics, _artifacts = _value[0], as_artifacts(_value[1])\n"
+        "if isinstance(_metrics, dict):\n"
+        "    report({_name: _one for _name, _one in _metrics.items() if as_number(_one) is not None})\n"
         "for _name, _content in _artifacts.items():\n    artifact(_name, _content)\n"
     )
+
+
+def reported(monkeypatch, *cells):
+    """Run a notebook as a script; return the metrics and the artifacts that it reports."""
+    metrics, artifacts = {}, {}
+    monkeypatch.setattr("ml_experiment_nb.reports.report", metrics.update)
+    monkeypatch.setattr("ml_experiment_nb.reports.artifact", artifacts.__setitem__)
+    text = asked({"run": "a.ipynb"}, {"source/a.ipynb": notebook(*([one] for one in cells))}, "script")
+    exec(compile(text, "b.py", "exec", dont_inherit=True), {})
+    return metrics, artifacts
+
+
+@pytest.mark.parametrize(
+    ("last", "metrics", "artifacts"),
+    [
+        ("(3, 4)", {}, {}),
+        ("(1, 2, 3)", {}, {}),
+        ("()", {}, {}),
+        ("{'a': 1, 'kernel': 'rbf', 'none': None}", {"a": 1}, {}),
+        ("{'a': 1}, {'b': 'text'}", {"a": 1}, {"b": "text"}),
+        ("{'a': 1}, [1, 2]", {"a": 1}, {"artifact": [1, 2]}),
+        ("{'a': 1}, None", {"a": 1}, {}),
+    ],
+)
+def test_a_last_expression_reports_what_it_does_in_the_notebook(monkeypatch, last, metrics, artifacts):
+    assert reported(monkeypatch, last) == (metrics, artifacts)
+
+
+def test_what_comes_from_the_future_comes_first(monkeypatch):
+    cells = [
+        '"""Text."""\nfrom __future__ import annotations\ndef f(x: Nothing): return 1',
+        "from __future__ import division; y = 2",
+        "from __future__ import (\n    annotations,  # so\n    generators,\n)",
+        "{'a': f(0) + y}",
+    ]
+    assert reported(monkeypatch, *cells) == ({"a": 3}, {})
 
 
 @pytest.mark.parametrize(

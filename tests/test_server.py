@@ -63,6 +63,10 @@ def server(tmp_path_factory, database):
     (root / "project" / ".ml-experiment").mkdir()
     (root / "project" / ".ml-experiment" / "mlflow.db").write_bytes(database.read_bytes())
     (root / "project" / "job.py").write_text("x = 1\nprint('said', x)\n")
+    (root / "shadows" / ".ml-experiment").mkdir(parents=True)
+    (root / "shadows" / ".ml-experiment" / "mlflow.db").write_bytes(database.read_bytes())
+    for name in ("json.py", "mlflow.py"):
+        (root / "shadows" / name).write_text("raise SystemExit('the user's own')")
     (root / "out").symlink_to("/")
     made = Server(f"http://127.0.0.1:{services.free_port()}", secrets.token_hex(16), root)
     words = [
@@ -149,6 +153,12 @@ def test_a_project_s_runs_are_listed_and_one_is_shown(server, run):
     log = server.ask(f"runs/{run['run_id']}/log?path=project")[1]
     assert log["whole"]
     assert "said 1" in log["text"]
+
+
+def test_files_that_are_called_as_libraries_are_none(server):
+    assert server.ask("runs?path=shadows") == (200, {"runs": []})
+    status, said = server.ask(f"runs/{NOBODY}?path=shadows")
+    assert (status, f"no run '{NOBODY}'" in said["message"]) == (400, True), said
 
 
 def test_a_run_is_stopped(server):

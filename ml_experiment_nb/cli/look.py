@@ -126,7 +126,7 @@ def ui(port: int, host: str) -> None:
     """Open MLflow's web page on the store in use."""
     from ml_experiment_nb.addresses import without_password
     from ml_experiment_nb.mlflow_page import announce
-    from ml_experiment_nb.projects import find_root
+    from ml_experiment_nb.projects import find_root, home
     from ml_experiment_nb.sweeps import opened_store
 
     store = opened_store(make=True, closed=say_closed)
@@ -140,8 +140,11 @@ def ui(port: int, host: str) -> None:
     # Others of this machine see a command's words, and a database's address may have a password in it.
     os.environ |= {"MLFLOW_BACKEND_STORE_URI": store.uri, "MLFLOW_DEFAULT_ARTIFACT_ROOT": str(store.artifact_root)}
     os.environ.pop("MLFLOW_TRACKING_URI", None)
-    announce(find_root(), store.uri, host, port)
-    words = [sys.executable, "-m", "mlflow", "ui", "--no-serve-artifacts", "--workers", "1"]
+    root = find_root()
+    announce(root, store.uri, host, port)
+    # A json.py or an mlflow.py in the project is no library, for this process and for uvicorn, which MLflow starts.
+    os.environ |= {"PYTHONSAFEPATH": "1", "UVICORN_APP_DIR": str(home(root))}
+    words = [sys.executable, "-P", "-m", "mlflow", "ui", "--no-serve-artifacts", "--workers", "1"]
     os.execv(sys.executable, [*words, "--host", host, "--port", str(port)])
 
 

@@ -60,6 +60,8 @@ _DRAWS_TORCH: Final = frozenset(
         "multinomial", "poisson",
     }
 )  # fmt: skip
+_FILLS_TORCH: Final = ("uniform", "normal", "trunc_normal", "xavier", "kaiming", "orthogonal", "sparse")
+"""How what of torch.nn.init draws begins; the rest fills in constants."""
 _LAYERS_TORCH: Final = frozenset(
     {
         "Linear", "LazyLinear", "Bilinear", "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d",
@@ -147,7 +149,8 @@ def family_of(module: str, last: str, call: ast.Call) -> str:
     if parts[0] == "torch":
         loads = last == "DataLoader" and _option(call, "shuffle") is True
         drawn = (module == "torch" and last in _DRAWS_TORCH) or (parts[-1] == "nn" and last in _LAYERS_TORCH)
-        return TORCH if drawn or loads or last == "random_split" or module == "torch.nn.init" else ""
+        fills = module == "torch.nn.init" and last.startswith(_FILLS_TORCH)
+        return TORCH if drawn or loads or fills or last == "random_split" else ""
     if module == "tensorflow.random" and last in _DRAWS_TENSORFLOW:
         return TENSORFLOW
     if parts[0] in ("keras", "tensorflow", "tf_keras") and parts[-1] == "layers" and last in _LAYERS_KERAS:

@@ -15,7 +15,7 @@ from ml_experiment_nb.secrecy import IN_URL, is_credential, is_value
 
 _OF_ONE_MACHINE = re.compile(
     r"(?:file://)?/(?:home|Users|root|content|kaggle|mnt|media|Volumes|scratch)/[^\s/]"
-    r"|[A-Za-z]:(?:\\|/(?!/))[^\s/\\]"
+    r"|(?:[A-Z]|[a-z](?=:.\S\S)):(?:\\|/(?!/))[^\s/\\]"  # 'x:/y' is no drive's
     r"|\\\\[\w.-]+\\\w"
 )
 _ABSOLUTE = re.compile(r"/(?!/|dev/|proc/|sys/|tmp/)[\w.~-]+(?:/[^\n]*)?")
@@ -25,17 +25,18 @@ _OPENS: Final = frozenset(
         "read_pickle", "read_feather", "read_hdf", "to_csv", "to_parquet", "to_excel", "to_json", "to_pickle", "load",
         "loadtxt", "genfromtxt", "save", "savez", "savetxt", "fromfile", "tofile", "imread", "imwrite", "imsave",
         "savefig", "listdir", "glob", "iglob", "walk", "chdir", "makedirs", "mkdir", "exists", "isfile", "isdir",
-        "connect", "image_dataset_from_directory", "ImageFolder", "copy", "copytree", "move", "load_model",
+        "connect", "image_dataset_from_directory", "ImageFolder", "copytree", "load_model",
     }
 )  # fmt: skip
 """The functions whose first argument is a file, by the last of their names."""
+_OPENS_OF_SHUTIL: Final = frozenset({"copy", "move"})  # of others, such as h5py, they are about names in a file
 _LONGEST = 400
 
 
 def check_paths(source: Source) -> Iterator[Finding]:
     """Yield the absolute paths in code; texts that only stand there are no paths."""
     for cell in source.cells:
-        ignored = {id(one.value) for one in cell.nodes if isinstance(one, ast.Expr)}
+        ignored = {id(one.value) for one in cell.nodes if isinstance(one, ast.Expr)} | _mounted(cell)
         opened = {id(one) for one in _opened(cell)}
         filled = [one for one in cell.nodes if isinstance(one, ast.JoinedStr) and one.values]
         first = {id(one.values[0]) for one in filled}
@@ -57,13 +58,27 @@ def check_paths(source: Source) -> Iterator[Finding]:
                 )  # fmt: skip
 
 
+def _mounted(cell: Cell) -> set[int]:
+    """Return the ids of the places that code mounts something at: it makes them, so that they are there anywhere."""
+    found: set[int] = set()
+    for node in cell.nodes:
+        match node:
+            case ast.Call(func=ast.Attribute(attr="mount"), args=args, keywords=keywords):
+                found |= {id(one) for one in (*args, *(word.value for word in keywords))}
+    return found
+
+
 def _opened(cell: Cell) -> Iterator[ast.expr]:
     for node in cell.nodes:
         if isinstance(node, ast.Call) and node.args:
             name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-            if name in _OPENS:
+            if name in _OPENS or (name in _OPENS_OF_SHUTIL and _is_shutil(node.func)):
                 first = node.args[0]
                 yield first.values[0] if isinstance(first, ast.JoinedStr) and first.values else first
+
+
+def _is_shutil(function: ast.expr) -> bool:
+    return isinstance(function, ast.Name) or ast.unparse(function).startswith("shutil.")
 
 
 # --- secrets ---

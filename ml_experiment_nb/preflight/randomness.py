@@ -7,6 +7,7 @@ needs one above it.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -18,6 +19,7 @@ from ml_experiment_nb.scripts import aliases
 
 _LATER = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
+_FIXES = re.compile(r"(?:^|_)(?:fix|set|reset|init|lock|freeze|pin)\w*random(?:ness|_?states?)?$|determin")
 _SEED_WORDS: Final = frozenset({"random_state", "seed", "rng", "generator", "random_seed", "seed_generator"})
 
 
@@ -69,12 +71,12 @@ def _look(source: Source) -> _Seen:
                 known.update(aliases(node))
         if "--seed" in cell.line.split() or "--seed=" in cell.line:
             continue
-        later = _inside_functions(cell)
+        later, given_later = _inside_functions(cell), _given_later(cell)
         for call in sorted(_calls(cell), key=lambda one: (one.lineno, one.col_offset)):
             name = _dotted(call.func, known, rebound)
             seen.seeded |= _seeded_by(call, name)
             draw = _draw(cell, call, name, id(call) in later)
-            if draw is None or id(call) in exempt:
+            if draw is None or id(call) in exempt or (draw.lacks and id(call) in given_later):
                 continue
             if draw.in_function:
                 seen.draws.append(draw)
@@ -93,6 +95,22 @@ def _inside_functions(cell: Cell) -> set[int]:
         if isinstance(node, _LATER):
             body = node.body if isinstance(node.body, list) else [node.body]
             found |= {id(inner) for statement in body for inner in ast.walk(statement)}
+    return found
+
+
+def _given_later(cell: Cell) -> set[int]:
+    """Return the ids of what ``set_params`` gives a `random_state`: the call that it stands on, or what it names."""
+    found: set[int] = set()
+    made: dict[str, ast.expr] = {}
+    for node in sorted(cell.nodes, key=lambda one: getattr(one, "end_lineno", None) or 0):
+        match node:
+            case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                made[name] = value
+            case ast.Call(func=ast.Attribute(value=owner, attr="set_params"), keywords=keywords):
+                words = [one for one in keywords if (one.arg or "random_state").endswith("random_state")]  # ** may
+                model = made.get(owner.id) if isinstance(owner, ast.Name) else owner
+                if model is not None and any(not is_none(one.value) for one in words):
+                    found |= {id(inner) for inner in ast.walk(model)}
     return found
 
 
@@ -134,7 +152,8 @@ def _seeded_by(call: ast.Call, name: str) -> frozenset[str]:
     # Whatever a function of the user's or of another library seeds is taken for all: it says so by its name.
     called = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
     words = called.lower()
-    return ALL if "seed" in words and words != "seed" else frozenset()
+    fixes = any(isinstance(one, ast.Constant) and type(one.value) is int for one in given) and _FIXES.search(words)
+    return ALL if fixes or ("seed" in words and words != "seed") else frozenset()
 
 
 def _draw(cell: Cell, call: ast.Call, name: str, in_function: bool) -> _Draw | None:

@@ -7,6 +7,7 @@ from ml_experiment_nb.preflight import check
 PATHS = [
     "open('/home/me/x.csv')", "x = '/Users/me/My Drive/x'", "x = r'C:\\data\\x.csv'", "x = 'D:/data'",
     "x = '/content/drive/x'", "x = f'/home/{1}/x'", "import pandas as pd; pd.read_csv('/data/x.csv')", "%cd /mnt/data",
+    "x = 'd:/data'", "import shutil; shutil.move('/data/a', 'b')", "from shutil import copy; copy('/data/a', 'b')",
     "x = 'file:///home/me/x'", "def f(path='/scratch/me'):\n    return path", "x = r'\\\\server\\share\\x'",
 ]  # fmt: skip
 
@@ -14,6 +15,17 @@ PATHS = [
 @pytest.mark.parametrize("cell", PATHS)
 def test_paths(brief, cell):
     assert brief("x = 1", cell) == [("absolute-path", 2, 1)]
+
+
+NO_PATHS = [
+    "from google.colab import drive\ndrive.mount('/content/drive')", "f = {}\nf.copy('/group/a', 'b')",
+    "f = {}\nf.move('/a/b', 'c')", "x = 'x:/y'", "x = 'e:\\\\n'",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("cell", NO_PATHS)
+def test_no_paths(brief, cell):
+    assert brief("x = 1", cell) == []
 
 
 def test_a_path_is_told(found):
