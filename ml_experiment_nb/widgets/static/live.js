@@ -41,6 +41,7 @@ export default () => {
 function drawn(store, memory, el, stop) {
   const root = element("section", { class: "mlx mlx-live" });
   el.append(root);
+  el.setAttribute("data-lm-suppress-shortcuts", "true"); // JupyterLab's own keys would act on the notebook
   if (!store.parts.about) {
     root.append(element("p", { class: "mlx-live-muted" }, "Nothing of this group is known here: run %attach in a cell to see how it stands."));
     return () => root.remove();
