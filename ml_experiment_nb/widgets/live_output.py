@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,8 @@ SAVED = 20.0  # seconds between two states of the HTML, which is what a saved no
 
 class LiveOutput:
     """A cell's output with the live view of a group. A thread keeps it up to date, so that updates cost little.
+
+    What fails in the view is said in its place, and the group goes on without it.
 
     Args:
         plan: What is run.
@@ -44,6 +48,7 @@ class LiveOutput:
         self._widget = LiveWidget(self._whole)
         control.listen(self._name, self._asked)
         self._closed = threading.Event()
+        self._has_failed = False
         self._saved = time.monotonic()
         self._handle: Any = display(self._bundle(), raw=True, display_id=True)
         self._thread = threading.Thread(target=self._keep_up, name="live view", daemon=True)
@@ -51,7 +56,7 @@ class LiveOutput:
 
     def take(self, update: Update) -> None:
         """Take what has happened into account."""
-        with self._lock:
+        with self._lock, self._apart():
             self.group.take(update)
 
     def draw(self) -> None:
@@ -59,13 +64,13 @@ class LiveOutput:
 
     def close(self) -> None:
         """Leave the view in its finished state; a group without a record of its own was stopped."""
-        with self._lock:
+        with self._lock, self._apart():
             self.group.end(Status.KILLED, "it was stopped: run its cell again to go on")
         self._finish()
 
     def leave(self, trouble: str) -> None:
         """Leave the view as it is, since no more can be known."""
-        with self._lock:
+        with self._lock, self._apart():
             self.group.trouble(trouble)
         self._finish()
 
@@ -90,7 +95,30 @@ class LiveOutput:
         self._closed.set()
         self._thread.join(5.0)
         control.forget(self._name)
-        self._save()
+        if not self._has_failed:
+            with self._apart():
+                self._save()
+
+    @contextmanager
+    def _apart(self) -> Iterator[None]:
+        """Give the view up where something of it fails, and say so, once, in its place."""
+        try:
+            yield
+        except Exception as error:
+            if self._has_failed:
+                return
+            self._has_failed = True
+            self._closed.set()
+            self._say_in_its_place(
+                f"{self.group.name}: its live view failed and shows no more ({type(error).__name__}: {error}); the "
+                f"group goes on: `%attach {self.group.run_id[:8]}` shows how it stands"
+            )
+
+    def _say_in_its_place(self, text: str) -> None:
+        try:
+            self._handle.update({"text/plain": text}, raw=True)
+        except Exception:  # it may be what has failed
+            print(f"note: {text}", file=sys.stderr)
 
     def _asked(self, asked: Mapping[str, Any]) -> str:
         match asked.get("verb"):
@@ -109,10 +137,11 @@ class LiveOutput:
 
     def _keep_up(self) -> None:
         while not self._closed.wait(EVERY):
-            if time.monotonic() - self._saved > SAVED:
-                self._save()
-            else:
-                self._tell()
+            with self._apart():
+                if time.monotonic() - self._saved > SAVED:
+                    self._save()
+                else:
+                    self._tell()
 
     def _tell(self) -> None:
         with self._lock:

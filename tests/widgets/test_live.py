@@ -5,6 +5,7 @@ import math
 import struct
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from fractions import Fraction
 
 import pytest
 
@@ -141,6 +142,13 @@ def test_a_column_of_numbers_becomes_one_of_texts_and_is_sent_again(make):
     assert values(delta)["params.kernel"] == [0, 1]
     view.take(trial(2, params={"kernel": 10**400, "C": True}))
     assert view.delta() is not None
+
+
+def test_fractions_are_numbers_but_those_that_no_float_holds(make):
+    view = make()
+    view.take(trial(0, params={"C": Fraction(1, 4), "kernel": Fraction(10**400, 3)}, acc=0.5))
+    assert values(view.delta())["params.C"] == [0.25]
+    assert values(view.whole())["params.kernel"] == [0]
 
 
 def test_what_a_trial_is_at(make):

@@ -5,16 +5,21 @@ from __future__ import annotations
 import os
 import time
 
+import IPython.display
 import nbformat
 import pytest
 from jupyter_client.manager import start_new_kernel
 from nbclient import NotebookClient
 
+from ml_experiment_nb.loop import Started
+from ml_experiment_nb.plans import make_plan
 from ml_experiment_nb.projects import find_root
-from ml_experiment_nb.records import Status
+from ml_experiment_nb.records import Record, Status, now
+from ml_experiment_nb.specs import spec_from_mapping
 from ml_experiment_nb.tracking import Store
-from ml_experiment_nb.widgets import control
+from ml_experiment_nb.widgets import control, live_output
 from ml_experiment_nb.widgets.bundle import MIME, VIEW
+from ml_experiment_nb.widgets.live_output import LiveOutput
 
 WAITING = (
     "%%group stop --trials 4 --executor inline --slots 2 --minimize a --into found\n"
@@ -29,6 +34,61 @@ def kernel(stored):
     yield client
     client.stop_channels()
     manager.shutdown_kernel(now=True)
+
+
+class Handle:
+    """An output that is shown: what it has been updated with."""
+
+    def __init__(self):
+        self.bundles = []
+
+    def update(self, bundle, raw):
+        self.bundles.append(bundle)
+
+
+@pytest.fixture
+def handle(monkeypatch):
+    found = Handle()
+    monkeypatch.setattr(IPython.display, "display", lambda *_, **__: found)
+    monkeypatch.setattr(live_output, "EVERY", 0.01)
+    return found
+
+
+@pytest.fixture
+def output(project, handle):
+    (project / "train.py").write_text("")
+    spec = {"name": "svm", "run": "train.py", "param_space": {"C": "uniform(0, 1)"}, "num_trials": 2}
+    found = LiveOutput(make_plan(spec_from_mapping(spec)), project)
+    yield found
+    found.close()
+
+
+def trial(number, **params):
+    return Record(f"run{number}", "svm", "g", "trial", Status.FINISHED, params, {}, now(), 1.0, number=number)
+
+
+def test_a_view_that_fails_says_so_once_in_its_place_and_the_group_goes_on(output, handle, monkeypatch, capsys):
+    output.take(Started("", "svm", "parent0123", parent=True))
+    monkeypatch.setattr(output.group, "_ended_one", lambda record: 1 / 0)
+    output.take(trial(0, C=0.5))
+    output.take(trial(1, C=0.5))
+    output.close()
+    told = [one["text/plain"] for one in handle.bundles]
+    assert told == [
+        "svm: its live view failed and shows no more (ZeroDivisionError: division by zero); the group goes on: "
+        "`%attach parent01` shows how it stands"
+    ]
+    assert capsys.readouterr().err == ""
+
+
+def test_a_view_whose_thread_or_output_fails_is_given_up(output, handle, monkeypatch, capsys):
+    monkeypatch.setattr(output.group, "delta", lambda: 1 / 0)
+    monkeypatch.setattr(handle, "update", lambda *_, **__: 1 / 0)
+    output._thread.join(10)
+    assert not output._thread.is_alive()
+    output.take(trial(0, C=0.5))
+    output.close()
+    assert capsys.readouterr().err.count("note: svm: its live view failed") == 1
 
 
 def run(client, code, cell="c1"):
