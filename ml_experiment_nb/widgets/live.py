@@ -83,6 +83,7 @@ class LiveGroup:
         self._began = clock()
         self._first: float | None = None  # when the first trial began: before that, Ray is started
         self._ended: float | None = None
+        self._left: float | None = None  # when it was last heard of, where no more can be known
         self.goals = tuple(zip(*plan.goal, strict=True))
         self.run_id = ""
         self.status = Status.RUNNING
@@ -149,9 +150,9 @@ class LiveGroup:
         if self._ended is not None:
             self._began = self._ended - seconds
 
-    def trouble(self, text: str) -> None:
-        """Say what keeps the view from knowing more; empty when that is over."""
-        self.why = text
+    def leave(self, text: str) -> None:
+        """Say what keeps the view from knowing more: its clock stands still."""
+        self.why, self._left = text, self._clock()
 
     def stop_asked(self, run_id: str) -> None:
         """Show that a trial, or the whole group, is being stopped."""
@@ -231,15 +232,22 @@ class LiveGroup:
         return found | {"running": len(self.running), "done": len(self.records), "total": self._plan.total}
 
     def _time(self) -> dict[str, float | None]:
-        """Return how long it has taken, and how long it may take yet."""
-        now = self._ended if self._ended is not None else self._clock()
+        """Return how long it has taken, how long it may take yet, and whether the clock stands still meanwhile."""
+        stands = self._stands
+        now = stands if stands is not None else self._clock()
         took = now - self._began
         done, total = len(self.records), self._plan.total
         left = None
-        if self._ended is None and total and self._fresh and done < total:
+        if stands is None and total and self._fresh and done < total:
             worked = took if self._is_seen_late or self._first is None else now - self._first
             left = round(worked / self._fresh * (total - done), 1)
-        return {"took": round(took, 2), "left": left}
+        found: dict[str, float | None] = {"took": round(took, 2), "left": left}
+        return found | ({"still": True} if self._ended is None and stands is not None else {})
+
+    @property
+    def _stands(self) -> float | None:
+        """When the clock was stopped."""
+        return self._ended if self._ended is not None else self._left
 
     @property
     def best(self) -> Record | None:
@@ -265,7 +273,7 @@ class LiveGroup:
     def _failures(self) -> list[dict[str, Any]]:
         """Return the kinds of failures, told anew when there is another failure."""
         failed, now = self._counts[Status.FAILED], self._clock()
-        if failed != self._kinds_of and (now >= self._kinds_due or self._ended is not None):
+        if failed != self._kinds_of and (now >= self._kinds_due or self._stands is not None):
             self._kinds_of = failed
             self._kinds = [
                 {

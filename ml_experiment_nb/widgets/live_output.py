@@ -71,7 +71,7 @@ class LiveOutput:
     def leave(self, trouble: str) -> None:
         """Leave the view as it is, since no more can be known."""
         with self._lock, self._apart():
-            self.group.trouble(trouble)
+            self.group.leave(trouble)
         self._finish()
 
     def stop(self, run_id: str) -> str:

@@ -250,6 +250,17 @@ def test_a_group_that_began_before_it_was_looked_at(make, clock):
     assert view.numbers() == "0/4, finished after 9.00 s"
 
 
+def test_the_clock_of_a_group_of_which_no_more_is_known_stands_still(make, clock):
+    view = make()
+    view.take(started(0))
+    clock.seconds = 2.0
+    view.take(trial(0, acc=0.1))
+    view.leave("its driver is on faraway")
+    clock.seconds = 50.0
+    assert view.delta().parts["time"] == {"took": 2.0, "left": None, "still": True}
+    assert view.parts()["state"] == ["running", "its driver is on faraway", False]
+
+
 def test_as_html_it_says_when_that_was_and_how_to_see_more_until_it_has_ended(make, clock):
     view = make()
     view.take(Started("", "svm", "parent0123", parent=True))

@@ -5,17 +5,14 @@ from __future__ import annotations
 import os
 import time
 
-import IPython.display
 import nbformat
 import pytest
 from jupyter_client.manager import start_new_kernel
 from nbclient import NotebookClient
 
 from ml_experiment_nb.loop import Started
-from ml_experiment_nb.plans import make_plan
 from ml_experiment_nb.projects import find_root
 from ml_experiment_nb.records import Record, Status, now
-from ml_experiment_nb.specs import spec_from_mapping
 from ml_experiment_nb.tracking import Store
 from ml_experiment_nb.widgets import control, live_output
 from ml_experiment_nb.widgets.bundle import MIME, VIEW
@@ -36,29 +33,10 @@ def kernel(stored):
     manager.shutdown_kernel(now=True)
 
 
-class Handle:
-    """An output that is shown: what it has been updated with."""
-
-    def __init__(self):
-        self.bundles = []
-
-    def update(self, bundle, raw):
-        self.bundles.append(bundle)
-
-
 @pytest.fixture
-def handle(monkeypatch):
-    found = Handle()
-    monkeypatch.setattr(IPython.display, "display", lambda *_, **__: found)
+def output(plan, project, handle, monkeypatch):
     monkeypatch.setattr(live_output, "EVERY", 0.01)
-    return found
-
-
-@pytest.fixture
-def output(project, handle):
-    (project / "train.py").write_text("")
-    spec = {"name": "svm", "run": "train.py", "param_space": {"C": "uniform(0, 1)"}, "num_trials": 2}
-    found = LiveOutput(make_plan(spec_from_mapping(spec)), project)
+    found = LiveOutput(plan, project)
     yield found
     found.close()
 

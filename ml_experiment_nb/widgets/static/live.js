@@ -124,7 +124,7 @@ function makeParts(store, memory, stop, again) {
   function showActs() {
     const head = headOf(store);
     const isRunning = head.status === "running";
-    keepingFocus(act, () => act.replaceChildren(...(isRunning ? stopper(head.run, "Stop group", "Stop the group and close its runs?", store.parts.state[2]) : [])));
+    keepingFocus(act, () => act.replaceChildren(...(isRunning && !store.parts.time.still ? stopper(head.run, "Stop group", "Stop the group and close its runs?", store.parts.state[2]) : [])));
     rows = store.parts.running.map((one) => runningRow(one, store, element("span", {}, ...stopper(one.run, "Stop", `Stop #${one.key}?`, one.stopping))));
     running.hidden = !isRunning;
     if (!isRunning) return running.replaceChildren();

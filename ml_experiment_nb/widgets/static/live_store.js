@@ -38,8 +38,8 @@ export function createStore() {
     },
     // Seconds since the group began, and until it may end: they go on between two messages.
     time() {
-      const { took = 0, left = null } = store.parts.time ?? {};
-      const since = store.parts.state?.[0] === "running" ? (performance.now() - store.received) / 1000 : 0;
+      const { took = 0, left = null, still = false } = store.parts.time ?? {};
+      const since = store.parts.state?.[0] === "running" && !still ? (performance.now() - store.received) / 1000 : 0;
       return { took: took + since, left: left === null ? null : Math.max(0, left - since) };
     },
   };

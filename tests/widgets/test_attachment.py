@@ -1,0 +1,33 @@
+"""A group shown again that this kernel doesn't drive."""
+
+import pytest
+
+from ml_experiment_nb.tracking import Store
+from ml_experiment_nb.widgets.attachment import as_it_stands, attach
+from ml_experiment_nb.widgets.bundle import MIME
+
+
+@pytest.fixture
+def store(stored):
+    return Store(stored)
+
+
+@pytest.fixture
+def faraway(store):
+    """The record of a group that another machine drives."""
+    tags = {"mlexp.driver": "faraway/12/0a1b2c", "mlexp.kind": "group"}
+    return store.record(store.client.create_run("0", tags=tags, run_name="svm").info.run_id)
+
+
+def test_a_group_that_goes_on_elsewhere_is_left_as_it_is_and_says_so(store, faraway, plan, handle):
+    where = (
+        "this run goes on, and its driver is not in this project&#x27;s folder but on faraway: run %attach again to "
+        "see how it stands then"
+    )
+    attach(store, faraway, plan).join(60)
+    last = handle.bundles[-1]
+    for html in (last["text/html"], as_it_stands(store, faraway, plan)["text/html"]):
+        assert where in html
+        assert ">running<" in html
+        assert "finished" not in html
+    assert last[MIME]["running"] is True
