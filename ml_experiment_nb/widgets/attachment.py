@@ -75,8 +75,9 @@ def _follow(store: Store, record: Record, output: LiveOutput) -> None:
             output.take(_whole(store, update))
             if isinstance(update, Record) and update.kind == "group":
                 output.group.lasted(update.seconds)
-    except ExperimentError as error:
-        output.leave(f"{error}: run %attach again when that is mended")
+    except Exception as error:  # whatever it is, the view says it: nobody sees what ends a thread
+        what = str(error) if isinstance(error, ExperimentError) else f"{type(error).__name__}: {error}"
+        output.leave(f"{what}: run %attach again when that is mended")
         return
     output.close()
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from ml_experiment_nb import attached
 from ml_experiment_nb.tracking import Store
 from ml_experiment_nb.widgets.attachment import as_it_stands, attach
 from ml_experiment_nb.widgets.bundle import MIME
@@ -31,3 +32,14 @@ def test_a_group_that_goes_on_elsewhere_is_left_as_it_is_and_says_so(store, fara
         assert ">running<" in html
         assert "finished" not in html
     assert last[MIME]["running"] is True
+
+
+def test_whatever_keeps_a_view_from_knowing_more_is_said_in_it(store, faraway, plan, handle, monkeypatch):
+    def refused(store, record):
+        raise PermissionError(13, "Permission denied", "runs.lock")
+        yield
+
+    monkeypatch.setattr(attached, "updates", refused)
+    attach(store, faraway, plan).join(60)
+    said = "PermissionError: [Errno 13] Permission denied: &#x27;runs.lock&#x27;: run %attach again when that is mended"
+    assert said in handle.bundles[-1]["text/html"]
