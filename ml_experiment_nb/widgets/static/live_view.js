@@ -31,9 +31,10 @@ export function progressText(store) {
 }
 
 export function timeText(store) {
-  const { took, left } = store.time();
+  const { took, left, silent } = store.time();
   const isRunning = store.parts.state[0] === "running";
   if (!isRunning) return `took ${formatDuration(took)}`;
+  if (silent) return `${formatClock(took)} · not heard from the kernel for ${formatClock(silent)}: %attach shows how it stands`;
   return left === null ? formatClock(took) : `${formatClock(took)} · about ${formatClock(left)} left`;
 }
 
