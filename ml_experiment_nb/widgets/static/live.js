@@ -111,8 +111,10 @@ function makeParts(store, memory, stop, again) {
     why.textContent = head.status === "finished" ? "" : head.why;
     why.hidden = !why.textContent;
     bar.replaceChildren(...barParts(store).map(({ kind, share }) => element("span", { "data-status": kind, style: `width: ${share * 100}%` })));
-    bar.setAttribute("aria-valuemax", counts.total ?? counts.done);
-    bar.setAttribute("aria-valuenow", counts.done);
+    for (const [name, value] of [["aria-valuemax", counts.total], ["aria-valuenow", counts.done]]) {
+      if (counts.total === null) bar.removeAttribute(name); // nobody knows how far it is
+      else bar.setAttribute(name, value);
+    }
     told.textContent = progressText(store);
     replaceIfChanged(best, bestElements(store));
     replaceIfChanged(failures, failureElements(store));
