@@ -94,7 +94,7 @@ class LiveGroup:
         self._is_seen_late = False
         self.why = ""
         self._notes: list[str] = list(plan.notes)
-        self._front: list[Record] = []
+        self._front: list[tuple[tuple[float, ...], Record]] = []  # with what they cost
         self._columns: dict[tuple[str, str], Growing] = {}
         self._ids: list[str] = []
         self._counts = dict.fromkeys(Status, 0)
@@ -220,7 +220,7 @@ class LiveGroup:
             "state": [self.status.value, self.why, self.stopping],
             "counts": self.counts(),
             "best": self._best_part(),
-            "front": [one.number for one in self._front] if len(self.goals) > 1 else [],
+            "front": [one.number for _, one in self._front] if len(self.goals) > 1 else [],
             "running": [one.as_part() for one in self.running.values()],
             "failures": self._failures(),
             "notes": [len(self._notes), self._notes[-NOTES:]],
@@ -252,12 +252,12 @@ class LiveGroup:
     @property
     def best(self) -> Record | None:
         """The best trial so far; of several metrics none is."""
-        return self._front[0] if len(self.goals) == 1 and self._front else None
+        return self._front[0][1] if len(self.goals) == 1 and self._front else None
 
     @property
     def front(self) -> list[Record]:
         """The trials that none is better than."""
-        return list(self._front)
+        return [one for _, one in self._front]
 
     def _best_part(self) -> dict[str, Any] | None:
         best = self.best
@@ -355,12 +355,12 @@ class LiveGroup:
         costs = self._costs(record)
         if costs is None:
             return
-        others = [(one, self._costs(one) or ()) for one in self._front]
-        if any(there != costs and _covers(there, costs) for _, there in others):
+        if any(there != costs and _covers(there, costs) for there, _ in self._front):
             return
-        if len(self.goals) == 1 and any(there == costs for _, there in others):
+        if len(self.goals) == 1 and any(there == costs for there, _ in self._front):
             return
-        self._front = [one for one, there in others if there == costs or not _covers(costs, there)] + [record]
+        kept = [(there, one) for there, one in self._front if there == costs or not _covers(costs, there)]
+        self._front = [*kept, (costs, record)]
 
     def _costs(self, record: Record) -> tuple[float, ...] | None:
         values = [record.metrics.get(name, math.nan) for name, _ in self.goals]
@@ -376,7 +376,10 @@ class LiveGroup:
     @property
     def ended(self) -> Records:
         """The records of the trials that have ended, in that order."""
-        return Records(self.records, None, *self._plan.goal)
+        found = Records(self.records, None, *self._plan.goal)
+        if len(self.goals) > 1:
+            found.front = found.like(self.front)  # which was kept as they came: to find it anew takes long
+        return found
 
     @property
     def name(self) -> str:

@@ -160,4 +160,6 @@ class LiveOutput:
 
     def _html(self) -> str:
         with self._lock:
-            return live_html.page(self.group, table=self._table or not self.group.status.ended)
+            told, ended = live_html.head(self.group), self.group.ended
+            table = self._table or not self.group.status.ended
+        return live_html.with_trials(told, ended, table=table)  # drawn while the group goes on

@@ -9,6 +9,7 @@ from fractions import Fraction
 
 import pytest
 
+from ml_experiment_nb import records
 from ml_experiment_nb.loop import Happened, Started
 from ml_experiment_nb.plans import make_plan
 from ml_experiment_nb.records import Failure, Record, Status
@@ -186,6 +187,18 @@ def test_of_several_metrics_none_is_best_and_those_that_none_is_better_than_are_
     view.take(trial(9, Status.PRUNED, acc=1.0, size=0))
     assert [one.number for one in view.front] == [0, 3, 4]
     assert (view.best, view.parts()["best"], view.parts()["front"]) == (None, None, [0, 3, 4])
+
+
+def test_a_large_front_is_not_found_anew_to_be_shown(make, monkeypatch):
+    views = [make(metric=dict.fromkeys(names, "maximize")) for names in (("a", "b"), ("a", "b", "c"))]
+    for view in views:
+        for number in range(50):
+            view.take(trial(number, a=number, b=-number, c=0.0))
+    found = [[one.number for one in view.ended.like(view.records).front] for view in views]
+    monkeypatch.setattr(records, "_dominates", lambda *_: 1 / 0)
+    for view, front in zip(views, found, strict=True):
+        assert "50 on the front of a, b" in live_html.page(view)
+        assert [one.number for one in view.ended.front] == front
 
 
 def test_of_one_metric_the_first_with_the_best_value_is_best_whichever_way(make):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 
 import nbformat
@@ -14,7 +15,7 @@ from ml_experiment_nb.loop import Started
 from ml_experiment_nb.projects import find_root
 from ml_experiment_nb.records import Record, Status, now
 from ml_experiment_nb.tracking import Store
-from ml_experiment_nb.widgets import control, live_output
+from ml_experiment_nb.widgets import control, live_html, live_output
 from ml_experiment_nb.widgets.bundle import MIME, VIEW
 from ml_experiment_nb.widgets.live_output import LiveOutput
 
@@ -97,6 +98,20 @@ def asked(client, **content):
 def running(message):
     delta = message["content"].get("data", {}).get("content", {}).get("delta", {})
     return message["msg_type"] == "comm_msg" and len(delta.get("running", ())) == 2
+
+
+def test_a_group_goes_on_while_its_view_is_drawn(output, monkeypatch):
+    output.take(trial(0, C=0.5))
+    taken = threading.Thread(target=output.take, args=[trial(1, C=0.25)], daemon=True)
+
+    def drawn(*_):
+        taken.start()
+        taken.join(20)
+        return str(taken.is_alive())
+
+    with monkeypatch.context() as patched:
+        patched.setattr(live_html, "group_html", drawn)
+        assert "<div>False</div>" in output._html()
 
 
 @pytest.mark.kernel
