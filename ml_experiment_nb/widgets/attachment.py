@@ -69,6 +69,8 @@ def as_it_stands(store: Store, record: Record, plan: Plan) -> dict[str, Any]:
 def _follow(store: Store, record: Record, output: LiveOutput) -> None:
     try:
         for update in attached.updates(store, record):
+            if output.is_gone:
+                break
             if (where := _elsewhere(update)) is not None:
                 output.leave(where)
                 return

@@ -17,7 +17,7 @@ from ml_experiment_nb.loop import Update
 from ml_experiment_nb.plans import Plan
 from ml_experiment_nb.records import Status
 from ml_experiment_nb.widgets import control, live_html
-from ml_experiment_nb.widgets.bundle import bundle
+from ml_experiment_nb.widgets.bundle import bundle, cell_id, execution_id
 from ml_experiment_nb.widgets.live import Delta, LiveGroup
 
 EVERY = 0.25  # seconds between two deltas
@@ -38,7 +38,7 @@ class LiveOutput:
     def __init__(self, plan: Plan, folders: Path, *, table: bool = False) -> None:
         from IPython.display import display
 
-        from ml_experiment_nb.widgets.live_widget import LiveWidget
+        from ml_experiment_nb.widgets.live_widget import LiveWidget, keep
 
         self.group = LiveGroup(plan)
         self._folders = folders
@@ -46,6 +46,7 @@ class LiveOutput:
         self._lock = threading.RLock()
         self._name = uuid.uuid4().hex
         self._widget = LiveWidget(self._whole)
+        keep(self._widget, cell_id(), execution_id())
         control.listen(self._name, self._asked)
         self._closed = threading.Event()
         self._has_failed = False
@@ -74,6 +75,11 @@ class LiveOutput:
             self.group.leave(trouble)
         self._finish()
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether its cell was run again, and nobody sees this view any more."""
+        return self._widget.comm is None
+
     def stop(self, run_id: str) -> str:
         """Ask for the group, or a trial that runs, to be stopped, as ``ml-experiment stop`` does.
 
@@ -95,9 +101,11 @@ class LiveOutput:
         self._closed.set()
         self._thread.join(5.0)
         control.forget(self._name)
-        if not self._has_failed:
+        if not self._has_failed and not self.is_gone:
             with self._apart():
                 self._save()
+                last = self._whole()
+                self._widget.whole = lambda: last  # the records are not kept for as long as the kernel lives
 
     @contextmanager
     def _apart(self) -> Iterator[None]:
@@ -105,7 +113,7 @@ class LiveOutput:
         try:
             yield
         except Exception as error:
-            if self._has_failed:
+            if self._has_failed or self.is_gone:
                 return
             self._has_failed = True
             self._closed.set()
@@ -136,7 +144,7 @@ class LiveOutput:
         return Delta({**whole.parts, "view": self._name}, whole.bytes)
 
     def _keep_up(self) -> None:
-        while not self._closed.wait(EVERY):
+        while not self._closed.wait(EVERY) and not self.is_gone:
             with self._apart():
                 if time.monotonic() - self._saved > SAVED:
                     self._save()

@@ -1,9 +1,14 @@
 """A group shown again that this kernel doesn't drive."""
 
+import threading
+
 import pytest
 
 from ml_experiment_nb import attached
+from ml_experiment_nb.loop import Happened
+from ml_experiment_nb.reports import Cell
 from ml_experiment_nb.tracking import Store
+from ml_experiment_nb.widgets import live_output
 from ml_experiment_nb.widgets.attachment import as_it_stands, attach
 from ml_experiment_nb.widgets.bundle import MIME
 
@@ -32,6 +37,26 @@ def test_a_group_that_goes_on_elsewhere_is_left_as_it_is_and_says_so(store, fara
         assert ">running<" in html
         assert "finished" not in html
     assert last[MIME]["running"] is True
+
+
+def test_a_view_is_no_longer_followed_when_its_cell_is_run_again(store, faraway, plan, handle, monkeypatch):
+    ended = threading.Event()
+
+    def updates(store, record):
+        while not ended.wait(0.01):
+            yield Happened("0", Cell(1, 2))
+
+    monkeypatch.setattr(attached, "updates", updates)
+    monkeypatch.setattr(live_output, "cell_id", lambda: "attached")
+    monkeypatch.setattr(live_output, "execution_id", lambda: "1")
+    first = attach(store, faraway, plan)
+    monkeypatch.setattr(live_output, "execution_id", lambda: "2")
+    second = attach(store, faraway, plan)
+    first.join(20)
+    followed = (first.is_alive(), second.is_alive())
+    ended.set()
+    second.join(20)
+    assert followed == (False, True)
 
 
 def test_whatever_keeps_a_view_from_knowing_more_is_said_in_it(store, faraway, plan, handle, monkeypatch):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 import time
+import weakref
 
 import nbformat
 import pytest
@@ -112,6 +114,31 @@ def test_a_group_goes_on_while_its_view_is_drawn(output, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(live_html, "group_html", drawn)
         assert "<div>False</div>" in output._html()
+
+
+def test_a_finished_view_keeps_what_it_shows_and_no_records(plan, project, handle):
+    output = LiveOutput(plan, project)
+    output.take(trial(0, C=0.5))
+    output.close()
+    widget, records = output._widget, weakref.ref(output.group)
+    del output
+    gc.collect()
+    assert records() is None
+    assert widget.whole().parts["ids"] == ["run0"]
+
+
+def test_a_cell_that_is_run_again_closes_the_views_that_it_showed_before(plan, project, handle, monkeypatch):
+    outputs = []
+    for cell, execution in [("c1", "1"), ("c1", "1"), ("c2", "2"), ("c1", "3")]:
+        monkeypatch.setattr(live_output, "cell_id", lambda cell=cell: cell)
+        monkeypatch.setattr(live_output, "execution_id", lambda execution=execution: execution)
+        outputs.append(LiveOutput(plan, project))
+    assert [one.is_gone for one in outputs] == [True, True, False, False]
+    outputs[0]._thread.join(10)
+    assert not outputs[0]._thread.is_alive()
+    for one in outputs:
+        one.close()
+    assert len(handle.bundles) == 2  # nothing more is told of those that nobody sees
 
 
 @pytest.mark.kernel
