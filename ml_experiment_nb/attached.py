@@ -27,6 +27,8 @@ _SHARE = 10  # times as long as a question to the store takes is waited for befo
 def updates(store: Store, record: Record, *, once: bool = False) -> Iterator[Update]:
     """Yield what happens in a group that another process drives, until its own record, which comes last.
 
+    That record has not ended where the group goes on elsewhere: of what happens there this folder doesn't tell.
+
     Which trials run is told by the folders of their runs; the store is asked when one of those is gone, and now and
     then for what the running ones have reported.
 
@@ -154,8 +156,10 @@ def log(store: Store, record: Record) -> Iterator[str]:
     sweep(store)
     now = store.record(str(record.run_id))
     if file is None and not now.status.ended:
-        where = now.tags.get("mlexp.driver", "").partition("/")[0] or "another machine or folder"
-        yield (
-            f"[this run goes on, and its driver is not in this project's folder but on {where}: this is what the store "
-            "has of its log so far]\n"
-        )
+        yield f"[{elsewhere(now)}: this is what the store has of its log so far]\n"
+
+
+def elsewhere(record: Record) -> str:
+    """Return in words where a run goes on that no process of this project's folder drives."""
+    where = record.tags.get("mlexp.driver", "").partition("/")[0] or "another machine or folder"
+    return f"this run goes on, and its driver is not in this project's folder but on {where}"

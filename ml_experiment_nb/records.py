@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import cached_property
 from typing import Any, overload
 
 from ml_experiment_nb import markup
@@ -190,7 +191,7 @@ class Records(Sequence[Record]):
             return None
         return min(self._scored(), key=self._costs, default=None)
 
-    @property
+    @cached_property
     def front(self) -> Records:
         """The finished records that none is better than: the Pareto front where there are several metrics.
 
@@ -200,7 +201,9 @@ class Records(Sequence[Record]):
         scored = [(self._costs(record), record) for record in self._scored()]
         front: list[tuple[float, ...]] = []
         for costs in sorted({costs for costs, _ in scored}):  # whoever is better in all stands before
-            if not any(_dominates(other, costs) for other in front):
+            # Of two metrics the last one kept has the best second value: a front of thousands takes no time.
+            rivals = front[-1:] if len(costs) == 2 else front
+            if not any(_dominates(other, costs) for other in rivals):
                 front.append(costs)
         kept = {*front}
         return self.like(record for costs, record in scored if costs in kept)

@@ -58,7 +58,10 @@ def as_it_stands(store: Store, record: Record, plan: Plan) -> dict[str, Any]:
     group = LiveGroup(plan)
     group.since(record.started)
     for update in attached.so_far(store, record):
-        group.take(_whole(store, update))
+        if (where := _elsewhere(update)) is not None:
+            group.leave(where)
+        else:
+            group.take(_whole(store, update))
     group.lasted(record.seconds)
     return bundle("group", text=str(group), html=live_html.page(group))
 
@@ -66,13 +69,26 @@ def as_it_stands(store: Store, record: Record, plan: Plan) -> dict[str, Any]:
 def _follow(store: Store, record: Record, output: LiveOutput) -> None:
     try:
         for update in attached.updates(store, record):
+            if output.is_gone:
+                break
+            if (where := _elsewhere(update)) is not None:
+                output.leave(where)
+                return
             output.take(_whole(store, update))
             if isinstance(update, Record) and update.kind == "group":
                 output.group.lasted(update.seconds)
-    except ExperimentError as error:
-        output.leave(f"{error}: run %attach again when that is mended")
+    except Exception as error:  # whatever it is, the view says it: nobody sees what ends a thread
+        what = str(error) if isinstance(error, ExperimentError) else f"{type(error).__name__}: {error}"
+        output.leave(f"{what}: run %attach again when that is mended")
         return
     output.close()
+
+
+def _elsewhere(update: Update) -> str | None:
+    """Return where a group goes on of which no more is to be known here; None where more comes, or it has ended."""
+    if not isinstance(update, Record) or update.kind != "group" or update.status.ended:
+        return None
+    return f"{attached.elsewhere(update)}: run %attach again to see how it stands then"
 
 
 def _whole(store: Store, update: Update) -> Update:

@@ -42,12 +42,20 @@ def has_front_end() -> bool:
 
 def cell_id() -> str | None:
     """Return the id of the cell that runs, as the front end says it; None where it doesn't."""
-    shell = current_shell()
-    kernel = getattr(shell, "kernel", None)
-    if kernel is None:
-        return None
-    told = kernel.get_parent("shell").get("metadata", {}).get("cellId")
+    told = _asked().get("metadata", {}).get("cellId")
     return str(told) if told else None
+
+
+def execution_id() -> str:
+    """Return what is another one each time that a cell is run; empty outside of a kernel."""
+    return str(_asked().get("header", {}).get("msg_id", ""))
+
+
+def _asked() -> Mapping[str, Any]:
+    """Return the message that asked for the cell that runs."""
+    kernel = getattr(current_shell(), "kernel", None)
+    found: Mapping[str, Any] = {} if kernel is None else kernel.get_parent("shell")
+    return found
 
 
 def has_widgets() -> bool:

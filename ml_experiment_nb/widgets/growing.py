@@ -17,8 +17,6 @@ from typing import Any
 from ml_experiment_nb.quantities import number
 from ml_experiment_nb.widgets.columns import ABSENT
 
-_MOST = 2**1000  # beyond which a whole number is shown as text
-
 
 @dataclass
 class Growing:
@@ -55,8 +53,13 @@ class Growing:
 
 
 def _is_number(value: Any) -> bool:
-    is_huge = isinstance(value, int) and abs(value) > _MOST
-    return isinstance(value, Real) and not isinstance(value, bool) and not is_huge
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return False
+    try:
+        float(value)
+    except (ArithmeticError, TypeError, ValueError):  # it is too large, and shown as text
+        return False
+    return True
 
 
 def _bytes(kind: str, values: Iterable[Any]) -> bytes:

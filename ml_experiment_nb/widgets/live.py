@@ -83,6 +83,7 @@ class LiveGroup:
         self._began = clock()
         self._first: float | None = None  # when the first trial began: before that, Ray is started
         self._ended: float | None = None
+        self._left: float | None = None  # when it was last heard of, where no more can be known
         self.goals = tuple(zip(*plan.goal, strict=True))
         self.run_id = ""
         self.status = Status.RUNNING
@@ -93,7 +94,7 @@ class LiveGroup:
         self._is_seen_late = False
         self.why = ""
         self._notes: list[str] = list(plan.notes)
-        self._front: list[Record] = []
+        self._front: list[tuple[tuple[float, ...], Record]] = []  # with what they cost
         self._columns: dict[tuple[str, str], Growing] = {}
         self._ids: list[str] = []
         self._counts = dict.fromkeys(Status, 0)
@@ -149,9 +150,9 @@ class LiveGroup:
         if self._ended is not None:
             self._began = self._ended - seconds
 
-    def trouble(self, text: str) -> None:
-        """Say what keeps the view from knowing more; empty when that is over."""
-        self.why = text
+    def leave(self, text: str) -> None:
+        """Say what keeps the view from knowing more: its clock stands still."""
+        self.why, self._left = text, self._clock()
 
     def stop_asked(self, run_id: str) -> None:
         """Show that a trial, or the whole group, is being stopped."""
@@ -219,7 +220,7 @@ class LiveGroup:
             "state": [self.status.value, self.why, self.stopping],
             "counts": self.counts(),
             "best": self._best_part(),
-            "front": [one.number for one in self._front] if len(self.goals) > 1 else [],
+            "front": [one.number for _, one in self._front] if len(self.goals) > 1 else [],
             "running": [one.as_part() for one in self.running.values()],
             "failures": self._failures(),
             "notes": [len(self._notes), self._notes[-NOTES:]],
@@ -231,25 +232,32 @@ class LiveGroup:
         return found | {"running": len(self.running), "done": len(self.records), "total": self._plan.total}
 
     def _time(self) -> dict[str, float | None]:
-        """Return how long it has taken, and how long it may take yet."""
-        now = self._ended if self._ended is not None else self._clock()
+        """Return how long it has taken, how long it may take yet, and whether the clock stands still meanwhile."""
+        stands = self._stands
+        now = stands if stands is not None else self._clock()
         took = now - self._began
         done, total = len(self.records), self._plan.total
         left = None
-        if self._ended is None and total and self._fresh and done < total:
+        if stands is None and total and self._fresh and done < total:
             worked = took if self._is_seen_late or self._first is None else now - self._first
             left = round(worked / self._fresh * (total - done), 1)
-        return {"took": round(took, 2), "left": left}
+        found: dict[str, float | None] = {"took": round(took, 2), "left": left}
+        return found | ({"still": True} if self._ended is None and stands is not None else {})
+
+    @property
+    def _stands(self) -> float | None:
+        """When the clock was stopped."""
+        return self._ended if self._ended is not None else self._left
 
     @property
     def best(self) -> Record | None:
         """The best trial so far; of several metrics none is."""
-        return self._front[0] if len(self.goals) == 1 and self._front else None
+        return self._front[0][1] if len(self.goals) == 1 and self._front else None
 
     @property
     def front(self) -> list[Record]:
         """The trials that none is better than."""
-        return list(self._front)
+        return [one for _, one in self._front]
 
     def _best_part(self) -> dict[str, Any] | None:
         best = self.best
@@ -265,7 +273,7 @@ class LiveGroup:
     def _failures(self) -> list[dict[str, Any]]:
         """Return the kinds of failures, told anew when there is another failure."""
         failed, now = self._counts[Status.FAILED], self._clock()
-        if failed != self._kinds_of and (now >= self._kinds_due or self._ended is not None):
+        if failed != self._kinds_of and (now >= self._kinds_due or self._stands is not None):
             self._kinds_of = failed
             self._kinds = [
                 {
@@ -347,12 +355,12 @@ class LiveGroup:
         costs = self._costs(record)
         if costs is None:
             return
-        others = [(one, self._costs(one) or ()) for one in self._front]
-        if any(there != costs and _covers(there, costs) for _, there in others):
+        if any(there != costs and _covers(there, costs) for there, _ in self._front):
             return
-        if len(self.goals) == 1 and any(there == costs for _, there in others):
+        if len(self.goals) == 1 and any(there == costs for there, _ in self._front):
             return
-        self._front = [one for one, there in others if there == costs or not _covers(costs, there)] + [record]
+        kept = [(there, one) for there, one in self._front if there == costs or not _covers(costs, there)]
+        self._front = [*kept, (costs, record)]
 
     def _costs(self, record: Record) -> tuple[float, ...] | None:
         values = [record.metrics.get(name, math.nan) for name, _ in self.goals]
@@ -368,7 +376,10 @@ class LiveGroup:
     @property
     def ended(self) -> Records:
         """The records of the trials that have ended, in that order."""
-        return Records(self.records, None, *self._plan.goal)
+        found = Records(self.records, None, *self._plan.goal)
+        if len(self.goals) > 1:
+            found.front = found.like(self.front)  # which was kept as they came: to find it anew takes long
+        return found
 
     @property
     def name(self) -> str:

@@ -7,7 +7,7 @@ from datetime import datetime
 from html import escape
 from typing import Any
 
-from ml_experiment_nb.records import Status, number
+from ml_experiment_nb.records import Records, Status, number
 from ml_experiment_nb.widgets.fallback import group_html, history_html
 from ml_experiment_nb.widgets.live import SHOWN, LiveGroup
 
@@ -23,6 +23,11 @@ def page(group: LiveGroup, *, table: bool = True, now: datetime | None = None) -
         table: With the trials as a table.
         now: The time of day that is told.
     """
+    return with_trials(head(group, now=now), group.ended, table=table)
+
+
+def head(group: LiveGroup, *, now: datetime | None = None) -> str:
+    """Return what is told of a group above its trials."""
     parts, state = group.parts(), group.status
     colour = _COLOURS.get(state, "inherit")
     run = f" <code>{escape(group.run_id[:8])}</code>" if group.run_id else ""
@@ -39,8 +44,13 @@ def page(group: LiveGroup, *, table: bool = True, now: datetime | None = None) -
         at = (now or datetime.now()).strftime("%H:%M:%S")
         look = f"<code>%attach {escape(group.run_id[:8])}</code>" if group.run_id else "<code>%attach</code>"
         lines.append(f"<small>As it was at {at}; {look} in any notebook of the project shows how it stands.</small>")
-    shown = group_html(group.ended) if table and group.records else history_html(group.ended)
-    return "<div>" + "".join(f"<div>{line}</div>" for line in [*lines, shown] if line) + "</div>"
+    return "".join(f"<div>{line}</div>" for line in lines if line)
+
+
+def with_trials(told: str, ended: Records, *, table: bool) -> str:
+    """Return a group's `head` with a picture of its trials that have ended, and their table: what takes time of it."""
+    shown = group_html(ended) if table and len(ended) else history_html(ended)
+    return f"<div>{told}{f'<div>{shown}</div>' if shown else ''}</div>"
 
 
 def _bar(counts: Mapping[str, int | None], colour: str) -> str:

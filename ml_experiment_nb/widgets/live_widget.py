@@ -41,5 +41,20 @@ class LiveWidget(anywidget.AnyWidget):
         self.send({"answer": control.answer(content)})
 
 
+_shown: dict[str, tuple[str, list[LiveWidget]]] = {}  # the last ones of each cell, with the execution that showed them
+
+
+def keep(widget: LiveWidget, cell: str | None, execution: str) -> None:
+    """Keep the widget that a cell shows, and close those that it showed when it was run before."""
+    if cell is None:
+        return
+    before, widgets = _shown.get(cell, ("", []))
+    if before != execution:
+        for one in widgets:
+            one.close()
+        widgets = []
+    _shown[cell] = (execution, [*widgets, widget])
+
+
 def _packed(delta: Delta) -> dict[str, Any]:
     return {"parts": delta.parts, "bytes": list(delta.bytes)}

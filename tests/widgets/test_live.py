@@ -5,9 +5,11 @@ import math
 import struct
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from fractions import Fraction
 
 import pytest
 
+from ml_experiment_nb import records
 from ml_experiment_nb.loop import Happened, Started
 from ml_experiment_nb.plans import make_plan
 from ml_experiment_nb.records import Failure, Record, Status
@@ -143,6 +145,13 @@ def test_a_column_of_numbers_becomes_one_of_texts_and_is_sent_again(make):
     assert view.delta() is not None
 
 
+def test_fractions_are_numbers_but_those_that_no_float_holds(make):
+    view = make()
+    view.take(trial(0, params={"C": Fraction(1, 4), "kernel": Fraction(10**400, 3)}, acc=0.5))
+    assert values(view.delta())["params.C"] == [0.25]
+    assert values(view.whole())["params.kernel"] == [0]
+
+
 def test_what_a_trial_is_at(make):
     view = make()
     view.take(started(0))
@@ -178,6 +187,18 @@ def test_of_several_metrics_none_is_best_and_those_that_none_is_better_than_are_
     view.take(trial(9, Status.PRUNED, acc=1.0, size=0))
     assert [one.number for one in view.front] == [0, 3, 4]
     assert (view.best, view.parts()["best"], view.parts()["front"]) == (None, None, [0, 3, 4])
+
+
+def test_a_large_front_is_not_found_anew_to_be_shown(make, monkeypatch):
+    views = [make(metric=dict.fromkeys(names, "maximize")) for names in (("a", "b"), ("a", "b", "c"))]
+    for view in views:
+        for number in range(50):
+            view.take(trial(number, a=number, b=-number, c=0.0))
+    found = [[one.number for one in view.ended.like(view.records).front] for view in views]
+    monkeypatch.setattr(records, "_dominates", lambda *_: 1 / 0)
+    for view, front in zip(views, found, strict=True):
+        assert "50 on the front of a, b" in live_html.page(view)
+        assert [one.number for one in view.ended.front] == front
 
 
 def test_of_one_metric_the_first_with_the_best_value_is_best_whichever_way(make):
@@ -240,6 +261,17 @@ def test_a_group_that_began_before_it_was_looked_at(make, clock):
     view.take(group())
     view.lasted(9.0)
     assert view.numbers() == "0/4, finished after 9.00 s"
+
+
+def test_the_clock_of_a_group_of_which_no_more_is_known_stands_still(make, clock):
+    view = make()
+    view.take(started(0))
+    clock.seconds = 2.0
+    view.take(trial(0, acc=0.1))
+    view.leave("its driver is on faraway")
+    clock.seconds = 50.0
+    assert view.delta().parts["time"] == {"took": 2.0, "left": None, "still": True}
+    assert view.parts()["state"] == ["running", "its driver is on faraway", False]
 
 
 def test_as_html_it_says_when_that_was_and_how_to_see_more_until_it_has_ended(make, clock):

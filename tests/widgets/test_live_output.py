@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import threading
 import time
+import weakref
 
 import nbformat
 import pytest
 from jupyter_client.manager import start_new_kernel
 from nbclient import NotebookClient
 
+from ml_experiment_nb.loop import Started
 from ml_experiment_nb.projects import find_root
-from ml_experiment_nb.records import Status
+from ml_experiment_nb.records import Record, Status, now
 from ml_experiment_nb.tracking import Store
-from ml_experiment_nb.widgets import control
+from ml_experiment_nb.widgets import control, live_html, live_output
 from ml_experiment_nb.widgets.bundle import MIME, VIEW
+from ml_experiment_nb.widgets.live_output import LiveOutput
 
 WAITING = (
     "%%group stop --trials 4 --executor inline --slots 2 --minimize a --into found\n"
@@ -29,6 +34,42 @@ def kernel(stored):
     yield client
     client.stop_channels()
     manager.shutdown_kernel(now=True)
+
+
+@pytest.fixture
+def output(plan, project, handle, monkeypatch):
+    monkeypatch.setattr(live_output, "EVERY", 0.01)
+    found = LiveOutput(plan, project)
+    yield found
+    found.close()
+
+
+def trial(number, **params):
+    return Record(f"run{number}", "svm", "g", "trial", Status.FINISHED, params, {}, now(), 1.0, number=number)
+
+
+def test_a_view_that_fails_says_so_once_in_its_place_and_the_group_goes_on(output, handle, monkeypatch, capsys):
+    output.take(Started("", "svm", "parent0123", parent=True))
+    monkeypatch.setattr(output.group, "_ended_one", lambda record: 1 / 0)
+    output.take(trial(0, C=0.5))
+    output.take(trial(1, C=0.5))
+    output.close()
+    told = [one["text/plain"] for one in handle.bundles]
+    assert told == [
+        "svm: its live view failed and shows no more (ZeroDivisionError: division by zero); the group goes on: "
+        "`%attach parent01` shows how it stands"
+    ]
+    assert capsys.readouterr().err == ""
+
+
+def test_a_view_whose_thread_or_output_fails_is_given_up(output, handle, monkeypatch, capsys):
+    monkeypatch.setattr(output.group, "delta", lambda: 1 / 0)
+    monkeypatch.setattr(handle, "update", lambda *_, **__: 1 / 0)
+    output._thread.join(10)
+    assert not output._thread.is_alive()
+    output.take(trial(0, C=0.5))
+    output.close()
+    assert capsys.readouterr().err.count("note: svm: its live view failed") == 1
 
 
 def run(client, code, cell="c1"):
@@ -59,6 +100,45 @@ def asked(client, **content):
 def running(message):
     delta = message["content"].get("data", {}).get("content", {}).get("delta", {})
     return message["msg_type"] == "comm_msg" and len(delta.get("running", ())) == 2
+
+
+def test_a_group_goes_on_while_its_view_is_drawn(output, monkeypatch):
+    output.take(trial(0, C=0.5))
+    taken = threading.Thread(target=output.take, args=[trial(1, C=0.25)], daemon=True)
+
+    def drawn(*_):
+        taken.start()
+        taken.join(20)
+        return str(taken.is_alive())
+
+    with monkeypatch.context() as patched:
+        patched.setattr(live_html, "group_html", drawn)
+        assert "<div>False</div>" in output._html()
+
+
+def test_a_finished_view_keeps_what_it_shows_and_no_records(plan, project, handle):
+    output = LiveOutput(plan, project)
+    output.take(trial(0, C=0.5))
+    output.close()
+    widget, records = output._widget, weakref.ref(output.group)
+    del output
+    gc.collect()
+    assert records() is None
+    assert widget.whole().parts["ids"] == ["run0"]
+
+
+def test_a_cell_that_is_run_again_closes_the_views_that_it_showed_before(plan, project, handle, monkeypatch):
+    outputs = []
+    for cell, execution in [("c1", "1"), ("c1", "1"), ("c2", "2"), ("c1", "3")]:
+        monkeypatch.setattr(live_output, "cell_id", lambda cell=cell: cell)
+        monkeypatch.setattr(live_output, "execution_id", lambda execution=execution: execution)
+        outputs.append(LiveOutput(plan, project))
+    assert [one.is_gone for one in outputs] == [True, True, False, False]
+    outputs[0]._thread.join(10)
+    assert not outputs[0]._thread.is_alive()
+    for one in outputs:
+        one.close()
+    assert len(handle.bundles) == 2  # nothing more is told of those that nobody sees
 
 
 @pytest.mark.kernel

@@ -2,7 +2,7 @@
 import { element } from "./dom.js";
 import { askKernel } from "./live_ask.js";
 import { createStore } from "./live_store.js";
-import { barParts, bestElements, failureElements, headOf, plural, progressText, runningRow, timeText } from "./live_view.js";
+import { barParts, bestElements, failureElements, headOf, place, plural, progressText, runningRow, timeText } from "./live_view.js";
 import { createFigures } from "./live_figures.js";
 
 export default () => {
@@ -41,6 +41,7 @@ export default () => {
 function drawn(store, memory, el, stop) {
   const root = element("section", { class: "mlx mlx-live" });
   el.append(root);
+  el.setAttribute("data-lm-suppress-shortcuts", "true"); // JupyterLab's own keys would act on the notebook
   if (!store.parts.about) {
     root.append(element("p", { class: "mlx-live-muted" }, "Nothing of this group is known here: run %attach in a cell to see how it stands."));
     return () => root.remove();
@@ -83,11 +84,14 @@ function makeParts(store, memory, stop, again) {
   const why = element("p", { class: "mlx-live-why", role: "alert" });
   const live = element("div", { class: "mlx-hidden", role: "status", "aria-live": "polite" });
   const best = element("div", { class: "mlx-live-best" });
-  const running = element("div", { class: "mlx-live-running" });
+  const rows = new Map();
+  const body = element("tbody", {});
+  const table = element("table", {}, element("caption", { class: "mlx-hidden" }, "What runs now"), body);
+  const idle = element("p", { class: "mlx-live-muted" });
+  const running = element("div", { class: "mlx-live-running" }, element("h4", {}, "Running now"), table, idle);
   const failures = element("ul", { class: "mlx-live-failures", "aria-label": "Failures by cause" });
   const notes = element("details", { class: "mlx-live-notes" }, element("summary", {}), element("ul", {}));
   const figures = createFigures(store, memory);
-  let rows = [];
   let spoken = 0;
   const elements = [
     element("header", { class: "mlx-live-head" }, mark, name, state, run, element("span", { class: "mlx-live-gap" }), act),
@@ -107,8 +111,10 @@ function makeParts(store, memory, stop, again) {
     why.textContent = head.status === "finished" ? "" : head.why;
     why.hidden = !why.textContent;
     bar.replaceChildren(...barParts(store).map(({ kind, share }) => element("span", { "data-status": kind, style: `width: ${share * 100}%` })));
-    bar.setAttribute("aria-valuemax", counts.total ?? counts.done);
-    bar.setAttribute("aria-valuenow", counts.done);
+    for (const [name, value] of [["aria-valuemax", counts.total], ["aria-valuenow", counts.done]]) {
+      if (counts.total === null) bar.removeAttribute(name); // nobody knows how far it is
+      else bar.setAttribute(name, value);
+    }
     told.textContent = progressText(store);
     replaceIfChanged(best, bestElements(store));
     replaceIfChanged(failures, failureElements(store));
@@ -123,22 +129,44 @@ function makeParts(store, memory, stop, again) {
   function showActs() {
     const head = headOf(store);
     const isRunning = head.status === "running";
-    keepingFocus(act, () => act.replaceChildren(...(isRunning ? stopper(head.run, "Stop group", "Stop the group and close its runs?", store.parts.state[2]) : [])));
-    rows = store.parts.running.map((one) => runningRow(one, store, element("span", {}, ...stopper(one.run, "Stop", `Stop #${one.key}?`, one.stopping))));
+    const canStop = isRunning && !store.parts.time.still;
+    showStopper(act, head.run, "Stop group", "Stop the group and close its runs?", canStop ? stopState(head.run, store.parts.state[2]) : "none");
+    const shown = isRunning ? store.parts.running : [];
+    const ids = new Set(shown.map(rowId));
+    for (const id of [...rows.keys()]) if (!ids.has(id)) rows.delete(id);
+    for (const one of shown) {
+      if (!rows.has(rowId(one))) rows.set(rowId(one), runningRow(store, one, element("span", {})));
+      const row = rows.get(rowId(one));
+      row.update(one);
+      showStopper(row.stop, one.run, "Stop", `Stop #${one.key}?`, canStop ? stopState(one.run, one.stopping) : "none");
+    }
+    place(body, shown.map((one) => rows.get(rowId(one)).row));
     running.hidden = !isRunning;
-    if (!isRunning) return running.replaceChildren();
-    const empty = store.parts.counts.done ? "No trial runs just now." : `Starting: ${startingText(head.about)}`;
-    const body = element("tbody", {}, ...rows.map((one) => one.row));
-    const table = element("table", {}, element("caption", { class: "mlx-hidden" }, "What runs now"), body);
-    keepingFocus(running, () => running.replaceChildren(element("h4", {}, `Running now`), rows.length ? table : element("p", { class: "mlx-live-muted" }, empty)));
+    table.hidden = !shown.length;
+    idle.hidden = !isRunning || shown.length > 0;
+    idle.textContent = idle.hidden ? "" : store.parts.counts.done ? "No trial runs just now." : `Starting: ${startingText(head.about)}`;
+  }
+
+  // Which of its forms the button has that stops a run.
+  function stopState(run, isStopping) {
+    if (isStopping) return "stopping";
+    if (memory.asked.get(run) === null) return "asked";
+    return memory.asking.has(run) ? "asking" : "idle";
+  }
+
+  function showStopper(host, run, label, question, state) {
+    const form = [state, run, state === "idle" ? memory.asked.get(run) : ""].join(" ");
+    if (host.mlxForm === form) return;
+    host.mlxForm = form;
+    keepingFocus(host, () => host.replaceChildren(...stopper(run, label, question, state)));
   }
 
   // A button, and in its place a question once it was pressed: nothing is blocked meanwhile.
-  function stopper(run, label, question, isStopping) {
+  function stopper(run, label, question, state) {
     const said = memory.asked.get(run);
-    if (isStopping) return [element("span", { class: "mlx-live-muted" }, "stopping…")];
-    if (said === null) return [element("span", { class: "mlx-live-muted" }, "asked…")];
-    if (!memory.asking.has(run)) {
+    if (state === "none") return [];
+    if (state === "stopping" || state === "asked") return [element("span", { class: "mlx-live-muted" }, `${state}…`)];
+    if (state === "idle") {
       const note = said ? element("span", { class: "mlx-live-bad", role: "alert" }, said) : null;
       return [note, element("button", { type: "button", "data-focus": `stop ${run}`, "aria-label": label === "Stop" ? question.slice(0, -1) : label, onclick: () => ask(run) }, label)].filter(Boolean);
     }
@@ -185,7 +213,7 @@ function makeParts(store, memory, stop, again) {
 
   function tick() {
     time.textContent = timeText(store);
-    for (const one of rows) one.show();
+    for (const one of rows.values()) one.tick();
   }
 
   // A screen reader is told at most every ten seconds, and of the end at once.
@@ -198,6 +226,11 @@ function makeParts(store, memory, stop, again) {
   }
 
   return { elements, show, tick, figures };
+}
+
+// A trial that is tried again is another run under the same number.
+function rowId(one) {
+  return `${one.key} ${one.run}`;
 }
 
 function startingText({ executor, slots, unit }) {

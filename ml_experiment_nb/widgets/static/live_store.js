@@ -1,5 +1,7 @@
 // A group's state in the page, put together from what the kernel sends: parts of it that changed, and columns that grow.
 
+const SILENT = 60; // seconds: a kernel that lives tells all that there is every 20
+
 export function createStore() {
   const columns = new Map();
   const listeners = new Set();
@@ -36,11 +38,12 @@ export function createStore() {
     column(group, name) {
       return columns.get(`${group}.${name}`);
     },
-    // Seconds since the group began, and until it may end: they go on between two messages.
+    // Seconds since the group began, and until it may end: they go on between two messages, as long as some come.
     time() {
-      const { took = 0, left = null } = store.parts.time ?? {};
-      const since = store.parts.state?.[0] === "running" ? (performance.now() - store.received) / 1000 : 0;
-      return { took: took + since, left: left === null ? null : Math.max(0, left - since) };
+      const { took = 0, left = null, still = false } = store.parts.time ?? {};
+      const heard = store.parts.state?.[0] === "running" && !still ? (performance.now() - store.received) / 1000 : 0;
+      const since = Math.min(heard, SILENT);
+      return { took: took + since, left: left === null ? null : Math.max(0, left - since), silent: heard > SILENT ? heard : 0 };
     },
   };
   return store;

@@ -31,9 +31,10 @@ export function progressText(store) {
 }
 
 export function timeText(store) {
-  const { took, left } = store.time();
+  const { took, left, silent } = store.time();
   const isRunning = store.parts.state[0] === "running";
   if (!isRunning) return `took ${formatDuration(took)}`;
+  if (silent) return `${formatClock(took)} · not heard from the kernel for ${formatClock(silent)}: %attach shows how it stands`;
   return left === null ? formatClock(took) : `${formatClock(took)} · about ${formatClock(left)} left`;
 }
 
@@ -82,21 +83,35 @@ function hint(text) {
 
 // --- what runs ---
 
-export function runningRow(one, store, stop) {
+// The row of a trial, made once: a button that is drawn anew between press and release gets no click.
+export function runningRow(store, { key, name, run, params }, stop) {
+  const at = element("td", {});
+  const metric = element("td", { class: "mlx-live-number" });
   const time = element("td", { class: "mlx-live-number" });
   const cells = [
-    element("th", { scope: "row" }, one.key === "" ? one.name : `#${one.key}`),
-    element("td", {}, one.at || "started", one.share === null ? null : element("progress", { max: 1, value: one.share, "aria-hidden": "true" })),
-    element("td", { class: "mlx-live-number" }, one.metric ? `${one.metric[0]} ${formatNumber(asNumber(one.metric[1]))}` : ""),
-    time,
-    element("td", { class: "mlx-live-params", title: one.params }, one.params),
+    element("th", { scope: "row" }, key === "" ? name : `#${key}`),
+    at, metric, time,
+    element("td", { class: "mlx-live-params", title: params }, params),
     element("td", { class: "mlx-live-act" }, stop),
   ];
-  const show = () => {
-    time.textContent = formatClock(Math.max(0, store.time().took - one.since));
+  let since = 0;
+  const update = (one) => {
+    at.replaceChildren(one.at || "started", ...(one.share === null ? [] : [element("progress", { max: 1, value: one.share, "aria-hidden": "true" })]));
+    metric.textContent = one.metric ? `${one.metric[0]} ${formatNumber(asNumber(one.metric[1]))}` : "";
+    since = one.since;
+    tick();
   };
-  show();
-  return { row: element("tr", { "data-run": one.run }, ...cells), show };
+  const tick = () => {
+    time.textContent = formatClock(Math.max(0, store.time().took - since));
+  };
+  return { row: element("tr", { "data-run": run }, ...cells), stop, update, tick };
+}
+
+// Puts elements into a host in their order, and leaves those alone that are where they belong.
+export function place(host, wanted) {
+  const kept = new Set(wanted);
+  for (const one of [...host.children]) if (!kept.has(one)) one.remove();
+  wanted.forEach((one, k) => host.children[k] === one || host.insertBefore(one, host.children[k] ?? null));
 }
 
 // --- what failed ---
