@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ml_experiment_nb.comparison.evidence import curve
 from ml_experiment_nb.comparison.studies import check_metrics, importances, scored_study, study_of
-from ml_experiment_nb.errors import ExperimentError, MetricError, ParameterError, nearest
+from ml_experiment_nb.errors import ExperimentError, MetricError, ParameterError, RunNotFoundError, nearest
 from ml_experiment_nb.files import spec_from_text
 from ml_experiment_nb.groups import trials_of
 from ml_experiment_nb.readings import Wanted
@@ -49,8 +49,9 @@ def compare(
         runs: The runs: records, ids or their beginnings, or lists of these. A group stands for its trials.
         experiment: All runs of this experiment, if none are given; without it those of the whole project. Trials are
             left out then, unless there is nothing else.
-        metric: What is compared first of all, or several; by default what a group among them optimised.
-        maximize: Whether more of it is better; by default what that group says, else no.
+        metric: What is compared first of all, or several; by default what a group among them optimised, or what
+            records such as a view's `selected` were compared by.
+        maximize: Whether more of it is better; by default what those say, else no.
         limit: At most so many of an experiment's, the newest.
         store: Where they are looked for; by default the project's store.
 
@@ -58,23 +59,23 @@ def compare(
         The comparison: a table where it is a cell's value, with methods that draw.
 
     Raises:
-        RunNotFoundError: There is no such run, or more than one.
+        RunNotFoundError: There is no such run, or more than one; or what was given has none in it.
         StoreError: The store can't be reached.
         MetricError: None of the runs has such a metric.
     """
     store = store or opened_store()
     given = [one for run in runs for one in ([run] if isinstance(run, str | Record) else run)]
     groups = [run.parent for run in runs if isinstance(run, Records) and run.parent is not None]
+    if runs and not given:
+        raise RunNotFoundError("no runs were given: select some, or name them")
     if given:
         found, more = _gathered(store, given)
         groups += more
     else:
         alone = Wanted(experiment, "experiment", limit=limit, tags=True)
         found = store.listed(alone) or store.records(experiment=experiment, limit=limit)
-    names, wanted = _goal(store, groups, metric, maximize)
-    if unknown := [name for name in names if not any(name in record.metrics for record in found)]:
-        known = {name for record in found for name in record.metrics}
-        raise MetricError(f"none of the runs has a metric {unknown[0]!r}{nearest(unknown[0], known)}")
+    known = {name: more for run in runs if isinstance(run, Records) for name, more in run.goals}
+    names, wanted = _goal(found, known | _goals_of(store, groups), metric, maximize)
     return Comparison(Records(found, groups[0] if len(groups) == 1 else None, names, wanted), store)
 
 
@@ -332,17 +333,37 @@ def _gathered(store: Store, given: Iterable[str | Record]) -> tuple[list[Record]
     return list(found.values()), groups
 
 
-def _goal(
-    store: Store, groups: Sequence[Record], metric: str | Sequence[str] | None, maximize: bool | Sequence[bool] | None
-) -> tuple[list[str], list[bool]]:
-    """Return the metrics to compare by, and of each whether more of it is better."""
+def _goals_of(store: Store, groups: Sequence[Record]) -> dict[str, bool]:
+    """Return the metrics that groups optimised, and of each whether more of it is better."""
     known: dict[str, bool] = {}
     for group in groups:
         text = store.text(group, SPEC)
         spec = spec_from_text(text) if text else None
         if isinstance(spec, Group):
             known |= {one.name: one.direction == "maximize" for one in spec.metrics}
-    names = [metric] if isinstance(metric, str) else list(metric) if metric is not None else list(known)
+    return known
+
+
+def _goal(
+    found: Sequence[Record],
+    known: Mapping[str, bool],
+    metric: str | Sequence[str] | None,
+    maximize: bool | Sequence[bool] | None,
+) -> tuple[list[str], list[bool]]:
+    """Return the metrics to compare by, and of each whether more of it is better.
+
+    Args:
+        found: The runs: what none of them has is no goal, unless it is named.
+        known: The goals that they bring along.
+        metric: The metric that is named, or several.
+        maximize: Whether more is better, where that is said.
+    """
+    measured = {name for record in found for name in record.metrics}
+    names = [metric] if isinstance(metric, str) else list(metric or ())
+    if unknown := [name for name in names if name not in measured]:
+        raise MetricError(f"none of the runs has a metric {unknown[0]!r}{nearest(unknown[0], measured)}")
+    if metric is None:
+        names = [name for name in known if name in measured]
     if isinstance(maximize, bool):
         return names, [maximize] * len(names)
     if maximize is None:

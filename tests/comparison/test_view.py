@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -56,6 +57,20 @@ def test_records_bring_their_group_along(group):
     assert compare(group).records.goals == (("score", True),)
     assert compare(group[:2]).records.goals == (("score", True),)
     assert len(compare(group[:2])) == 2
+
+
+def test_runs_that_were_compared_bring_along_by_what(group):
+    view = compare(list(group), metric="size", maximize=True)
+    assert compare(view.records[:2]).records.goals == (("size", True),)
+    assert compare(view.records[:2], metric="loss").records.goals == (("loss", False),)
+    assert compare(view.records, metric="size", maximize=False).records.goals == (("size", False),)
+    assert compare(view.records.like([replace(group[0], metrics={})])).records.goals == ()  # it failed, say
+
+
+def test_nothing_given_is_not_all_there_is(group):
+    for nothing in ([], compare(group).selected):
+        with pytest.raises(RunNotFoundError, match="no runs were given: select some"):
+            compare(nothing)
 
 
 def test_an_experiment_and_the_whole_project(group):
