@@ -274,13 +274,23 @@ def card_markdown(card: Card) -> str:
     if record.failure:
         parts.append(in_markdown(number(str(record.failure))))
     columns = (Column(""), Column("value"))
-    rows = [(name, number(value)) for name, value in {**record.metrics, **record.params}.items()]
-    if rows:
+    if rows := _rows(record):
         parts.append(as_markdown(Table("", columns, tuple(rows[: 2 * ROWS]), max(0, len(rows) - 2 * ROWS), 2 * ROWS)))
     parts += [f"note: {in_markdown(note)}" for note in _other_notes(record)]
     if warnings := warnings_of(record):
         parts.append(f"⚠ {in_markdown('; '.join(warnings))}")
     return "\n\n".join(parts)
+
+
+def _rows(record: Record) -> list[tuple[str, str]]:
+    """Return metrics and parameters with what each is, where a name is in both."""
+    both = record.metrics.keys() & record.params.keys()
+    groups = (("metrics", record.metrics), ("params", record.params))
+    return [
+        (f"{group}.{name}" if name in both else name, number(value))
+        for group, values in groups
+        for name, value in values.items()
+    ]
 
 
 def _is_nan(value: Any) -> bool:

@@ -130,5 +130,7 @@ def test_markdown():
         "|  | value |\n| :--- | :--- |\n| acc | 0.9 |\n| loss | 0.25 |\n| C | 0.5 |\n| kernel | rbf |\n\n"
         "note: a\\|b"
     )
+    same = card_markdown(Card(record(params={"C": 1, "lr": 2}, metrics={"lr": 0.5})))
+    assert "| metrics.lr | 0.5 |\n| C | 1 |\n| params.lr | 2 |" in same
     job = record(run_id=None, params={}, metrics={}, failure=Failure("KeyError", "'a'"), status=Status.FAILED)
     assert card_markdown(Card(job)) == "**svm \\#1** · ✗ failed in 1.50 s · not tracked\n\nKeyError: 'a'"
