@@ -96,6 +96,14 @@ def drag(notebook: Notebook, inside: str, start: tuple[float, float], end: tuple
     mouse.up()
 
 
+def test_shift_selects_from_the_last_run_wherever_that_has_come_to(opened_view):
+    view = opened_view.output(0, ".mlx-comparison")
+    view.get_by_label("Select run 3", exact=True).click()
+    view.get_by_role("columnheader", name="accuracy").click()
+    view.get_by_label("Select run 5", exact=True).click(modifiers=["Shift"])
+    assert sorted(selected(opened_view)) == ["run 3", "run 4", "run 5"]
+
+
 @pytest.mark.parametrize("theme", THEMES)
 def test_runs_are_sorted_filtered_searched_and_selected(opened_view, theme, tmp_path):
     notebook, page = opened_view, opened_view.page
