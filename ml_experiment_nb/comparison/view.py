@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ml_experiment_nb.comparison.evidence import curve
 from ml_experiment_nb.comparison.studies import check_metrics, importances, scored_study, study_of
+from ml_experiment_nb.entries import known_as
 from ml_experiment_nb.errors import ExperimentError, MetricError, ParameterError, RunNotFoundError, nearest
 from ml_experiment_nb.files import spec_from_text
 from ml_experiment_nb.groups import trials_of
@@ -162,7 +163,7 @@ class Comparison:
             MetricError: There are not two or three, or no run that finished has them all.
         """
         goals = dict(self.records.goals)
-        names = list(metrics if metrics is not None else goals)
+        names = self._known(metrics if metrics is not None else goals)
         if len(names) not in (2, 3):
             raise MetricError(f"a front has two or three metrics, not {len(names)}: name them")
         wanted = list(maximize) if maximize is not None else [goals.get(name, False) for name in names]
@@ -186,7 +187,7 @@ class Comparison:
         """
         if not 0 <= smoothing <= 1:
             raise MetricError(f"smoothing is a number from 0 to 1, not {smoothing}")
-        names = [metrics] if isinstance(metrics, str) else list(metrics) if metrics is not None else None
+        names = None if metrics is None else self._known([metrics] if isinstance(metrics, str) else metrics)
         if names is not None:
             check_metrics(self.records, names)
         figure = _plotly().Figure(layout={"xaxis": {"title": "step"}, "hovermode": "closest"})
@@ -260,8 +261,12 @@ class Comparison:
         if metric is None and len(goals) != 1:
             known = sorted({name for record in self.records for name in record.metrics})
             raise MetricError(f"name a metric: metric=… ({', '.join(known) or 'none of the runs has one'})")
-        name = metric if metric is not None else next(iter(goals))
+        [name] = self._known([metric]) if metric is not None else goals
         return name, scored_study(self.records, name)
+
+    def _known(self, metrics: Iterable[str]) -> list[str]:
+        measured = {name for record in self.records for name in record.metrics}
+        return [known_as(name, measured) for name in metrics]
 
     def _params(self, names: Sequence[str] | None, study: Study) -> list[str] | None:
         """Return the parameters to draw, having checked them; without any that never change, where none are named."""
@@ -359,7 +364,8 @@ def _goal(
         maximize: Whether more is better, where that is said.
     """
     measured = {name for record in found for name in record.metrics}
-    names = [metric] if isinstance(metric, str) else list(metric or ())
+    known = {known_as(name, measured): more for name, more in known.items()}
+    names = [known_as(name, measured) for name in ([metric] if isinstance(metric, str) else metric or ())]
     if unknown := [name for name in names if name not in measured]:
         raise MetricError(f"none of the runs has a metric {unknown[0]!r}{nearest(unknown[0], measured)}")
     if metric is None:

@@ -67,6 +67,21 @@ def test_runs_that_were_compared_bring_along_by_what(group):
     assert compare(view.records.like([replace(group[0], metrics={})])).records.goals == ()  # it failed, say
 
 
+def test_a_metric_that_the_store_writes_otherwise_is_found_by_its_name(stored, script):
+    train = script(
+        "from ml_experiment_nb import report\nfor step in range(2):\n    report(**{'acc@1': 1.0 + step}, step=step)\n"
+    )
+    spec = {"name": "g", "run": train.path, "each": [{"C": 1}, {"C": 2}], "allow_unknown_params": True}
+    spec |= {"metric": {"name": "acc@1", "direction": "maximize"}, "executor": "inline"}
+    plan = make_plan(spec_from_mapping(spec))
+    own = collect(plan, run(plan))
+    for view in (compare(own), compare(own.parent.run_id), compare(own.parent.run_id, metric="acc@1", maximize=True)):
+        assert [more for _, more in view.records.goals] == [True]
+        assert view.records.best.ok
+        assert view.curves("acc@1").data[0].y == (1.0, 2.0)
+        assert view.history(metric="acc@1").data
+
+
 def test_nothing_given_is_not_all_there_is(group):
     for nothing in ([], compare(group).selected):
         with pytest.raises(RunNotFoundError, match="no runs were given: select some"):
