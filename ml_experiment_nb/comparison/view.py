@@ -53,7 +53,7 @@ def compare(
         metric: What is compared first of all, or several; by default what a group among them optimised, or what
             records such as a view's `selected` were compared by.
         maximize: Whether more of it is better; by default what those say, else no.
-        limit: At most so many of an experiment's, the newest.
+        limit: At most so many of an experiment's, the newest; the comparison says where there are more.
         store: Where they are looked for; by default the project's store.
 
     Returns:
@@ -66,18 +66,23 @@ def compare(
     """
     store = store or opened_store()
     given = [one for run in runs for one in ([run] if isinstance(run, str | Record) else run)]
+    if limit < 1:
+        raise ExperimentError(f"limit is a whole number from 1 on, not {limit}")
     groups = [run.parent for run in runs if isinstance(run, Records) and run.parent is not None]
     if runs and not given:
         raise RunNotFoundError("no runs were given: select some, or name them")
+    note = ""
     if given:
         found, more = _gathered(store, given)
         groups += more
     else:
-        alone = Wanted(experiment, "experiment", limit=limit, tags=True)
-        found = store.listed(alone) or store.records(experiment=experiment, limit=limit)
+        alone = Wanted(experiment, "experiment", limit=limit + 1, tags=True)
+        found = store.listed(alone) or store.records(experiment=experiment, limit=limit + 1)
+        if len(found) > limit:
+            found, note = found[:limit], f"only the newest {limit:,} of the runs: a higher limit shows more"
     known = {name: more for run in runs if isinstance(run, Records) for name, more in run.goals}
     names, wanted = _goal(found, known | _goals_of(store, groups), metric, maximize)
-    return Comparison(Records(found, groups[0] if len(groups) == 1 else None, names, wanted), store)
+    return Comparison(Records(found, groups[0] if len(groups) == 1 else None, names, wanted), store, note=note)
 
 
 class Comparison:
@@ -86,10 +91,12 @@ class Comparison:
     Args:
         records: The runs.
         store: Where their curves are read from.
+        note: What is to be said of them, such as that there are more.
     """
 
-    def __init__(self, records: Records, store: Store) -> None:
+    def __init__(self, records: Records, store: Store, *, note: str = "") -> None:
         self.records = records
+        self.note = note
         self._store = store
         self._widget: ComparisonWidget | None = None
 
@@ -211,14 +218,14 @@ class Comparison:
         return f"<a comparison of {len(self.records)} runs>"
 
     def __str__(self) -> str:
-        return str(self.ranked())
+        return self._noted(str(self.ranked()))
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         printer.text(str(self))
 
     def _repr_html_(self) -> str:
         """Return a table and a picture, for a notebook that is read without its kernel."""
-        return comparison_html(self.ranked())
+        return comparison_html(self.ranked(), note=self.note)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         """Return the view: live where a front end shows the cell, beside what is kept in the notebook."""
@@ -229,16 +236,19 @@ class Comparison:
         if self._widget is None and has_front_end() and importlib.util.find_spec("anywidget"):
             from ml_experiment_nb.comparison.widget import ComparisonWidget
 
-            self._widget = ComparisonWidget(self.ranked(), self._store)
+            self._widget = ComparisonWidget(self.ranked(), self._store, note=self.note)
         return self._widget
 
     def _lines(self) -> str:
         rest = len(self) - LINES
         more = f"\n… and {rest} more: .to_pandas() has them all" if rest > 0 else ""
-        return f"{self.ranked()[:LINES]}{more}"
+        return self._noted(f"{self.ranked()[:LINES]}{more}")
 
     def _repr_markdown_(self) -> str:
-        return self.ranked()._repr_markdown_()
+        return self._noted(self.ranked()._repr_markdown_(), "\n\n")
+
+    def _noted(self, text: str, gap: str = "\n") -> str:
+        return f"{self.note}{gap}{text}" if self.note else text
 
     def ranked(self) -> Records:
         """Return the runs, the best first where one metric says which that is."""

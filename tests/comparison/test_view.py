@@ -94,6 +94,17 @@ def test_an_experiment_and_the_whole_project(group):
     assert len(compare(experiment="g")) == 7  # nothing else is there: the trials and the group
 
 
+def test_it_is_said_that_there_are_more_runs(group):
+    view = compare(experiment="g", limit=3)
+    assert len(view) == 3
+    told = "only the newest 3 of the runs: a higher limit shows more"
+    shown = [str(view), view._repr_html_(), view._repr_markdown_(), view._repr_mimebundle_()["text/plain"]]
+    assert [text.count(told) for text in shown] == [1, 1, 1, 1]
+    assert compare(experiment="g", limit=7).note == compare(list(group), limit=1).note == ""
+    with pytest.raises(ExperimentError, match="limit is a whole number from 1 on, not 0"):
+        compare(limit=0)
+
+
 def test_what_there_is_not(group):
     with pytest.raises(RunNotFoundError, match="no run 'nothing'"):
         compare("nothing")
