@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import math
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -142,7 +143,7 @@ def parallel(names: Sequence[str], rows: Sequence[Sequence[Any]], places: Sequen
 
 def axis_of(values: Sequence[Any]) -> Axis:
     """Return an axis for values: of numbers, by their logarithms where they span decades, and of anything else."""
-    numbers = [float(v) for v in values if is_number(v) and math.isfinite(v)]
+    numbers = [float(v) for v in values if is_number(v) and abs(v) <= sys.float_info.max]
     if len(numbers) < len(values) or not numbers:
         known = list(dict.fromkeys(number(v) for v in values))
         step = 1 / max(len(known) - 1, 1)
