@@ -209,6 +209,14 @@ def test_what_is_brushed_in_a_plot_is_selected_everywhere(opened_view):
     assert name == "Contour of 12 runs: degree over C. The table has the values."
 
 
+def test_a_brush_that_grows_takes_runs_back_in_though_only_selected_ones_are_shown(opened_view):
+    view = opened_view.output(0, ".mlx-comparison")
+    view.get_by_label("Select all runs that are shown").click()
+    view.get_by_label("Only selected").check()
+    drag(opened_view, "[data-name=parallel]", (56, 0.05), (56, 0.98))
+    assert len(selected(opened_view)) == 12
+
+
 def test_curves_importances_and_images_come_from_the_kernel(opened_view):
     notebook = opened_view
     view = notebook.output(0, ".mlx-comparison")
