@@ -174,6 +174,22 @@ def test_the_table_is_used_by_keys_and_its_columns_are_chosen(opened_view):
     assert view.get_by_role("columnheader", name="seed").count() == 1
     keys.press("Escape")
     assert not view.locator(".mlx-popup").count()
+
+    columns, axes = (view.get_by_role("button", name=name, exact=True) for name in ("Columns", "Axes"))
+    columns.click()
+    axes.press("Enter")  # no pointer tells the first panel to close
+    assert [one.get_attribute("aria-expanded") for one in (columns, axes)] == ["false", "true"]
+    axes.click()
+    assert (view.locator(".mlx-popup").count(), axes.get_attribute("aria-expanded")) == (0, "false")
+
+    last = view.get_by_role("columnheader").last
+    grid.focus()
+    keys.press("Control+Home")
+    keys.press("End")
+    assert grid.get_attribute("aria-activedescendant") == last.get_attribute("id")
+    keys.press("Alt+ArrowDown")
+    view.get_by_role("menuitem", name="Hide column").press("Enter")
+    assert grid.get_attribute("aria-activedescendant") == last.get_attribute("id")
     assert len(notebook.counts) == 2  # the notebook's own keys did nothing
 
 

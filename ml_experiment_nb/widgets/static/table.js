@@ -62,6 +62,7 @@ function layColumns(table) {
     if (isFixed) left += made.width;
     return made;
   });
+  table.active.column = Math.min(table.active.column, table.columns.length);
   const width = SELECT + table.columns.reduce((sum, one) => sum + one.width, 0);
   table.head.style.width = table.body.style.width = `${width}px`;
   table.head.replaceChildren(groupLine(table), headLine(table), filterLine(table));
