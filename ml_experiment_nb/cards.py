@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from ml_experiment_nb.markup import Column, Html, Table, as_html, as_markdown, escaped, in_markdown
-from ml_experiment_nb.quantities import difference, duration, number, signed, size, text_of
+from ml_experiment_nb.quantities import difference, duration, number, signed, size, text_of, told_apart
 
 if TYPE_CHECKING:
     from ml_experiment_nb.records import Record
@@ -122,10 +122,11 @@ def card_text(card: Card) -> str:
 
 
 def _param_text(card: Card, name: str) -> str:
-    now = f"{name}={number(card.record.params[name])}"
-    if card.before is None or name not in card.before.params or _same(card.before.params, card.record.params, name):
-        return now
-    return f"{now} (was {number(card.before.params[name])})"
+    now = card.record.params
+    if card.before is None or name not in card.before.params or _same(card.before.params, now, name):
+        return f"{name}={number(now[name])}"
+    before, value = told_apart(card.before.params[name], now[name])
+    return f"{name}={value} (was {before})"
 
 
 def _metric_text(card: Card, name: str) -> str:
@@ -193,10 +194,10 @@ def _params_html(card: Card) -> str:
     if changed:
         columns.append(Column("before"))
     for name in names[:ROWS]:
-        value = _value(params, name)
+        was, value = _both(before or {}, params, name)
         row = [name, Html(f"<b>{escaped(value)}</b>") if name in changed else value]
         if changed:
-            row.append(_value(before or {}, name) if name in changed else "")
+            row.append(was if name in changed else "")
         rows.append(row)
     return as_html(_table(columns, rows, len(names)))
 
@@ -214,6 +215,12 @@ def _same(before: Mapping[str, Any], now: Mapping[str, Any], name: str) -> bool:
 
 def _value(values: Mapping[str, Any], name: str) -> str:
     return number(values[name]) if name in values else _NONE
+
+
+def _both(before: Mapping[str, Any], now: Mapping[str, Any], name: str) -> tuple[str, str]:
+    if name in before and name in now:
+        return told_apart(before[name], now[name])
+    return _value(before, name), _value(now, name)
 
 
 def _change_html(one: Change) -> str:
@@ -274,13 +281,23 @@ def card_markdown(card: Card) -> str:
     if record.failure:
         parts.append(in_markdown(number(str(record.failure))))
     columns = (Column(""), Column("value"))
-    rows = [(name, number(value)) for name, value in {**record.metrics, **record.params}.items()]
-    if rows:
+    if rows := _rows(record):
         parts.append(as_markdown(Table("", columns, tuple(rows[: 2 * ROWS]), max(0, len(rows) - 2 * ROWS), 2 * ROWS)))
     parts += [f"note: {in_markdown(note)}" for note in _other_notes(record)]
     if warnings := warnings_of(record):
         parts.append(f"⚠ {in_markdown('; '.join(warnings))}")
     return "\n\n".join(parts)
+
+
+def _rows(record: Record) -> list[tuple[str, str]]:
+    """Return metrics and parameters with what each is, where a name is in both."""
+    both = record.metrics.keys() & record.params.keys()
+    groups = (("metrics", record.metrics), ("params", record.params))
+    return [
+        (f"{group}.{name}" if name in both else name, number(value))
+        for group, values in groups
+        for name, value in values.items()
+    ]
 
 
 def _is_nan(value: Any) -> bool:

@@ -5,8 +5,10 @@ A cell is known again by its id, which JupyterLab says, and else by its code wit
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ml_experiment_nb import sqlstore
 from ml_experiment_nb.readings import Wanted
@@ -55,8 +57,20 @@ def in_store(record: Record, root: Path) -> Record | None:
             found = Store(root).listed_by_client(asked)
         for one in found:
             if one.run_id != record.run_id and one.started <= record.started:
-                return one
+                return _named_as(one, record)
     return None
+
+
+def _named_as(found: Record, record: Record) -> Record:
+    """Return a run of the store with the names that another has: MLflow takes some of them otherwise."""
+    from ml_experiment_nb.entries import key_of
+
+    def named(values: Mapping[str, Any], like: Iterable[str]) -> dict[str, Any]:
+        names = {key_of(name): name for name in like}
+        return {names.get(key, key): value for key, value in values.items()}
+
+    params, metrics = named(found.params, record.params), named(found.metrics, record.metrics)
+    return replace(found, params=params, metrics=metrics)
 
 
 def _keys(record: Record) -> Iterator[tuple[str, str, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from mlflow.entities import RunTag
@@ -56,6 +56,11 @@ def key_of(name: str) -> str:
     """Return a name as MLflow takes it: letters, digits, and ``_ - . : / space``, in the form of a relative path."""
     text = re.sub(r"[^/\w.\- :]", "_", masked(name))[:250]
     return "/".join(part for part in text.split("/") if part not in ("", ".", "..")) or "_"
+
+
+def known_as(name: str, known: Container[str]) -> str:
+    """Return the name by which something is known: its own, or MLflow's key for it where only that is there."""
+    return name if name in known or key_of(name) not in known else key_of(name)
 
 
 def is_plain(value: Any) -> bool:

@@ -37,6 +37,7 @@ class LookingMagics(Magics):
     @argument("-e", "--experiment", metavar="NAME", help="All runs of this experiment.")
     @argument("--maximize", action="append", metavar="METRIC", help="Compare by this metric; more is better.")
     @argument("--minimize", action="append", metavar="METRIC", help="Compare by this metric; less is better.")
+    @argument("--limit", type=int, default=1000, help="At most so many, the newest, where no runs are named (1000).")
     @line_magic
     def compare(self, line: str) -> Comparison:
         """Lay runs side by side, the best first. The value has methods that draw, such as ``_.curves("loss")``."""
@@ -50,6 +51,7 @@ class LookingMagics(Magics):
                 experiment=options.experiment,
                 metric=list(wanted) or None,
                 maximize=list(wanted.values()) or None,
+                limit=options.limit,
             )
 
     @magic_arguments()

@@ -18,6 +18,25 @@ def number(value: Any) -> str:
     return text if len(text) <= _WIDTH else text[: _WIDTH - 1] + "…"
 
 
+def told_apart(a: Any, b: Any) -> tuple[str, str]:
+    """Return two values as people read them: where these are the same, what stands around their first difference."""
+    shown, (one, other) = (number(a), number(b)), (text_of(a), text_of(b))
+    if shown[0] != shown[1] or one == other:
+        return shown
+    first = next((k for k, (x, y) in enumerate(zip(one, other, strict=False)) if x != y), min(len(one), len(other)))
+    parts = [_around(text, first) for text in (one, other)]
+    lines = [" ".join(part.split()) for part in parts]
+    if lines[0] == lines[1]:  # they differ in white space
+        lines = [repr(part) for part in parts]
+    return lines[0], lines[1]
+
+
+def _around(text: str, place: int) -> str:
+    start = max(0, place - _WIDTH // 2)
+    end = start + _WIDTH - 2
+    return f"{'…' * (start > 0)}{text[start:end]}{'…' * (end < len(text))}"
+
+
 def text_of(value: Any) -> str:
     """Return a value as text, and where it has none, what it is."""
     try:

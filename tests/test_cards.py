@@ -88,6 +88,13 @@ def test_html():
     assert "before: run <code>fedcba98</code> of this cell, 1 min 30 s earlier" in tables
 
 
+def test_long_values_are_shown_where_they_differ():
+    was, now = ("/data/" + "x" * 200 + end for end in ("/a.csv", "/b.csv"))
+    card = Card(replace(NOW, params={"file": now}), replace(NOW, params={"file": was}))
+    assert f"file=…{'x' * 39}/b.csv (was …{'x' * 39}/a.csv)" in card_text(card)
+    assert f'<b>…{"x" * 39}/b.csv</b></td><td style="text-align:left">…{"x" * 39}/a.csv</td>' in card_html(card)
+
+
 def test_html_of_a_first_run_has_no_column_for_one_before():
     made = card_html(Card(NOW))
     assert "before" not in made
@@ -130,5 +137,7 @@ def test_markdown():
         "|  | value |\n| :--- | :--- |\n| acc | 0.9 |\n| loss | 0.25 |\n| C | 0.5 |\n| kernel | rbf |\n\n"
         "note: a\\|b"
     )
+    same = card_markdown(Card(record(params={"C": 1, "lr": 2}, metrics={"lr": 0.5})))
+    assert "| metrics.lr | 0.5 |\n| C | 1 |\n| params.lr | 2 |" in same
     job = record(run_id=None, params={}, metrics={}, failure=Failure("KeyError", "'a'"), status=Status.FAILED)
     assert card_markdown(Card(job)) == "**svm \\#1** · ✗ failed in 1.50 s · not tracked\n\nKeyError: 'a'"

@@ -69,6 +69,21 @@ def test_in_the_store_it_is_the_last_one_that_finished_before(stored, monkeypatc
     assert in_store(replace(last, tags={}), stored) is None
 
 
+def test_it_has_the_names_that_the_run_has_though_the_store_writes_them_otherwise(stored):
+    store, taken = Store(stored), replace(snapshot(stored), packages=())
+
+    def made(accuracy):
+        tags = {CELL: "c1"}
+        given = {"name": "svm", "experiment": "svm", "kind": "experiment", "params": {"C+": 1}}
+        live = open_run(store, **given, tags=tags, snapshot=taken)
+        live.add(Metrics({"acc@1": accuracy}))
+        return live.close(Outcome(Status.FINISHED))
+
+    made(0.1)
+    before = in_store(made(0.4), stored)
+    assert (before.params, before.metrics) == ({"C+": "1"}, {"acc@1": 0.1})
+
+
 def test_a_database_that_has_gone_is_not_made_anew(stored):
     database = home(stored) / "mlflow.db"
     database.rename(database.with_name("away.db"))

@@ -34,6 +34,7 @@ def test_compare_takes_variables_goals_and_nothing(shell):
     assert [one.params["C"] for one in found.ranked()] == [2, 1]
     assert len(shell.run_line_magic("compare", "")) == 2
     assert len(shell.run_line_magic("compare", "-e svm")) == 2
+    assert len(shell.run_line_magic("compare", "--limit 1")) == 1
 
 
 @pytest.mark.parametrize(

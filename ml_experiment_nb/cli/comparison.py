@@ -32,10 +32,18 @@ def _painted(text: str, colour: str) -> str:
 @click.option("-e", "--experiment", metavar="NAME", help="All runs of this experiment.")
 @click.option("--maximize", multiple=True, metavar="METRIC", help="Compare by this metric; more is better.")
 @click.option("--minimize", multiple=True, metavar="METRIC", help="Compare by this metric; less is better.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1),
+    default=1000,
+    show_default=True,
+    help="At most so many, the newest, where no runs are named.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print each record as a line of JSON.")
 def compare(
-    runs: tuple[str, ...], experiment: str | None, maximize: tuple[str, ...], minimize: tuple[str, ...], as_json: bool
-) -> None:
+    runs: tuple[str, ...], experiment: str | None, maximize: tuple[str, ...], minimize: tuple[str, ...], limit: int,
+    as_json: bool,
+) -> None:  # fmt: skip
     """Lay runs side by side, the best first. RUN is an id or its beginning; a group stands for its trials."""
     from ml_experiment_nb.comparison.view import compare as compared
     from ml_experiment_nb.sweeps import opened_store
@@ -43,9 +51,12 @@ def compare(
     store = opened_store(closed=say_closed)
     wanted = dict.fromkeys(maximize, True) | dict.fromkeys(minimize, False)
     found = compared(
-        *runs, store=store, experiment=experiment, metric=list(wanted) or None, maximize=list(wanted.values()) or None
-    ).ranked()
+        *runs, store=store, experiment=experiment, metric=list(wanted) or None,
+        maximize=list(wanted.values()) or None, limit=limit,
+    )  # fmt: skip
     if as_json:
-        print_json(found)
+        print_json(found.ranked())
     else:
-        print_table(found)
+        print_table(found.ranked())
+    if found.note:
+        click.echo(found.note, err=True)

@@ -8,6 +8,7 @@ from mlflow.entities import Metric
 
 from ml_experiment_nb.comparison.differences import Evidence
 from ml_experiment_nb.comparison.texts import is_notebook
+from ml_experiment_nb.entries import key_of
 from ml_experiment_nb.errors import RunNotFoundError
 from ml_experiment_nb.records import Record, size
 from ml_experiment_nb.stores import translated
@@ -42,7 +43,7 @@ def curve(store: Store, record: Record, metric: str) -> list[Metric]:
         StoreError: The store can't be reached.
     """
     with translated(store.uri):
-        found = store.client.get_metric_history(str(record.run_id), metric)
+        found = store.client.get_metric_history(str(record.run_id), key_of(metric))
     return sorted(found, key=lambda one: (one.step, one.timestamp))
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from ml_experiment_nb.comparison.differences import Change, Diff, Section
 from ml_experiment_nb.comparison.texts import Hunk
 from ml_experiment_nb.markup import TABLE
+from ml_experiment_nb.quantities import told_apart
 from ml_experiment_nb.records import Record, duration, number
 
 MOST = 40  # lines of one text, or changes of one kind, that are shown
@@ -72,7 +73,7 @@ def _same(diff: Diff) -> str:
 
 
 def _changes(section: Section, paint: Paint) -> list[str]:
-    rows = [(one.name, _value(one.before), _value(one.after), one.note) for one in section.changes[:MOST]]
+    rows = [(one.name, *_values(one), one.note) for one in section.changes[:MOST]]
     widths = [max((len(row[k]) for row in rows), default=0) for k in range(3)]
     lines = [
         f"  {name:<{widths[0]}}  {paint(f'{a:<{widths[1]}}', 'red')}  {paint(f'{b:<{widths[2]}}', 'green')}  {note}"
@@ -80,6 +81,12 @@ def _changes(section: Section, paint: Paint) -> list[str]:
     ]
     more = len(section.changes) - len(rows)
     return [line.rstrip() for line in lines] + ([f"  … and {more} more"] if more else [])
+
+
+def _values(change: Change) -> tuple[str, str]:
+    if change.before is not None and change.after is not None:
+        return told_apart(change.before, change.after)
+    return _value(change.before), _value(change.after)
 
 
 def _value(text: str | None) -> str:
@@ -103,10 +110,11 @@ _RED = f"background: rgba(248, 81, 73, 0.25); {_WORD}"
 def _table(changes: Iterable[Change]) -> str:
     rows = [
         f"<tr><th scope='row' style='text-align: left'>{html.escape(one.name)}</th>"
-        f"<td style='text-align: left'><span style='{_RED}'>{html.escape(_value(one.before))}</span></td>"
-        f"<td style='text-align: left'><span style='{_GREEN}'>{html.escape(_value(one.after))}</span></td>"
+        f"<td style='text-align: left'><span style='{_RED}'>{html.escape(before)}</span></td>"
+        f"<td style='text-align: left'><span style='{_GREEN}'>{html.escape(after)}</span></td>"
         f"<td style='text-align: left'>{html.escape(one.note)}</td></tr>"
         for one in changes
+        for before, after in [_values(one)]
     ]
     if not rows:
         return ""

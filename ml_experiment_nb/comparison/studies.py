@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +15,7 @@ from optuna.trial import TrialState, create_trial
 
 from ml_experiment_nb.errors import MetricError, nearest
 from ml_experiment_nb.literals import read_value
+from ml_experiment_nb.quantities import text_of
 from ml_experiment_nb.records import Record, Records, Status
 
 LOG_FROM = 100.0  # how many times the least value the largest is, of numbers that are looked at by their logarithm
@@ -117,7 +119,9 @@ def _plain(value: Any) -> Any:
     found = read_value(value) if isinstance(value, str) else value
     if isinstance(found, float) and math.isnan(found):
         return "nan"
-    return found if found is None or isinstance(found, bool | int | float | str) else str(value)
+    if isinstance(found, int) and abs(found) > sys.float_info.max:  # Optuna reckons with doubles
+        return text_of(value)
+    return found if found is None or isinstance(found, bool | int | float | str) else text_of(value)
 
 
 @contextmanager

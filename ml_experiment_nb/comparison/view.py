@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from ml_experiment_nb.comparison.evidence import curve
 from ml_experiment_nb.comparison.studies import check_metrics, importances, scored_study, study_of
-from ml_experiment_nb.errors import ExperimentError, MetricError, ParameterError, nearest
+from ml_experiment_nb.entries import known_as
+from ml_experiment_nb.errors import ExperimentError, MetricError, ParameterError, RunNotFoundError, nearest
 from ml_experiment_nb.files import spec_from_text
 from ml_experiment_nb.groups import trials_of
 from ml_experiment_nb.readings import Wanted
@@ -49,33 +50,39 @@ def compare(
         runs: The runs: records, ids or their beginnings, or lists of these. A group stands for its trials.
         experiment: All runs of this experiment, if none are given; without it those of the whole project. Trials are
             left out then, unless there is nothing else.
-        metric: What is compared first of all, or several; by default what a group among them optimised.
-        maximize: Whether more of it is better; by default what that group says, else no.
-        limit: At most so many of an experiment's, the newest.
+        metric: What is compared first of all, or several; by default what a group among them optimised, or what
+            records such as a view's `selected` were compared by.
+        maximize: Whether more of it is better; by default what those say, else no.
+        limit: At most so many of an experiment's, the newest; the comparison says where there are more.
         store: Where they are looked for; by default the project's store.
 
     Returns:
         The comparison: a table where it is a cell's value, with methods that draw.
 
     Raises:
-        RunNotFoundError: There is no such run, or more than one.
+        RunNotFoundError: There is no such run, or more than one; or what was given has none in it.
         StoreError: The store can't be reached.
         MetricError: None of the runs has such a metric.
     """
     store = store or opened_store()
     given = [one for run in runs for one in ([run] if isinstance(run, str | Record) else run)]
+    if limit < 1:
+        raise ExperimentError(f"limit is a whole number from 1 on, not {limit}")
     groups = [run.parent for run in runs if isinstance(run, Records) and run.parent is not None]
+    if runs and not given:
+        raise RunNotFoundError("no runs were given: select some, or name them")
+    note = ""
     if given:
         found, more = _gathered(store, given)
         groups += more
     else:
-        alone = Wanted(experiment, "experiment", limit=limit, tags=True)
-        found = store.listed(alone) or store.records(experiment=experiment, limit=limit)
-    names, wanted = _goal(store, groups, metric, maximize)
-    if unknown := [name for name in names if not any(name in record.metrics for record in found)]:
-        known = {name for record in found for name in record.metrics}
-        raise MetricError(f"none of the runs has a metric {unknown[0]!r}{nearest(unknown[0], known)}")
-    return Comparison(Records(found, groups[0] if len(groups) == 1 else None, names, wanted), store)
+        alone = Wanted(experiment, "experiment", limit=limit + 1, tags=True)
+        found = store.listed(alone) or store.records(experiment=experiment, limit=limit + 1)
+        if len(found) > limit:
+            found, note = found[:limit], f"only the newest {limit:,} of the runs: a higher limit shows more"
+    known = {name: more for run in runs if isinstance(run, Records) for name, more in run.goals}
+    names, wanted = _goal(found, known | _goals_of(store, groups), metric, maximize)
+    return Comparison(Records(found, groups[0] if len(groups) == 1 else None, names, wanted), store, note=note)
 
 
 class Comparison:
@@ -84,10 +91,12 @@ class Comparison:
     Args:
         records: The runs.
         store: Where their curves are read from.
+        note: What is to be said of them, such as that there are more.
     """
 
-    def __init__(self, records: Records, store: Store) -> None:
+    def __init__(self, records: Records, store: Store, *, note: str = "") -> None:
         self.records = records
+        self.note = note
         self._store = store
         self._widget: ComparisonWidget | None = None
 
@@ -161,7 +170,7 @@ class Comparison:
             MetricError: There are not two or three, or no run that finished has them all.
         """
         goals = dict(self.records.goals)
-        names = list(metrics if metrics is not None else goals)
+        names = self._known(metrics if metrics is not None else goals)
         if len(names) not in (2, 3):
             raise MetricError(f"a front has two or three metrics, not {len(names)}: name them")
         wanted = list(maximize) if maximize is not None else [goals.get(name, False) for name in names]
@@ -185,7 +194,7 @@ class Comparison:
         """
         if not 0 <= smoothing <= 1:
             raise MetricError(f"smoothing is a number from 0 to 1, not {smoothing}")
-        names = [metrics] if isinstance(metrics, str) else list(metrics) if metrics is not None else None
+        names = None if metrics is None else self._known([metrics] if isinstance(metrics, str) else metrics)
         if names is not None:
             check_metrics(self.records, names)
         figure = _plotly().Figure(layout={"xaxis": {"title": "step"}, "hovermode": "closest"})
@@ -209,14 +218,14 @@ class Comparison:
         return f"<a comparison of {len(self.records)} runs>"
 
     def __str__(self) -> str:
-        return str(self.ranked())
+        return self._noted(str(self.ranked()))
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         printer.text(str(self))
 
     def _repr_html_(self) -> str:
         """Return a table and a picture, for a notebook that is read without its kernel."""
-        return comparison_html(self.ranked())
+        return comparison_html(self.ranked(), note=self.note)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         """Return the view: live where a front end shows the cell, beside what is kept in the notebook."""
@@ -227,16 +236,19 @@ class Comparison:
         if self._widget is None and has_front_end() and importlib.util.find_spec("anywidget"):
             from ml_experiment_nb.comparison.widget import ComparisonWidget
 
-            self._widget = ComparisonWidget(self.ranked(), self._store)
+            self._widget = ComparisonWidget(self.ranked(), self._store, note=self.note)
         return self._widget
 
     def _lines(self) -> str:
         rest = len(self) - LINES
         more = f"\n… and {rest} more: .to_pandas() has them all" if rest > 0 else ""
-        return f"{self.ranked()[:LINES]}{more}"
+        return self._noted(f"{self.ranked()[:LINES]}{more}")
 
     def _repr_markdown_(self) -> str:
-        return self.ranked()._repr_markdown_()
+        return self._noted(self.ranked()._repr_markdown_(), "\n\n")
+
+    def _noted(self, text: str, gap: str = "\n") -> str:
+        return f"{self.note}{gap}{text}" if self.note else text
 
     def ranked(self) -> Records:
         """Return the runs, the best first where one metric says which that is."""
@@ -259,8 +271,12 @@ class Comparison:
         if metric is None and len(goals) != 1:
             known = sorted({name for record in self.records for name in record.metrics})
             raise MetricError(f"name a metric: metric=… ({', '.join(known) or 'none of the runs has one'})")
-        name = metric if metric is not None else next(iter(goals))
+        [name] = self._known([metric]) if metric is not None else goals
         return name, scored_study(self.records, name)
+
+    def _known(self, metrics: Iterable[str]) -> list[str]:
+        measured = {name for record in self.records for name in record.metrics}
+        return [known_as(name, measured) for name in metrics]
 
     def _params(self, names: Sequence[str] | None, study: Study) -> list[str] | None:
         """Return the parameters to draw, having checked them; without any that never change, where none are named."""
@@ -332,17 +348,38 @@ def _gathered(store: Store, given: Iterable[str | Record]) -> tuple[list[Record]
     return list(found.values()), groups
 
 
-def _goal(
-    store: Store, groups: Sequence[Record], metric: str | Sequence[str] | None, maximize: bool | Sequence[bool] | None
-) -> tuple[list[str], list[bool]]:
-    """Return the metrics to compare by, and of each whether more of it is better."""
+def _goals_of(store: Store, groups: Sequence[Record]) -> dict[str, bool]:
+    """Return the metrics that groups optimised, and of each whether more of it is better."""
     known: dict[str, bool] = {}
     for group in groups:
         text = store.text(group, SPEC)
         spec = spec_from_text(text) if text else None
         if isinstance(spec, Group):
             known |= {one.name: one.direction == "maximize" for one in spec.metrics}
-    names = [metric] if isinstance(metric, str) else list(metric) if metric is not None else list(known)
+    return known
+
+
+def _goal(
+    found: Sequence[Record],
+    known: Mapping[str, bool],
+    metric: str | Sequence[str] | None,
+    maximize: bool | Sequence[bool] | None,
+) -> tuple[list[str], list[bool]]:
+    """Return the metrics to compare by, and of each whether more of it is better.
+
+    Args:
+        found: The runs: what none of them has is no goal, unless it is named.
+        known: The goals that they bring along.
+        metric: The metric that is named, or several.
+        maximize: Whether more is better, where that is said.
+    """
+    measured = {name for record in found for name in record.metrics}
+    known = {known_as(name, measured): more for name, more in known.items()}
+    names = [known_as(name, measured) for name in ([metric] if isinstance(metric, str) else metric or ())]
+    if unknown := [name for name in names if name not in measured]:
+        raise MetricError(f"none of the runs has a metric {unknown[0]!r}{nearest(unknown[0], measured)}")
+    if metric is None:
+        names = [name for name in known if name in measured]
     if isinstance(maximize, bool):
         return names, [maximize] * len(names)
     if maximize is None:

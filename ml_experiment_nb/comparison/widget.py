@@ -21,6 +21,7 @@ class ComparisonWidget(anywidget.AnyWidget):
     Args:
         rows: The runs, in the order in which they are shown at first.
         store: Where the rest is read from when it is asked for.
+        note: What is said beside their number.
     """
 
     _esm = esm("comparison")
@@ -28,9 +29,10 @@ class ComparisonWidget(anywidget.AnyWidget):
     columns: traitlets.List[dict[str, Any]] = traitlets.List().tag(sync=True)
     goals: traitlets.List[list[Any]] = traitlets.List().tag(sync=True)
     best = traitlets.Int(-1).tag(sync=True)
+    note = traitlets.Unicode().tag(sync=True)
     selected = traitlets.List(traitlets.Int()).tag(sync=True)
 
-    def __init__(self, rows: Records, store: Store) -> None:
+    def __init__(self, rows: Records, store: Store, *, note: str = "") -> None:
         self.rows = rows
         self._store = store
         best = rows.best
@@ -38,6 +40,7 @@ class ComparisonWidget(anywidget.AnyWidget):
             columns=[one.state() for one in columns_of(rows, first=[name for name, _ in rows.goals])],
             goals=[list(goal) for goal in rows.goals],
             best=rows.index(best) if best is not None else -1,
+            note=note,
         )
         self.on_msg(self._on_message)
 

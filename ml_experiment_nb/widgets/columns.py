@@ -20,6 +20,7 @@ from ml_experiment_nb.records import SYSTEM, Record, Status, number
 
 MOST_SHOWN = {"params": 25, "metrics": 15}  # columns that are shown at once until others are asked for
 LONGEST = 500  # characters of a text
+_DIGITS = 400  # characters of a number: a double has 308 digits at most, and Python reads no more than 4,300
 _EXACT = 2**53  # whole numbers beyond it are not the same as a double
 _NUMBER = re.compile(r"[+-]?(?!0\d)(?:\d+(\.\d*)?|(\.\d+))([eE][+-]?\d+)?|[+-]?(nan|inf|infinity)", re.IGNORECASE)
 _OURS = ("mlexp.", "mlflow.")
@@ -201,7 +202,7 @@ def _numbers(values: Sequence[Any]) -> list[float] | None:
 
 def _number(value: Any) -> float | None:
     text = value if isinstance(value, str) else _text(value)
-    match = _NUMBER.fullmatch(text)
+    match = _NUMBER.fullmatch(text) if len(text) <= _DIGITS else None
     if match is None:
         return None
     if any(match.groups()):
@@ -228,4 +229,4 @@ def _rank(text: str) -> tuple[bool, float, list[Any]]:
 def _natural(text: str) -> list[Any]:
     """Return what sorts ``trial #10`` behind ``trial #9``."""
     parts = re.split(r"(\d+)", text.casefold())
-    return [int(part) if k % 2 else part for k, part in enumerate(parts)] + [text]
+    return [int(part[:_DIGITS]) if k % 2 else part for k, part in enumerate(parts)] + [text]

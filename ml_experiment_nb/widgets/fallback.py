@@ -12,6 +12,7 @@ from typing import Any
 
 from ml_experiment_nb import markup
 from ml_experiment_nb.overview import overview, summary
+from ml_experiment_nb.quantities import text_of
 from ml_experiment_nb.records import Record, Records
 from ml_experiment_nb.widgets import pictures
 
@@ -81,7 +82,7 @@ def _parallel(records: Records) -> str:
 def _varied(records: list[Record]) -> list[str]:
     """Return the parameters that all of some runs have, and that aren't the same in all."""
     shared: Mapping[str, Any] = records[0].params if records else {}
-    texts = {name: {str(one.params.get(name)) for one in records} for name in shared}
+    texts = {name: {text_of(one.params.get(name)) for one in records} for name in shared}
     return [name for name in shared if len(texts[name]) > 1 and all(name in one.params for one in records)]
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import base64
 import math
+import re
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +22,7 @@ LINES = 200  # that are drawn of parallel coordinates
 _GREY, _BLUE, _ORANGE = "#7a7f87", "#3b82c4", "#d9730d"
 """Colours of which each has enough contrast both to white and to black."""
 _SCALE = ("#9170c8", "#3b82c4", "#1f9a8a", "#6f9a2f", "#d9730d")  # from the worst to the best
+_NOT_IN_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 14, 14, 34
 
 
@@ -142,7 +145,7 @@ def parallel(names: Sequence[str], rows: Sequence[Sequence[Any]], places: Sequen
 
 def axis_of(values: Sequence[Any]) -> Axis:
     """Return an axis for values: of numbers, by their logarithms where they span decades, and of anything else."""
-    numbers = [float(v) for v in values if is_number(v) and math.isfinite(v)]
+    numbers = [float(v) for v in values if is_number(v) and abs(v) <= sys.float_info.max]
     if len(numbers) < len(values) or not numbers:
         known = list(dict.fromkeys(number(v) for v in values))
         step = 1 / max(len(known) - 1, 1)
@@ -164,7 +167,7 @@ def image(svg: str, alt: str) -> str:
     """Return a picture as an element of HTML that everybody leaves in, with words for those who can't see it."""
     if not svg:
         return ""
-    data = base64.b64encode(svg.encode()).decode()
+    data = base64.b64encode(svg.encode(errors="replace")).decode()
     return f'<img alt="{escaped(alt)}" width="{WIDTH}" height="{HEIGHT}" src="data:image/svg+xml;base64,{data}">'
 
 
@@ -200,7 +203,8 @@ def _text(x: float, y: float, text: str, anchor: str = "start", *, over: bool = 
     """Return a text; `over` other things it has a light rim, on which it can be read."""
     ink = 'fill="#222" stroke="#fff" stroke-opacity=".8" stroke-width="3" paint-order="stroke"' if over else ""
     ink = ink or f'fill="{_GREY}"'
-    return f'<text x="{_short(x)}" y="{_short(y)}" text-anchor="{anchor}" {ink}>{escaped(text)}</text>'
+    shown = escaped(_NOT_IN_XML.sub("", text))
+    return f'<text x="{_short(x)}" y="{_short(y)}" text-anchor="{anchor}" {ink}>{shown}</text>'
 
 
 def _pair(point: tuple[float, float]) -> str:

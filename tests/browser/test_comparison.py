@@ -96,6 +96,14 @@ def drag(notebook: Notebook, inside: str, start: tuple[float, float], end: tuple
     mouse.up()
 
 
+def test_shift_selects_from_the_last_run_wherever_that_has_come_to(opened_view):
+    view = opened_view.output(0, ".mlx-comparison")
+    view.get_by_label("Select run 3", exact=True).click()
+    view.get_by_role("columnheader", name="accuracy").click()
+    view.get_by_label("Select run 5", exact=True).click(modifiers=["Shift"])
+    assert sorted(selected(opened_view)) == ["run 3", "run 4", "run 5"]
+
+
 @pytest.mark.parametrize("theme", THEMES)
 def test_runs_are_sorted_filtered_searched_and_selected(opened_view, theme, tmp_path):
     notebook, page = opened_view, opened_view.page
@@ -166,6 +174,22 @@ def test_the_table_is_used_by_keys_and_its_columns_are_chosen(opened_view):
     assert view.get_by_role("columnheader", name="seed").count() == 1
     keys.press("Escape")
     assert not view.locator(".mlx-popup").count()
+
+    columns, axes = (view.get_by_role("button", name=name, exact=True) for name in ("Columns", "Axes"))
+    columns.click()
+    axes.press("Enter")  # no pointer tells the first panel to close
+    assert [one.get_attribute("aria-expanded") for one in (columns, axes)] == ["false", "true"]
+    axes.click()
+    assert (view.locator(".mlx-popup").count(), axes.get_attribute("aria-expanded")) == (0, "false")
+
+    last = view.get_by_role("columnheader").last
+    grid.focus()
+    keys.press("Control+Home")
+    keys.press("End")
+    assert grid.get_attribute("aria-activedescendant") == last.get_attribute("id")
+    keys.press("Alt+ArrowDown")
+    view.get_by_role("menuitem", name="Hide column").press("Enter")
+    assert grid.get_attribute("aria-activedescendant") == last.get_attribute("id")
     assert len(notebook.counts) == 2  # the notebook's own keys did nothing
 
 
@@ -199,6 +223,14 @@ def test_what_is_brushed_in_a_plot_is_selected_everywhere(opened_view):
     view.get_by_role("tab", name="Contour").click()
     name = view.get_by_role("tabpanel", name="Contour").get_by_role("img").get_attribute("aria-label")
     assert name == "Contour of 12 runs: degree over C. The table has the values."
+
+
+def test_a_brush_that_grows_takes_runs_back_in_though_only_selected_ones_are_shown(opened_view):
+    view = opened_view.output(0, ".mlx-comparison")
+    view.get_by_label("Select all runs that are shown").click()
+    view.get_by_label("Only selected").check()
+    drag(opened_view, "[data-name=parallel]", (56, 0.05), (56, 0.98))
+    assert len(selected(opened_view)) == 12
 
 
 def test_curves_importances_and_images_come_from_the_kernel(opened_view):

@@ -1,3 +1,4 @@
+import html
 import json
 import math
 from dataclasses import replace
@@ -121,6 +122,22 @@ def test_what_is_long_is_cut():
     diff = differences(evidence(packages=many), evidence(sources={"a.py": "\n".join("abc" for _ in range(100))}))
     assert f"  … and {100 - MOST} more" in str(diff)
     assert f"… and {100 - MOST} more lines" in str(diff)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "shown"),
+    [
+        ("x" * 500 + "a" + "y" * 500, "x" * 500 + "b" + "y" * 500, tuple(f"…{'x' * 40}{c}{'y' * 37}…" for c in "ab")),
+        ("x" * 100, "x" * 101, (f"…{'x' * 40}", f"…{'x' * 41}")),
+        ("x" * 80 + "a", "x" * 80 + "b", (f"…{'x' * 40}a", f"…{'x' * 40}b")),
+        ("a b", "a  b", ("'a b'", "'a  b'")),
+    ],
+)
+def test_two_values_are_not_shown_as_the_same_text(a, b, shown):
+    diff = differences(evidence(record(params={"C": a})), evidence(record(params={"C": b})))
+    assert all(f">{html.escape(one)}</span>" in as_html(diff) for one in shown)
+    [line] = [line for line in str(diff).splitlines() if line.startswith("  C  ")]
+    assert line == f"  C  {shown[0]}  {shown[1]}"
 
 
 @pytest.mark.parametrize("text", ["<script>alert(1)</script>", "a & b", "'\""])

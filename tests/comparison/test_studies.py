@@ -30,6 +30,13 @@ def test_every_value_is_in_its_distribution(values, wanted):
     assert distributions([{"x": value} for value in values]) == {"x": wanted}
 
 
+@pytest.mark.parametrize("large", [10**400, "1" + "0" * 400, 10**5000, "7" * 5000], ids=range(4))
+def test_a_number_that_no_double_holds_is_a_choice(large):
+    trials = study_of([record({"C": large}, {"m": 1.0}), record({"C": 2}, {"m": 2.0})], ["m"], [False]).trials
+    assert isinstance(trials[0].distributions["C"], CategoricalDistribution)
+    assert [type(trial.params["C"]) for trial in trials] == [str, int]
+
+
 def test_parameters_read_from_a_store_are_text():
     records = [
         record({"C": text, "k": k}, {"m": 1.0}) for text, k in (("0.5", "rbf"), ("1e-3", "[1, 2]"), ("2", "nan"))

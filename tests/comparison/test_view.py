@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -58,10 +59,50 @@ def test_records_bring_their_group_along(group):
     assert len(compare(group[:2])) == 2
 
 
+def test_runs_that_were_compared_bring_along_by_what(group):
+    view = compare(list(group), metric="size", maximize=True)
+    assert compare(view.records[:2]).records.goals == (("size", True),)
+    assert compare(view.records[:2], metric="loss").records.goals == (("loss", False),)
+    assert compare(view.records, metric="size", maximize=False).records.goals == (("size", False),)
+    assert compare(view.records.like([replace(group[0], metrics={})])).records.goals == ()  # it failed, say
+
+
+def test_a_metric_that_the_store_writes_otherwise_is_found_by_its_name(stored, script):
+    train = script(
+        "from ml_experiment_nb import report\nfor step in range(2):\n    report(**{'acc@1': 1.0 + step}, step=step)\n"
+    )
+    spec = {"name": "g", "run": train.path, "each": [{"C": 1}, {"C": 2}], "allow_unknown_params": True}
+    spec |= {"metric": {"name": "acc@1", "direction": "maximize"}, "executor": "inline"}
+    plan = make_plan(spec_from_mapping(spec))
+    own = collect(plan, run(plan))
+    for view in (compare(own), compare(own.parent.run_id), compare(own.parent.run_id, metric="acc@1", maximize=True)):
+        assert [more for _, more in view.records.goals] == [True]
+        assert view.records.best.ok
+        assert view.curves("acc@1").data[0].y == (1.0, 2.0)
+        assert view.history(metric="acc@1").data
+
+
+def test_nothing_given_is_not_all_there_is(group):
+    for nothing in ([], compare(group).selected):
+        with pytest.raises(RunNotFoundError, match="no runs were given: select some"):
+            compare(nothing)
+
+
 def test_an_experiment_and_the_whole_project(group):
     assert [one.name for one in compare().records] == ["train"]
     assert [one.name for one in compare(limit=1).records] == ["train"]  # though the newest run is a trial
     assert len(compare(experiment="g")) == 7  # nothing else is there: the trials and the group
+
+
+def test_it_is_said_that_there_are_more_runs(group):
+    view = compare(experiment="g", limit=3)
+    assert len(view) == 3
+    told = "only the newest 3 of the runs: a higher limit shows more"
+    shown = [str(view), view._repr_html_(), view._repr_markdown_(), view._repr_mimebundle_()["text/plain"]]
+    assert [text.count(told) for text in shown] == [1, 1, 1, 1]
+    assert compare(experiment="g", limit=7).note == compare(list(group), limit=1).note == ""
+    with pytest.raises(ExperimentError, match="limit is a whole number from 1 on, not 0"):
+        compare(limit=0)
 
 
 def test_what_there_is_not(group):

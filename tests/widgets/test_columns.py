@@ -64,6 +64,8 @@ def test_all_columns_of_two_runs():
         (["007", "8"], {"kind": "text", "data": codes(1, 0), "texts": ("8", "007")}),
         (["1_000", "3"], {"kind": "text", "data": codes(1, 0), "texts": ("3", "1_000")}),
         ([2**64, 1], {"kind": "text", "data": codes(1, 0), "texts": ("1", str(2**64))}),
+        (["1" * 5000, "2"], {"kind": "text", "data": codes(1, 0), "texts": ("2", "1" * 499 + "…")}),
+        ([10**400, 1], {"kind": "text", "data": codes(1, 0), "texts": ("1", str(10**400))}),
         ([True, "False", ABSENT], {"kind": "boolean", "data": codes(1, 0, -1), "texts": ("False", "True")}),
         ([None, "10", 9, 9], {"kind": "text", "data": codes(2, 1, 0, 0), "texts": ("9", "10", "None")}),
         (["", "b", "A"], {"kind": "text", "data": codes(0, 2, 1), "texts": ("", "A", "b")}),
@@ -80,6 +82,11 @@ def test_a_value_whose_text_can_not_be_had_is_told():
             raise RuntimeError
 
     assert column_of("params.x", [Odd()]).texts == ("<Odd, which can't be shown: RuntimeError>",)
+
+
+def test_a_run_may_be_named_by_thousands_of_digits():
+    [name, *_] = columns_of([record("trial " + "9" * 5000), record("trial 8")])
+    assert name.texts == ("trial 8", "trial " + "9" * 5000)
 
 
 def test_a_name_may_have_dots_and_a_long_text_is_cut():

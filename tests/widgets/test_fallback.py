@@ -31,6 +31,12 @@ def test_a_group_is_a_picture_and_a_table():
     assert made.count('scope="row"') == 13
 
 
+@pytest.mark.parametrize("large", [10**400, 10**5000, "7" * 5000], ids=range(3))
+def test_a_number_that_no_double_holds_is_drawn_beside_the_others(large):
+    some = [record(params={"n": n, "m": k}, metrics={"acc": k}) for k, n in enumerate((1, large))]
+    assert "Parallel coordinates of n, m, acc" in comparison_html(Records(some, None, "acc"))
+
+
 def test_a_group_of_two_metrics_shows_its_front_and_one_of_none_its_table():
     both = Records(runs(20, names=("acc", "loss")), None, ["acc", "loss"], [True, False])
     assert "on the front of acc, loss" in group_html(both)

@@ -81,6 +81,13 @@ def test_ten_thousand_runs_make_a_small_picture(rising):
     assert len(parallel([f"p{k}" for k in range(8)], rows, [v / 10_000 for v in values])) < 40_000
 
 
+@pytest.mark.parametrize("odd", ["\x00", "\x1b[0m", "\ud800", "\uffff"], ids=ascii)
+def test_what_xml_does_not_take_is_left_out(odd):
+    svg = parallel([f"C{odd}", "m"], [[f"{odd}a", 1.0], ["b", 2.0]], [0.0, 1.0])
+    assert [one.replace("[0m", "") for one in texts(svg)[:3]] == ["C", "a", "b"]
+    assert image(svg, "runs")
+
+
 def test_an_image_says_what_it_shows():
     made = image("<svg/>", 'a "b"')
     data = base64.b64encode(b"<svg/>").decode()

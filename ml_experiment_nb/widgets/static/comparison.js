@@ -38,7 +38,7 @@ function render({ model, el }) {
   const { ask, close } = asker(model);
   const stop = shareSelection(runs, model);
   const table = runsTable(runs, el);
-  el.append(toolbar(runs, el), table.element);
+  el.append(toolbar(runs, el, model.get("note")), table.element);
   const made = new Map();
   const later = requestAnimationFrame(() => el.append(...tabs(runs, el, ask, made)));
   return () => {
@@ -64,7 +64,7 @@ function shareSelection(runs, model) {
 
 // --- above the table ---
 
-function toolbar(runs, host) {
+function toolbar(runs, host, note) {
   const search = element("input", { type: "search", placeholder: "Search all columns", "aria-label": "Search all columns", oninput: () => runs.find(search.value) });
   search.addEventListener("keydown", (event) => event.key === "Escape" && ((search.value = ""), runs.find("")));
   const columns = element("button", { "aria-haspopup": "true", "aria-expanded": "false" }, "Columns");
@@ -75,7 +75,7 @@ function toolbar(runs, host) {
   const count = element("span", { class: "mlx-count", role: "status" });
   const say = () => {
     const shown = runs.rows.length === runs.count ? `${grouped(runs.count)} ${runs.count === 1 ? "run" : "runs"}` : `${grouped(runs.rows.length)} of ${grouped(runs.count)} runs`;
-    count.textContent = `${shown} · ${runs.selected.size ? grouped(runs.selected.size) : "none"} selected`;
+    count.textContent = `${shown} · ${runs.selected.size ? grouped(runs.selected.size) : "none"} selected${note ? ` · ${note}` : ""}`;
     const isFiltered = runs.filters.size > 0 || runs.search.trim() !== "" || runs.isOnlySelected;
     clear.hidden = !isFiltered;
     none.hidden = !runs.selected.size;

@@ -18,10 +18,12 @@ export function parallelPanel(runs, host) {
     colour: metric?.key ?? "",
     brushes: new Map(),
     data: null,
+    isDragged: false, // then rows and scales stay, though a selection may change what is shown
   };
   const choices = runs.columns.filter((column) => column.key !== "run_id" && column.key !== "name");
   const area = element("div", {});
   const refresh = () => {
+    if (state.isDragged) return;
     state.data = dataOf(runs, state);
     plot.say(`Parallel coordinates of ${runs.rows.length} runs: ${state.data.axes.map((axis) => axis.label).join(", ")}. The table's filters do what brushes do here.`);
     area.replaceChildren(state.data.axes.length > 1 ? plot.element : notice("Two axes are needed: choose parameters and metrics with “Axes”."));
@@ -37,12 +39,12 @@ export function parallelPanel(runs, host) {
     describe: (row) => describeRun(runs, row, state.keys.map((key) => runs.byKey.get(key))),
     pick: (row) => runs.toggle(row),
     hover: runs.hover,
-    drag: brushing(runs, state, apply, () => plot.redraw()),
+    drag: brushing(runs, state, { apply, refresh, redraw: () => plot.redraw() }),
     clear: () => (state.brushes.clear(), apply()),
   });
   runs.on("shown", refresh);
   runs.on("selection", () => {
-    if (!runs.selected.size) state.brushes.clear();
+    if (!runs.selected.size && !state.isDragged) state.brushes.clear();
     plot.redraw();
   });
   runs.on("hover", plot.refresh);
@@ -83,7 +85,13 @@ function axisChoices(columns, state, refresh) {
   });
 }
 
-function brushing(runs, state, apply, redraw) {
+function brushing(runs, state, { apply, refresh, redraw }) {
+  const end = () => {
+    apply();
+    state.isDragged = false;
+    if (runs.isOnlySelected || !runs.selected.size) state.brushes.clear(); // nothing but what was brushed is left to see
+    refresh();
+  };
   return {
     cursor: (layout, x, y) => (parallelAxisAt(layout, x, y) >= 0 ? "ns-resize" : "default"),
     start(layout, x, y) {
@@ -91,12 +99,14 @@ function brushing(runs, state, apply, redraw) {
       return axis < 0 ? null : { axis, from: parallelShareAt(layout, y) };
     },
     move({ axis, from }, x, y, layout) {
+      state.isDragged = true;
       const to = parallelShareAt(layout, y);
       state.brushes.set(axis, [Math.min(from, to), Math.max(from, to)]);
       if (runs.rows.length <= AT_ONCE) apply();
       else redraw();
     },
-    end: apply,
+    end,
+    cancel: end,
     click({ axis }) {
       if (state.brushes.delete(axis)) apply();
     },

@@ -7,7 +7,7 @@ const LATER = 120; // milliseconds until what takes long to draw is drawn, so th
 
 // isLarge() says that drawing takes long. draw(canvas, size) draws it all and returns a layout; over(context, layout, size) draws what changes quickly.
 // rowAt(layout, x, y) is the row that is meant, describe(row) what is said of it; pick(row, event) is a click on it.
-// drag: { start(layout, x, y) -> a thing | null, move(thing, x, y, layout), end(thing, layout), cursor(layout, x, y) };
+// drag: { start(layout, x, y) -> a thing | null, move(thing, x, y, layout), end(thing, layout), cancel(thing), cursor(layout, x, y) };
 // clear() is a double click.
 export function plotHost(label, { height = 360, draw, over, rowAt, describe, pick, hover, drag, clear, isLarge = () => false }) {
   const canvas = element("canvas", { role: "img", "aria-label": label });
@@ -99,7 +99,10 @@ function listenToPointer(plot, { host, top, tip, rowAt, describe, pick, hover, d
     else if (row >= 0) pick?.(row, event);
     else if (was) drag.click?.(was, plot.layout);
   });
-  top.addEventListener("pointercancel", () => ([thing, from] = [null, null]));
+  top.addEventListener("pointercancel", () => {
+    if (thing && moved) drag.cancel?.(thing);
+    [thing, from] = [null, null];
+  });
   top.addEventListener("pointerleave", () => thing || leave());
   top.addEventListener("dblclick", () => clear?.());
 }

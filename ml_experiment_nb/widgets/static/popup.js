@@ -1,9 +1,12 @@
 // A panel that opens below a button, and closes by Escape or a click elsewhere.
 import { element } from "./dom.js";
 
-// `fill(close)` gives the panel's children when it opens. `host` is what it is placed in, and may not be left by it.
+// `fill(close)` gives the panel's children when it opens. `host` is what it is placed in, and may not be left by it. A
+// button whose panel is open closes that.
 export function openPopup(button, host, fill, { role = null, label = "" } = {}) {
-  host.querySelector(":scope > .mlx-popup")?.remove();
+  const before = host.querySelector(":scope > .mlx-popup");
+  before?.closePopup();
+  if (before?.ofButton === button) return;
   const close = () => {
     panel.remove();
     document.removeEventListener("pointerdown", outside, true);
@@ -14,6 +17,7 @@ export function openPopup(button, host, fill, { role = null, label = "" } = {}) 
     if (!path.includes(panel) && !path.includes(button)) close();
   };
   const panel = element("div", { class: "mlx-popup", role, "aria-label": label || null });
+  Object.assign(panel, { closePopup: close, ofButton: button });
   panel.addEventListener("keydown", (event) => {
     if (event.key === "Escape") {
       event.stopPropagation();
@@ -33,7 +37,6 @@ export function openPopup(button, host, fill, { role = null, label = "" } = {}) 
   button.setAttribute("aria-expanded", "true");
   document.addEventListener("pointerdown", outside, true);
   panel.querySelector("input, button")?.focus({ preventScroll: true });
-  return close;
 }
 
 function placePopup(panel, button, host) {

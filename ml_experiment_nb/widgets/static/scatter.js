@@ -77,20 +77,24 @@ export function scatterSharesAt(layout, x, y) {
 function scatterLayout(data, box) {
   const count = data.rows.length;
   const [xs, ys] = [new Float32Array(count), new Float32Array(count)];
+  const [wide, high] = [box.right - box.left, box.bottom - box.top];
+  const [roomX, roomY] = [spreadOf(data.x, wide), spreadOf(data.y, high)];
   for (let k = 0; k < count; k += 1) {
     const row = data.rows[k];
-    xs[k] = box.left + data.x.scale.at(data.x.number(row)) * (box.right - box.left) + wobble(data.x, row, box.right - box.left);
-    ys[k] = box.bottom - data.y.scale.at(data.y.number(row)) * (box.bottom - box.top) + wobble(data.y, row + 7, box.bottom - box.top);
+    xs[k] = box.left + data.x.scale.at(data.x.number(row)) * wide + wobble(row) * roomX;
+    ys[k] = box.bottom - data.y.scale.at(data.y.number(row)) * high + wobble(row + 7) * roomY;
   }
   const isIn = (x, y) => x >= box.left - 1 && x <= box.right + 1 && y >= box.top - 1 && y <= box.bottom + 1;
   return { box, xs, ys, rows: data.rows, index: new Map(data.rows.map((row, k) => [row, k])), isIn };
 }
 
 // Points of a category are spread a little, always the same way, so that they don't hide each other.
-function wobble(axis, row, room) {
-  if (axis.scale.kind !== "category") return 0;
-  const share = ((Math.imul(row + 1, 2654435761) >>> 0) / 2 ** 32 - 0.5) * 0.5;
-  return (share * room) / Math.max(1, axis.scale.ticks(Infinity).length);
+function spreadOf(axis, room) {
+  return axis.scale.kind === "category" ? (0.5 * room) / Math.max(1, axis.scale.ticks(Infinity).length) : 0;
+}
+
+function wobble(row) {
+  return (Math.imul(row + 1, 2654435761) >>> 0) / 2 ** 32 - 0.5;
 }
 
 function drawGrid(context, data, box, colours) {

@@ -62,6 +62,7 @@ function layColumns(table) {
     if (isFixed) left += made.width;
     return made;
   });
+  table.active.column = Math.min(table.active.column, table.columns.length);
   const width = SELECT + table.columns.reduce((sum, one) => sum + one.width, 0);
   table.head.style.width = table.body.style.width = `${width}px`;
   table.head.replaceChildren(groupLine(table), headLine(table), filterLine(table));
@@ -285,15 +286,17 @@ function onClick(table, event) {
   const index = runs.rows.indexOf(row);
   table.active = { line: index + 2, column: Math.max(0, [...event.target.closest(".mlx-line").children].indexOf(event.target.closest(".mlx-cell"))) };
   if (event.target.closest(".mlx-pin")) runs.pin(row);
-  else if (event.shiftKey && table.last >= 0) selectTo(table, index);
-  else runs.toggle(row);
-  table.last = index;
+  else choose(table, row, event.shiftKey);
   table.grid.focus({ preventScroll: true });
 }
 
-function selectTo({ runs, last }, index) {
-  const [from, to] = [Math.min(last, index), Math.max(last, index)];
-  runs.select([...runs.selected, ...runs.rows.slice(from, to + 1)]);
+// Selects a run or takes that back, or with `isTo` selects all up to it from the last one, where that is shown.
+function choose(table, row, isTo) {
+  const { runs } = table;
+  const [last, index] = [runs.rows.indexOf(table.last), runs.rows.indexOf(row)];
+  table.last = row;
+  if (isTo && last >= 0) runs.select([...runs.selected, ...runs.rows.slice(Math.min(last, index), Math.max(last, index) + 1)]);
+  else runs.toggle(row);
 }
 
 // Lines of the table: 0 the names, 1 the filters, then the runs.
@@ -329,10 +332,7 @@ function act(table, event, isMenu) {
   const { active, runs } = table;
   const one = table.columns[active.column - 1];
   if (active.line >= 2) {
-    const index = active.line - 2;
-    if (event.shiftKey && table.last >= 0) selectTo(table, index);
-    else runs.toggle(runs.rows[index]);
-    table.last = index;
+    choose(table, runs.rows[active.line - 2], event.shiftKey);
   } else if (!one) selectAll(table);
   else if (active.line === 1) table.head.querySelectorAll(".mlx-filters input")[active.column - 1].focus();
   else if (isMenu) openMenu(table, one.column, table.head.querySelectorAll(".mlx-more")[active.column - 1]);
