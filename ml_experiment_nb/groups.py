@@ -12,6 +12,7 @@ from typing import Any
 from ml_experiment_nb import drivers, unfinished
 from ml_experiment_nb.again import IMPORTED, REPEATS, Again, Taken, Trial, is_lost, last_tries, misfit, missing, split
 from ml_experiment_nb.capture.sources import sources
+from ml_experiment_nb.entries import key_of
 from ml_experiment_nb.errors import ExperimentError, ResumeError, RunNotFoundError, StillRunningError
 from ml_experiment_nb.files import spec_from_text
 from ml_experiment_nb.interrupts import held_back
@@ -104,7 +105,7 @@ def resumed(run_id: str, *, trials: int | None = None, failed: bool = False, sto
 
 
 def recorded_plan(store: Store, record: Record) -> Plan:
-    """Return what a group's plan was, to be shown; it can't be run.
+    """Return what a group's plan was, to be shown with its trials of the store; it can't be run.
 
     Raises:
         ResumeError: The record doesn't say.
@@ -117,7 +118,9 @@ def recorded_plan(store: Store, record: Record) -> Plan:
         table = Table(rows)
         if isinstance(spec.each, str) and (Path(spec.root_path or ".") / spec.each).exists():
             table = read_table(Path(spec.root_path or ".") / spec.each)
-    return Plan(spec, spec.run, kept["cwd"], None, spec.executor, output=kept["output"], table=table)
+    keys = tuple(one.model_copy(update={"name": key_of(one.name)}) for one in spec.metrics)  # as its trials have them
+    shown = spec.model_copy(update={"metric": keys[0] if len(keys) == 1 else keys or None})
+    return Plan(shown, spec.run, kept["cwd"], None, spec.executor, output=kept["output"], table=table)
 
 
 def stop(run_id: str, *, store: Store, timeout: float = STOP_SECONDS, gone: bool = False) -> Record:

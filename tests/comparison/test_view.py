@@ -7,9 +7,12 @@ import pytest
 from ml_experiment_nb import compare, make_plan, run
 from ml_experiment_nb.comparison.view import smooth
 from ml_experiment_nb.errors import ExperimentError, MetricError, ParameterError, RunNotFoundError
+from ml_experiment_nb.groups import recorded_plan
 from ml_experiment_nb.loop import collect
 from ml_experiment_nb.records import Records
 from ml_experiment_nb.specs import spec_from_mapping
+from ml_experiment_nb.sweeps import opened_store
+from ml_experiment_nb.widgets.attachment import as_it_stands
 
 TRAIN = """
 import sys
@@ -80,6 +83,9 @@ def test_a_metric_that_the_store_writes_otherwise_is_found_by_its_name(stored, s
         assert view.records.best.ok
         assert view.curves("acc@1").data[0].y == (1.0, 2.0)
         assert view.history(metric="acc@1").data
+    store = opened_store()
+    parent = store.record(own.parent.run_id)
+    assert "best acc_1 2" in as_it_stands(store, parent, recorded_plan(store, parent))["text/plain"]
 
 
 def test_nothing_given_is_not_all_there_is(group):
