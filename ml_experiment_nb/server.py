@@ -14,7 +14,7 @@ from asyncio.subprocess import DEVNULL, PIPE
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from jupyter_server.auth.decorator import authorized
 from jupyter_server.base.handlers import APIHandler
@@ -23,7 +23,7 @@ from tornado import web
 
 BASE = "ml-experiment-nb"
 SECONDS = 90.0  # that one answer may take; `ml-experiment stop` waits for a minute itself
-PARALLEL = 3  # processes at once: each is Python with a store
+PARALLEL = 3  # processes at once, and as many that stop a run: each is Python with a store
 LISTED = 1000  # runs in one answer, at most
 KEPT = 32_000_000  # bytes of an answer, at most
 TAIL = 200_000  # bytes of a log's end
@@ -43,15 +43,24 @@ class Answer:
 
 class _Handler(APIHandler):
     auth_resource = "ml_experiment_nb"
+    places: ClassVar = f"{BASE}-looking"  # the setting with what lets in so many at once
+    is_gone = False
+
+    def on_connection_close(self) -> None:
+        """Take note that nobody waits for the answer any more."""
+        self.is_gone = True
 
     async def ask(self, *words: str, keep: int = KEPT) -> Answer:
         """Have the command answer in the project's folder.
 
         Raises:
             HTTPError: It can't.
+            Finish: Who wanted to see something has gone meanwhile; what is to be done is done all the same.
         """
         folder = self._folder()
-        async with self.settings[BASE]:
+        async with self.settings[self.places]:
+            if self.is_gone and self.request.method == "GET":
+                raise web.Finish
             answer = await _answered(words, folder, keep)
         if answer.code:
             said = answer.error.strip().removeprefix("error: ") or f"ml-experiment ended with {answer.code}"
@@ -138,6 +147,8 @@ class Log(_Handler):
 class Stop(_Handler):
     """Stopping a run, as ``ml-experiment stop`` does."""
 
+    places = f"{BASE}-stopping"  # one may wait for a minute, and nothing should wait for that
+
     @web.authenticated
     @authorized
     async def post(self, run_id: str) -> None:
@@ -207,7 +218,7 @@ def _text(name: str, text: str) -> str:
 def _load_jupyter_server_extension(server: Any) -> None:
     """Add the routes to a server: what Jupyter calls."""
     app = server.web_app
-    app.settings[BASE] = asyncio.Semaphore(PARALLEL)
+    app.settings |= {one.places: asyncio.Semaphore(PARALLEL) for one in (_Handler, Stop)}
     routes = {"runs": Runs, f"runs/{_RUN}": Run, f"runs/{_RUN}/log": Log, f"runs/{_RUN}/stop": Stop}
     base = url_path_join(app.settings["base_url"], BASE)
     app.add_handlers(".*$", [(url_path_join(base, route), handler) for route, handler in routes.items()])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -9,10 +10,11 @@ import secrets
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from http.cookiejar import CookieJar
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.error import HTTPError
 from urllib.parse import quote
 from urllib.request import HTTPCookieProcessor, Request, build_opener
@@ -159,6 +161,88 @@ def test_files_that_are_called_as_libraries_are_none(server):
     assert server.ask("runs?path=shadows") == (200, {"runs": []})
     status, said = server.ask(f"runs/{NOBODY}?path=shadows")
     assert (status, f"no run '{NOBODY}'" in said["message"]) == (400, True), said
+
+
+@asynccontextmanager
+async def places(root, monkeypatch):
+    """Serve the routes here, and yield their address, what is being answered, and what lets the answers go on."""
+    from jupyter_server.auth import AllowAllAuthorizer, IdentityProvider
+    from tornado.web import Application
+
+    from ml_experiment_nb import server
+
+    begun, goes_on = asyncio.Queue(), {word: asyncio.Event() for word in ("ls", "stop", "logs")}
+
+    async def answered(words, folder, keep):
+        begun.put_nowait(words[0])
+        await goes_on[words[0]].wait()
+        return server.Answer(0, "", True, "")
+
+    monkeypatch.setattr(server, "_answered", answered)
+    app = Application(
+        base_url="/", server_root_dir=str(root), identity_provider=IdentityProvider(token="t"),
+        authorizer=AllowAllAuthorizer(), allow_unauthenticated_access=True, disable_check_xsrf=True,
+        cookie_secret="s",
+    )  # fmt: skip
+    server._load_jupyter_server_extension(SimpleNamespace(web_app=app))
+    port = services.free_port()
+    http = app.listen(port, "127.0.0.1")
+    try:
+        yield port, begun, goes_on
+    finally:
+        http.stop()
+        await http.close_all_connections()
+
+
+async def sent(port, verb, route):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    head = [f"{verb} /ml-experiment-nb/{route} HTTP/1.1", "Host: 127.0.0.1", "Authorization: token t"]
+    writer.write("\r\n".join([*head, "Content-Length: 0", "Connection: close", "", ""]).encode())
+    return reader, writer
+
+
+def test_stops_that_wait_keep_no_list_waiting(tmp_path, monkeypatch):
+    async def check():
+        async with places(tmp_path, monkeypatch) as (port, begun, goes_on), asyncio.timeout(20):
+            stops = [await sent(port, "POST", f"runs/{NOBODY}/stop") for _ in range(4)]
+            assert [await begun.get() for _ in range(3)] == ["stop"] * 3
+            goes_on["ls"].set()
+            reader, _ = await sent(port, "GET", "runs")
+            assert (await reader.read()).endswith(b'{"runs": []}')
+            assert await begun.get() == "ls"
+            stops.pop()[1].close()  # a stop is done all the same
+            goes_on["stop"].set()
+            for reader, _ in stops:
+                assert (await reader.read()).startswith(b"HTTP/1.1 200")
+            assert await begun.get() == "stop"
+
+    asyncio.run(check())
+
+
+def test_nobody_is_answered_who_has_gone(tmp_path, monkeypatch):
+    async def check():
+        async with places(tmp_path, monkeypatch) as (port, begun, goes_on), asyncio.timeout(20):
+            shown = [await sent(port, "GET", f"runs/{NOBODY}/log") for _ in range(3)]
+            assert [await begun.get() for _ in range(3)] == ["logs"] * 3
+            gone = [await sent(port, "GET", "runs") for _ in range(5)]
+            stop = await sent(port, "POST", f"runs/{NOBODY}/stop")
+            assert await begun.get() == "stop"
+            for _, writer in gone:
+                writer.close()
+            for _ in range(2):  # by the second answer the server knows that they have gone
+                reader, _ = await sent(port, "GET", "runs?limit=0")
+                assert (await reader.read()).startswith(b"HTTP/1.1 400")
+            goes_on["logs"].set()
+            goes_on["ls"].set()
+            for reader, _ in shown:
+                assert (await reader.read()).startswith(b"HTTP/1.1 200")
+            reader, _ = await sent(port, "GET", "runs?limit=7")
+            assert (await reader.read()).endswith(b'{"runs": []}')
+            assert begun.qsize() == 1
+            goes_on["stop"].set()
+            await stop[0].read()
+
+    asyncio.run(check())
 
 
 def test_a_run_is_stopped(server):
