@@ -54,7 +54,7 @@ def check_paths(source: Source) -> Iterator[Finding]:
                     "absolute-path",
                     f"{shown!r} is a path of this machine alone",
                     "give it relative to the project, or make it a parameter that is given where it is run",
-                    source.file, cell.number, cell.id, cell.line_of(node), cell.last_line_of(node),
+                    *source.place(cell, node),
                 )  # fmt: skip
 
 

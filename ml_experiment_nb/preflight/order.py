@@ -48,7 +48,7 @@ def _is_there(name: str) -> bool:
 
 def _missing(source: Source, index: int, name: str, node: ast.Name, deleted: Cell | None) -> Finding:
     cell = source.cells[index]
-    place = (source.file, cell.number, cell.id, cell.line_of(node), cell.last_line_of(node))
+    place = source.place(cell, node)
     after = next((one for one in source.cells[index + 1 :] if name in one.writes), None)
     skipped = next((one for one in source.skipped if name in one.writes), None)
     own = cell.binding_line(name) if name in cell.writes else None
@@ -74,7 +74,7 @@ def _read_later(source: Source) -> Iterator[Finding]:
         for name in sorted(cell.trace.later - made):
             if _is_there(name) or cell.may_fail or (node := _place_of(cell, name)) is None:
                 continue
-            place = (source.file, cell.number, cell.id, cell.line_of(node), cell.last_line_of(node))
+            place = source.place(cell, node)
             text = f"a function reads {name} when it is called, {_nobody(source, 'and ')}"
             yield Finding("undefined", text, _advice(source, name), *place)
 

@@ -30,7 +30,7 @@ def check(source: Source) -> Iterator[Finding]:
 def _of_notebook(source: Source, index: int) -> Iterator[Finding]:
     cell = source.cells[index]
     for name, statement in source.defaults.items():
-        place = (source.file, cell.number, cell.id, cell.line_of(statement), cell.last_line_of(statement))
+        place = source.place(cell, statement)
         if _is_read_by_function(source, name) or cell.reads_anything or name in _loads(cell.body.body, deep=True):
             continue
         by = _first_use(source.cells[index + 1 :], name)
@@ -101,7 +101,7 @@ def _stale_finding(source: Source, cell: Cell, statement: ast.stmt, name: str) -
         "stale-parameter",
         f"computes from {name} {where}: a value that is given for {name} comes below, and isn't in it",
         f"move this below cell {home}",
-        source.file, cell.number, cell.id, cell.line_of(statement), cell.last_line_of(statement),
+        *source.place(cell, statement),
     )  # fmt: skip
 
 
@@ -116,7 +116,7 @@ def _of_cell(source: Source, index: int) -> Iterator[Finding]:
     last = {one.name: one.statement for one in cell.lead}
     body = [one for one in cell.body.body if id(one) not in own]
     for name, statement in last.items():
-        place = (source.file, cell.number, cell.id, cell.line_of(statement), cell.last_line_of(statement))
+        place = source.place(cell, statement)
         if name in cell.mentions:
             continue
         first = _first_mention(body, name)
@@ -139,7 +139,7 @@ def _of_job(source: Source, cell: Cell, function: ast.FunctionDef | ast.AsyncFun
     for one in given:
         if one.arg.startswith("_") or one.arg in ("self", "cls"):
             continue
-        place = (source.file, cell.number, cell.id, cell.line_of(one), cell.last_line_of(one))
+        place = source.place(cell, one)
         first = _first_mention(function.body, one.arg)
         if first is None:
             yield _unused(one.arg, f"{function.name}() doesn't read it", place)
@@ -161,7 +161,7 @@ def _overwritten(source: Source, cell: Cell, statement: ast.stmt, name: str) -> 
         "overwritten-parameter",
         f"the parameter {name} gets another value here before anything reads it",
         f"take this assignment out, or another name for it: the value that is given for {name} has no effect",
-        source.file, cell.number, cell.id, cell.line_of(statement), cell.last_line_of(statement),
+        *source.place(cell, statement),
     )  # fmt: skip
 
 

@@ -126,6 +126,10 @@ class Source:
     skipped: tuple[Cell, ...] = ()
     is_script: bool = False
 
+    def place(self, cell: Cell, node: ast.AST) -> tuple[str | None, int | None, str | None, int, int]:
+        """Return where a node of a cell is, as a finding has it: file, cell, its id, and the lines from and to."""
+        return self.file, cell.number, cell.id, cell.line_of(node), cell.last_line_of(node)
+
     @cached_property
     def defaults(self) -> dict[str, ast.stmt]:
         """The notebook's parameters, by name, with the statements that give their defaults."""
