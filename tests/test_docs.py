@@ -97,8 +97,8 @@ def test_every_sampler_and_pruner_is_documented(name):
 def test_every_module_stands_in_the_architecture():
     package = ROOT / "ml_experiment_nb"
     text = DOCS["architecture.md"]
-    missing = [path.name for path in package.rglob("*.py") if f"`{path.name}`" not in text]
-    assert not missing
+    modules = [path.relative_to(package).as_posix() for path in package.rglob("*.py")]
+    assert not [one for one in modules if f"`{one}`" not in text and f"`{one.rpartition('/')[2]}`" not in text]
 
 
 def test_the_whole_spec_in_the_docs_is_the_paper_s_group():
