@@ -29,6 +29,7 @@ from ml_experiment_nb.identity import UNASKED, as_experiment, code_of, spec_hash
 from ml_experiment_nb.literals import read_value
 from ml_experiment_nb.notify import Notify
 from ml_experiment_nb.plans import Spec, space_text
+from ml_experiment_nb.quantities import text_of
 from ml_experiment_nb.records import Record
 from ml_experiment_nb.secrecy import Secret
 from ml_experiment_nb.specs import Group, Metric, spec_from_mapping
@@ -230,18 +231,18 @@ def _typed_params(spec: Spec, record: Record) -> Spec:
     for name, value in spec.params.items():
         guesses = [known[name]] if name in known else []
         if isinstance(value, list) and name in record.params:
-            guesses.append(read_value(record.params[name]))  # MLflow has it as Python's text
+            guesses.append(record.params[name])
         params[name] = next((one for one in guesses if plain(one) == value and type(plain(one)) is type(value)), value)
     return spec.model_copy(update={"params": params})
 
 
 def _drawn(space: Mapping[str, spaces.Value], record: Record) -> dict[str, Any]:
-    """Return the values that were drawn for a trial; its record has them as text."""
+    """Return the values that were drawn for a trial; its record may have one as text that was cut."""
     found = {}
     for name, value in space.items():
         if name not in record.params:
             raise SpecError("the trial's record doesn't have it", key=name)
-        found[name] = _typed(name, value, record.params[name])
+        found[name] = _typed(name, value, text_of(record.params[name]))
     return found
 
 
@@ -249,7 +250,7 @@ def _suggested(group: Group, record: Record) -> dict[str, Any]:
     """Return what the code has drawn by itself for a trial; a cell can't be given what its lead doesn't have."""
     if group.param_space or group.each is not None or any(isinstance(target, Cell) for target in group.run):
         return {}
-    return {name: read_value(text) for name, text in record.params.items() if name not in group.params}
+    return {name: value for name, value in record.params.items() if name not in group.params}
 
 
 def _typed(name: str, value: spaces.Value, text: str) -> Any:
