@@ -41,8 +41,8 @@ lint-labextension: labextension/node_modules/for-build
 test-quick: $(VENV)/for-tests  ## Run the tests that need neither kernels nor Ray.
 	pytest -q -n 2 -m "not ray and not kernel and not slow and not frameworks and not browser"
 
-test-real: $(VENV)/for-tests  ## Run the tests with real kernels, Ray and notebooks, one after the other.
-	pytest -q -m "(ray or kernel or slow) and not frameworks and not browser"
+test-real: $(VENV)/for-tests  ## Run the tests with real kernels, Ray and notebooks.
+	pytest -q -n 2 --dist worksteal -m "(ray or kernel or slow) and not frameworks and not browser"
 
 test-browser: $(VENV)/for-tests  ## Run the tests with JupyterLab in a real Chromium.
 	pytest -q -m browser tests/browser
