@@ -124,7 +124,8 @@ class Verdict:
                 return f"{self.answer}: {_counted(self.compared)}"
             case Answer.WITHIN:
                 return f"{self.answer}: {_and_more(self.differences)}"
-        return f"{self.answer}: {_and_more([one for one in self.differences if not one.tolerated])}"
+        data = "".join(f"{one.kind} {one.name} is another, " for one in self.causes if one.kind == "data")
+        return f"{self.answer}: {data}{_and_more([one for one in self.differences if not one.tolerated])}"
 
     def to_json(self) -> str:
         """Return it as a line of JSON; `from_json` reads it back."""

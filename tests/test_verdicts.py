@@ -140,7 +140,7 @@ def test_a_verdict_says_what_was_other_before_it_ran_and_what_differs() -> None:
     data = Difference("data", "iris.csv", "sha256:aa", "sha256:bb", "its content has changed")
     verdict = judged([FILE], {"metric": 1, "file": 1}, [data])
     assert str(verdict).splitlines() == [
-        "differs: file model.pkl 1 kB → 2 kB",
+        "differs: data iris.csv is another, file model.pkl 1 kB → 2 kB",
         "  before it ran  data iris.csv sha256:aa → sha256:bb (its content has changed)",
         "  differs        file model.pkl 1 kB → 2 kB",
     ]
