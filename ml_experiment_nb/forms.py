@@ -95,6 +95,21 @@ def asked_by(record: Record, text: str | None) -> Asked:
         if isinstance(target, dict) and str(target.get("function", "")).startswith("__main__:"):
             name = target["function"].partition(":")[2]
             raise SpecError(f"{name} was defined where it was called: put it in a module, or call it again there")
+    spec = asked_spec(data, record)
+    spec = _placed(spec, record.tags.get("mlexp.cwd"))
+    return Asked(spec, tuple(_differences(spec, record)))
+
+
+def asked_spec(data: Mapping[str, Any], record: Record) -> Spec:
+    """Return the spec that a record keeps, its paths as they stand there; of a trial or a step, it alone.
+
+    Args:
+        data: The spec's keys.
+        record: The record.
+
+    Raises:
+        SpecError: It is no spec, or the record lacks a value that was drawn.
+    """
     spec = _typed_params(spec_from_mapping(data), record)
     if record.kind == "trial" and isinstance(spec, Group):
         drawn = spec.each[0] if spec.each and not isinstance(spec.each, str) else _drawn(spec.param_space, record)
@@ -104,8 +119,7 @@ def asked_by(record: Record, text: str | None) -> Asked:
         run = tuple(one for one in spec.run if record.name == f"{spec.name} {one.name}")
         params = {name: value for name, value in spec.params.items() if name in record.params}
         spec = spec.model_copy(update={"run": run[:1] or spec.run, "params": params})
-    spec = _placed(spec, record.tags.get("mlexp.cwd"))
-    return Asked(spec, tuple(_differences(spec, record)))
+    return spec
 
 
 def as_file(asked: Asked, suffix: str = ".yaml") -> Form:

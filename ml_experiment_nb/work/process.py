@@ -149,7 +149,7 @@ class Running:
             return fork
         if self._stopped is not None:
             return None
-        return Fresh(str(request), env={**os.environ, **env}, cwd=self.task.cwd)
+        return Fresh(str(request), env={**os.environ, **env}, cwd=self.task.cwd, python=self.task.python)
 
     def _kernels_of(self, warm: Warm, notebook: Notebook) -> ForkServer | None:
         """Return what a notebook's kernel can be forked from; None where it can't, and the notes say why."""
