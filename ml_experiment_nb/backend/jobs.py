@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ml_experiment_nb import submissions
-from ml_experiment_nb.backend import places, submitting
+from ml_experiment_nb.backend import places
 from ml_experiment_nb.backend.asks import CheckAsked, ImageAsked, JobAsked, NotebookAsked, Nothing, ResumeAsked
 from ml_experiment_nb.backend.projects import Project
 from ml_experiment_nb.backend.refusals import Refused
@@ -89,6 +89,8 @@ def stop(project: Project, where: Where, asked: Nothing) -> dict[str, Any]:
 
 def start(project: Project, where: Where, asked: JobAsked) -> dict[str, Any]:
     """Start one, if nothing is wrong with it."""
+    from ml_experiment_nb.backend import submitting  # nbformat takes seconds to import
+
     notebook = places.notebook(where.root, asked.notebook)
     words = submitting.words_of(asked, notebook)
     name = submitting.planned(words).spec.name
@@ -120,6 +122,7 @@ def replay(project: Project, where: Where, asked: Nothing) -> dict[str, Any]:
 def parameters(project: Project, where: Where, asked: NotebookAsked) -> dict[str, Any]:
     """Say what a notebook's parameters cell has."""
     from ml_experiment_nb import notebooks
+    from ml_experiment_nb.backend import submitting
 
     nb = notebooks.read_notebook(places.notebook(where.root, asked.notebook))
     cell = notebooks.parameters_cell(nb)
@@ -152,6 +155,8 @@ def image_state(project: Project, where: Where, asked: Nothing) -> dict[str, Any
 
 
 def _check_job(where: Where, asked: JobAsked) -> dict[str, Any]:
+    from ml_experiment_nb.backend import submitting
+
     try:
         plan = submitting.planned(submitting.words_of(asked, places.notebook(where.root, asked.notebook)))
     except SpecError as error:
@@ -167,14 +172,14 @@ def _check_text(path: Path, text: str) -> dict[str, Any]:
         raise Refused(400, f"file is no spec's name: it ends in one of {', '.join(SUFFIXES)}")
     try:
         spec = parse_spec(text, path)
-        try:
-            return {"errors": [], "plan": str(make_plan(spec))}
-        except SpecError as error:
-            raise located(error, path, text) from None
     except SpecError as error:
-        line = error.line if error.file in (None, str(path)) else None
-        where = f"{error.file}: " if error.file not in (None, str(path)) else ""
-        return _wrong(f"{where}{error.problem}", line, error.key)
+        return _wrong(error.problem, error.line, error.key)
+    try:
+        return {"errors": [], "plan": str(make_plan(spec))}
+    except SpecError as error:  # its file, where it has one, is what the spec runs
+        where = f"{error.file}{f':{error.line}' if error.line else ''}: " if error.file else ""
+        found = located(SpecError(f"{where}{error.problem}", key=error.key), path, text)
+        return _wrong(found.problem, found.line, found.key)
 
 
 def _wrong(problem: str, line: int | None, key: str | None) -> dict[str, Any]:

@@ -30,7 +30,8 @@ from ml_experiment_nb.stores import store_uri
 EVERY = 1.0  # seconds between two looks
 WITHOUT_FILE = 5.0  # seconds between two questions to a store that is no file
 NEWEST = 200  # runs that are watched, besides all that go on
-_SHARE = 50  # times as long as a question to the store takes is waited for before the next one
+LONGEST = 5.0  # seconds that a store is left alone after a question, even if that was a long one
+_SHARE = 50  # times as long as a question has kept the processor is waited for before the next one
 _ORPHANS = 10  # looks between two for runs whose driver is gone
 Tell = Callable[[str, dict[str, Any]], None]
 
@@ -64,7 +65,7 @@ class Watcher:
         """Take note of how things stand, and tell nothing of it."""
         tell, self._tell = self._tell, lambda *_: None
         self.look()
-        self._tell = tell
+        self._tell, self._due = tell, 0.0
 
     def look(self) -> None:
         """Look once, and tell what has changed."""
@@ -72,10 +73,10 @@ class Watcher:
         self._looks += 1
         is_left = self._looks % _ORPHANS == 0 and has_store(self._root) and has_orphans(self._root, self._uri)
         if is_left or self._is_due():
-            began = time.monotonic()
+            began = time.thread_time()  # which is the same on a busy machine
             self._look_at_runs()
-            now = time.monotonic()
-            self._due = max(self._due, now + _SHARE * (now - began))
+            rest = min(_SHARE * (time.thread_time() - began), LONGEST)
+            self._due = max(self._due, time.monotonic() + rest)
 
     @property
     def _uri(self) -> str:

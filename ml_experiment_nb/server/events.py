@@ -116,7 +116,7 @@ class Watch:
             said = json.loads(answer.body)["message"] if answer is not None else "the backend doesn't answer"
             raise Refused(503, said)
         self._is_watching, self._tries = True, 0
-        self._say_alive()
+        self._later("alive", ALIVE, self._say_alive)
 
     def _rest(self) -> None:
         if not self._listeners and self._is_watching:

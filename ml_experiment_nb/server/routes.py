@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from jupyter_server.auth.decorator import authorized
 from jupyter_server.base.handlers import APIHandler, JupyterHandler
 from jupyter_server.base.websocket import WebSocketMixin
-from jupyter_server.utils import ensure_async, url_path_join
+from jupyter_server.utils import url_path_join
 from tornado import web
 from tornado.iostream import StreamClosedError
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
@@ -201,12 +201,14 @@ class Events(WebSocketMixin, WebSocketHandler, _Project):
     _watch: Watch | None = None
     _behind = 0
 
-    async def get(self, *args: Any, **kwargs: Any) -> None:
-        """Open the connection, for whoever may ask."""
-        if self.current_user is None:
-            raise web.HTTPError(403)
-        if not await ensure_async(self.authorizer.is_authorized(self, self.current_user, "read", RESOURCE)):
-            raise web.HTTPError(403)
+    def get_login_url(self) -> str:
+        """Refuse who isn't known: there is no page to log in."""
+        raise web.HTTPError(403)
+
+    @web.authenticated
+    @authorized
+    async def get(self, *args: Any, **kwargs: Any) -> None:  # type: ignore[override]  # said of what decorates it
+        """Open the connection."""
         try:
             self._backend = self.backend_of(self.folder())
         except Refused as refused:
