@@ -359,7 +359,7 @@ def test_a_job_s_run_is_listed_and_shown_with_its_files(server, job):
     listed = server.ask(f"runs?path=project&where={condition}&limit=1")[1]
     assert [one["run_id"] for one in listed["runs"]] == [run]
     found = server.ask(f"runs/{run}?path=project")[1]
-    assert (found["name"], found["params"], found["status"]) == ("N", {"C": "2", "kernel": "7"}, "finished")
+    assert (found["name"], found["params"], found["status"]) == ("N", {"C": 2, "kernel": "7"}, "finished")
     curve = server.ask(f"runs/{run}/metrics?path=project")[1]["metrics"]["loss"]
     assert (curve["steps"], curve["values"], curve["count"]) == ([0, 1, 2], [0.0, 2.0, 4.0], 3)
     assert "said 2" in server.ask(f"runs/{run}/log?path=project")[1]["text"]
