@@ -8,8 +8,8 @@ unexport PYTHONDONTWRITEBYTECODE PYTHONHOME PYTHONPATH VIRTUAL_ENV
 unexport MLFLOW_TRACKING_URI MLFLOW_EXPERIMENT_NAME ML_EXPERIMENT_ROOT
 
 .NOTPARALLEL:
-.PHONY: help demo labextension test lint lint-labextension test-quick test-real test-browser test-frameworks \
-	screenshots docs bench bench-search bench-peers clean
+.PHONY: help demo labextension test lint lint-labextension test-labextension test-quick test-real test-browser \
+	test-frameworks screenshots docs bench bench-search bench-peers clean
 
 help:  ## Say what can be made.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,7 +25,7 @@ demo: $(VENV)/for-demo  ## Install the project, search the paper's example, run 
 
 labextension: $(VENV)/labextension  ## Build JupyterLab's extension and link it in .venv.
 
-test: lint test-quick test-real test-browser test-frameworks  ## Install what the tests need, check, run every test.
+test: lint test-labextension test-quick test-real test-browser test-frameworks  ## Install what the tests need, check, run every test.
 
 lint: $(VENV)/for-tests  ## Check the code's form, types and imports.
 	ruff check .
@@ -37,6 +37,10 @@ lint: $(VENV)/for-tests  ## Check the code's form, types and imports.
 
 lint-labextension: labextension/node_modules/for-build
 	cd labextension && npm run --silent lint
+
+test-labextension:  ## Run the tests of JupyterLab's extension that need no browser, if there is Node.
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory labextension/node_modules/for-build && \
+		cd labextension && npm run --silent test; else echo "labextension/ was not tested: there is no Node" >&2; fi
 
 test-quick: $(VENV)/for-tests  ## Run the tests that need neither kernels nor Ray.
 	pytest -q -n 2 -m "not ray and not kernel and not slow and not frameworks and not browser"

@@ -42,9 +42,22 @@ def read_spec(path: str | Path) -> Job | Experiment | Group:
         SpecError: The file can't be read, it is no spec, or a file that it names isn't there.
     """
     path = Path(path)
+    try:
+        text = _text(path)
+    except SpecError as error:
+        raise type(error)(error.problem, file=str(path), line=error.line, key=error.key) from None
+    return parse_spec(text, path)
+
+
+def parse_spec(text: str, path: Path) -> Job | Experiment | Group:
+    """Read the spec in a text that stands in a file, or is to be saved there; see `read_spec`.
+
+    Raises:
+        SpecError: It is no spec, or a file that it names isn't there.
+    """
     lines: dict[str, int] = {}
     try:
-        data, lines = _parsed(_text(path), is_json=path.suffix.lower() == ".json")
+        data, lines = _parsed(text, is_json=path.suffix.lower() == ".json")
         return _located(spec_from_mapping(data), path.absolute().parent)
     except SpecError as error:
         line = error.line if error.line is not None else _line_of(error.key, lines)
@@ -65,15 +78,20 @@ def spec_from_text(text: str) -> Job | Experiment | Group:
     return spec_from_mapping(data)
 
 
-def located(error: SpecError, path: str | Path) -> SpecError:
+def located(error: SpecError, path: str | Path, text: str | None = None) -> SpecError:
     """Return an error about a spec with the file and the line that its key stands in.
 
     A parameter's error has the parameter's name for a key: it is looked for where parameters stand.
+
+    Args:
+        error: The error.
+        path: The spec's file.
+        text: What stands in it, where that isn't saved yet.
     """
     path = Path(path)
     if error.file is not None or error.key is None:
         return error
-    _, lines = _parsed(_text(path), is_json=path.suffix.lower() == ".json")
+    _, lines = _parsed(_text(path) if text is None else text, is_json=path.suffix.lower() == ".json")
     places = (f"params.{error.key}", f"param_space.{error.key}", error.key)
     key = next((place for place in places if place in lines), error.key)
     return type(error)(error.problem, file=str(path), line=_line_of(key, lines), key=key)

@@ -7,9 +7,13 @@ papermill puts below it.
 from __future__ import annotations
 
 import ast
+import io
 import json
 import re
+import tokenize
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from importlib.metadata import entry_points
 from itertools import count
 from pathlib import Path
@@ -18,7 +22,15 @@ from typing import Any, Final
 import nbformat
 from nbformat import NotebookNode
 
-from ml_experiment_nb.cells import SHELL_MAGICS, assignment, literal, parse, read_cell, unknown_parameter
+from ml_experiment_nb.cells import (
+    SHELL_MAGICS,
+    assignment,
+    literal,
+    parse,
+    read_cell,
+    text_and_tree,
+    unknown_parameter,
+)
 from ml_experiment_nb.errors import SpecError, nearest
 
 PARAMETERS_TAG: Final = "parameters"
@@ -36,6 +48,17 @@ _OF_ONE_RUN = frozenset(
 """What a cell mentions that speaks to its run or its shell, or that another process has a part in."""
 
 _TITLE_LENGTH = 80
+
+
+@dataclass(frozen=True)
+class Described:
+    """A parameter as its cell has it: its annotation, its default as text and as a value, and the line's comment."""
+
+    name: str
+    annotation: str | None
+    default: str
+    value: Any
+    comment: str
 
 
 def read_notebook(path: str | Path) -> NotebookNode:
@@ -108,6 +131,36 @@ def notebook_params(nb: NotebookNode) -> dict[str, Any] | None:
         return {name: literal(node) for name, node in filter(None, assigned)}
     except SpecError as error:
         raise SpecError(error.problem, line=error.line, key=key) from None
+
+
+def described_params(nb: NotebookNode) -> list[Described]:
+    """Return what a Python notebook's parameters cell says of each parameter, in order; nothing without such a cell.
+
+    Raises:
+        SpecError: As `notebook_params`.
+    """
+    values, index = notebook_params(nb), parameters_cell(nb)
+    if values is None or index is None:
+        return []
+    source, tree = text_and_tree(nb.cells[index].source)
+    comments = dict(_comments(source))
+    found: dict[str, Described] = {}
+    for statement in tree.body:
+        if (assigned := assignment(statement)) is None:
+            continue
+        name, node = assigned
+        hint = ast.unparse(statement.annotation) if isinstance(statement, ast.AnnAssign) else None
+        comment = comments.get(statement.end_lineno or 0, "")
+        found[name] = Described(name, hint, ast.get_source_segment(source, node) or "", values[name], comment)
+    return list(found.values())
+
+
+def _comments(source: str) -> Iterator[tuple[int, str]]:
+    """Yield the comments of a piece of code, and their lines, as far as it can be read."""
+    with suppress(tokenize.TokenError, SyntaxError):
+        for token in tokenize.generate_tokens(io.StringIO(source).readline):
+            if token.type == tokenize.COMMENT:
+                yield token.start[0], token.string.lstrip("#").strip()
 
 
 def check_notebook_params(nb: NotebookNode, given: Iterable[str], *, where: str) -> None:

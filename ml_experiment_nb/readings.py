@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from operator import itemgetter
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from ml_experiment_nb.errors import RunNotFoundError, SpecError, nearest
 from ml_experiment_nb.filters import Filter, Name, read_filter, read_name
@@ -53,6 +53,15 @@ class Kept:
     params: Mapping[str, Any]
     metrics: Mapping[str, float]
     tags: Mapping[str, str]
+
+
+class Point(NamedTuple):
+    """A value that a run has reported of a metric. `moment` is in milliseconds since 1970."""
+
+    metric: str
+    step: int
+    moment: int
+    value: float
 
 
 def record_of(kept: Kept) -> Record:

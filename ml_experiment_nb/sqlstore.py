@@ -37,7 +37,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from ml_experiment_nb.addresses import without_password
-from ml_experiment_nb.readings import OWN_TAGS, PARENT, RETRIED, Kept, Wanted, chosen, named, record_of
+from ml_experiment_nb.readings import OWN_TAGS, PARENT, RETRIED, Kept, Point, Wanted, chosen, named, record_of
 from ml_experiment_nb.records import Record
 
 _DIALECTS = ("sqlite", "postgresql", "mysql", "mssql")
@@ -52,6 +52,7 @@ _runs = table(
 )
 _params = table("params", column("run_uuid"), column("key"), column("value"))
 _metrics = table("latest_metrics", column("run_uuid"), column("key"), column("value"), column("is_nan", Boolean))
+_history = table("metrics", *map(column, ("run_uuid", "key", "value", "timestamp", "step")), column("is_nan", Boolean))
 _tags = table("tags", column("run_uuid"), column("key"), column("value"))
 
 
@@ -121,6 +122,19 @@ def run_id_of(uri: str, beginning: str) -> str:
         with _connected(uri) as connection:
             found = connection.execute(asked.where(_runs.c.experiment_id.in_(active)).limit(4)).scalars().all()
     return chosen(beginning, found, without_password(uri))
+
+
+def history(uri: str, run_id: str) -> list[Point] | None:
+    """Return all that a run has reported of its metrics; None where the store can't be read here."""
+    if not is_sql(uri):
+        return None
+    value = case((_history.c.is_nan == true(), None), else_=_history.c.value)
+    asked = select(_history.c.key, _history.c.step, _history.c.timestamp, value)
+    asked = asked.where(_history.c.run_uuid == run_id).order_by(_history.c.key, _history.c.step, _history.c.timestamp)
+    with suppress(SQLAlchemyError, ImportError), _connected(uri) as connection:
+        rows = connection.execute(asked).fetchall()
+        return [Point(key, step, moment, math.nan if one is None else one) for key, step, moment, one in rows]
+    return None
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from ml_experiment_nb.artifact_stores import artifact_root, location, refusals, 
 from ml_experiment_nb.capture.inputs import Input, as_json
 from ml_experiment_nb.drivers import Hold
 from ml_experiment_nb.projects import home
-from ml_experiment_nb.readings import PARENT, Kept, Wanted, chosen, named, not_found, record_of
+from ml_experiment_nb.readings import PARENT, Kept, Point, Wanted, chosen, named, not_found, record_of
 from ml_experiment_nb.records import Record
 from ml_experiment_nb.stores import opening, settle, store_uri, translated
 
@@ -139,6 +139,19 @@ class Store:
             name = self.client.get_experiment(run.info.experiment_id).name
         return _record(run, name)
 
+    def history(self, record: Record) -> list[Point]:
+        """Return all that a run has reported of its metrics, each metric's values in the order of their steps.
+
+        Raises:
+            StoreError: The store can't be reached.
+        """
+        if (found := sqlstore.history(self.uri, str(record.run_id))) is not None:
+            return [one for one in found if one.metric in record.metrics]
+        with translated(self.uri):
+            each = [self.client.get_metric_history(str(record.run_id), name) for name in sorted(record.metrics)]
+        points = (Point(one.key, one.step, one.timestamp, one.value) for values in each for one in values)
+        return sorted(points, key=lambda one: one[:3])
+
     def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Set tags of a run that has ended."""
         with translated(self.uri):
@@ -222,6 +235,32 @@ class Store:
                 yield from self._walk(run_id, one.path)
             else:
                 yield one.path, int(one.file_size or 0)
+
+    def family(self, run_id: str, *, deleted: bool) -> list[str]:
+        """Return the ids of the runs that belong to a run, its lost tries too: those that are deleted, or the others.
+
+        Raises:
+            StoreError: The store can't be reached.
+        """
+        view, token, found = ViewType.DELETED_ONLY if deleted else ViewType.ACTIVE_ONLY, None, []
+        with translated(self.uri):
+            where = [self.run(run_id).info.experiment_id]
+            while True:
+                condition = f"tags.`{PARENT}` = '{run_id}'"
+                page = self.client.search_runs(where, condition, view, max_results=_PAGE, page_token=token)
+                found += [str(one.info.run_id) for one in page]
+                if not (token := page.token):
+                    return found
+
+    def is_deleted(self, run_id: str) -> bool:
+        """Return whether a run was deleted, and can be restored.
+
+        Raises:
+            RunNotFoundError: There is no such run.
+            StoreError: The store can't be reached.
+        """
+        with translated(self.uri):
+            return str(self.run(run_id).info.lifecycle_stage) == "deleted"
 
     def run(self, run_id: str) -> Run:
         """Return MLflow's run, by its id or the beginning of it; see `record`."""

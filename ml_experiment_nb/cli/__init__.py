@@ -21,16 +21,20 @@ from ml_experiment_nb.cli.groups import attach, resume, stop
 from ml_experiment_nb.cli.kernel import kernel
 from ml_experiment_nb.cli.look import list_runs, logs, show, ui
 from ml_experiment_nb.cli.replay import replay
-from ml_experiment_nb.cli.run import run
+from ml_experiment_nb.cli.run import Watch, run
 from ml_experiment_nb.cli.schema import schema
 from ml_experiment_nb.errors import ExecutorError, ExperimentError, RunNotFoundError, StoreError
 
 
-def main() -> None:
-    """Run the command, turning this package's errors into one line and an exit code."""
+def main(watch: Watch | None = None) -> None:
+    """Run the command, turning this package's errors into one line and an exit code.
+
+    Args:
+        watch: What hands on what happens in a plan that the command runs.
+    """
     signal.signal(signal.SIGTERM, lambda *_: _interrupt())
     try:
-        commands.main(standalone_mode=False)
+        commands.main(standalone_mode=False, obj=watch)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
     except click.ClickException as error:

@@ -6,10 +6,10 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from ml_experiment_nb.plans import Plan, Spec
     from ml_experiment_nb.records import Record
 
+Watch: TypeAlias = "Callable[[Plan, Iterator[Update]], Iterator[Update]]"
+"""Hands on what happens in a plan, and sees it on the way."""
 SPECS = (".yaml", ".yml", ".json")
 _CODES = {"SpecError": 2, "TaskDiedError": 4, "TaskTimeoutError": 5, "TaskMemoryError": 6}
 _CODES |= {"KeyboardInterrupt": 130, "Stopped": 130}
@@ -179,6 +181,10 @@ def run_plan(
         click.echo(f"note: {note}", err=True)
     begun: list[str] = []
     updates = _noting(begun, callbacks.watched(plan, loop.follow(plan)))
+    context = click.get_current_context(silent=True)
+    if context is not None and context.obj is not None:
+        watch: Watch = context.obj
+        updates = watch(plan, updates)
     shown = shown_updates(plan, updates, as_json=as_json, aside=as_json or piped, quiet=quiet, cells=cells)
     records: list[Record] = []
     try:

@@ -1,0 +1,101 @@
+"""The process of something that was started and goes on by itself: the command, which leaves word of how it stands."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ml_experiment_nb import cli, submissions
+from ml_experiment_nb.submissions import Progress
+
+if TYPE_CHECKING:
+    from ml_experiment_nb.loop import Update
+    from ml_experiment_nb.plans import Plan
+
+EVERY = 1.0  # seconds between two words of how far it is
+_CRASHED = 1
+
+
+class Told:
+    """Leaves word, in a submission's folder, of what happens.
+
+    Args:
+        folder: The folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.failure: str | None = None
+        self._folder = folder
+        self._due = 0.0
+
+    def watch(self, plan: Plan, updates: Iterator[Update]) -> Iterator[Update]:
+        """Hand on what happens in a plan, leaving word of its run, how far it is, and why it fails."""
+        from ml_experiment_nb.loop import Happened, Started
+        from ml_experiment_nb.records import Record
+        from ml_experiment_nb.reports import Cell
+
+        begun, done, total = False, 0, _total(plan)
+        try:
+            for update in updates:
+                match update:
+                    case Started(run_id=str(run_id)) if not begun:
+                        submissions.say_run(self._folder, run_id)
+                        begun = True
+                    case Happened(event=Cell(index, count, title)) if plan.kind != "group":
+                        self._say(Progress(index, count, f"cell {index} of {count}: {title}"), last=index == count)
+                    case Record(kind="trial"):
+                        done += 1
+                        text = f"{done} trials" if total is None else f"{done} of {total} trials"
+                        self._say(Progress(done, total, text), last=done == total)
+                    case Record():
+                        self.failure = str(update.failure) if update.failure else None
+                yield update
+        finally:
+            if isinstance(updates, Generator):
+                updates.close()
+
+    def _say(self, progress: Progress, *, last: bool) -> None:
+        if last or time.monotonic() > self._due:
+            submissions.say_progress(self._folder, progress)
+            self._due = time.monotonic() + EVERY
+
+
+def main() -> None:
+    """Run the command whose folder is named, and leave word of its end."""
+    folder = Path(sys.argv[1])
+    told = Told(folder)
+    code = _CRASHED
+    try:
+        sys.argv = ["ml-experiment", *submissions.read_asked(folder).words]
+        cli.main(told.watch)
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 0 if end.code is None else _CRASHED
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        submissions.say_end(folder, code, _why(folder, told) if code else None)
+    sys.exit(code)
+
+
+def _total(plan: Plan) -> int | None:
+    """Return how many trials there will be; None where that can't be known."""
+    if plan.table is not None:
+        return len(plan.table.rows)
+    return plan.group.num_trials if plan.kind == "group" and plan.again is None else None
+
+
+def _why(folder: Path, told: Told) -> str:
+    """Return why the command failed: what its record says, or the last line that it has printed."""
+    if told.failure is not None:
+        return told.failure
+    lines = (folder / submissions.LOG).read_text(encoding="utf-8", errors="replace").splitlines()
+    said = [line for line in lines if line.startswith(("error: ", "Error: ", "interrupted: "))]
+    return (said or [line for line in lines if line.strip()] or ["it ended without a word"])[-1][:2000]
+
+
+if __name__ == "__main__":
+    main()

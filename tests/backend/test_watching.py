@@ -1,0 +1,122 @@
+"""What a watcher tells of a project, with a real store: what has changed, once, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+import services
+
+from ml_experiment_nb import removal, submissions
+from ml_experiment_nb.backend import watching
+from ml_experiment_nb.backend.watching import Watcher
+from ml_experiment_nb.tracking import Store
+
+
+@pytest.fixture
+def told(stored, monkeypatch):
+    """A watcher that has begun, and what it tells when it looks."""
+    monkeypatch.setattr(watching, "LONGEST", 0.0)
+    monkeypatch.setattr(watching, "WITHOUT_FILE", 0.0)
+    events = []
+    watcher = Watcher(stored, stored, lambda name, said: events.append((name, said)))
+    watcher.begin()
+
+    def look():
+        events.clear()
+        watcher.look()
+        return [*events]
+
+    return look
+
+
+@pytest.fixture
+def store(stored):
+    return Store(stored)
+
+
+def begun(store, name="N"):
+    return store.client.create_run(store.experiment_id("E"), run_name=name).info.run_id
+
+
+def test_a_run_is_told_when_it_begins_changes_and_is_deleted(told, store):
+    assert told() == []
+    run = begun(store)
+    ((name, said),) = told()
+    assert (name, [one["run_id"] for one in said["changed"]], said["removed"]) == ("runs", [run], [])
+    assert told() == []
+    store.client.log_metric(run, "loss", 0.5)
+    ((_, said),) = told()
+    assert said["changed"][0]["metrics"] == {"loss": 0.5}
+    store.client.set_terminated(run)
+    ((_, said),) = told()
+    assert said["changed"][0]["status"] == "finished"
+    removal.delete(store, run)
+    assert told() == [("runs", {"changed": [], "removed": [run]})]
+
+
+def test_a_run_that_only_makes_room_for_newer_ones_is_not_removed(told, store, monkeypatch):
+    monkeypatch.setattr(watching, "NEWEST", 2)
+    first, second = begun(store), begun(store)
+    for run in (first, second):
+        store.client.set_terminated(run)
+    told()
+    begun(store)
+    ((_, said),) = told()
+    assert said["removed"] == []
+
+
+def test_an_old_run_that_goes_on_is_watched(told, store, monkeypatch):
+    monkeypatch.setattr(watching, "NEWEST", 2)
+    old = begun(store, "old")
+    for _ in range(3):
+        store.client.set_terminated(begun(store))
+    told()
+    store.client.log_metric(old, "loss", 0.5)
+    ((_, said),) = told()
+    assert [one["run_id"] for one in said["changed"]] == [old]
+
+
+def test_a_job_is_told_as_it_changes_and_one_that_has_ended_is_not_read_again(told, stored, monkeypatch):
+    folder = submissions.folder_of(stored, "0" * 12)
+    folder.mkdir(parents=True)
+    asked = {"kind": "group", "name": "N", "words": [], "cwd": "", "started": submissions.now().isoformat()}
+    (folder / "asked.json").write_text(json.dumps(asked))
+    states = []
+    for step in (None, lambda: submissions.say_run(folder, "r"), lambda: submissions.say_end(folder, 0, None)):
+        if step is not None:
+            step()
+        ((name, said),) = told()
+        assert name == "jobs"
+        states.append(said["changed"][0]["state"])
+        assert told() == []
+    assert states == ["starting", "running", "finished"]
+    monkeypatch.setattr(submissions, "read", None)
+    assert told() == []
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()
+    assert told() == [("jobs", {"changed": [], "removed": ["0" * 12]})]
+
+
+def test_a_store_that_is_away_is_told_once_and_that_it_is_back(told, stored, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{services.free_port()}")
+    ((name, said),) = told()
+    assert name == "trouble"
+    assert "no tracking server answers" in said["message"]
+    assert told() == []
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    os.utime(stored / ".ml-experiment" / "mlflow.db")
+    assert told() == [("hello", {})]
+
+
+def test_a_project_without_a_store_is_watched_until_it_has_one(project, monkeypatch):
+    events = []
+    watcher = Watcher(project, project, lambda name, said: events.append(name))
+    watcher.begin()
+    watcher.look()
+    assert events == []
+    begun(Store(project))
+    watcher.look()
+    assert events == ["runs"]
