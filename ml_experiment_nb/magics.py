@@ -23,7 +23,7 @@ from ml_experiment_nb.errors import ExperimentError, SpecError, TaskError
 from ml_experiment_nb.interrupts import held_back
 from ml_experiment_nb.line_magics import LookingMagics
 from ml_experiment_nb.usage import errors_in_one_line, in_one_line, parsed
-from ml_experiment_nb.words import AUTOLOG, HELP, NO_AUTOLOG, NOTIFY, autolog_keys, search_keys
+from ml_experiment_nb.words import AUTOLOG, HELP, NEEDED, NO_AUTOLOG, NOTIFY, autolog_keys, search_keys
 
 if TYPE_CHECKING:
     from ml_experiment_nb.cells import CellSource
@@ -68,6 +68,7 @@ class ExperimentMagics(Magics):
     @argument("--autolog", metavar="LIBRARIES", help=AUTOLOG)
     @argument("--no-autolog", action="store_true", help=NO_AUTOLOG)
     @argument("--save", metavar="FILE", help="Write a spec (.yaml, .json) and a notebook that run it; run nothing.")
+    @argument("--needed", action="store_true", help=NEEDED)
     @argument("--plan", action="store_true", help="Show what would be done, and do nothing.")
     @cell_magic
     def experiment(self, line: str, cell: str) -> None:
@@ -113,6 +114,7 @@ class ExperimentMagics(Magics):
     @argument("--no-autolog", action="store_true", help=NO_AUTOLOG)
     @argument("--save", metavar="FILE", help="Write a spec (.yaml, .json) and a notebook that run it; run nothing.")
     @argument("--fresh", action="store_true", help="Start anew, even if the same group was stopped before its end.")
+    @argument("--needed", action="store_true", help=NEEDED)
     @argument("--plan", action="store_true", help="Show what would be done, and do nothing.")
     @cell_magic
     def group(self, line: str, cell: str) -> None:
@@ -152,14 +154,24 @@ class ExperimentMagics(Magics):
         if asked.save is not None:
             self._save(asked, asked.save)
             return
-        if asked.plan:
-            self._show_plan(make_plan(asked.spec), asked.cell.source)
-            return
+        values = captured(asked.cell, self._namespace)
+        if asked.plan or options.needed:
+            plan = make_plan(asked.spec, values=values if options.needed else {})
+            plan = _of_needed(plan) if options.needed else plan
+            if asked.plan:
+                self._show_plan(plan, asked.cell.source)
+                return
+            if plan.known is not None and plan.known.whole:
+                self._take_known(plan.known.whole[-1], asked)
+                return
         source = with_values(asked.cell, asked.spec.params)
         live = None
         later = hasattr(self.shell, "kernel")  # elsewhere nobody waits for a reply
         try:
-            with watching(asked.spec) as watch, inplace.here(asked.spec, asked.spec.params, later=later) as live:
+            with (
+                watching(asked.spec) as watch,
+                inplace.here(asked.spec, asked.spec.params, later=later, values=values, fully=options.needed) as live,
+            ):
                 watch.open(live)
                 live.add(Params(asked.spec.params))
                 if (told := cell_id()) is not None:
@@ -179,6 +191,16 @@ class ExperimentMagics(Magics):
         if live.record is not None:
             show_run(live.record, live.artifacts, live.files, later=later)
 
+    def _take_known(self, record: Record, asked: Asked) -> None:
+        """Show the record of an earlier run in place of running a cell."""
+        from ml_experiment_nb.widgets.run import show_card
+
+        self._bind(asked.into, record)
+        show_card(record)
+        unset = sorted(name for name in asked.cell.writes if not name.startswith("_") and name not in self._namespace)
+        if unset:
+            print(f"note: the cell was not run, so it did not set {', '.join(unset)}", file=sys.stderr)
+
     def _group(self, options: Namespace, cell: str) -> None:
         with held_back():
             from ml_experiment_nb import earlier, loop, unfinished
@@ -194,6 +216,8 @@ class ExperimentMagics(Magics):
             return
         values = captured(asked.cell, self._namespace)
         plan = make_plan(asked.spec, values=values, path=tuple(p for p in sys.path if p))
+        if options.needed:
+            plan = _of_needed(plan)
         if asked.plan:
             left = not options.fresh and unfinished.was_left(plan)
             self._show_plan(continued(plan, look=True) if left else plan, asked.cell.source)
@@ -222,6 +246,8 @@ class ExperimentMagics(Magics):
         from ml_experiment_nb.preflight import check_plan
 
         print(plan)
+        if plan.known is not None and plan.known.whole:
+            return
         print(forecast(plan))
         if found := check_plan(plan, known=self._namespace, above=[one.source for one in self._history(source)]):
             print(found)
@@ -323,6 +349,12 @@ def parse_cell(
     spec = with_params(spec_from_mapping(asked), given)
     make_plan(spec)  # checks the parameters
     return Asked(spec, cell, options.into, options.plan, options.save)
+
+
+def _of_needed(plan: Plan) -> Plan:
+    from ml_experiment_nb.needs import needed
+
+    return needed(plan)
 
 
 def given_rows(name: str, namespace: Mapping[str, Any]) -> Sequence[Row]:

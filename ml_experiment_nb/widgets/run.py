@@ -40,6 +40,15 @@ def show_run(record: Record, folder: Path, kept: Mapping[str, int], *, later: bo
         writing.later(lambda: _complete(handle, card, root), "the cell's run before could not be looked up")
 
 
+def show_card(record: Record) -> None:
+    """Show the card of a run that was run before."""
+    from IPython.display import display
+
+    root = find_root()
+    page = address_of(record.run_id, root, store_uri(root)) if record.run_id else None
+    display(_bundle(Card(record, page=page)), raw=True)
+
+
 def files_of(folder: Path, kept: Mapping[str, int]) -> list[File]:
     """Return what a run has kept, with the bytes of images that are few and small."""
     files, images, left = [], 0, ALL
