@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.magic import Magics, cell_magic, magics_class
 from IPython.core.magic_arguments import argument, magic_arguments
 
-from ml_experiment_nb import completion, session, writing
+from ml_experiment_nb import completion, proofs, session, writing
 from ml_experiment_nb.errors import ExperimentError, SpecError, TaskError
 from ml_experiment_nb.interrupts import held_back
 from ml_experiment_nb.line_magics import LookingMagics
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ml_experiment_nb.plans import Plan, Spec
     from ml_experiment_nb.records import Record, Records
     from ml_experiment_nb.specs import Row
+    from ml_experiment_nb.widgets.run import Shown
 
 _STOPPED = (
     "the group was stopped and its runs are closed; run the cell again to go on with it, or with --fresh to start anew"
@@ -69,6 +70,7 @@ class ExperimentMagics(Magics):
     @argument("--no-autolog", action="store_true", help=NO_AUTOLOG)
     @argument("--save", metavar="FILE", help="Write a spec (.yaml, .json) and a notebook that run it; run nothing.")
     @argument("--needed", action="store_true", help=NEEDED)
+    @argument("--prove", action="store_true", help="Then run the cells it depends on in a new kernel, and compare.")
     @argument("--plan", action="store_true", help="Show what would be done, and do nothing.")
     @cell_magic
     def experiment(self, line: str, cell: str) -> None:
@@ -180,6 +182,8 @@ class ExperimentMagics(Magics):
                     value = run_source(self.shell, source)
                     send_result(value, live)
                     show_value(self.shell, value, source)
+                if options.prove:
+                    live.add(Tags({proofs.PROOF: proofs.RUNNING}))
         except BaseException as error:
             if live is not None and live.record is not None:
                 self._bind(asked.into, live.record)
@@ -189,7 +193,22 @@ class ExperimentMagics(Magics):
             raise
         self._bind(asked.into, live.record)
         if live.record is not None:
-            show_run(live.record, live.artifacts, live.files, later=later)
+            shown = show_run(live.record, live.artifacts, live.files, later=later)
+            if options.prove:
+                self._prove(live.record, shown)
+
+    def _prove(self, record: Record, shown: Shown) -> None:
+        """Have a run proven by another process; the card shows what that comes to."""
+        from ml_experiment_nb import provers
+
+        def told(proof: proofs.Proof) -> None:
+            shown.tag(proof.tags())
+            if not hasattr(self.shell, "kernel"):
+                provers.tell(f"proof of {record.name} {str(record.run_id)[:8]}: {proofs.said(proof.tags())}")
+
+        problem = provers.begin(self.shell, record, told)
+        if problem is not None:
+            print(f"note: the run is not proven: {problem}", file=sys.stderr)
 
     def _take_known(self, record: Record, asked: Asked) -> None:
         """Show the record of an earlier run in place of running a cell."""
@@ -434,6 +453,9 @@ def _let_write() -> None:
     writing.wait(writing.CELL)
     for problem in writing.problems():
         print(f"note: {problem}", file=sys.stderr)
+    if (provers := sys.modules.get("ml_experiment_nb.provers")) is not None:
+        for line in provers.untold():
+            print(line, file=sys.stderr)
 
 
 def _unfinished(plan: Plan, done: list[Record]) -> Records:
