@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ml_experiment_nb.jobs import job
     from ml_experiment_nb.listing import best_run, runs
     from ml_experiment_nb.loop import run
+    from ml_experiment_nb.needs import needed
     from ml_experiment_nb.plans import make_plan
     from ml_experiment_nb.preflight import check
     from ml_experiment_nb.records import Record, Records, Status
@@ -38,6 +39,7 @@ _HOMES = {
     "jobs": ("job",),
     "listing": ("best_run", "runs"),
     "loop": ("run",),
+    "needs": ("needed",),
     "plans": ("make_plan",),
     "preflight": ("check",),
     "records": ("Record", "Records", "Status"),
@@ -68,6 +70,7 @@ __all__ = [
     "job",
     "loguniform",
     "make_plan",
+    "needed",
     "randint",
     "read_spec",
     "replay",

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from ml_experiment_nb import proofs
 from ml_experiment_nb.markup import Column, Html, Table, as_html, as_markdown, escaped, in_markdown
 from ml_experiment_nb.quantities import difference, duration, number, signed, size, text_of, told_apart
 
@@ -127,6 +128,8 @@ def card_text(card: Card) -> str:
         lines.append("  files    " + _files_text(card.files))
     lines += [f"  {line}" for line in replays_of(record)]
     lines += [f"  note: {note}" for note in _other_notes(record)]
+    if proof := proofs.said(record.tags):
+        lines.append(f"  proof    {proof}")
     if warnings := warnings_of(record):
         lines.append(f"  ⚠ {'; '.join(warnings)}")
     return "\n".join(lines)
@@ -166,10 +169,21 @@ def card_html(card: Card) -> str:
         parts.append(f'<div style="display:flex;flex-wrap:wrap;column-gap:2em">{_in_row(tables)}</div>')
     parts += _images_html(card.files)
     parts += [f"<div><small>{line}</small></div>" for line in _small_print(card)]
+    parts += _proof_html(record)
     if warnings := warnings_of(record):
         sign = f'<span style="color:{_COLOURS["warning"]}">⚠</span>'
         parts.append(f"<div>{sign} {escaped('; '.join(warnings))}</div>")
     return f"<div>{''.join(parts)}</div>"
+
+
+def _proof_html(record: Record) -> list[str]:
+    if not (text := proofs.said(record.tags)):
+        return []
+    word, _, sentence = text.partition(": ")
+    colour = _COLOURS["finished"] if word == proofs.Answer.CLEAN else _COLOURS["warning"]
+    colour = "inherit" if word == proofs.RUNNING else colour
+    told = f": {escaped(sentence)}" if sentence else ""
+    return [f'<div>proof: <span style="color:{colour}">{escaped(word)}</span>{told}</div>']
 
 
 def _in_row(tables: Iterable[str]) -> str:
@@ -297,6 +311,8 @@ def card_markdown(card: Card) -> str:
         parts.append(as_markdown(Table("", columns, tuple(rows[: 2 * ROWS]), max(0, len(rows) - 2 * ROWS), 2 * ROWS)))
     parts += [in_markdown(line) for line in replays_of(record)]
     parts += [f"note: {in_markdown(note)}" for note in _other_notes(record)]
+    if proof := proofs.said(record.tags):
+        parts.append(f"proof: {in_markdown(proof)}")
     if warnings := warnings_of(record):
         parts.append(f"⚠ {in_markdown('; '.join(warnings))}")
     return "\n\n".join(parts)

@@ -36,6 +36,7 @@ def snapshot_tags(snapshot: Snapshot) -> dict[str, str]:
             "mlflow.source.git.repoURL": git.remote or "",
             "mlexp.git.dirty": str(git.dirty).lower(),
         }
+    tags |= snapshot.basis.tags() if snapshot.basis is not None else {}
     return {"mlflow.user": snapshot.system.user} | {key: value for key, value in tags.items() if value}
 
 

@@ -43,7 +43,7 @@ def continued(plan: Plan, *, fresh: bool = False, look: bool = False) -> Plan:
     Raises:
         StillRunningError: The same group is being run.
     """
-    if plan.kind != "group" or fresh:
+    if plan.kind != "group" or fresh or (plan.known is not None and plan.known.whole):
         return plan
     root, asked = find_root(), asked_of(plan)
     left = unfinished.found(root, asked)

@@ -46,6 +46,10 @@ UNASKED: Final = frozenset(
 )
 """The keys of a spec that don't change what is asked."""
 
+CODE: Final = "mlexp.code_hash"
+ASKED: Final = "mlexp.asked_hash"
+"""The tags of what is asked, its name apart, and of its code."""
+
 SAVED: Final = "ml_experiment"
 """The key of a notebook's metadata under which ``--save`` writes what it made of which cell."""
 
@@ -66,12 +70,13 @@ class Code:
     defaults: Mapping[str, Any]
 
 
-def spec_hash(spec: Job, code: Code | None = None) -> str:
+def spec_hash(spec: Job, code: Code | None = None, *, named: bool = True) -> str:
     """Return twelve hexadecimal digits that are the same for specs that ask for the same.
 
     Args:
         spec: The spec.
         code: What `code_of` says of its targets, where that is known already.
+        named: Whether the name counts.
 
     Raises:
         SpecError: A target can't be read.
@@ -86,6 +91,8 @@ def spec_hash(spec: Job, code: Code | None = None) -> str:
         given = {name for row in rows for name in row} & code.defaults.keys()
         asked["params"] = {name: text for name, text in asked["params"].items() if name not in drawn}
         asked["each"] = [_texts({**{n: code.defaults[n] for n in given}, **row}) for row in rows]
+    if not named:
+        del asked["name"]
     return _digest(asked)
 
 
@@ -102,7 +109,8 @@ def code_of(targets: Sequence[Target], root: Path) -> Code:
 
 def identity_tags(spec: Job, code: Code) -> dict[str, str]:
     """Return the tags by which a run's record says what was asked."""
-    return {"mlexp.spec_hash": spec_hash(spec, code), "mlexp.code_hash": code.digest}
+    asked = spec_hash(spec, code, named=False)
+    return {"mlexp.spec_hash": spec_hash(spec, code), ASKED: asked, CODE: code.digest}
 
 
 def as_experiment(group: Group, params: Mapping[str, Any]) -> Experiment:

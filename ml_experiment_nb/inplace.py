@@ -7,14 +7,16 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ml_experiment_nb import drivers, notify, reports, secrecy, writing
 from ml_experiment_nb.capture import Snapshot, snapshot
+from ml_experiment_nb.capture.basis import Basis, basis_of, light
 from ml_experiment_nb.capture.console import Tee
 from ml_experiment_nb.capture.inputs import inputs_of, values_here
 from ml_experiment_nb.endings import STOPPED, outcome_of, stopped_by, uninterrupted, whole
@@ -44,7 +46,14 @@ _LONG = 6000
 
 
 @contextmanager
-def here(spec: Spec, params: Mapping[str, Any], *, later: bool = False) -> Iterator[OpenRun]:
+def here(
+    spec: Spec,
+    params: Mapping[str, Any],
+    *,
+    later: bool = False,
+    values: Mapping[str, Any] = {},
+    fully: bool = False,
+) -> Iterator[OpenRun]:
     """Open a run around code of this very process, such as an inline cell; it closes with the block.
 
     What the code prints is recorded and still shown. An exception closes the run as failed and goes on.
@@ -53,6 +62,8 @@ def here(spec: Spec, params: Mapping[str, Any], *, later: bool = False) -> Itera
         spec: The experiment; its targets' source is recorded.
         params: Its parameters.
         later: A run that has finished is written in a moment, while the caller goes on; see `writing`.
+        values: What its code reads of the notebook, by name.
+        fully: Say in its record which values these are even if they are large.
 
     Yields:
         The open run; give it what the code reports. After the block its `record` stands in it.
@@ -65,7 +76,7 @@ def here(spec: Spec, params: Mapping[str, Any], *, later: bool = False) -> Itera
     live: OpenRun | None = None
     try:
         with uninterrupted():
-            store, live, taken = _open_here(spec, asked)
+            store, live, taken = _open_here(spec, asked, lambda: _basis(spec, values, fully))
         keep_sources(live, _text_of_call(asked), spec.run)
         keep_inputs(live, inputs)
         keep_notebook(live, taken.notebook)
@@ -116,16 +127,23 @@ def keep_script(live: OpenRun) -> None:
     live.add(Tags({SCRIPT: json.dumps([told, *sys.argv[1:]])}))
 
 
-def _open_here(spec: Spec, asked: Spec) -> tuple[Store, OpenRun, Snapshot]:
+def _basis(spec: Spec, values: Mapping[str, Any], fully: bool) -> Basis:
+    looked_at = fully or light(values)
+    found = basis_of(spec.run, Path.cwd(), values=values if looked_at else {})
+    return found if looked_at else replace(found, problem="it was not looked at")
+
+
+def _open_here(spec: Spec, asked: Spec, basis: Callable[[], Basis]) -> tuple[Store, OpenRun, Snapshot]:
     """Open a run of this process, by the store that it has open already, and again should that be out of date."""
     root, cwd = find_root(), Path.cwd()
     with ThreadPoolExecutor(1) as pool:
         taking = pool.submit(snapshot, cwd)  # git is another process
+        stands_on = basis()
         is_new = not is_open(root)
         store = opened_store(root, make=True)
         identity = identity_tags(asked, code_of(spec.run, cwd))
     told: dict[str, Any] = {"name": spec.name, "kind": spec.kind, "params": asked.params, "identity": identity}
-    taken = taking.result()
+    taken = replace(taking.result(), basis=stands_on)
     told |= {"taken": taken, "cwd": str(cwd), "at_once": False}
     try:
         with finishing(store):

@@ -94,6 +94,7 @@ class Job(Generic[P, T]):
         num_trials: int | None = None,
         params: Mapping[str, Any] | None = None,
         fresh: bool = False,
+        needed: bool = False,
         callbacks: Any = (),
         **options: Any,
     ) -> Records:
@@ -112,6 +113,7 @@ class Job(Generic[P, T]):
             num_trials: How many points to try; 10 by default.
             params: Parameters that stay fixed.
             fresh: Start anew, even if the same group was stopped before it had finished.
+            needed: Run only what has no successful record with the same code, parameters, data and packages.
             callbacks: Called in this process as the group goes on, in place of the job's own: a function of each
                 record, or an object with ``on_start(record)``, ``on_record(record)`` or ``on_end(records)``; or a list.
             **options: Any other key of a group's spec: ``sampler``, ``pruner``, ``seed``, ``enqueue``, ``slots``,
@@ -147,6 +149,10 @@ class Job(Generic[P, T]):
         plan = make_plan(
             spec_from_mapping(asked), values={"function": self.function}, path=tuple(p for p in sys.path if p)
         )
+        if needed:
+            from ml_experiment_nb import needs
+
+            plan = needs.needed(plan)
         plan = continued(plan, fresh=fresh)
         for note in plan.notes:
             print(f"note: {note}", file=sys.stderr)
@@ -212,7 +218,10 @@ class Job(Generic[P, T]):
             **self._more(),
         )
         by_hand = self._is_run_by_hand()
-        with watching(spec, self.callbacks) as watch, inplace.here(spec, arguments) as live:
+        with (
+            watching(spec, self.callbacks) as watch,
+            inplace.here(spec, arguments, values={"function": self.function}) as live,
+        ):
             if by_hand:
                 inplace.keep_script(live)
             watch.open(live)

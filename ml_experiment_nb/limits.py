@@ -13,8 +13,14 @@ from ml_experiment_nb.specs import Group
 
 LIMIT_NOTE = "no more was begun: "
 _UNMEASURED = 3  # trials without the metric that is optimised, and none with it
+_BY_TIME = "stopped at its limit of"
 LIMIT_REACHED = "LimitReached"
 """The type of failure of a task that was stopped since its group had reached a limit."""
+
+
+def is_cut_by_time(record: Record) -> bool:
+    """Return whether a group that has ended was stopped by its time, which is not what it was asked for."""
+    return any(note.startswith(f"{LIMIT_NOTE}{_BY_TIME}") for note in record.notes)
 
 
 class Limits:
@@ -74,7 +80,7 @@ class Limits:
         is_late = self._deadline is not None and time.monotonic() > self._deadline
         if is_late and self.reason is None and (running or self._ended != self._total):
             assert self._group is not None
-            self._reached(f"stopped at its limit of {duration(self._group.timeout or 0)}", None)
+            self._reached(f"{_BY_TIME} {duration(self._group.timeout or 0)}", None)
         if self.reason is None:
             return []
         spared = None if is_late else self._met_by

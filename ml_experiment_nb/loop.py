@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,13 +11,15 @@ from pathlib import Path
 from ml_experiment_nb import drivers, notify, secrecy
 from ml_experiment_nb.again import REPEATS
 from ml_experiment_nb.beginnings import untracked
-from ml_experiment_nb.capture import snapshot
+from ml_experiment_nb.capture import Snapshot, snapshot
+from ml_experiment_nb.capture.basis import basis_of, light
 from ml_experiment_nb.endings import STOPPED, outcome_of, stopped_by, uninterrupted, whole
 from ml_experiment_nb.errors import ExecutorError, StoreError
 from ml_experiment_nb.executors import Executor, open_executor
 from ml_experiment_nb.failures import failure_of
 from ml_experiment_nb.files import spec_text
-from ml_experiment_nb.identity import code_of
+from ml_experiment_nb.identity import ASKED, code_of
+from ml_experiment_nb.known import taken_of_group
 from ml_experiment_nb.limits import Limits
 from ml_experiment_nb.observing import Asked
 from ml_experiment_nb.parents import (
@@ -39,6 +41,7 @@ from ml_experiment_nb.reports import Done, Event, Metrics, Note, Secrets, waits
 from ml_experiment_nb.retries import Retries, was_lost
 from ml_experiment_nb.specs import Group
 from ml_experiment_nb.sweeps import finishing, sweep
+from ml_experiment_nb.taking import take, write_output
 from ml_experiment_nb.tasks import tasks_of
 from ml_experiment_nb.tracking import Store
 from ml_experiment_nb.work.payload import names_in_payload
@@ -96,6 +99,9 @@ def collect(plan: Plan, records: Iterator[Record] | list[Record]) -> Records:
 
 def follow(plan: Plan) -> Iterator[Update]:
     """Do what a plan says and yield all that happens; see `run`."""
+    if plan.known is not None and plan.known.whole:
+        yield from _known_already(plan, plan.known.whole)
+        return
     with ExitStack() as stack:
         driver = _Driver(plan, stack)
         try:
@@ -106,6 +112,25 @@ def follow(plan: Plan) -> Iterator[Update]:
                 lost = isinstance(error, ExecutorError) and driver.executor is not None
                 driver.stop(Outcome(Status.KILLED, failure_of(error)) if lost else outcome_of(error))
             raise
+
+
+def _without_slots(plan: Plan) -> Plan:
+    return replace(plan, executor="inline", slots=1, distributed=None)
+
+
+def _snapshot(plan: Plan) -> Snapshot:
+    """Return code, machine and packages, and what the code stands on; of large values only where that is asked for."""
+    too_much = plan.known is None and not light(plan.values)
+    basis = basis_of(plan.targets, Path(plan.cwd), values={} if too_much else plan.values, path=plan.path)
+    if too_much or (plan.again is not None and plan.again.payload is not None and not plan.values):
+        basis = replace(basis, problem="it was not looked at")
+    return replace(snapshot(Path(plan.cwd), plan.python), basis=basis)
+
+
+def _known_already(plan: Plan, records: Sequence[Record]) -> Iterator[Update]:
+    if plan.output is not None:
+        write_output(Store(find_root()), records[-1], plan.output)
+    yield from records
 
 
 @dataclass(frozen=True)
@@ -132,7 +157,7 @@ class _Driver:
             stack.callback(self.store.settle)
             stack.enter_context(finishing(self.store))
             sweep(self.store)
-        self.snapshot = snapshot(Path(plan.cwd), plan.python) if plan.tracked else None
+        self.snapshot = _snapshot(plan) if plan.tracked else None
         self.open: dict[str, OpenRun] = {}
         self.code = code_of(plan.targets, Path(plan.cwd)) if plan.tracked else None
         self.inputs = plan_inputs(plan, self.root) if plan.tracked else []
@@ -164,13 +189,13 @@ class _Driver:
                 self.payload = self.parent.payload
             yield Started.of(live, "", parent=True)
         yield from list(self.done)
-        self.executor = open_executor(self.plan)
+        yield from self._known_first()
+        self.executor = open_executor(self.plan if self._goes_on else _without_slots(self.plan))
         while True:
             for key in self.limits.due(self.open):
                 self.executor.kill(key, self.limits.stopped())
             while self._has_room() and (task := self._next()) is not None:
-                if (started := self._start(task)) is not None:
-                    yield started
+                yield from self._begin(task)
             if not (self.open or self.executor.slots) and self.waiting is None and self._goes_on:
                 self.waiting = self._next()  # is there anything that a slot is waited for?
             if not (self.open or self.late or self._goes_on):
@@ -191,7 +216,7 @@ class _Driver:
             outcome = self.stopped or self.limits.outcome(self.tasks.outcome(self.done))
             self.tasks.close()  # a trial that was to be tried again may be left
             parent, notes, cut = self.parent, self.limits.notes(self.done), self.limits.cut(self.done)
-            notes = [*notes, *self.patience.notes]
+            notes = [*notes, *taken_of_group(self.done), *self.patience.notes]
             yield self.patience.insist(whole(lambda: parent.close(outcome, self.tasks, self.done, notes, cut=cut)))
 
     def stop(self, outcome: Outcome) -> None:
@@ -235,11 +260,53 @@ class _Driver:
         self._more = task is not None
         return task
 
+    def _known_first(self) -> Iterator[Update]:
+        """Take what is known before the first task that is to be run: no slot is needed for that."""
+        while self.plan.known is not None and self.waiting is None and not self._is_over:
+            if (task := self._next()) is None:
+                return
+            if self._known(task) is None:
+                self.waiting = task
+                return
+            yield from self._begin(task)
+
+    def _begin(self, task: Task) -> Iterator[Update]:
+        """Give a task a slot, or take its result from the run that has it already."""
+        found = self._known(task)
+        started = self._start(task) if found is None else self._take_known(task, found)
+        if started is not None:
+            yield started
+        if found is not None and started is not None:
+            self.limits.saw(task.key, task.name, self.open[task.key].metrics)
+            if (record := self._close(task.key, Outcome(Status.FINISHED))) is not None:
+                yield record
+
+    def _known(self, task: Task) -> Record | None:
+        if self.plan.known is None or self.code is None or self.store is None:
+            return None
+        found = self.plan.known.records.get(identity_of(self.plan, self.code, task)[ASKED])
+        if found is None or task.output is None or write_output(self.store, found, task.output):
+            return found
+        return None
+
+    def _take_known(self, task: Task, found: Record) -> Started | None:
+        """Open a task's run with the result of an earlier one; None when the store has gone."""
+        with uninterrupted():
+            self.waiting = task
+            if (live := self._opened(task)) is None:
+                return None
+            self.open[task.key], self.waiting = live, None
+            take(live, found, self.plan)
+        return Started.of(live, task.key)
+
+    def _opened(self, task: Task) -> OpenRun | None:
+        return self._open_run(task) if self.parent is None else self.patience.attempt(lambda: self._open_run(task))
+
     def _start(self, task: Task) -> Started | None:
         """Open a task's run and give it a slot; None when its run can't be opened yet, as the store has gone."""
         self.waiting = task
         with uninterrupted():
-            live = self._open_run(task) if self.parent is None else self.patience.attempt(lambda: self._open_run(task))
+            live = self._opened(task)
             if live is None:
                 return None
             self.open[task.key], self.waiting = live, None

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.magic import Magics, cell_magic, magics_class
 from IPython.core.magic_arguments import argument, magic_arguments
 
-from ml_experiment_nb import completion, session, writing
+from ml_experiment_nb import completion, proofs, session, writing
 from ml_experiment_nb.errors import ExperimentError, SpecError, TaskError
 from ml_experiment_nb.interrupts import held_back
 from ml_experiment_nb.line_magics import LookingMagics
 from ml_experiment_nb.usage import errors_in_one_line, in_one_line, parsed
-from ml_experiment_nb.words import AUTOLOG, HELP, NO_AUTOLOG, NOTIFY, autolog_keys, search_keys
+from ml_experiment_nb.words import AUTOLOG, HELP, NEEDED, NO_AUTOLOG, NOTIFY, autolog_keys, search_keys
 
 if TYPE_CHECKING:
     from ml_experiment_nb.cells import CellSource
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ml_experiment_nb.plans import Plan, Spec
     from ml_experiment_nb.records import Record, Records
     from ml_experiment_nb.specs import Row
+    from ml_experiment_nb.widgets.run import Shown
 
 _STOPPED = (
     "the group was stopped and its runs are closed; run the cell again to go on with it, or with --fresh to start anew"
@@ -68,6 +69,8 @@ class ExperimentMagics(Magics):
     @argument("--autolog", metavar="LIBRARIES", help=AUTOLOG)
     @argument("--no-autolog", action="store_true", help=NO_AUTOLOG)
     @argument("--save", metavar="FILE", help="Write a spec (.yaml, .json) and a notebook that run it; run nothing.")
+    @argument("--needed", action="store_true", help=NEEDED)
+    @argument("--prove", action="store_true", help="Then run the cells it depends on in a new kernel, and compare.")
     @argument("--plan", action="store_true", help="Show what would be done, and do nothing.")
     @cell_magic
     def experiment(self, line: str, cell: str) -> None:
@@ -113,6 +116,7 @@ class ExperimentMagics(Magics):
     @argument("--no-autolog", action="store_true", help=NO_AUTOLOG)
     @argument("--save", metavar="FILE", help="Write a spec (.yaml, .json) and a notebook that run it; run nothing.")
     @argument("--fresh", action="store_true", help="Start anew, even if the same group was stopped before its end.")
+    @argument("--needed", action="store_true", help=NEEDED)
     @argument("--plan", action="store_true", help="Show what would be done, and do nothing.")
     @cell_magic
     def group(self, line: str, cell: str) -> None:
@@ -152,14 +156,24 @@ class ExperimentMagics(Magics):
         if asked.save is not None:
             self._save(asked, asked.save)
             return
-        if asked.plan:
-            self._show_plan(make_plan(asked.spec), asked.cell.source)
-            return
+        values = captured(asked.cell, self._namespace)
+        if asked.plan or options.needed:
+            plan = make_plan(asked.spec, values=values if options.needed else {})
+            plan = _of_needed(plan) if options.needed else plan
+            if asked.plan:
+                self._show_plan(plan, asked.cell.source)
+                return
+            if plan.known is not None and plan.known.whole:
+                self._take_known(plan.known.whole[-1], asked)
+                return
         source = with_values(asked.cell, asked.spec.params)
         live = None
         later = hasattr(self.shell, "kernel")  # elsewhere nobody waits for a reply
         try:
-            with watching(asked.spec) as watch, inplace.here(asked.spec, asked.spec.params, later=later) as live:
+            with (
+                watching(asked.spec) as watch,
+                inplace.here(asked.spec, asked.spec.params, later=later, values=values, fully=options.needed) as live,
+            ):
                 watch.open(live)
                 live.add(Params(asked.spec.params))
                 if (told := cell_id()) is not None:
@@ -168,6 +182,8 @@ class ExperimentMagics(Magics):
                     value = run_source(self.shell, source)
                     send_result(value, live)
                     show_value(self.shell, value, source)
+                if options.prove:
+                    live.add(Tags({proofs.PROOF: proofs.RUNNING}))
         except BaseException as error:
             if live is not None and live.record is not None:
                 self._bind(asked.into, live.record)
@@ -177,7 +193,32 @@ class ExperimentMagics(Magics):
             raise
         self._bind(asked.into, live.record)
         if live.record is not None:
-            show_run(live.record, live.artifacts, live.files, later=later)
+            shown = show_run(live.record, live.artifacts, live.files, later=later)
+            if options.prove:
+                self._prove(live.record, shown)
+
+    def _prove(self, record: Record, shown: Shown) -> None:
+        """Have a run proven by another process; the card shows what that comes to."""
+        from ml_experiment_nb import provers
+
+        def told(proof: proofs.Proof) -> None:
+            shown.tag(proof.tags())
+            if not hasattr(self.shell, "kernel"):
+                provers.tell(f"proof of {record.name} {str(record.run_id)[:8]}: {proofs.said(proof.tags())}")
+
+        problem = provers.begin(self.shell, record, told)
+        if problem is not None:
+            print(f"note: the run is not proven: {problem}", file=sys.stderr)
+
+    def _take_known(self, record: Record, asked: Asked) -> None:
+        """Show the record of an earlier run in place of running a cell."""
+        from ml_experiment_nb.widgets.run import show_card
+
+        self._bind(asked.into, record)
+        show_card(record)
+        unset = sorted(name for name in asked.cell.writes if not name.startswith("_") and name not in self._namespace)
+        if unset:
+            print(f"note: the cell was not run, so it did not set {', '.join(unset)}", file=sys.stderr)
 
     def _group(self, options: Namespace, cell: str) -> None:
         with held_back():
@@ -194,6 +235,8 @@ class ExperimentMagics(Magics):
             return
         values = captured(asked.cell, self._namespace)
         plan = make_plan(asked.spec, values=values, path=tuple(p for p in sys.path if p))
+        if options.needed:
+            plan = _of_needed(plan)
         if asked.plan:
             left = not options.fresh and unfinished.was_left(plan)
             self._show_plan(continued(plan, look=True) if left else plan, asked.cell.source)
@@ -222,6 +265,8 @@ class ExperimentMagics(Magics):
         from ml_experiment_nb.preflight import check_plan
 
         print(plan)
+        if plan.known is not None and plan.known.whole:
+            return
         print(forecast(plan))
         if found := check_plan(plan, known=self._namespace, above=[one.source for one in self._history(source)]):
             print(found)
@@ -325,6 +370,12 @@ def parse_cell(
     return Asked(spec, cell, options.into, options.plan, options.save)
 
 
+def _of_needed(plan: Plan) -> Plan:
+    from ml_experiment_nb.needs import needed
+
+    return needed(plan)
+
+
 def given_rows(name: str, namespace: Mapping[str, Any]) -> Sequence[Row]:
     """Return the rows that ``--each`` names: a variable of the notebook, or a table's file.
 
@@ -402,6 +453,9 @@ def _let_write() -> None:
     writing.wait(writing.CELL)
     for problem in writing.problems():
         print(f"note: {problem}", file=sys.stderr)
+    if (provers := sys.modules.get("ml_experiment_nb.provers")) is not None:
+        for line in provers.untold():
+            print(line, file=sys.stderr)
 
 
 def _unfinished(plan: Plan, done: list[Record]) -> Records:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ml_experiment_nb import cells, markup, secrecy, spaces
+from ml_experiment_nb import cells, known, markup, secrecy, spaces
 from ml_experiment_nb.again import Again, Taken
 from ml_experiment_nb.capture.inputs import described, values_here
 from ml_experiment_nb.checks import (
@@ -24,6 +24,7 @@ from ml_experiment_nb.checks import (
 )
 from ml_experiment_nb.distribution import Distributed
 from ml_experiment_nb.errors import SpecError
+from ml_experiment_nb.known import Known
 from ml_experiment_nb.paths import filled_in, is_elsewhere, literal
 from ml_experiment_nb.projects import find_root
 from ml_experiment_nb.records import duration, pairs, size
@@ -109,6 +110,7 @@ class Plan:
         data: What it reads, in words.
         python: The interpreter of the tasks' processes, in place of this one's.
         env: Environment variables for the tasks' processes.
+        known: What earlier runs have told of it already, where only what is needed is to be run.
     """
 
     spec: Spec
@@ -128,6 +130,7 @@ class Plan:
     data: tuple[str, ...] = ()
     python: str | None = None
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    known: Known | None = None
 
     @property
     def kind(self) -> str:
@@ -288,6 +291,7 @@ class Plan:
         rows += [("data", line) for line in self.data]
         rows += [("workers", str(self.distributed or ""))]
         rows += [("memory", f"at most {size(spec.memory)}" if spec.memory else "")]
+        rows += known.facts(self.known) if self.known is not None else []
         rows += [("values", ", ".join(sorted(self.values))), *(("note", note) for note in self.notes)]
         return [(name, text) for name, text in rows if text]
 

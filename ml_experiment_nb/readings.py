@@ -135,6 +135,7 @@ class Wanted:
         limit: At most so many.
         tags: Whether all tags are wanted.
         tagged: Only those with these tags, which are names and values.
+        named: The names of tags that are wanted, where not all are.
     """
 
     experiment: str | None = None
@@ -147,6 +148,7 @@ class Wanted:
     limit: int | None = None
     tags: bool = False
     tagged: tuple[tuple[str, str], ...] = ()
+    named: tuple[str, ...] = ()
 
     def select(self, records: Iterable[Record]) -> list[Record]:
         """Return those of some records that are wanted, in order."""

@@ -274,6 +274,7 @@ def row(record: Record) -> dict[str, Any]:
     return (
         first
         | {"status": record.status.value, "seconds": round(record.seconds, 2)}
+        | ({"taken_from": taken[:8]} if (taken := record.tags.get("mlexp.taken_from")) else {})
         | {f"params.{name}": value for name, value in record.params.items()}
         | {f"metrics.{name}": value for name, value in record.metrics.items()}
     )

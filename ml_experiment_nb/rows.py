@@ -23,7 +23,8 @@ from ml_experiment_nb.specs import Row
 
 SUFFIXES = (".csv", ".jsonl", ".json")
 RESULTS = (".csv", ".jsonl")
-_MINE = ("row", "trial", "status", "seconds", "error", "run_id")  # columns of a table of results that are ours
+_MINE = ("row", "trial", "status", "seconds", "error", "run_id", "taken_from")
+"""Columns of a table of results that are ours."""
 Error = TypeVar("Error", bound=SpecError)
 
 
@@ -242,6 +243,7 @@ def results(records: Iterable[Record], first: Sequence[str] = (), *, number: str
     done = sorted(records, key=lambda record: record.number or 0)
     params = list(dict.fromkeys((*first, *(name for record in done for name in record.params))))
     metrics = list(dict.fromkeys(name for record in done for name in record.metrics))
+    origins = {one.run_id: origin for one in done if (origin := one.tags.get("mlexp.taken_from"))}
     as_param = {name: f"params.{name}" if name in _MINE else name for name in params}
     as_metric = {name: f"metrics.{name}" if name in _MINE or name in params else name for name in metrics}
     return [
@@ -254,6 +256,7 @@ def results(records: Iterable[Record], first: Sequence[str] = (), *, number: str
             "error": str(record.failure) if record.failure else None,
             "run_id": record.run_id,
         }
+        | ({"taken_from": origins.get(record.run_id)} if origins else {})
         for record in done
     ]
 

@@ -10,10 +10,14 @@ import io
 import json
 import re
 import sys
+import time
 import tokenize
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+
+from ml_experiment_nb.proofs import Ran
 
 if TYPE_CHECKING:
     from ml_experiment_nb.lineage import Executed
@@ -28,6 +32,7 @@ _ENDS = re.compile(r"\s*(?:%debug|%pdb|%tb|exit|quit|exit\(\)|quit\(\)|%reset)\b
 _NOTHING_DONE = frozenset({"KeyboardInterrupt", "SyntaxError", "IndentationError"})
 
 _failures: weakref.WeakKeyDictionary[Any, dict[int, str]] = weakref.WeakKeyDictionary()
+_times: weakref.WeakKeyDictionary[Any, dict[int, float]] = weakref.WeakKeyDictionary()
 _ids: weakref.WeakKeyDictionary[Any, dict[int, str]] = weakref.WeakKeyDictionary()
 """The ids of the cells that were executed in a shell, by their numbers, where the front end says them."""
 
@@ -41,9 +46,11 @@ def watch(shell: Any) -> None:
         return
     failed = _failures[shell] = {}
 
-    ids = _ids[shell] = {}
+    ids, times = _ids.setdefault(shell, {}), _times.setdefault(shell, {})
 
     def note(result: Any) -> None:
+        if result.execution_count is not None:
+            times[result.execution_count] = time.time()
         if result.execution_count is not None and (cell := _cell_id(shell)) is not None:
             ids[result.execution_count] = cell
         error = result.error_before_exec or result.error_in_exec
@@ -89,6 +96,32 @@ def executed_cells(shell: Any) -> list[Executed]:
     return [Executed(number, text, number in failed) for number, text in enumerate(texts) if text.strip()]
 
 
+@dataclass(frozen=True)
+class Sliced:
+    """What a run of the present cell depends on.
+
+    Attributes:
+        text: Its cells as a notebook, the run's own last.
+        ran: The same, as they were run.
+        problems: What can't be traced to any cell that was executed.
+    """
+
+    text: str
+    ran: tuple[Ran, ...]
+    problems: tuple[str, ...]
+
+
+def sliced(shell: Any) -> Sliced | None:
+    """Return what the run depends on whose session was kept last; None where it was not kept."""
+    if _kept.get("shell") != id(shell):
+        return None
+    ids, times = _ids.get(shell, {}), _times.get(shell, {})
+    ran = (Ran(one.number, one.source, ids.get(one.number), times.get(one.number)) for one in _kept["cells"])
+    *before, own = ran
+    now = replace(own, cell=_cell_id(shell), ended=time.time())  # it is being executed
+    return Sliced(_kept["texts"][1], (*before, now), tuple(_kept["problems"]))
+
+
 def keep_session(save: Callable[[str, str], None], note: Callable[[str], None]) -> None:
     """Keep the session of this process's notebook with a run that its present cell makes; nothing outside of one.
 
@@ -100,6 +133,7 @@ def keep_session(save: Callable[[str, str], None], note: Callable[[str], None]) 
     shell = ipython.get_ipython() if ipython is not None else None
     if shell is None or getattr(shell, "history_manager", None) is None:
         return
+    _kept.pop("shell", None)
     try:
         if cells := executed_cells(shell):
             _keep(shell, cells, save, note)
@@ -121,7 +155,8 @@ def _keep(shell: Any, cells: Sequence[Executed], save: Callable[[str, str], None
         found = dependencies(last, history, shell.user_ns)
         texts = as_notebook(cells, failed), as_notebook([*found.cells, last], failed)
         problems = (*found.problems, *edited_since(found.cells, history, _ids.get(shell, {})))
-        _kept.update(key=key, texts=texts, problems=problems)
+        _kept.update(key=key, texts=texts, problems=problems, cells=(*found.cells, last))
+    _kept["shell"] = id(shell)
     for name, text in zip((SESSION, SLICE), _kept["texts"], strict=True):
         save(name, text)
     if problems := _kept["problems"]:

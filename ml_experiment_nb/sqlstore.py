@@ -220,7 +220,7 @@ class _Reader:
         params = self._of(_params, ids, keys)
         metrics = self._of(_metrics, ids, keys)
         all_tags = self._wanted.tags and keys is None
-        tags = self._of(_tags, ids, None if all_tags else (*OWN_TAGS, *self._wanted.keys))
+        tags = self._of(_tags, ids, None if all_tags else (*OWN_TAGS, *self._wanted.keys, *self._wanted.named))
         found = []
         for run_id, name, experiment, status, start, end, uri in rows:
             place = (uri, params[run_id], metrics[run_id], tags[run_id])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import tempfile
 import threading
@@ -171,6 +172,13 @@ class Store:
             for one in inputs
         ]
         self.client.log_inputs(run_id, [DatasetInput(one, []) for one in entities])
+
+    def input_files(self, record: Record) -> dict[str, str]:
+        """Return the digests of the local files that a run is recorded to have read, by their addresses."""
+        with translated(self.uri):
+            inputs = self.client.get_run(str(record.run_id)).inputs
+        found = [one.dataset for one in (inputs.dataset_inputs if inputs else ())]
+        return {json.loads(one.source)["uri"]: one.digest for one in found if one.source_type == "local"}
 
     def tagged(self, tag: str, value: str) -> Run | None:
         """Return the run that has a tag of that value."""

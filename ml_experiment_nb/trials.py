@@ -15,6 +15,9 @@ from ml_experiment_nb.errors import ExperimentError, SpecError
 from ml_experiment_nb.fields import plain
 from ml_experiment_nb.reports import Answer, Ask, Event, Metrics, Params, Sink, Tags, active_sink, as_number
 
+DRAWN = "mlexp.drawn"
+"""The tag of a run whose code has drawn a parameter by itself."""
+
 UNNAMED = "value"
 """The metric that a reported value has where no group says which one it is."""
 
@@ -216,6 +219,8 @@ def answered(question: Ask, source: Source, run: Run) -> Answer:
             case "suggest":
                 wanted = Wanted(**{**given, "choices": tuple(given["choices"])})
                 value = source.suggest(wanted)
+                if wanted.name not in run.params:
+                    run.add(Tags({DRAWN: wanted.name}))
                 run.add(Params({wanted.name: value}))
                 return Answer(secrecy.resolved(value))
             case "attr":

@@ -30,6 +30,7 @@ NOTIFY = "Tell of its end: a webhook's address, ${env:NAME} of a variable that h
 AUTOLOG = "Record what these libraries train, and no others: sklearn,xgboost. By default, all that are known."
 NO_AUTOLOG = "Record nothing of what libraries train by themselves."
 
+NEEDED = "Run only what has no successful record with the same code, parameters, data and packages."
 FOR_A_TABLE = ("maximize", "minimize", "seed", "timeout_per_trial", "retries", "max_failures", "stop_when")
 """The options that a group with a table takes too."""
 

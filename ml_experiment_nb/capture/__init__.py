@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ml_experiment_nb.capture.git import GitState, git_state
 from ml_experiment_nb.capture.notebook import this_notebook
 from ml_experiment_nb.capture.packages import Package, packages_on
 from ml_experiment_nb.capture.packages import packages as installed_packages
 from ml_experiment_nb.capture.system import System, interpreter_facts, system_info
+
+if TYPE_CHECKING:
+    from ml_experiment_nb.capture.basis import Basis
 
 __all__ = ["Snapshot", "snapshot"]
 
@@ -27,6 +31,7 @@ class Snapshot:
         packages: The packages that the interpreter sees.
         notes: A sentence for each thing that should have been recorded and isn't.
         notebook: The notebook that this process is the kernel of, if it is one and its file is known.
+        basis: What the code stands on, where that was looked at.
     """
 
     git: GitState | None
@@ -34,6 +39,7 @@ class Snapshot:
     packages: tuple[Package, ...]
     notes: tuple[str, ...]
     notebook: Path | None = None
+    basis: Basis | None = None
 
 
 def snapshot(folder: Path, python: str | None = None) -> Snapshot:

@@ -31,7 +31,7 @@ from ml_experiment_nb.cli.search import search_options, with_search
 from ml_experiment_nb.cli.tables import print_json, print_rows, print_table
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.paths import INPUT, OUTPUT, is_elsewhere, literal
-from ml_experiment_nb.words import AUTOLOG, NO_AUTOLOG, NOTIFY, autolog_keys, search_keys
+from ml_experiment_nb.words import AUTOLOG, NEEDED, NO_AUTOLOG, NOTIFY, autolog_keys, search_keys
 
 if TYPE_CHECKING:
     from ml_experiment_nb.loop import Update
@@ -72,6 +72,7 @@ _CODES |= {"KeyboardInterrupt": 130, "Stopped": 130}
 @click.option("--allow-unknown-params", is_flag=True, help="Pass on parameters that the target doesn't name.")
 @click.option("--cold", is_flag=True, help="Start a fresh process for every trial, in place of forking a warm one.")
 @click.option("--fresh", is_flag=True, help="Start a group anew, even if the same one was stopped before its end.")
+@click.option("--needed", is_flag=True, help=NEEDED)
 @click.option("--plan", "plan_only", is_flag=True, help="Show what would be done, and do nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print each record as a line of JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="Show no progress and none of the code's output.")
@@ -88,6 +89,10 @@ def run(target: str, output: str | None, plan_only: bool, as_json: bool, **optio
         raise SpecError("--json and OUTPUT `-` both take standard output: give one of them")
     with tempfile.TemporaryDirectory(prefix="mlexp-") as folder:
         plan = _make_plan(target, output, folder, options)
+        if options["needed"]:
+            from ml_experiment_nb.needs import needed
+
+            plan = needed(plan)
         if plan_only:
             _print_plan(plan, fresh=options["fresh"])
             return
@@ -116,6 +121,8 @@ def _print_plan(plan: Plan, *, fresh: bool) -> None:
 
         plan = continued(plan, look=True)
     click.echo(str(plan))
+    if plan.known is not None and plan.known.whole:
+        return
     click.echo(forecast(plan))
     _print_findings(plan)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -20,8 +21,28 @@ IMAGES, EACH, ALL = 3, 60_000, 100_000  # images that are shown, and the bytes o
 _KINDS = (".png", ".jpg", ".jpeg", ".svg", ".webp", ".gif")
 
 
-def show_run(record: Record, folder: Path, kept: Mapping[str, int], *, later: bool) -> None:
-    """Show a run's card.
+class Shown:
+    """A card that is shown, and what comes to it later, of any thread."""
+
+    def __init__(self, handle: Any, card: Card) -> None:
+        self._handle = handle
+        self._card = card
+        self._lock = threading.Lock()
+
+    def change(self, **changes: Any) -> None:
+        """Show it with other values of its fields."""
+        with self._lock:
+            self._card = replace(self._card, **changes)
+            if self._handle is not None:
+                self._handle.update(_bundle(self._card), raw=True)
+
+    def tag(self, tags: Mapping[str, str]) -> None:
+        """Show it with more tags of its run."""
+        self.change(record=replace(self._card.record, tags={**self._card.record.tags, **tags}))
+
+
+def show_run(record: Record, folder: Path, kept: Mapping[str, int], *, later: bool) -> Shown:
+    """Show a run's card, and return it.
 
     Args:
         record: The run.
@@ -36,8 +57,19 @@ def show_run(record: Record, folder: Path, kept: Mapping[str, int], *, later: bo
     card = Card(record, earlier.remembered(record), earlier.goals, files_of(folder, kept), page)
     handle = display(_bundle(card), raw=True, display_id=later)
     earlier.remember(record)
+    shown = Shown(handle, card)
     if later and card.before is None and handle is not None:
-        writing.later(lambda: _complete(handle, card, root), "the cell's run before could not be looked up")
+        writing.later(lambda: _complete(shown, record, root), "the cell's run before could not be looked up")
+    return shown
+
+
+def show_card(record: Record) -> None:
+    """Show the card of a run that was run before."""
+    from IPython.display import display
+
+    root = find_root()
+    page = address_of(record.run_id, root, store_uri(root)) if record.run_id else None
+    display(_bundle(Card(record, page=page)), raw=True)
 
 
 def files_of(folder: Path, kept: Mapping[str, int]) -> list[File]:
@@ -53,10 +85,10 @@ def files_of(folder: Path, kept: Mapping[str, int]) -> list[File]:
     return files
 
 
-def _complete(handle: Any, card: Card, root: Path) -> None:
-    before = earlier.in_store(card.record, root)
+def _complete(shown: Shown, record: Record, root: Path) -> None:
+    before = earlier.in_store(record, root)
     if before is not None:
-        handle.update(_bundle(replace(card, before=before)), raw=True)
+        shown.change(before=before)
 
 
 def _bundle(card: Card) -> dict[str, Any]:
