@@ -1,2 +1,3 @@
 import './index.css';
 import './badges.css';
+import './form.css';
