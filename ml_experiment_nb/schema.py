@@ -5,6 +5,8 @@ It refuses what is wrong by its form alone; whether a script takes a parameter, 
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any, get_args
 
 from ml_experiment_nb.algorithms import Pruner, Sampler
@@ -14,6 +16,9 @@ from ml_experiment_nb.specs import Experiment, Group, Metric
 from ml_experiment_nb.targets import Command, Notebook
 
 DRAFT = "http://json-schema.org/draft-07/schema#"  # the newest that VS Code's YAML extension knows whole
+
+SHIPPED = Path(__file__).with_name("spec.schema.json")
+"""The schema as a file of the package, for editors: `ml-experiment schema` writes it anew."""
 
 DESCRIPTIONS = {
     "kind": "What the file asks for: job runs and records nothing, experiment is one tracked run, group many of them.",
@@ -83,6 +88,11 @@ def spec_schema() -> dict[str, Any]:
         "allOf": _rules(of_a_group),
         "definitions": definitions,
     }
+
+
+def schema_text() -> str:
+    """Return the schema as a file has it."""
+    return json.dumps(spec_schema(), indent=2, ensure_ascii=False) + "\n"
 
 
 def _plain(schema: Any) -> Any:

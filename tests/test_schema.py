@@ -116,5 +116,10 @@ def test_the_command_prints_it():
     assert json.loads(done.output) == spec_schema()
 
 
+def test_its_file_that_is_installed_is_what_the_command_prints():
+    path = Path(CliRunner().invoke(cli.commands, ["schema", "--path"]).output.strip())
+    assert path.read_text() == CliRunner().invoke(cli.commands, ["schema"]).output, "write it anew by the command"
+
+
 def test_completion_offers_the_distributions_that_there_are():
     assert completion.DISTRIBUTIONS == spaces.NAMES

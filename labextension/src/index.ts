@@ -1,4 +1,14 @@
 /** The plugins of this extension, each a file of its own. */
+import { badges } from './badges/badges';
+import { highlighting } from './editing/highlighting';
+import { specs } from './editing/specs';
 import { outputs } from './outputs';
+import { running } from './running/plugin';
 
-export default [outputs];
+export default [
+  badges,
+  highlighting,
+  outputs,
+  running,
+  specs
+];

@@ -1,1 +1,3 @@
 import './index.css';
+import './badges.css';
+import './form.css';

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 
 @click.command()
-def schema() -> None:
+@click.option("--path", is_flag=True, help="Print where its file lies, which is installed with the package.")
+def schema(path: bool) -> None:
     """Print the JSON schema of spec files, for editors: `ml-experiment schema > spec.schema.json`."""
-    from ml_experiment_nb.schema import spec_schema
+    from ml_experiment_nb.schema import SHIPPED, schema_text
 
-    click.echo(json.dumps(spec_schema(), indent=2, ensure_ascii=False))
+    click.echo(SHIPPED if path else schema_text(), nl=path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 import time
@@ -13,10 +14,11 @@ from typing import Any
 
 from ml_experiment_nb import drivers
 from ml_experiment_nb.errors import StillRunningError
-from ml_experiment_nb.loop import Update
+from ml_experiment_nb.loop import Started, Update
 from ml_experiment_nb.plans import Plan
 from ml_experiment_nb.records import Status
 from ml_experiment_nb.widgets import control, live_html
+from ml_experiment_nb.widgets.badge import badge_of_group
 from ml_experiment_nb.widgets.bundle import bundle, cell_id, execution_id
 from ml_experiment_nb.widgets.live import Delta, LiveGroup
 
@@ -59,6 +61,8 @@ class LiveOutput:
         """Take what has happened into account."""
         with self._lock, self._apart():
             self.group.take(update)
+            if isinstance(update, Started) and update.parent:
+                self._saved = -math.inf  # a page that knows the run from its beginning can say that it runs
 
     def draw(self) -> None:
         """Do nothing: the thread draws."""
@@ -163,8 +167,13 @@ class LiveOutput:
         self._handle.update(self._bundle(), raw=True)
 
     def _bundle(self) -> dict[str, Any]:
-        about = {"view": self._name, "run": self.group.run_id, "running": not self.group.status.ended}
+        about = {"view": self._name, "running": not self.group.status.ended, **self._badge()}
         return bundle("group", text=str(self.group), html=self._html(), widget=self._widget, about=about)
+
+    def _badge(self) -> dict[str, Any]:
+        with self._lock:
+            group = self.group
+            return badge_of_group(group.run_id, group.status.value, group.best, [name for name, _ in group.goals])
 
     def _html(self) -> str:
         with self._lock:

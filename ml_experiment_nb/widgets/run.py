@@ -15,6 +15,7 @@ from ml_experiment_nb.mlflow_page import address_of
 from ml_experiment_nb.projects import find_root
 from ml_experiment_nb.records import Record
 from ml_experiment_nb.stores import store_uri
+from ml_experiment_nb.widgets.badge import badge_of
 from ml_experiment_nb.widgets.bundle import bundle
 
 IMAGES, EACH, ALL = 3, 60_000, 100_000  # images that are shown, and the bytes of one and of all of them
@@ -92,4 +93,5 @@ def _complete(shown: Shown, record: Record, root: Path) -> None:
 
 
 def _bundle(card: Card) -> dict[str, Any]:
-    return bundle("run", text=card_text(card), html=card_html(card))
+    about = badge_of(card.record, card.goals)
+    return bundle("run", text=card_text(card), html=card_html(card), about=about)

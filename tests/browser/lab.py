@@ -43,9 +43,9 @@ class Lab:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(values))
 
-    def ask(self, path: str, verb: str = "GET") -> Any:
-        """Call the server's REST interface."""
-        asked = Request(f"{self.url}/api/{path}", method=verb, headers={"Authorization": f"token {self.token}"})
+    def ask(self, path: str, verb: str = "GET", under: str = "api") -> Any:
+        """Call the server's REST interface, or another one that it has."""
+        asked = Request(f"{self.url}/{under}/{path}", method=verb, headers={"Authorization": f"token {self.token}"})
         with urlopen(asked, timeout=30) as answer:
             return json.loads(answer.read() or "null")
 

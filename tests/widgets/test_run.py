@@ -37,7 +37,8 @@ def test_the_card_is_one_output(project, shell):
     with capture_output() as shown:
         show_run(record(), project, {}, later=False)
     [output] = shown.outputs
-    assert output.data[MIME] == {"kind": "run"}
+    run = {"run": record().run_id, "status": "finished", "metric": "acc 0.9877"}
+    assert output.data[MIME] == {"kind": "run", **run}
     assert output.data["text/plain"].startswith("svm #1  ✓ finished")
     assert "<caption" not in output.data["text/html"]
 
