@@ -5,7 +5,7 @@ export default tseslint.config(
   { ignores: ['lib/', 'node_modules/', 'style/'] },
   eslint.configs.recommended,
   {
-    files: ['src/**/*.ts', 'test/**/*.ts'],
+    files: ['src/**/*.ts', 'src/**/*.tsx', 'test/**/*.ts'],
     extends: [tseslint.configs.strictTypeChecked, tseslint.configs.stylisticTypeChecked],
     languageOptions: { parserOptions: { project: ['tsconfig.json', 'tsconfig.test.json'] } },
     rules: {

@@ -1,4 +1,5 @@
 /** The plugins of this extension, each a file of its own. */
 import { outputs } from './outputs';
+import { panel } from './panel/plugin';
 
-export default [outputs];
+export default [outputs, panel];
