@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -41,6 +42,21 @@ def test_jupyterlab_s_tools_are_told_where_it_is():
     (told,) = ml_experiment_nb._jupyter_labextension_paths()
     assert ROOT / "ml_experiment_nb" / told["src"] == (SOURCE / package()["jupyterlab"]["outputDir"]).resolve()
     assert told["dest"] == package()["name"]
+
+
+def test_the_settings_and_the_menus_are_of_commands_that_there_are():
+    schema = json.loads((SOURCE / "schema" / "panel.json").read_text())
+    menus = schema["jupyter.lab.menus"]
+    items = [*(item for one in menus["main"] for item in one["items"]), *menus["context"]]
+    named = {one["command"] for one in (*items, *schema["jupyter.lab.shortcuts"]) if "command" in one}
+    source = "\n".join(path.read_text() for path in (SOURCE / "src").rglob("*.ts*"))
+    words = set(re.findall(r"[`'](?:\$\{OWN\})?([a-z-]+)[`']", source))
+    words |= {f"copy-as-{one}" for one in ("yaml", "cell", "command")}
+    assert {name.removeprefix("ml-experiment-nb:") for name in named} <= words
+    for name, one in schema["properties"].items():
+        assert "default" in one, name
+        assert one["title"], name
+        assert one["description"].endswith((".", "1")), name
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +112,8 @@ def test_an_sdist_and_a_wheel_hold_what_was_built(built):
         data = [name.split(".data/data/")[1] for name in file.namelist() if ".data/data/" in name]
         assert not [name for name in file.namelist() if name.startswith("ml_experiment_nb/labextension")]
     config = "etc/jupyter/jupyter_server_config.d/ml_experiment_nb.json"
-    shared = {f"{SHARED}/{name}" for name in ("package.json", "install.json", "static/style.js")}
+    names = ("package.json", "install.json", "static/style.js", "schemas/ml-experiment-nb/panel.json")
+    shared = {f"{SHARED}/{name}" for name in names}
     assert {config, *shared} <= set(data)
 
 

@@ -68,16 +68,29 @@ def theme():
 
 
 @pytest.fixture
-def page(browser, lab, theme, request):
+def listened(browser, lab, theme):
+    """A page of the test's own, and what it asks for elsewhere and logs."""
+    with opened(browser, lab, theme) as (page, heard):
+        yield page, heard
+
+
+@pytest.fixture
+def heard(listened):
+    """What the test's page logs: a test that makes the server refuse something takes from it what that has logged."""
+    return listened[1]
+
+
+@pytest.fixture
+def page(listened, request):
     """A page of the test's own, which must log no error and ask for nothing that is elsewhere.
 
     Of a test that fails, it leaves a picture in ``build/browser``.
     """
-    with opened(browser, lab, theme) as (page, heard):
-        yield page
-        if request.node.stash.get(FAILED, False):
-            name = re.sub(r"\W+", "-", request.node.name).strip("-")
-            page.screenshot(path=HERE.parents[1] / "build" / "browser" / f"{name}.png")
+    page, heard = listened
+    yield page
+    if request.node.stash.get(FAILED, False):
+        name = re.sub(r"\W+", "-", request.node.name).strip("-")
+        page.screenshot(path=HERE.parents[1] / "build" / "browser" / f"{name}.png")
     assert not str(heard), heard
 
 

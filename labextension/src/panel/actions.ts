@@ -1,0 +1,173 @@
+/** What can be done with the selected runs. */
+import type { JupyterFrontEnd } from '@jupyterlab/application';
+import { Clipboard, Dialog, Notification, showDialog } from '@jupyterlab/apputils';
+import type { TranslationBundle } from '@jupyterlab/translation';
+
+import type { Form, Job, Run } from '../api';
+import type { RunsModel } from './model';
+
+const SHORT = 5000; // ms that a word stays
+const LONG = 20_000; // ms that something can be undone, by its notification
+
+/** Where the actions happen. */
+export interface Desk {
+  app: JupyterFrontEnd;
+  model: RunsModel;
+  trans: TranslationBundle;
+  /** What was deleted last, for the command that undoes it. */
+  deleted: { names: string; restore: () => Promise<void> } | null;
+}
+
+export async function stop({ model, trans }: Desk, runs: readonly Run[]): Promise<void> {
+  const answer = await showDialog({
+    title: trans.__('Stop'),
+    body: trans.__('Stop %1? What it has recorded so far is kept.', namesOf(runs)),
+    buttons: [Dialog.cancelButton(), Dialog.warnButton({ label: trans.__('Stop') })]
+  });
+  if (answer.button.accept) {
+    const { project } = model;
+    await Promise.all(runs.map((run) => project.stop(run.run_id)));
+    Notification.info(trans.__('%1 has been stopped', namesOf(runs)), { autoClose: SHORT });
+  }
+}
+
+export async function resume(desk: Desk, run: Run): Promise<void> {
+  const { model, trans } = desk;
+  follow(desk, await model.project.resume(run.run_id), trans.__('%1 goes on', run.name));
+}
+
+export async function replay(desk: Desk, run: Run): Promise<void> {
+  const { model, trans } = desk;
+  follow(desk, await model.project.replay(run.run_id), trans.__('%1 is run again from its record', run.name));
+}
+
+/** Say that a job goes on, until it has ended, and then what came of it. */
+function follow({ model, trans }: Desk, job: Job, text: string): void {
+  const id = Notification.emit(text, 'in-progress', { autoClose: false });
+  const onEnd = (_: RunsModel, ended: Job): void => {
+    if (ended.id === job.id) {
+      model.jobEnded.disconnect(onEnd);
+      const isGood = ended.state === 'finished';
+      const said = ended.message ?? (isGood ? trans.__('finished') : trans.__('its log says why it has ended'));
+      Notification.update({ id, type: isGood ? 'success' : 'error', message: `${job.name}: ${said}`, autoClose: LONG });
+    }
+  };
+  model.jobEnded.connect(onEnd);
+  if (job.ended !== null) {
+    onEnd(model, job);
+  }
+}
+
+/** Delete runs, and offer for a while to bring them back; they leave the list at once. */
+export async function remove(desk: Desk, runs: readonly Run[]): Promise<void> {
+  const { model, trans } = desk;
+  const { project } = model;
+  const ids = runs.map((run) => run.run_id);
+  const tops = runs.filter((run) => run.parent_id === null || !ids.includes(run.parent_id)); // a group takes its trials along
+  const names = namesOf(tops);
+  const done: string[] = [];
+  const restore = async (): Promise<void> => {
+    desk.deleted = null;
+    await Promise.all(done.map((id) => project.restore(id)));
+    await model.load();
+    Notification.info(trans.__('%1 is back', names), { autoClose: SHORT });
+  };
+  model.forget(ids);
+  try {
+    for (const run of tops) {
+      await project.delete(run.run_id);
+      done.push(run.run_id);
+    }
+  } catch (problem) {
+    void model.load(); // what is not deleted after all comes back
+    throw problem;
+  } finally {
+    if (done.length > 0) {
+      desk.deleted = { names, restore };
+      offer(trans, trans.__('%1 has been deleted', names), restore);
+    }
+  }
+}
+
+function offer(trans: TranslationBundle, text: string, restore: () => Promise<void>): void {
+  const callback = (): void => {
+    restore().catch(report);
+  };
+  Notification.info(text, { autoClose: LONG, actions: [{ label: trans.__('Undo'), callback, displayType: 'accent' }] });
+}
+
+export async function openNotebook({ app, model }: Desk, run: Run): Promise<void> {
+  const { path } = await model.project.notebook(run.run_id);
+  await app.commands.execute('docmanager:open', { path });
+}
+
+/** Open MLflow's page of a run; where the browser holds the new tab back, a notification has it. */
+export async function openInMlflow({ model, trans }: Desk, run: Run): Promise<void> {
+  const { project } = model;
+  let { address } = await project.mlflow(run.run_id);
+  if (address === null) {
+    const id = Notification.emit(trans.__('MLflow’s page is being started'), 'in-progress');
+    try {
+      ({ address } = await project.startMlflow(run.run_id));
+    } finally {
+      Notification.dismiss(id);
+    }
+  }
+  if (address === null) {
+    throw new Error(trans.__('MLflow’s page could not be started'));
+  }
+  const to = address;
+  if (window.open(to, '_blank') === null) {
+    const callback = (): void => {
+      window.open(to, '_blank', 'noopener');
+    };
+    Notification.info(trans.__('MLflow’s page of %1', run.name), { actions: [{ label: trans.__('Open'), callback }] });
+  }
+}
+
+/** Put what a run was asked by on the clipboard, as a spec, a cell or a command. */
+export async function copy({ model, trans }: Desk, run: Run, as: Form): Promise<void> {
+  const { text, losses } = await model.project.form(run.run_id, as);
+  await toClipboard(text);
+  if (losses.length > 0) {
+    Notification.warning(trans.__('Copied, but: %1', losses.join('; ')), { autoClose: LONG });
+  } else {
+    Notification.success(trans.__('Copied'), { autoClose: SHORT });
+  }
+}
+
+export async function copyIds({ trans }: Desk, runs: readonly Run[]): Promise<void> {
+  await toClipboard(runs.map((run) => run.run_id).join(' '));
+  Notification.success(trans.__('Copied'), { autoClose: SHORT });
+}
+
+async function toClipboard(text: string): Promise<void> {
+  if (window.isSecureContext) {
+    await navigator.clipboard.writeText(text);
+  } else {
+    Clipboard.copyToSystem(text);
+  }
+}
+
+/** Say that a run has ended. */
+export function tellEnd({ app, trans }: Desk, run: Run, command: string): void {
+  const callback = (): void => {
+    void app.commands.execute(command, { run: run.run_id });
+  };
+  const options = { autoClose: LONG, actions: [{ label: trans.__('Show'), callback }] };
+  if (run.status === 'finished') {
+    Notification.success(trans.__('%1 has finished', run.name), options);
+  } else {
+    Notification.warning(trans.__('%1 has ended: %2', run.name, run.failure?.message ?? run.status), options);
+  }
+}
+
+/** Say what went wrong. */
+export function report(problem: unknown): void {
+  Notification.error(problem instanceof Error ? problem.message : String(problem), { autoClose: LONG });
+}
+
+function namesOf(runs: readonly Run[]): string {
+  const names = runs.slice(0, 3).map((run) => `“${run.name}”`);
+  return runs.length > 3 ? `${names.join(', ')} +${runs.length - 3}` : names.join(', ');
+}

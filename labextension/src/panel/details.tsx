@@ -1,0 +1,346 @@
+/** What is known of one run: its parameters, metrics, files and log, each asked for when it is looked at. */
+import type { TranslationBundle } from '@jupyterlab/translation';
+import React from 'react';
+
+import type { Artifact, Artifacts, Curves, Failure, Job, Log, Progress, Project, Run } from '../api';
+import { duration, figure, line, size, valueText } from './figures';
+import { StatusSign, statusText } from './status';
+
+const SETTLED = 150; // ms after which a run is asked about: the keys may only pass it
+const RENEWED = 3000; // ms between two looks at the log and the curves of what runs
+const PICTURES = /\.(png|jpe?g|gif|svg|webp)$/i;
+const SMALL = 2_000_000; // bytes of a picture that is shown at once
+const WIDTH = 72; // px of a curve
+const TALL = 16;
+
+interface Props {
+  project: Project;
+  run: Run;
+  trans: TranslationBundle;
+  language: string | undefined;
+  seconds: number;
+  /** What has it run without the browser, if anything does. */
+  job: Job | undefined;
+  /** The parts that are open; a part notes there whether it is. */
+  sections: Set<string>;
+  /** Show another run's details. */
+  open: (id: string) => void;
+}
+
+/** The details; with another `key` for each run. */
+export function Details(props: Props): React.JSX.Element {
+  const { project, trans, sections } = props;
+  const full = useAnswer<Run>(() => project.run(props.run.run_id), [project, props.run], false);
+  const run = { ...props.run, ...(full.answer === null ? {} : withoutState(full.answer)) };
+  return (
+    <div className="mlx-Run" tabIndex={-1} aria-label={run.name}>
+      <Head {...props} run={run} />
+      {run.notes.map((note) => (
+        <p className="mlx-Run-note" key={note}>
+          {note}
+        </p>
+      ))}
+      <Section name="params" sections={sections} title={trans.__('Parameters')} count={Object.keys(run.params).length}>
+        <Pairs pairs={run.params} trans={trans} />
+      </Section>
+      <Metrics {...props} run={run} />
+      {Object.keys(run.autologged).length > 0 && (
+        <Section name="autologged" sections={sections} title={trans.__('Parameters of Libraries')} count={Object.keys(run.autologged).length}>
+          <Pairs pairs={run.autologged} trans={trans} />
+        </Section>
+      )}
+      <Section name="artifacts" sections={sections} title={trans.__('Artifacts')}>
+        <Files {...props} />
+      </Section>
+      <Section name="log" sections={sections} title={trans.__('Log')}>
+        <LogText {...props} />
+      </Section>
+      <Section name="record" sections={sections} title={trans.__('Record')} count={Object.keys(run.tags).length}>
+        <Pairs pairs={{ run: run.run_id, ...run.tags }} trans={trans} />
+      </Section>
+    </div>
+  );
+}
+
+/** The full answer has more tags; how the run stands now, the list knows best. */
+function withoutState({ params, tags, notes, autologged }: Run): Partial<Run> {
+  return { params, tags, notes, autologged };
+}
+
+function Head({ run, job, trans, language, seconds, open }: Props): React.JSX.Element {
+  const best = run.tags['mlexp.best_run'];
+  const { parent_id: group } = run;
+  return (
+    <header className="mlx-Run-head">
+      <h3>{run.name}</h3>
+      <div>
+        <StatusSign status={run.status} trans={trans} /> {statusText(run.status, trans)} · {duration(seconds)} ·{' '}
+        <time dateTime={run.started}>{new Date(run.started).toLocaleString(language)}</time>
+      </div>
+      {run.status === 'running' && job?.progress && <Bar progress={job.progress} trans={trans} />}
+      {run.failure !== null && <Why failure={run.failure} />}
+      {best !== undefined && <Other id={best} text={trans.__('Best Trial')} open={open} />}
+      {group !== null && <Other id={group} text={trans.__('Its Group')} open={open} />}
+    </header>
+  );
+}
+
+/** Why it has failed, and where in its code if that is known. */
+function Why({ failure: { type, message, traceback } }: { failure: Failure }): React.JSX.Element {
+  const text = message === '' ? type : `${type}: ${message}`;
+  return traceback === '' ? (
+    <p className="mlx-Run-failure">{text}</p>
+  ) : (
+    <details className="mlx-Run-failure">
+      <summary>{text}</summary>
+      <pre>{traceback}</pre>
+    </details>
+  );
+}
+
+function Bar({ progress, trans }: { progress: Progress; trans: TranslationBundle }): React.JSX.Element {
+  const { done, total, text } = progress;
+  return (
+    <div className="mlx-Run-progress">
+      <progress aria-label={trans.__('Progress')} max={total ?? undefined} value={total === null ? undefined : done} />
+      <span>{text}</span>
+    </div>
+  );
+}
+
+function Other({ id, text, open }: { id: string; text: string; open: (id: string) => void }): React.JSX.Element {
+  return (
+    <button
+      className="mlx-Run-link"
+      onClick={() => {
+        open(id);
+      }}
+    >
+      {text}
+    </button>
+  );
+}
+
+interface SectionProps {
+  name: string;
+  title: string;
+  sections: Set<string>;
+  count?: number;
+  children: React.ReactNode;
+}
+
+/** A part that is asked for when it is opened. */
+function Section({ name, title, sections, count, children }: SectionProps): React.JSX.Element {
+  const [shown, setShown] = React.useState(sections.has(name));
+  return (
+    <details
+      className="mlx-Run-section"
+      open={shown}
+      onToggle={(event) => {
+        const { open } = event.currentTarget;
+        sections[open ? 'add' : 'delete'](name);
+        setShown(open);
+      }}
+    >
+      <summary>
+        {title}
+        {count !== undefined && <span className="mlx-Run-count">{count}</span>}
+      </summary>
+      {shown && children}
+    </details>
+  );
+}
+
+interface PairsProps {
+  pairs: Record<string, unknown>;
+  trans: TranslationBundle;
+}
+
+function Pairs({ pairs, trans }: PairsProps): React.JSX.Element {
+  const rows = Object.entries(pairs);
+  if (rows.length === 0) {
+    return <p className="mlx-Run-none">{trans.__('none')}</p>;
+  }
+  return (
+    <table>
+      <tbody>
+        {rows.map(([name, value]) => (
+          <tr key={name}>
+            <th scope="row">{name}</th>
+            <td>{valueText(value)}</td>
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  );
+}
+
+function Metrics({ project, run, trans, sections }: Props): React.JSX.Element {
+  const names = Object.keys(run.metrics);
+  const ask = (): Promise<Curves> => project.curves(run.run_id);
+  const { answer, problem } = useAnswer(ask, [project, run.metrics], false); // of what runs, others are heard of
+  return (
+    <Section name="metrics" sections={sections} title={trans.__('Metrics')} count={names.length}>
+      {names.length === 0 && <p className="mlx-Run-none">{trans.__('none')}</p>}
+      <Problem problem={problem} />
+      <table>
+        <tbody>
+          {names.map((name) => (
+            <tr key={name}>
+              <th scope="row">{name}</th>
+              <td className="mlx-Run-curve">
+                <Sparkline name={name} curves={answer} trans={trans} />
+              </td>
+              <td className="mlx-Run-value" title={String(run.metrics[name])}>
+                {figure(run.metrics[name] ?? NaN)}
+              </td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </Section>
+  );
+}
+
+interface SparklineProps {
+  name: string;
+  curves: Curves | null;
+  trans: TranslationBundle;
+}
+
+/** A metric's history, as a line; nothing where it has one value. */
+function Sparkline({ name, curves, trans }: SparklineProps): React.JSX.Element | null {
+  const curve = curves?.metrics[name];
+  const points = curve === undefined ? '' : line(curve, WIDTH, TALL);
+  if (curve === undefined || points === '') {
+    return null;
+  }
+  const [first, last] = [curve.values[0] ?? NaN, curve.values[curve.values.length - 1] ?? NaN].map(figure);
+  const text = trans.__('%1: from %2 to %3 over %4 values', name, first, last, curve.count);
+  return (
+    <svg className="mlx-Sparkline" role="img" width={WIDTH} height={TALL} viewBox={`-1 -1 ${WIDTH + 2} ${TALL + 2}`}>
+      <title>{text}</title>
+      <polyline points={points} />
+    </svg>
+  );
+}
+
+function Files({ project, run, trans, language }: Props): React.JSX.Element {
+  const ask = (): Promise<Artifacts> => project.artifacts(run.run_id);
+  const { answer, problem } = useAnswer(ask, [project, run.run_id, run.status], false);
+  if (answer === null) {
+    return problem === null ? <Waiting trans={trans} /> : <Problem problem={problem} />;
+  }
+  return (
+    <ul className="mlx-Run-files">
+      {answer.artifacts.length === 0 && <li className="mlx-Run-none">{trans.__('none')}</li>}
+      {answer.artifacts.map((one) => (
+        <li key={one.path}>
+          <File address={project.artifactAddress(run.run_id, one.path)} one={one} language={language} />
+        </li>
+      ))}
+      {!answer.whole && <li className="mlx-Run-none">{trans.__('and more, which MLflow’s page shows')}</li>}
+    </ul>
+  );
+}
+
+function File({ address, one, language }: { address: string; one: Artifact; language: string | undefined }): React.JSX.Element {
+  return (
+    <a href={address} target="_blank" rel="noopener noreferrer">
+      <span className="mlx-Run-file">{one.path}</span> <span className="mlx-Run-size">{size(one.size, language)}</span>
+      {PICTURES.test(one.path) && one.size <= SMALL && <img src={address} alt={one.path} loading="lazy" />}
+    </a>
+  );
+}
+
+function LogText({ project, run, trans }: Props): React.JSX.Element {
+  const box = React.useRef<HTMLPreElement>(null);
+  const isRunning = run.status === 'running';
+  const ask = (): Promise<Log> => project.log(run.run_id);
+  const { answer, problem } = useAnswer(ask, [project, run.run_id, run.status], isRunning);
+  const [isAtEnd, setAtEnd] = React.useState(true);
+  React.useEffect(() => {
+    if (box.current !== null && isAtEnd) {
+      box.current.scrollTop = box.current.scrollHeight;
+    }
+  }, [answer?.text]);
+  if (answer === null) {
+    return problem === null ? <Waiting trans={trans} /> : <Problem problem={problem} />;
+  }
+  if (answer.text === '') {
+    return <p className="mlx-Run-none">{trans.__('It has printed nothing.')}</p>;
+  }
+  return (
+    <>
+      {!answer.whole && <p className="mlx-Run-none">{trans.__('Only the end is shown.')}</p>}
+      <Problem problem={problem} />
+      <pre
+        ref={box}
+        className="mlx-Run-log"
+        tabIndex={0}
+        aria-label={trans.__('Log')}
+        onScroll={({ currentTarget: node }) => {
+          setAtEnd(node.scrollTop + node.clientHeight >= node.scrollHeight - 4);
+        }}
+      >
+        {answer.text}
+      </pre>
+    </>
+  );
+}
+
+function Waiting({ trans }: { trans: TranslationBundle }): React.JSX.Element {
+  return <p className="mlx-Run-none">{trans.__('Loading…')}</p>;
+}
+
+function Problem({ problem }: { problem: Error | null }): React.JSX.Element | null {
+  return problem === null ? null : (
+    <p className="mlx-Run-problem" role="alert">
+      {problem.message}
+    </p>
+  );
+}
+
+interface Answered<T> {
+  answer: T | null;
+  problem: Error | null;
+}
+
+/** Ask the server, and again when what is asked about changes, or every few seconds; late answers are dropped. */
+function useAnswer<T>(ask: () => Promise<T>, about: readonly unknown[], isLive: boolean): Answered<T> {
+  const [state, setState] = React.useState<Answered<T>>({ answer: null, problem: null });
+  React.useEffect(() => {
+    let isOver = false;
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const once = async (): Promise<void> => {
+      try {
+        const answer = await ask();
+        if (!isOver) {
+          setState({ answer, problem: null });
+        }
+      } catch (problem) {
+        if (!isOver) {
+          setState(({ answer }) => ({ answer, problem: problem as Error }));
+        }
+      }
+      again();
+    };
+    const again = (): void => {
+      if (isLive && !isOver) {
+        timer = setTimeout(() => {
+          if (document.hidden) {
+            again(); // nobody looks
+          } else {
+            void once();
+          }
+        }, RENEWED);
+      }
+    };
+    timer = setTimeout(() => void once(), state.answer === null ? SETTLED : 0);
+    return () => {
+      isOver = true;
+      clearTimeout(timer);
+    };
+  }, about);
+  return state;
+}

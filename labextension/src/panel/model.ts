@@ -1,0 +1,425 @@
+/** The runs that the panel knows of a project, which of them are selected, and how they are filtered. */
+import { VDomModel } from '@jupyterlab/ui-components';
+import { Signal } from '@lumino/signaling';
+
+import { type About, type Event, type Job, Project, Refusal, type Run, type RunsAsked, type Status } from '../api';
+import { experimentKey, readFilter, type Row, rowsOf } from './rows';
+
+const PATIENCE = 1000; // ms that the server's first word is waited for
+const TYPED = 300; // ms after which what is typed is asked for
+const AGAIN = 1000; // ms after which what the store filters is asked for again, when runs have changed
+const MOST = 1000; // runs in one answer
+
+export type State = 'loading' | 'ready' | 'failed';
+
+export class RunsModel extends VDomModel {
+  /** A run has ended that was seen to run. */
+  readonly ended = new Signal<this, Run>(this);
+  /** A job has ended. */
+  readonly jobEnded = new Signal<this, Job>(this);
+  /** The details of a run are asked for. */
+  readonly revealed = new Signal<this, Run>(this);
+
+  state: State = 'loading';
+  problem: unknown = null;
+  /** What can't be read in the filter; the list is the one from before then. */
+  filterProblem: string | null = null;
+  /** Whether there are more runs than were asked for. */
+  more = false;
+  isLoadingMore = false;
+  /** Why what is shown may be old. */
+  trouble: string | null = null;
+  project = new Project('');
+  byExperiment = true;
+  /** What the server can have done, such as `replay`; null until it has said so. */
+  about: About | null = null;
+  /** Which parts of a run's details are open. */
+  readonly sections = new Set(['params', 'metrics']);
+  /** What runs, or ran, without the browser, by the ids of its run. */
+  readonly jobs = new Map<string, Job>();
+
+  private readonly runs = new Map<string, Run>();
+  private readonly heard = new WeakMap<Run, number>(); // when each was: what runs has gone on since
+  private readonly toggled = new Set<string>();
+  private readonly loaded = new Set<string>(); // groups whose trials are known
+  private readonly chosen = new Set<string>();
+  private kept: Row[] | null = null;
+  private text = '';
+  private wantedStatus: Status | '' = '';
+  private count = 200;
+  private limit = 200;
+  private turn = 0; // answers to what was asked before are dropped
+  private anchor: string | null = null;
+  private cursor: string | null = null;
+  private unwatch: (() => void) | null = null;
+  private hasFolder = false;
+  private isStarted = false;
+  private timer: ReturnType<typeof setTimeout> | undefined;
+
+  /** Look at the project of another folder, once `start` was called. */
+  open(path: string): void {
+    if (path !== this.project.path || !this.hasFolder) {
+      this.hasFolder = true;
+      this.project = new Project(path);
+      if (this.isStarted) {
+        this.connect();
+      }
+    }
+  }
+
+  /** Ask for runs, from now on. */
+  start(): void {
+    if (!this.isStarted) {
+      this.isStarted = true;
+      if (this.hasFolder) {
+        this.connect();
+      }
+    }
+  }
+
+  private connect(): void {
+    this.disconnect();
+    this.state = 'loading'; // the other folder may be one of the same project: what is shown stays until that is known
+    this.count = this.limit;
+    this.unwatch = this.project.watch((event) => {
+      this.hear(event);
+    });
+    this.changed();
+    this.later(PATIENCE); // with its first word the server has everything asked for; it may have none to say
+  }
+
+  private disconnect(): void {
+    this.unwatch?.();
+    this.unwatch = null;
+    clearTimeout(this.timer);
+    this.timer = undefined;
+    this.turn++;
+  }
+
+  override dispose(): void {
+    this.disconnect();
+    super.dispose();
+  }
+
+  /** Whether it isn't known yet where to look. */
+  get isIdle(): boolean {
+    return !this.hasFolder;
+  }
+
+  /** Ask for everything anew. */
+  async load(): Promise<void> {
+    const turn = ++this.turn;
+    clearTimeout(this.timer);
+    this.timer = undefined;
+    try {
+      this.about ??= await this.project.about();
+      const [{ runs, more }, { jobs }] = await Promise.all([this.asked(), this.project.jobs()]);
+      const open = [...this.loaded].filter((id) => this.toggled.has(id) && runs.some((run) => run.run_id === id));
+      const trials = await Promise.all(open.map((group) => this.project.runs({ group, limit: MOST })));
+      if (turn !== this.turn) {
+        return;
+      }
+      this.runs.clear();
+      this.loaded.clear();
+      open.forEach((id) => this.loaded.add(id));
+      this.keepJobs(jobs);
+      [...runs, ...trials.flatMap((one) => one.runs)].forEach((run) => {
+        this.keep(run);
+      });
+      this.more = more;
+      this.state = 'ready';
+      this.problem = this.filterProblem = null;
+      [...this.chosen].filter((key) => !this.has(key)).forEach((key) => this.chosen.delete(key));
+      this.cursor = this.cursor !== null && this.has(this.cursor) ? this.cursor : null;
+    } catch (problem) {
+      if (turn !== this.turn) {
+        return;
+      }
+      this.fail(problem);
+    }
+    this.changed();
+  }
+
+  /** Ask for more runs than before. */
+  async loadMore(): Promise<void> {
+    this.count = Math.min(2 * this.count, 20 * MOST);
+    this.isLoadingMore = true;
+    this.changed();
+    await this.load();
+    this.isLoadingMore = false;
+    this.changed();
+  }
+
+  get rows(): readonly Row[] {
+    this.kept ??= rowsOf(this.runs.values(), {
+      toggled: this.toggled,
+      byExperiment: this.byExperiment,
+      words: readFilter(this.text).words
+    });
+    return this.kept;
+  }
+
+  get total(): number {
+    return this.runs.size;
+  }
+
+  get(id: string): Run | undefined {
+    return this.runs.get(id);
+  }
+
+  /** For how long a run has gone on, or went. */
+  seconds(run: Run, now: number): number {
+    return run.status === 'running' ? run.seconds + (now - (this.heard.get(run) ?? now)) / 1000 : run.seconds;
+  }
+
+  get filter(): string {
+    return this.text;
+  }
+
+  set filter(text: string) {
+    const before = readFilter(this.text).where;
+    this.text = text;
+    this.filterProblem = null;
+    this.refilter(before !== readFilter(text).where);
+  }
+
+  get status(): Status | '' {
+    return this.wantedStatus;
+  }
+
+  set status(status: Status | '') {
+    this.wantedStatus = status;
+    this.refilter(true);
+  }
+
+  get isFiltered(): boolean {
+    return this.text.trim() !== '' || this.wantedStatus !== '';
+  }
+
+  /** Set how many runs are asked for at first. */
+  setLimit(limit: number): void {
+    if (limit !== this.limit) {
+      this.limit = this.count = limit;
+      if (this.isStarted) {
+        void this.load();
+      }
+    }
+  }
+
+  setByExperiment(byExperiment: boolean): void {
+    this.byExperiment = byExperiment;
+    this.changed();
+  }
+
+  /** The selected runs, in the order of the list. */
+  get selected(): Run[] {
+    if (this.state !== 'ready') {
+      return [];
+    }
+    return this.rows.flatMap((row) => (row.kind === 'run' && this.chosen.has(row.key) ? [row.run] : []));
+  }
+
+  isSelected(key: string): boolean {
+    return this.chosen.has(key);
+  }
+
+  /** The row that the keys are at, and the run whose details are shown. */
+  get current(): string | null {
+    return this.cursor;
+  }
+
+  /** Go to a row, and select it alone, or beside others, or all from the last one on. */
+  select(key: string, how: 'alone' | 'beside' | 'range' | 'not' = 'alone'): void {
+    const keys = this.rows.map((row) => row.key);
+    if (how === 'alone') {
+      this.chosen.clear();
+    }
+    if (how === 'range') {
+      const ends = [keys.indexOf(this.anchor ?? key), keys.indexOf(key)].sort((a, b) => a - b);
+      this.chosen.clear();
+      keys.slice(Math.max(ends[0] ?? 0, 0), (ends[1] ?? 0) + 1).forEach((one) => this.chosen.add(one));
+    } else if (how === 'beside' && this.chosen.has(key)) {
+      this.chosen.delete(key);
+    } else if (how !== 'not') {
+      this.chosen.add(key);
+    }
+    this.anchor = how === 'range' ? this.anchor : key;
+    this.cursor = key;
+    this.stateChanged.emit();
+  }
+
+  selectAll(): void {
+    this.rows.forEach((row) => this.chosen.add(row.key));
+    this.stateChanged.emit();
+  }
+
+  /** Show what is in an experiment or a group, or hide it. */
+  async toggle(key: string): Promise<void> {
+    if (!this.toggled.delete(key)) {
+      this.toggled.add(key);
+    }
+    this.changed();
+    const group = this.runs.get(key);
+    if (group?.kind === 'group' && !this.loaded.has(key)) {
+      await this.loadTrials(key);
+    }
+  }
+
+  /** Select a run and have its details shown, wherever it is; refused where there is no such run. */
+  async reveal(id: string): Promise<void> {
+    this.start();
+    const run = this.runs.get(id) ?? (await this.project.run(id));
+    this.keep(run);
+    if (this.isFiltered) {
+      this.text = this.wantedStatus = '';
+      await this.load();
+      this.keep(run);
+    }
+    this.toggled.delete(experimentKey(run.experiment));
+    if (run.parent_id !== null && !this.toggled.has(run.parent_id)) {
+      if (!this.runs.has(run.parent_id)) {
+        this.keep(await this.project.run(run.parent_id));
+      }
+      await this.toggle(run.parent_id);
+    }
+    this.kept = null;
+    this.select(id);
+    this.revealed.emit(run);
+  }
+
+  /** Take runs out of the list at once: the server says so itself a little later. */
+  forget(ids: readonly string[]): void {
+    ids.forEach((id) => {
+      this.runs.delete(id);
+      this.chosen.delete(id);
+    });
+    if (this.cursor !== null && ids.includes(this.cursor)) {
+      this.cursor = null;
+    }
+    this.changed();
+  }
+
+  private async asked(): Promise<{ runs: Run[]; more: boolean }> {
+    const { where } = readFilter(this.text);
+    const asked: RunsAsked = { where, status: this.wantedStatus || undefined };
+    if (!this.isAsked) {
+      asked.where = "kind != 'trial'"; // those are asked for when their group is opened
+    }
+    const found: Run[] = [];
+    for (;;) {
+      const limit = Math.min(this.count - found.length, MOST);
+      const { runs, more } = await this.project.runs({ ...asked, limit, offset: found.length || undefined });
+      found.push(...runs);
+      if (!more || found.length >= this.count || runs.length === 0) {
+        return { runs: found, more };
+      }
+    }
+  }
+
+  private async loadTrials(group: string): Promise<void> {
+    const turn = this.turn;
+    try {
+      const { runs } = await this.project.runs({ group, limit: MOST });
+      if (turn === this.turn) {
+        runs.forEach((run) => {
+          this.keep(run);
+        });
+        this.loaded.add(group);
+      }
+    } catch (problem) {
+      this.trouble = problem instanceof Error ? problem.message : String(problem);
+    }
+    this.changed();
+  }
+
+  private hear(event: Event): void {
+    if (event.event === 'hello') {
+      this.trouble = null;
+      void this.load();
+    } else if (event.event === 'trouble') {
+      this.trouble = event.message;
+      this.changed();
+    } else if (event.event === 'runs') {
+      this.merge(event.changed, event.removed);
+    } else if (event.event === 'jobs') {
+      this.keepJobs(event.changed);
+      this.changed();
+    }
+  }
+
+  private merge(changed: readonly Run[], removed: readonly string[]): void {
+    const { isAsked } = this;
+    for (const run of changed) {
+      const before = this.runs.get(run.run_id);
+      if (before?.status === 'running' && run.status !== 'running') {
+        this.ended.emit(run);
+      }
+      if (before !== undefined || (!isAsked && this.isWanted(run))) {
+        this.keep(run);
+      }
+    }
+    this.forget(removed);
+    if (isAsked) {
+      this.later(AGAIN); // the store knows which of them fit
+    }
+  }
+
+  private keepJobs(jobs: readonly Job[]): void {
+    for (const job of jobs) {
+      if (job.run_id !== null) {
+        this.jobs.set(job.run_id, job);
+      }
+      if (job.ended !== null) {
+        this.jobEnded.emit(job);
+      }
+    }
+  }
+
+  private isWanted(run: Run): boolean {
+    return run.kind !== 'trial' || (run.parent_id !== null && this.loaded.has(run.parent_id));
+  }
+
+  private keep(run: Run): void {
+    this.heard.set(run, Date.now());
+    this.runs.set(run.run_id, run);
+  }
+
+  private refilter(byStore: boolean): void {
+    this.count = this.limit;
+    this.changed();
+    if (byStore && this.isStarted) {
+      clearTimeout(this.timer);
+      this.timer = undefined;
+      this.later(TYPED);
+    }
+  }
+
+  private fail(problem: unknown): void {
+    if (problem instanceof Refusal && problem.status === 400 && this.isAsked && this.about !== null) {
+      this.filterProblem = problem.message;
+      return;
+    }
+    this.state = 'failed';
+    this.problem = problem;
+    this.runs.clear();
+  }
+
+  /** Whether the store is asked to filter. */
+  private get isAsked(): boolean {
+    return readFilter(this.text).where !== undefined || this.wantedStatus !== '';
+  }
+
+  /** Ask for everything after a while, together with what else is to be asked for until then. */
+  private later(pause: number): void {
+    this.timer ??= setTimeout(() => void this.load(), pause);
+  }
+
+  private has(key: string): boolean {
+    return this.runs.has(key) || key.startsWith(experimentKey(''));
+  }
+
+  private changed(): void {
+    this.kept = null;
+    this.stateChanged.emit();
+  }
+}

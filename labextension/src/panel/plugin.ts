@@ -1,0 +1,77 @@
+/** The side bar's panel of runs, its tabs, commands and settings. */
+import { ILayoutRestorer, type JupyterFrontEnd, type JupyterFrontEndPlugin } from '@jupyterlab/application';
+import { ICommandPalette } from '@jupyterlab/apputils';
+import { IDocumentManager } from '@jupyterlab/docmanager';
+import { IDefaultFileBrowser } from '@jupyterlab/filebrowser';
+import { IRenderMimeRegistry } from '@jupyterlab/rendermime';
+import { ISettingRegistry } from '@jupyterlab/settingregistry';
+import { ITranslator, nullTranslator } from '@jupyterlab/translation';
+
+import { type Desk, report, tellEnd } from './actions';
+import { addCommands, BUTTONS, MENU, REVEAL } from './commands';
+import { followFolder } from './folders';
+import { RunsModel } from './model';
+import { addPages } from './pages';
+import { applySettings } from './settings';
+import { RunsPanel } from './sidebar';
+
+const ID = 'ml-experiment-nb:panel';
+const RANK = 210; // below the file browser and the running kernels
+
+export const panel: JupyterFrontEndPlugin<void> = {
+  id: ID,
+  description: 'Lists the runs of a project in the side bar: live, filtered, compared, stopped and run again.',
+  autoStart: true,
+  requires: [IDocumentManager, IRenderMimeRegistry],
+  optional: [ICommandPalette, ILayoutRestorer, ISettingRegistry, ITranslator, IDefaultFileBrowser],
+  activate: (
+    app: JupyterFrontEnd,
+    documents: IDocumentManager,
+    rendermime: IRenderMimeRegistry,
+    palette: ICommandPalette | null,
+    restorer: ILayoutRestorer | null,
+    registry: ISettingRegistry | null,
+    known: ITranslator | null,
+    browser: IDefaultFileBrowser | null
+  ) => {
+    const translator = known ?? nullTranslator;
+    const trans = translator.load('ml_experiment_nb');
+    const language = translator.languageCode.replace('_', '-');
+    const model = new RunsModel();
+    const desk: Desk = { app, model, trans, deleted: null };
+    const { commands } = app;
+    const options = { model, commands, translator, trans, language, report, buttons: BUTTONS, menu: MENU };
+    const side = new RunsPanel(options);
+    const settings = applySettings(registry, ID, model);
+    const show = (): void => {
+      app.shell.activateById(side.id);
+    };
+    const doors = {
+      show: () => {
+        show();
+        side.focusList();
+      },
+      filter: () => {
+        show();
+        side.focusFilter();
+      },
+      open: (folder: string) => {
+        model.open(folder);
+      }
+    };
+    addCommands(desk, doors, palette);
+    addPages(app, rendermime, trans, restorer, report);
+    model.ended.connect((_, run) => {
+      if (settings.tells(run, model)) {
+        tellEnd(desk, run, REVEAL);
+      }
+    });
+    followFolder(app, documents, browser, (folder) => {
+      if (settings.follows || model.isIdle) {
+        model.open(folder);
+      }
+    });
+    app.shell.add(side, 'left', { rank: RANK, type: 'Experiments' });
+    restorer?.add(side, side.id);
+  }
+};

@@ -1,0 +1,325 @@
+"""The panel of runs in JupyterLab's side bar: looked at, filtered, used by keys and by the mouse, in both themes."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from contextlib import closing
+
+import pytest
+from drive import COMMAND, START, STARTED
+from lab import THEMES, make_project, write_notebook
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunTag
+from playwright.sync_api import expect
+
+expect.set_options(timeout=60_000)  # a store's first answer takes seconds, and many on a busy machine
+SLOW = """%%experiment "endless"
+import time
+for step in range(100_000):
+    print("step", step)
+    time.sleep(0.1)
+"""
+LONG = "a forest with a name that is far too long for the side bar"
+NINE = 1_790_000_000_000  # when the store's first run has begun
+
+
+def make_run(client, experiment, name, minute, kind="experiment", status="FINISHED", params=(), metrics=(), tags=()):
+    """Put a run into a store, as the package keeps it, and return its id."""
+    begun = NINE + 60_000 * minute
+    run_id = client.create_run(experiment, run_name=name, start_time=begun).info.run_id
+    said = {"mlexp.kind": kind, "mlexp.status": status.lower(), **dict(tags)}
+    client.log_batch(
+        run_id,
+        [Metric(one, value, begun, step) for one, all_ in dict(metrics).items() for step, value in enumerate(all_)],
+        [Param(*one) for one in dict(params).items()],
+        [RunTag(*one) for one in said.items()],
+    )
+    client.set_terminated(run_id, status, end_time=begun + 2500)
+    return run_id
+
+
+@pytest.fixture(scope="session")
+def recorded(database, tmp_path_factory):
+    """A store with a group of three trials, a run that has failed, and one of another experiment."""
+    folder = make_project(tmp_path_factory.mktemp("recorded"), database)
+    client = MlflowClient(f"sqlite:///{folder}/.ml-experiment/mlflow.db")
+    svm, trees = (
+        client.create_experiment(name, artifact_location=(folder / "artifacts" / name).as_uri())
+        for name in ("SVM", "trees")
+    )
+    error = {"mlexp.error": "ValueError: no <C> of -1"}
+    make_run(client, svm, "first", 0, status="FAILED", params={"C": "-1"}, tags=error)
+    space = {"C": "loguniform(0.01, 100)"}
+    group = make_run(client, svm, "search", 1, "group", params=space, metrics={"accuracy": [0.95]})
+    for k in range(3):
+        tags = {"mlflow.parentRunId": group, "mlexp.trial": str(k)}
+        given = {"params": {"C": f"{k}.5"}, "metrics": {"loss": [1.0, 0.5, 0.25], "accuracy": [0.85 + k / 20]}}
+        trial = make_run(client, svm, f"search #{k}", 2 + k, "trial", tags=tags, **given)
+        if k == 2:
+            (folder / "log.txt").write_text("epoch 1\nepoch 2\n")
+            (folder / "roc.txt").write_text("0 0\n1 1\n")
+            client.log_artifact(trial, str(folder / "log.txt"), "record")
+            client.log_artifact(trial, str(folder / "roc.txt"), "figures")
+    make_run(client, trees, LONG, 9, metrics={"auc": [0.7]})
+    with closing(sqlite3.connect(folder / ".ml-experiment" / "mlflow.db")) as made:
+        made.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the file is copied
+    return folder / ".ml-experiment" / "mlflow.db"
+
+
+@pytest.fixture
+def open_panel(page, lab, folder):
+    """Open a page at a notebook of the project, and its panel, with the keys; return the panel."""
+
+    def opened(cells=("x = 1",), name="n.ipynb"):
+        path = write_notebook(folder / name, cells)
+        page.goto(lab.address(path))
+        page.wait_for_function(STARTED, timeout=START)
+        page.keyboard.press("Control+Alt+x")
+        panel = page.locator(".mlx-Runs")
+        panel.wait_for()
+        return panel
+
+    return opened
+
+
+@pytest.fixture
+def panel(open_panel, folder, recorded):
+    """The panel of the recorded runs, with its list."""
+    (folder / ".ml-experiment" / "mlflow.db").write_bytes(recorded.read_bytes())
+    panel = open_panel()
+    panel.get_by_role("treeitem").first.wait_for()
+    return panel
+
+
+def rows(panel):
+    """Return the names in the list, from the top."""
+    return panel.locator(".mlx-Runs-name").all_inner_texts()
+
+
+def row(panel, text):
+    return panel.get_by_role("treeitem").filter(has_text=text)
+
+
+def choose(panel, text, *more):
+    """Select runs by the mouse: the first alone, the others beside it."""
+    row(panel, text).click()
+    for one in more:
+        row(panel, one).click(modifiers=["Control"])
+
+
+def open_group(panel):
+    row(panel, re.compile("^▸.*search")).click()
+    panel.page.keyboard.press("ArrowRight")
+    row(panel, "#0").wait_for()
+
+
+def menu(panel, text, name):
+    """Take an item of a row's context menu."""
+    row(panel, text).click(button="right")
+    panel.page.get_by_role("menuitem", name=name, exact=True).click()
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_runs_are_looked_at_by_keys_alone(panel, theme):
+    page, keys = panel.page, panel.page.keyboard
+    tree = panel.get_by_role("tree")
+    expect(tree).to_be_focused()
+    assert rows(panel) == ["trees", LONG, "SVM", "search", "first"]
+    keys.press("End")
+    keys.press("ArrowUp")
+    keys.press("ArrowRight")
+    row(panel, "#2").wait_for()
+    assert rows(panel)[4:] == ["#2C=2.5", "#1C=1.5", "#0C=0.5", "first"]
+    keys.press("ArrowRight")
+    current = panel.locator(f"#{tree.get_attribute('aria-activedescendant')}")
+    assert (current.get_attribute("aria-level"), current.get_attribute("aria-posinset")) == ("3", "1")
+    assert "0.95" in current.inner_text()
+    keys.press("Enter")
+    details = panel.locator(".mlx-Run")
+    expect(details).to_be_focused()
+    assert re.search(r"search #2\s+✓ finished · 2.5 s", details.inner_text())
+    assert "C\t2.5" in details.inner_text()
+    details.get_by_role("img", name="loss: from 1 to 0.25 over 3 values").wait_for()
+    details.get_by_text("Artifacts", exact=True).click()
+    details.get_by_role("link", name="figures/roc.txt").wait_for()
+    details.get_by_text("Log", exact=True).click()
+    assert details.get_by_label("Log", exact=True).inner_text() == "epoch 1\nepoch 2\n"
+    assert page.locator("body").get_attribute("data-jp-theme-light") == str(theme == "light").lower()
+    with page.expect_popup() as opened:
+        details.get_by_role("link", name="figures/roc.txt").click()
+    assert opened.value.locator("body").inner_text().split() == ["0", "0", "1", "1"]
+    opened.value.close()
+    page.keyboard.press("Control+Alt+x")
+    expect(tree).to_be_focused()
+    keys.press("End")
+    details.get_by_text("ValueError: no <C> of -1").wait_for()
+    keys.press("Control+Alt+x")
+    keys.press("Home")
+    keys.press("ArrowLeft")
+    expect(panel.locator(".mlx-Runs-name")).to_have_count(7)
+    keys.press("Control+a")
+    expect(panel.locator("[role=treeitem][aria-selected=true]")).to_have_count(7)
+
+
+def test_runs_are_filtered_by_words_a_status_and_a_condition(panel, heard):
+    box, status = panel.get_by_label("Filter runs"), panel.get_by_label("Status")
+    names = panel.locator(".mlx-Runs-name")
+    row(panel, "first").click()
+    panel.page.keyboard.press("Control+f")
+    expect(box).to_be_focused()
+    box.fill("forest auc")
+    expect(panel.get_by_text("No run is like that.")).to_be_visible()
+    box.fill("svm failed")
+    expect(names).to_have_text(["SVM", "first"])
+    box.fill("accuracy >= 0.9 and C > 2")
+    expect(names).to_have_text(["SVM", re.compile("^search #2")])
+    box.fill("accuracy >=")
+    expect(panel.get_by_role("alert")).to_contain_text("the filter 'accuracy >=' can't be read")
+    expect(names).to_have_text(["SVM", re.compile("^search #2")])
+    heard.errors[:] = [one for one in heard.errors if "400" not in one]  # Chromium logs what is refused
+    box.fill("")
+    expect(panel.get_by_role("alert")).to_have_count(0)
+    status.select_option("failed")
+    expect(names).to_have_text(["SVM", "first"])
+    status.select_option("running")
+    panel.get_by_role("button", name="Clear the Filter").click()
+    expect(names).to_have_count(5)
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_selected_runs_are_compared_and_two_of_them_told_apart(panel, theme):
+    page = panel.page
+    open_group(panel)
+    choose(panel, "#0", "#1", "#2")
+    page.keyboard.press("c")
+    table = page.locator(".mlx-Page table")
+    table.wait_for()
+    assert re.search(r"search #2.*0\.95.*search #1.*0\.9.*search #0.*0\.85", " ".join(table.inner_text().split()))
+    black = table.evaluate("one => getComputedStyle(one).color")
+    assert (black == "rgb(0, 0, 0)") is False or theme == "light"
+    choose(panel, "#2", "#0")
+    panel.get_by_role("button", name="Show Differences").click()
+    told = page.locator(".mlx-Page", has_text="parameters: 1 differs")
+    told.wait_for()
+    assert re.search(r"C\s+0\.5\s+2\.5", told.inner_text())
+    page.wait_for_timeout(1500)  # JupyterLab saves where its tabs are after a second
+    page.goto(page.url.split("?")[0])
+    told.wait_for(timeout=START)
+    assert page.get_by_role("tab", name="3 runs").count() == 1
+
+
+def test_what_is_deleted_comes_back(panel):
+    page = panel.page
+    names = panel.locator(".mlx-Runs-name")
+    choose(panel, "first", re.compile("^▸.*search"))
+    page.keyboard.press("Delete")
+    expect(names).to_have_count(2)
+    page.locator(".Toastify").get_by_role("button", name="Undo").click()
+    expect(names).to_have_count(5)
+    open_group(panel)
+    choose(panel, "#1")
+    menu(panel, "#1", "Delete")
+    expect(names).to_have_count(7)
+    row(panel, "#0").click()
+    page.keyboard.press("Control+z")
+    expect(names).to_have_count(8)
+
+
+def test_a_run_is_copied_as_what_would_do_it_again(open_panel, folder, page, lab):
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    panel = open_panel(["%load_ext ml_experiment_nb", '%%experiment "SVM"\nC = 0.5\n{"accuracy": C}'])
+    expect(panel.get_by_text("No runs yet.")).to_be_visible(timeout=START)
+    page.evaluate(COMMAND, ["notebook:run-all-cells", {}])
+    row(panel, "✓").wait_for(timeout=START)  # it is there without anybody asking
+    has = "text => navigator.clipboard.readText().then((found) => found.includes(text))"
+    for name, text in (("YAML", "C: 0.5"), ("Cell", "%%experiment"), ("Command", "ml-experiment")):
+        menu(panel, "✓", f"Copy as {name}")
+        page.wait_for_function(has, arg=text)
+
+
+def test_a_run_that_goes_on_is_followed_and_stopped(open_panel, page):
+    panel = open_panel(["%load_ext ml_experiment_nb", SLOW])
+    page.evaluate("void window.jupyterapp.commands.execute('notebook:run-all-cells')")
+    running = row(panel, "●")
+    running.wait_for(timeout=START)
+    expect(panel.get_by_role("status")).to_contain_text("1 running")
+    running.click()
+    panel.locator(".mlx-Run").get_by_text("Log", exact=True).click()
+    log = panel.get_by_label("Log", exact=True)
+    expect(log).to_contain_text("step 5", timeout=START)
+    panel.get_by_role("button", name="Stop").click()
+    page.locator(".jp-Dialog").get_by_role("button", name="Stop").click()
+    row(panel, re.compile("[■✗]")).wait_for(timeout=START)
+
+
+def test_thousands_of_runs_are_scrolled_and_older_ones_asked_for(open_panel, folder, recorded, page):
+    database = folder / ".ml-experiment" / "mlflow.db"
+    database.write_bytes(recorded.read_bytes())
+    with closing(sqlite3.connect(database)) as store, store:
+        (old,) = store.execute("SELECT run_uuid FROM runs WHERE name = 'first'").fetchone()
+        names = [one[1] for one in store.execute("PRAGMA table_info(runs)")]
+        for k in range(3000):
+            new = {"run_uuid": f"'{k:032x}'", "name": f"'run {k}'", "start_time": f"{NINE - 1000 * k - 1}"}
+            found = ", ".join(new.get(name, name) for name in names)
+            store.execute(f"INSERT INTO runs ({', '.join(names)}) SELECT {found} FROM runs WHERE run_uuid = ?", [old])
+            kind = f"VALUES ('mlexp.kind', 'experiment', '{k:032x}')"
+            store.execute(f"INSERT INTO tags (key, value, run_uuid) {kind}")
+    panel = open_panel()
+    older = panel.get_by_role("button", name="Load older runs")
+    older.wait_for()
+    for _ in range(4):
+        older.click()
+        expect(panel.get_by_text("Loading…")).to_have_count(0)
+    expect(older).to_have_count(0)
+    panel.get_by_role("tree").focus()
+    page.keyboard.press("End")
+    row(panel, "run 2999").wait_for()
+    assert panel.get_by_role("treeitem").count() < 100
+    panel.get_by_label("Filter runs").fill("2718")
+    expect(panel.locator(".mlx-Runs-name")).to_have_text(["SVM", "run 2718"])
+
+
+def test_a_store_that_cannot_be_read_is_told_and_read_later(open_panel, folder, recorded, heard):
+    database = folder / ".ml-experiment" / "mlflow.db"
+    database.write_bytes(b"no database" * 1000)
+    panel = open_panel()
+    panel.get_by_role("alert").first.wait_for(timeout=START)
+    database.write_bytes(recorded.read_bytes())
+    panel.get_by_role("button", name="Try Again").click()
+    panel.get_by_role("treeitem").first.wait_for(timeout=START)
+    heard.errors[:] = [one for one in heard.errors if "Failed to load resource" not in one]
+
+
+def test_a_server_without_the_extension_is_told(open_panel, page, heard):
+    elsewhere = re.compile("/ml-experiment-nb/(about|runs)")
+    page.route(elsewhere, lambda one: one.continue_(url=one.request.url.replace("/ml-experiment-nb/", "/nobody/")))
+    panel = open_panel()
+    expect(panel.get_by_role("alert")).to_contain_text("jupyter server extension enable ml_experiment_nb")
+    page.unroute(elsewhere)
+    panel.get_by_role("button", name="Try Again").click()
+    expect(panel.get_by_text("No runs yet.")).to_be_visible(timeout=START)
+    heard.errors[:] = [one for one in heard.errors if "404" not in one]
+
+
+def test_every_command_is_in_the_palette_and_in_a_menu_and_the_settings_have_a_form(panel):
+    page = panel.page
+    choose(panel, "first")
+    told = "() => window.jupyterapp.commands.listCommands().filter((id) => id.startsWith('ml-experiment-nb:'))"
+    assert {"ml-experiment-nb:compare-runs", "ml-experiment-nb:open-run"} <= set(page.evaluate(told))
+    page.keyboard.press("Control+Shift+c")
+    page.locator(".lm-CommandPalette").wait_for()
+    page.keyboard.type("Experiments")
+    shown = page.locator(".lm-CommandPalette-itemLabel").all_inner_texts()
+    assert {"Show Experiment Runs", "Filter Runs", "Copy as YAML", "Open in MLflow", "Delete"} <= set(shown)
+    page.keyboard.press("Escape")
+    page.get_by_role("menuitem", name="Experiments", exact=True).click()
+    for name in ("Compare", "Show Differences", "Open Executed Notebook", "Resume", "Stop", "Copy as Command"):
+        page.get_by_role("menuitem", name=re.compile(f"^{name}")).first.wait_for()
+    page.keyboard.press("Escape")
+    page.evaluate(COMMAND, ["settingeditor:open", {"query": "Experiment Runs"}])
+    form = page.locator(".jp-SettingsForm", has_text="The panel that lists a project's runs.")
+    form.get_by_label("By experiment").click()
+    expect(panel.locator(".mlx-Runs-name")).to_have_text([LONG, "search", "first"])
+    form.get_by_label("By experiment").click()
+    expect(panel.locator(".mlx-Runs-name")).to_have_count(5)
