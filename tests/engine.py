@@ -38,6 +38,7 @@ TOOLS = [
     *("basename", "sleep", "sha256sum", "true", "false"),
 ]
 LEFT_OUT = ("__pycache__", "site-packages", "test", "tests", "idlelib", "turtledemo")
+LIBC = ("librt.so.1", "libpthread.so.0", "libdl.so.2", "libutil.so.1", "libm.so.6")  # what extensions may name
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
@@ -327,7 +328,7 @@ def _copy_libraries(root: Path) -> None:
     found = {words[2] for words in lines if "=>" in words and len(words) > 2 and words[2].startswith("/")}
     found |= {words[0] for words in lines if words and words[0].startswith("/") and "ld-linux" in words[0]}
     for library in {os.path.dirname(os.path.realpath(one)) for one in found if "libc.so" in one}:
-        found |= {str(one) for name in ("libnss_*.so.2", "libresolv.so.2") for one in Path(library).glob(name)}
+        found |= {str(one) for name in ("libnss_*.so.2", "libresolv.so.2", *LIBC) for one in Path(library).glob(name)}
         found |= {str(one) for name in ("libgcc_s.so.1", "libstdc++.so.6") for one in Path(library).glob(name)}
     for one in found:
         if one.startswith(str(root)) or "libpython" in one:

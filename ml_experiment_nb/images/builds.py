@@ -8,12 +8,12 @@ import signal
 import subprocess
 import tempfile
 from collections import deque
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
 
 from ml_experiment_nb.errors import ImageError
-from ml_experiment_nb.images.engine import Engine, Image, Progress, failed_build
+from ml_experiment_nb.images.engine import Engine, Image, Progress, failed_build, told
 
 _KEPT = 200  # lines of what a build says, for its error
 _PATIENCE = 10.0  # seconds that a build that is stopped may take to tell the engine
@@ -31,9 +31,29 @@ def build(
     options: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Image:
-    """Build an image and give it its names; a build that fails or is interrupted leaves none.
+    """Build an image and tell `progress` each line of what is said meanwhile; see `building`."""
+    work = building(
+        engine, context, dockerfile=dockerfile, tags=tags, args=args, labels=labels, network=network, options=options
+    )
+    with closing(work):
+        return told(work, progress)
 
-    Without ``docker buildx`` on this machine it is built by the engine's classic builder, and `progress` is told so.
+
+def building(
+    engine: Engine,
+    context: Path,
+    *,
+    dockerfile: Path | None = None,
+    tags: Sequence[str] = (),
+    args: Mapping[str, str] | None = None,
+    labels: Mapping[str, str] | None = None,
+    network: str | None = None,
+    options: Sequence[str] = (),
+) -> Generator[str, None, Image]:
+    """Build an image, give it its names, and yield each line of what is said meanwhile.
+
+    A build that fails, or is interrupted or closed, leaves no image. Without ``docker buildx`` on this machine it is
+    built by the engine's classic builder, and the first line says so.
 
     Args:
         engine: The engine.
@@ -44,7 +64,6 @@ def build(
         labels: Its labels.
         network: The network of its ``RUN`` instructions: ``host``, ``none``, or the engine's own by default.
         options: Further options for ``docker buildx build``: such as ``--secret``.
-        progress: Told each line of what the build says.
 
     Raises:
         ImageError: It can't be built: it says why, or shows the end of what the build said.
@@ -53,11 +72,10 @@ def build(
     if not has_buildkit(engine):
         if options:
             raise ImageError("the image can't be built: it needs BuildKit, and there is no `docker buildx` here")
-        if progress is not None:
-            progress("there is no `docker buildx` here: the engine's classic builder is used")
+        yield "there is no `docker buildx` here: the engine's classic builder is used"
         inside = _inside(context, dockerfile)
-        return engine.build_classic(
-            context, dockerfile=inside, tags=tags, args=args, labels=labels, network=network, progress=progress
+        return (
+            yield from engine.building(context, dockerfile=inside, tags=tags, args=args, labels=labels, network=network)
         )
     with tempfile.TemporaryDirectory(prefix="mlexp-build-") as folder:
         made = Path(folder, "id")
@@ -67,7 +85,7 @@ def build(
         words += [word for name, value in (args or {}).items() for word in ("--build-arg", f"{name}={value}")]
         words += [word for name, value in (labels or {}).items() for word in ("--label", f"{name}={value}")]
         words += [*(["--network", network] if network else []), *options, str(context)]
-        _run(words, _environment(engine), progress)
+        yield from _said(words, _environment(engine))
         found = engine.find(made.read_text().strip())
     if found is None:
         raise ImageError("the image can't be built: the engine hasn't got it afterwards")
@@ -97,9 +115,9 @@ def _inside(context: Path, dockerfile: Path | None) -> str:
         return str(dockerfile.absolute())  # docker-py sends it along
 
 
-def _run(words: Sequence[str], env: Mapping[str, str], progress: Progress | None) -> None:
-    """Run a build, which ends with this process's interest in it."""
-    said: deque[str] = deque(maxlen=_KEPT)
+def _said(words: Sequence[str], env: Mapping[str, str]) -> Iterator[str]:
+    """Run a build and yield its lines; it ends with its reader's interest in it."""
+    kept: deque[str] = deque(maxlen=_KEPT)
     process = subprocess.Popen(
         words, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         errors="replace", start_new_session=True,
@@ -108,15 +126,15 @@ def _run(words: Sequence[str], env: Mapping[str, str], progress: Progress | None
         assert process.stdout is not None
         with process.stdout:
             for line in process.stdout:
-                said.append(line.rstrip())
-                if progress is not None and line.strip():
-                    progress(line.rstrip())
+                kept.append(line.rstrip())
+                if line.strip():
+                    yield line.rstrip()
         code = process.wait()
     except BaseException:
         _stop(process)
         raise
     if code:
-        raise failed_build(list(said))
+        raise failed_build(list(kept))
 
 
 def _stop(process: subprocess.Popen[str]) -> None:

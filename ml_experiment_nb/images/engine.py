@@ -7,7 +7,7 @@ What it says when it fails is said by `ml_experiment_nb.images.faults`. Containe
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -155,10 +155,10 @@ class Engine:
             ImageError: It is neither here nor in its registry, or that can't be reached.
             EngineError: The engine can't fetch it.
         """
-        return self.find(name) or self.pull(name, progress)
+        return self.find(name) or told(self.pulling(name), progress)
 
-    def pull(self, name: str, progress: Progress | None = None) -> Image:
-        """Fetch an image from its registry, with the user's own Docker credentials.
+    def pulling(self, name: str) -> Generator[str, None, Image]:
+        """Fetch an image from its registry, with the user's own Docker credentials; yield what is said meanwhile.
 
         Raises:
             ImageError: It isn't there, or the registry can't be reached.
@@ -168,7 +168,7 @@ class Engine:
         reference = read.digest or read.tag
         with self.translated(what):
             for said in self.client.api.pull(read.repository, tag=reference, stream=True, decode=True):
-                self._heed(said, what, progress)
+                yield from self._heard(said, what)
         found = self.find(name)
         if found is None:
             raise ImageError(f"{what}: the engine hasn't got it afterwards")
@@ -184,7 +184,9 @@ class Engine:
         read, what, digest = Name.read(name), f"image {name!r} can't be pushed", ""
         with self.translated(what):
             for said in self.client.api.push(read.repository, tag=read.tag, stream=True, decode=True):
-                self._heed(said, what, progress)
+                for line in self._heard(said, what):
+                    if progress is not None:
+                        progress(line)
                 digest = (said.get("aux") or {}).get("Digest") or digest
         return digest
 
@@ -208,7 +210,7 @@ class Engine:
             history = self.client.api.history(name)
         return [Layer(one["Size"], _instruction(one)) for one in reversed(history) if one["Size"]]
 
-    def build_classic(
+    def building(
         self,
         context: Path,
         *,
@@ -217,22 +219,20 @@ class Engine:
         args: Mapping[str, str] | None = None,
         labels: Mapping[str, str] | None = None,
         network: str | None = None,
-        progress: Progress | None = None,
-    ) -> Image:
-        """Build an image with the engine's classic builder; see `ml_experiment_nb.images.builds.build`."""
-        what, said, made = "the image can't be built", [], ""
+    ) -> Generator[str, None, Image]:
+        """Build an image with the engine's classic builder; see `ml_experiment_nb.images.builds.building`."""
+        what, made, said = "the image can't be built", "", list[str]()
         with self.translated(what):
             stream = self.client.api.build(
                 path=str(context), dockerfile=dockerfile, buildargs=dict(args or {}), labels=dict(labels or {}),
                 network_mode=network, rm=True, forcerm=True, decode=True,
             )  # fmt: skip
             for one in stream:
-                text = (one.get("stream") or one.get("status") or "").rstrip()
-                said += [text] if text else []
-                if progress is not None and text:
-                    progress(text)
                 if "error" in one:
                     raise failed_build([*said, one["error"]])
+                if text := (one.get("stream") or one.get("status") or "").rstrip():
+                    said.append(text)
+                    yield text
                 made = (one.get("aux") or {}).get("ID") or made
         for name in tags:
             self.tag(made, name)
@@ -241,13 +241,24 @@ class Engine:
             raise ImageError(f"{what}: the engine hasn't got it afterwards")
         return found
 
-    def _heed(self, said: Mapping[str, Any], what: str, progress: Progress | None) -> None:
-        """Tell of the progress of a layer; raise what the engine says in the middle of its stream."""
+    def _heard(self, said: Mapping[str, Any], what: str) -> Iterator[str]:
+        """Yield the progress of a layer as a line; raise what the engine says in the middle of its stream."""
         if "error" in said:
             raise fault(str(said["error"]), what, self.address)
-        text = " ".join(str(said[key]) for key in ("id", "status", "progress") if said.get(key))
-        if progress is not None and text:
-            progress(text)
+        if text := " ".join(str(said[key]) for key in ("id", "status", "progress") if said.get(key)):
+            yield text
+
+
+def told(work: Generator[str, None, Image], progress: Progress | None) -> Image:
+    """Do a long work to its end, tell `progress` each line of what it says, and return the image that it makes."""
+    while True:
+        try:
+            line = next(work)
+        except StopIteration as end:
+            image: Image = end.value
+            return image
+        if progress is not None:
+            progress(line)
 
 
 def reach(address: str | None = None, *, timeout: float = _TIMEOUT) -> Engine:
@@ -276,16 +287,21 @@ def reach(address: str | None = None, *, timeout: float = _TIMEOUT) -> Engine:
 
 
 def failed_build(lines: Sequence[str]) -> EngineError:
-    """Return the error of a build that failed, from the end of what it said."""
-    end = [line for line in lines if line.strip()][-_SHOWN:]
-    known = fault("\n".join(lines[-_LOOKED_AT:]), "the image can't be built")
-    if "the engine says" not in str(known):
+    """Return the error of a build that failed, from what it said: of a step that failed, the end of that."""
+    said, what = [line for line in lines if line.strip()], "the image can't be built"
+    full = any("no space left on device" in line for line in said[-_SHOWN:])
+    known = fault("no space left on device" if full else said[-1] if said else "", what)
+    if full or not (_is_of_a_step(said) or "the engine says" in str(known)):
         return known
-    return ImageError("the image can't be built; the end of what the build said:\n" + "\n".join(end))
+    return ImageError(f"{what}; the end of what the build said:\n" + "\n".join(said[-_SHOWN:]))
+
+
+def _is_of_a_step(lines: Sequence[str]) -> bool:
+    """Whether it was one of the Dockerfile's own commands that failed: why, its output says."""
+    return bool(lines) and any(one in lines[-1] for one in ("did not complete successfully", "non-zero code"))
 
 
 _SHOWN = 15  # lines of a build that failed
-_LOOKED_AT = 10  # of them that may say why
 
 
 def _address() -> str:

@@ -55,7 +55,11 @@ _SENTENCES: list[tuple[str, type[EngineError], str]] = [
         ImageError,
         "{what}: the registry can't be reached ({detail}); with an image that is here already it isn't asked",
     ),
-    (r": not found", ImageError, "{what}: there is no such image, neither here nor in its registry"),
+    (
+        r"failed to resolve source metadata for .*: not found",
+        ImageError,
+        "{what}: there is no such image, neither here nor in its registry",
+    ),
     (r"conflict.*(?:in use|is being used)", EngineError, "{what}: it is in use by a container"),
 ]
 
