@@ -9,7 +9,7 @@ unexport MLFLOW_TRACKING_URI MLFLOW_EXPERIMENT_NAME ML_EXPERIMENT_ROOT
 
 .NOTPARALLEL:
 .PHONY: help demo labextension test lint lint-labextension test-quick test-real test-browser test-docker \
-	test-frameworks screenshots bench bench-search bench-peers clean
+	test-frameworks screenshots docs bench bench-search bench-peers clean
 
 help:  ## Say what can be made.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,8 +41,8 @@ lint-labextension: labextension/node_modules/for-build
 test-quick: $(VENV)/for-tests  ## Run the tests that need neither kernels nor Ray.
 	pytest -q -n 2 -m "not ray and not kernel and not slow and not frameworks and not browser and not docker"
 
-test-real: $(VENV)/for-tests  ## Run the tests with real kernels, Ray and notebooks, one after the other.
-	pytest -q -m "(ray or kernel or slow) and not frameworks and not browser and not docker"
+test-real: $(VENV)/for-tests  ## Run the tests with real kernels, Ray and notebooks.
+	pytest -q -n 2 --dist worksteal -m "(ray or kernel or slow) and not frameworks and not browser and not docker"
 
 test-browser: $(VENV)/for-tests  ## Run the tests with JupyterLab in a real Chromium.
 	pytest -q -m browser tests/browser
@@ -56,6 +56,9 @@ screenshots: $(VENV)/for-tests  ## Take the pictures of JupyterLab that the docs
 
 test-frameworks: $(VENV)/for-frameworks  ## Run the tests with torch, XGBoost, LightGBM, Keras and the rest.
 	pytest -q -m frameworks
+
+docs: $(VENV)/for-tests  ## Make the documentation a site, in docs/_build.
+	sphinx-build -q -W -b html docs docs/_build
 
 bench: $(VENV)/for-tests  ## Measure what starting takes: the extension, the command, and a fork of 1 GB.
 	python benchmarks/start_time.py
@@ -72,7 +75,7 @@ bench-peers: $(VENV)/for-tests  ## Measure notebooks and trials beside papermill
 
 clean:  ## Remove the environment and all that was built; recorded runs stay.
 	rm -rf labextension/node_modules labextension/lib ml_experiment_nb/labextension
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) build dist docs/_build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp is newer than pyproject.toml when what it stands for is installed.

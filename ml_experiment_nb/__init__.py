@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ml_experiment_nb.plans import make_plan
     from ml_experiment_nb.preflight import check
     from ml_experiment_nb.records import Record, Records, Status
+    from ml_experiment_nb.replays import replay
     from ml_experiment_nb.reports import Pruned, artifact, report, secret
     from ml_experiment_nb.spaces import choice, loguniform, randint, uniform
     from ml_experiment_nb.specs import Experiment, Group, Job
@@ -40,6 +41,7 @@ _HOMES = {
     "plans": ("make_plan",),
     "preflight": ("check",),
     "records": ("Record", "Records", "Status"),
+    "replays": ("replay",),
     "reports": ("Pruned", "artifact", "report", "secret"),
     "spaces": ("choice", "loguniform", "randint", "uniform"),
     "specs": ("Experiment", "Group", "Job"),
@@ -68,6 +70,7 @@ __all__ = [
     "make_plan",
     "randint",
     "read_spec",
+    "replay",
     "report",
     "run",
     "runs",

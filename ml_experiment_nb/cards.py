@@ -102,6 +102,16 @@ def warnings_of(record: Record) -> list[str]:
     return told
 
 
+def replays_of(record: Record) -> list[str]:
+    """Return what came of doing a run again, or of this one where it is such a replay, each in a few words."""
+    tags, found = record.tags, []
+    if (told := tags.get("mlexp.replay.sentence")) is not None:
+        found.append(f"replay of {tags.get('mlexp.replay.of', '')[:8]}: {told}")
+    if (told := tags.get("mlexp.replayed")) is not None:
+        found.append(f"replayed as {tags.get('mlexp.replayed.by', '')[:8]}: {told}")
+    return found
+
+
 def card_text(card: Card) -> str:
     """Return a card as lines of text."""
     record = card.record
@@ -115,6 +125,7 @@ def card_text(card: Card) -> str:
         lines.append(f"  {record.failure}")
     if card.files:
         lines.append("  files    " + _files_text(card.files))
+    lines += [f"  {line}" for line in replays_of(record)]
     lines += [f"  note: {note}" for note in _other_notes(record)]
     if warnings := warnings_of(record):
         lines.append(f"  ⚠ {'; '.join(warnings)}")
@@ -258,6 +269,7 @@ def _small_print(card: Card) -> list[str]:
         lines.append(f"files: {escaped(_files_text(card.files))}")
     if record.autologged:
         lines.append(f"and {len(record.autologged)} parameters that a library has of itself")
+    lines += [escaped(line) for line in replays_of(record)]
     lines += [f"note: {escaped(note)}" for note in _other_notes(record)]
     if record.run_id and not card.page:
         lines.append("<code>ml-experiment ui</code> opens it in MLflow's page")
@@ -283,6 +295,7 @@ def card_markdown(card: Card) -> str:
     columns = (Column(""), Column("value"))
     if rows := _rows(record):
         parts.append(as_markdown(Table("", columns, tuple(rows[: 2 * ROWS]), max(0, len(rows) - 2 * ROWS), 2 * ROWS)))
+    parts += [in_markdown(line) for line in replays_of(record)]
     parts += [f"note: {in_markdown(note)}" for note in _other_notes(record)]
     if warnings := warnings_of(record):
         parts.append(f"⚠ {in_markdown('; '.join(warnings))}")

@@ -12,6 +12,7 @@
     │   └── RunNotFoundError        no run, or more than one, has that id
     ├── StillRunningError           a run that is to be taken up, and its driver lives
     ├── ResumeError                 a group that can't be taken up again
+    ├── ReplayError                 a run that can't be done again
     ├── ExecutorError               the slots (Ray) can't be had
     │   └── SlotLostError           the slot under a running task was lost: its node, or the slot's own process
     │       └── SlotMemoryError     Ray ended it, as its node was short of memory
@@ -91,6 +92,10 @@ class StillRunningError(ExperimentError):
 
 class ResumeError(ExperimentError):
     """A run can't be taken up again; says why and what to do."""
+
+
+class ReplayError(ExperimentError):
+    """A run can't be done again from its record; says why and what to do."""
 
 
 class ExecutorError(ExperimentError):

@@ -29,6 +29,7 @@ from ml_experiment_nb.identity import UNASKED, as_experiment, code_of, spec_hash
 from ml_experiment_nb.literals import read_value
 from ml_experiment_nb.notify import Notify
 from ml_experiment_nb.plans import Spec, space_text
+from ml_experiment_nb.quantities import text_of
 from ml_experiment_nb.records import Record
 from ml_experiment_nb.secrecy import Secret
 from ml_experiment_nb.specs import Group, Metric, spec_from_mapping
@@ -94,6 +95,21 @@ def asked_by(record: Record, text: str | None) -> Asked:
         if isinstance(target, dict) and str(target.get("function", "")).startswith("__main__:"):
             name = target["function"].partition(":")[2]
             raise SpecError(f"{name} was defined where it was called: put it in a module, or call it again there")
+    spec = asked_spec(data, record)
+    spec = _placed(spec, record.tags.get("mlexp.cwd"))
+    return Asked(spec, tuple(_differences(spec, record)))
+
+
+def asked_spec(data: Mapping[str, Any], record: Record) -> Spec:
+    """Return the spec that a record keeps, its paths as they stand there; of a trial or a step, it alone.
+
+    Args:
+        data: The spec's keys.
+        record: The record.
+
+    Raises:
+        SpecError: It is no spec, or the record lacks a value that was drawn.
+    """
     spec = _typed_params(spec_from_mapping(data), record)
     if record.kind == "trial" and isinstance(spec, Group):
         drawn = spec.each[0] if spec.each and not isinstance(spec.each, str) else _drawn(spec.param_space, record)
@@ -103,8 +119,7 @@ def asked_by(record: Record, text: str | None) -> Asked:
         run = tuple(one for one in spec.run if record.name == f"{spec.name} {one.name}")
         params = {name: value for name, value in spec.params.items() if name in record.params}
         spec = spec.model_copy(update={"run": run[:1] or spec.run, "params": params})
-    spec = _placed(spec, record.tags.get("mlexp.cwd"))
-    return Asked(spec, tuple(_differences(spec, record)))
+    return spec
 
 
 def as_file(asked: Asked, suffix: str = ".yaml") -> Form:
@@ -230,18 +245,18 @@ def _typed_params(spec: Spec, record: Record) -> Spec:
     for name, value in spec.params.items():
         guesses = [known[name]] if name in known else []
         if isinstance(value, list) and name in record.params:
-            guesses.append(read_value(record.params[name]))  # MLflow has it as Python's text
+            guesses.append(record.params[name])
         params[name] = next((one for one in guesses if plain(one) == value and type(plain(one)) is type(value)), value)
     return spec.model_copy(update={"params": params})
 
 
 def _drawn(space: Mapping[str, spaces.Value], record: Record) -> dict[str, Any]:
-    """Return the values that were drawn for a trial; its record has them as text."""
+    """Return the values that were drawn for a trial; its record may have one as text that was cut."""
     found = {}
     for name, value in space.items():
         if name not in record.params:
             raise SpecError("the trial's record doesn't have it", key=name)
-        found[name] = _typed(name, value, record.params[name])
+        found[name] = _typed(name, value, text_of(record.params[name]))
     return found
 
 
@@ -249,7 +264,7 @@ def _suggested(group: Group, record: Record) -> dict[str, Any]:
     """Return what the code has drawn by itself for a trial; a cell can't be given what its lead doesn't have."""
     if group.param_space or group.each is not None or any(isinstance(target, Cell) for target in group.run):
         return {}
-    return {name: read_value(text) for name, text in record.params.items() if name not in group.params}
+    return {name: value for name, value in record.params.items() if name not in group.params}
 
 
 def _typed(name: str, value: spaces.Value, text: str) -> Any:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -28,11 +31,14 @@ from ml_experiment_nb.projects import find_root
 from ml_experiment_nb.recording import OpenRun
 from ml_experiment_nb.records import Outcome, Status
 from ml_experiment_nb.repeating import repeating
-from ml_experiment_nb.reports import Log, Note
+from ml_experiment_nb.reports import Log, Note, Tags
 from ml_experiment_nb.session import keep_session
 from ml_experiment_nb.sweeps import finishing, is_open, opened_store
 from ml_experiment_nb.tracking import Store
 from ml_experiment_nb.work.sampling import sampled
+
+SCRIPT = "mlexp.script"
+"""The tag of a run in a script that was run by hand: the script's path and its arguments, as JSON."""
 
 _LONG = 6000
 
@@ -96,6 +102,18 @@ def here(spec: Spec, params: Mapping[str, Any], *, later: bool = False) -> Itera
         writing.later(lambda: _close_here(store, live, finished), f"run {str(live.run_id)[:8]} is not written yet")
     else:
         _close_here(store, live, finished)
+
+
+def keep_script(live: OpenRun) -> None:
+    """Keep the script that this process was started with, and its arguments, with a run that it makes."""
+    path = Path(getattr(sys.modules["__main__"], "__file__", "")).absolute()
+    try:
+        live.save(f"script/{path.name}", path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        live.add(Note(f"the script {path} could not be kept: {error}"))
+        return
+    told = os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
+    live.add(Tags({SCRIPT: json.dumps([told, *sys.argv[1:]])}))
 
 
 def _open_here(spec: Spec, asked: Spec) -> tuple[Store, OpenRun, Snapshot]:

@@ -211,7 +211,10 @@ class Job(Generic[P, T]):
             distributed=self.distributed,
             **self._more(),
         )
+        by_hand = self._is_run_by_hand()
         with watching(spec, self.callbacks) as watch, inplace.here(spec, arguments) as live:
+            if by_hand:
+                inplace.keep_script(live)
             watch.open(live)
             value = self._perform(arguments, live)
         print(live.record, file=sys.stderr)

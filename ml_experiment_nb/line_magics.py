@@ -1,7 +1,8 @@
-"""``%diff``, ``%compare`` and ``%attach``: looking at runs from a notebook."""
+"""``%diff``, ``%compare``, ``%attach`` and ``%replay``: looking at runs from a notebook, and doing one again."""
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
@@ -14,6 +15,7 @@ from ml_experiment_nb.usage import errors_in_one_line, parsed
 if TYPE_CHECKING:
     from ml_experiment_nb.comparison.differences import Diff
     from ml_experiment_nb.comparison.view import Comparison
+    from ml_experiment_nb.replays import Replay
 
 
 @magics_class
@@ -81,6 +83,28 @@ class LookingMagics(Magics):
                 display(attachment.as_it_stands(store, record, plan), raw=True)
             else:
                 display(collect(plan, list(show_progress(plan, updates(store, record)))))
+
+    @magic_arguments()
+    @argument("run", help="A run: its id or the beginning of it, or a variable. A group stands for its best trial.")
+    @argument("--env", choices=["recorded", "here"], default="recorded", help="The recorded environment, or this one.")
+    @argument("--tolerance", action="append", metavar="METRIC=VALUE", help="How far a metric may be from what it was.")
+    @argument(
+        "--ignore", action="append", metavar="NAME", help="A metric, a file, outputs, or a pattern: not compared."
+    )
+    @argument("--timeout", type=float, metavar="SECONDS", help="Stop it after that.")
+    @argument("--cold", action="store_true", help="Make the recorded environment anew.")
+    @line_magic
+    def replay(self, line: str) -> Replay:
+        """Run it again from its record, in a process of its own, and say whether it is the same."""
+        from ml_experiment_nb.replays import replay
+
+        with errors_in_one_line():
+            options = parsed(self.replay, line)
+            return replay(
+                self._one(options.run), env=options.env, tolerance=options.tolerance or (),
+                ignore=options.ignore or (), timeout=options.timeout, cold=options.cold,
+                say=lambda text: print(f"note: {text}", file=sys.stderr),
+            )  # fmt: skip
 
     def _value(self, word: str) -> str | Record | Records:
         """Return what a word stands for: a variable that holds a record, or records; else it is an id."""

@@ -144,7 +144,7 @@ class _Driver:
             stack.callback(self.store.settle)
             stack.enter_context(finishing(self.store))
             sweep(self.store)
-        self.snapshot = snapshot(Path(plan.cwd)) if plan.tracked else None
+        self.snapshot = snapshot(Path(plan.cwd), plan.python) if plan.tracked else None
         self.open: dict[str, OpenRun] = {}
         self.code = code_of(plan.targets, Path(plan.cwd)) if plan.tracked else None
         self.inputs = plan_inputs(plan, self.root) if plan.tracked else []
@@ -299,6 +299,7 @@ class _Driver:
             for note in notes if self.parent is None else ():
                 live.add(Note(note))
         env = {**self.secrets, **environment_of(self.store, live, self.root), **Asked.of(self.plan.spec).as_env()}
+        env |= self.plan.env
         assert self.executor is not None
         container = self.ready.container if self.ready is not None else None
         self.executor.submit(

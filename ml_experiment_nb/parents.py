@@ -31,9 +31,10 @@ from ml_experiment_nb.projects import home
 from ml_experiment_nb.recording import OpenRun
 from ml_experiment_nb.records import Outcome, Record, Records, Status, size
 from ml_experiment_nb.reports import Metrics
+from ml_experiment_nb.session import keep_session
 from ml_experiment_nb.specs import Group
 from ml_experiment_nb.stores import check
-from ml_experiment_nb.targets import Cell, Notebook, Script, Target
+from ml_experiment_nb.targets import Cell, Function, Notebook, Script, Target
 from ml_experiment_nb.tasks import Tasks
 from ml_experiment_nb.tracking import Store
 from ml_experiment_nb.work.payload import write_payload
@@ -255,6 +256,8 @@ class Parent:
         """Keep with the group's own run what is done, in full."""
         keep_sources(live, self._spec_yaml, self.plan.targets)
         keep_notebook(live, self.snapshot.notebook)
+        if any(isinstance(target, Cell | Function) for target in self.plan.targets):
+            keep_session(live.save, lambda text: live.add(reports.Note(text)))
         live.save("plan.txt", str(self.plan) + "\n")
         live.save(unfinished.PLAN, unfinished.plan_text(self.plan, self.payload))
         if (table := self.plan.table) is not None and table.file is not None:

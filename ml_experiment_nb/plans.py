@@ -65,6 +65,7 @@ class Task:
         env: Environment variables for its processes; known when the plan is run.
         warm: Whether its processes are forked from one that has imported what they import.
         repeats: The number of the trial whose point it tries once more.
+        python: The interpreter of its processes, in place of this one's; they are fresh then.
         container: What its processes are started in, if that isn't this machine; known when the plan is run.
     """
 
@@ -84,6 +85,7 @@ class Task:
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     warm: bool = False
     repeats: int | None = None
+    python: str | None = None
     container: containment.Container | None = None
 
 
@@ -107,6 +109,8 @@ class Plan:
         again: The group that goes on, if it is no new one.
         taken: What a new group takes over from an older one, whose space was another.
         data: What it reads, in words.
+        python: The interpreter of the tasks' processes, in place of this one's.
+        env: Environment variables for the tasks' processes.
     """
 
     spec: Spec
@@ -124,6 +128,8 @@ class Plan:
     again: Again | None = None
     taken: Taken | None = None
     data: tuple[str, ...] = ()
+    python: str | None = None
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def kind(self) -> str:
@@ -160,6 +166,7 @@ class Plan:
                 timeout=self.spec.timeout,
                 memory=self.spec.memory,
                 output=self.output,
+                python=self.python,
             )
             for k, target in enumerate(self.targets)
             for step in (self._step(target, self.spec.params),)

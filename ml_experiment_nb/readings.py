@@ -14,14 +14,16 @@ from typing import Any, TypeVar
 
 from ml_experiment_nb.errors import RunNotFoundError, SpecError, nearest
 from ml_experiment_nb.filters import Filter, Name, read_filter, read_name
+from ml_experiment_nb.literals import value_of
 from ml_experiment_nb.records import SYSTEM, Failure, Record, Status
 
 AUTOLOGGED = "mlexp.autologged"  # the tag that names the parameters which a library has of itself, as JSON
+TEXTS = "mlexp.texts"  # the tag that names the parameters which are texts though they look like something else, as JSON
 RETRIED = "mlexp.retried_by"
 NAME = "mlflow.runName"
 PARENT = "mlflow.parentRunId"
 OWN_TAGS = (
-    *("mlexp.kind", "mlexp.status", "mlexp.error", "mlexp.trial", "mlexp.notes", RETRIED, AUTOLOGGED),
+    *("mlexp.kind", "mlexp.status", "mlexp.error", "mlexp.trial", "mlexp.notes", RETRIED, AUTOLOGGED, TEXTS),
     *(PARENT, NAME),
 )
 """The tags that a record's own fields are read from, and that say whether it is listed."""
@@ -61,7 +63,7 @@ def record_of(kept: Kept) -> Record:
     ended = kept.end / 1000 if kept.end and status.ended else time.time()  # it may be open again
     error = tags.get("mlexp.error")
     number = tags.get("mlexp.trial")
-    params, autologged = _parted(kept.params, tags.get(AUTOLOGGED))
+    params, autologged = _parted(_values(kept.params, tags.get(TEXTS)), tags.get(AUTOLOGGED))
     notes = tags.get("mlexp.notes")
     return Record(
         run_id=kept.run_id,
@@ -83,13 +85,25 @@ def record_of(kept: Kept) -> Record:
     )
 
 
+def _values(params: Mapping[str, Any], told: str | None) -> Mapping[str, Any]:
+    """Return parameters, of which a store has the text, as the values that they were."""
+    if not told:
+        return {name: value_of(text) for name, text in params.items()}
+    texts = _named_in(told)
+    return {name: text if name in texts else value_of(text) for name, text in params.items()}
+
+
 def _parted(params: Mapping[str, Any], told: str | None) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     """Return the parameters that were asked for, and those that a library has of itself, as the tag names them."""
     if not told or told == "[]":
         return params, {}
-    names = set(re.findall(r'"([^"]+)"', told))  # it may have been cut
+    names = _named_in(told)
     asked = {name: value for name, value in params.items() if name not in names}
     return asked, {name: value for name, value in params.items() if name in names}
+
+
+def _named_in(tag: str) -> set[str]:
+    return set(re.findall(r'"([^"]+)"', tag))  # it may have been cut
 
 
 def status_of(mlflows: str, tags: Mapping[str, str]) -> Status:

@@ -41,9 +41,10 @@ from ml_experiment_nb.entries import (
 )
 from ml_experiment_nb.errors import StoreError
 from ml_experiment_nb.hearing import heard
+from ml_experiment_nb.literals import value_of
 from ml_experiment_nb.masking import Veil, masked
 from ml_experiment_nb.quantities import text_of
-from ml_experiment_nb.readings import AUTOLOGGED
+from ml_experiment_nb.readings import AUTOLOGGED, TEXTS
 from ml_experiment_nb.records import SYSTEM, Failure, Outcome, Record, Status, now, number
 from ml_experiment_nb.secrecy import known, recognised
 from ml_experiment_nb.stores import check, is_refusal, translated
@@ -72,6 +73,7 @@ class OpenRun:
         self.folder = folder
         self.artifacts = folder / "artifacts"
         self.params: dict[str, Any] = {}
+        self._looking_otherwise: list[str] = []
         self.metrics: dict[str, float] = {}
         self.notes: list[str] = []
         self._tags: dict[str, str] = {}
@@ -462,6 +464,9 @@ class OpenRun:
                 value = text  # an object that holds a secret, and would show it
             if name not in self.params:
                 self.params[name] = value
+                if isinstance(value, str) and value_of(value) != value:
+                    self._looking_otherwise.append(key_of(name))
+                    self._new_tags[TEXTS] = json.dumps(self._looking_otherwise)[:TAG_LENGTH]
                 if name not in self.autologged:  # else it is written: a store takes no other value
                     self._new_params.append(self._param(name, value))
                     continue

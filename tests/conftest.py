@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 import textwrap
 import time
@@ -13,6 +14,12 @@ import psutil
 import pytest
 
 pytest.register_assert_rewrite("contract")
+
+
+def pytest_configure():
+    """Have what tests start be interrupted though this process was started in the background, which ignores that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -105,7 +105,7 @@ def test_an_error_of_the_code_is_not_hidden_by_a_store_that_stays_away(stored, g
     sweep(store)
     record = store.record(live.run_id)
     assert (record.status, str(record.failure), record.metrics) == (Status.FAILED, "ValueError: odd", {"loss": 1.0})
-    assert record.params == {"C": "5"}
+    assert record.params == {"C": 5}
 
 
 def test_without_a_store_nothing_begins(project, spec, monkeypatch):

@@ -128,7 +128,7 @@ def test_an_experiment(folder, command, store):
     assert out.splitlines()[1].startswith("SVM  ✓ finished  ")
     assert err == ""
     assert (record.name, record.experiment, record.kind) == ("SVM", "SVM", "experiment")
-    assert record.params == {"C": "0.25", "kernel": "rbf", "fail": "no"}
+    assert record.params == {"C": 0.25, "kernel": "rbf", "fail": "no"}
     assert record.metrics == {"loss": 1.0, "accuracy": 0.125}
     assert {"notes.txt", "record/source/train.py", "record/spec.yaml"} <= set(store.artifacts(record))
 
@@ -181,7 +181,7 @@ def test_a_notebook(folder, command, store):
     assert code == 0, out
     assert "C is 2" in out
     [record] = store.records()
-    assert (record.name, record.metrics, record.params) == ("book", {"a": 2.0}, {"C": "2"})
+    assert (record.name, record.metrics, record.params) == ("book", {"a": 2.0}, {"C": 2})
     executed = nbformat.read("out.ipynb", as_version=4)
     assert executed.cells[-1].outputs[0].text == "C is 2\n"
     assert "out.ipynb" in store.artifacts(record)
@@ -545,7 +545,7 @@ def test_a_script_becomes_a_group(folder, command, store):
     parent = next(record for record in store.records() if record.kind == "group")
     trials = store.records(parent_id=parent.run_id)
     assert {record.params["kernel"] for record in trials} == {"linear"}
-    assert [record.params["C"] for record in trials if record.number == 0] == ["0.5"]
+    assert [record.params["C"] for record in trials if record.number == 0] == [0.5]
     assert len(trials) == 3
 
 

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -114,14 +116,38 @@ def test_yaml_and_json_examples_ask_for_the_same():
         json.loads((paper / f"{name}.json").read_text())
 
 
-def test_links_lead_somewhere():
-    files = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").rglob("*.md")]
-    for file in files:
-        for link in re.findall(r"\]\((?!https?:)([^)#]+)", file.read_text()):
-            assert (file.parent / link).exists(), f"{file.name}: {link}"
-
-
 def _yaml(text):
     from ruamel.yaml import YAML
 
     return YAML(typ="safe", pure=True).load(text)
+
+
+def anchors(text):
+    """Return the names by which a page's headings are linked to."""
+    heads = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S), re.M)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))], ids=lambda one: one.name)
+def test_every_link_leads_somewhere(page):
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S)
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if "://" in link:
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target.read_text()), link
+
+
+@pytest.mark.slow
+def test_the_site_is_built(tmp_path):
+    words = [sys.executable, "-m", "sphinx", "-q", "-W", "-b", "html", ROOT / "docs", tmp_path]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr
+    assert "loguniform" in (tmp_path / "reference/names.html").read_text()
+    assert "--stop-when" in (tmp_path / "reference/magics.html").read_text()
+    assert "timeout_per_trial" in (tmp_path / "reference/keys.html").read_text()
+    assert "--help-notebook" in (tmp_path / "reference/command.html").read_text()
+    found = re.findall(r'(?:src|href)="(https?://[^"]+\.(?:js|css|woff2?))"', (tmp_path / "index.html").read_text())
+    assert not found  # nothing is fetched from elsewhere

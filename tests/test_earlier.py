@@ -81,7 +81,7 @@ def test_it_has_the_names_that_the_run_has_though_the_store_writes_them_otherwis
 
     made(0.1)
     before = in_store(made(0.4), stored)
-    assert (before.params, before.metrics) == ({"C+": "1"}, {"acc@1": 0.1})
+    assert (before.params, before.metrics) == ({"C+": 1}, {"acc@1": 0.1})
 
 
 def test_a_database_that_has_gone_is_not_made_anew(stored):

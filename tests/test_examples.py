@@ -160,6 +160,69 @@ def test_the_second_notebook(examples, client, project):
 
 
 @pytest.mark.kernel
+@pytest.mark.ray
+@pytest.mark.slow
+def test_comparing(examples, project):
+    (record,) = run(examples / "notebooks/03_compare_and_diff.ipynb", project / "out.ipynb", "-p", "trials", "3")
+    assert record["metrics"]["runs_compared"] == 3
+    assert not [note for note in record["notes"] if "random" in note]
+    assert "random" not in record["tags"].get("mlexp.unseeded", "").split(", ")
+    text = outputs(project / "out.ipynb")
+    assert "3 runs" in text
+    assert "('gamma', '" in text  # what differs of two
+
+
+@pytest.mark.kernel
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_notebook_that_is_pruned(examples, client):
+    *found, group = run(examples / "notebooks/05_pruning.yaml", "--trials", "8")
+    statuses = [record["status"] for record in found]
+    assert statuses.count("pruned") > 0
+    assert set(statuses) == {"finished", "pruned"}
+    for record in found:
+        steps = len(client().get_metric_history(record["run_id"], "val_accuracy"))
+        assert (steps < 12) == (record["status"] == "pruned") or record["metrics"].get("epochs_done") is None
+    assert group["metrics"]["val_accuracy"] > 0.9
+
+
+@pytest.mark.kernel
+@pytest.mark.slow
+def test_headless(examples, project):
+    folder = examples / "notebooks"  # where JupyterLab would run it
+    (record,) = run(folder / "06_headless.ipynb", project / "out.ipynb", "--cwd", folder)
+    assert (record["status"], record["metrics"]["rows"]) == ("finished", 3)
+    text = outputs(project / "out.ipynb")
+    assert "did you mean 'C'?" in text
+    assert "exit code 2" in text
+    assert "# Parameters" in text  # the injected cell
+    assert len(list((folder / "build").glob("svm_*.ipynb"))) == 4
+
+
+@pytest.mark.frameworks
+@pytest.mark.kernel
+@pytest.mark.slow
+def test_libraries_that_record_themselves(examples, client):
+    pytest.importorskip("xgboost")
+    pytest.importorskip("torch")
+    (record,) = run(examples / "notebooks/04_frameworks.ipynb", "-p", "rounds", "4", "-p", "epochs", "2")
+    children = {child.info.run_name: child.info.run_id for child in children_of(client(), record)}
+    assert len(client().get_metric_history(children["digits XGBoost"], "val-mlogloss")) == 4
+    assert len(client().get_metric_history(children["digits torch"], "val_accuracy")) == 3  # and the last once more
+    assert min(record["metrics"]["xgboost"], record["metrics"]["torch"]) > 0.8
+
+
+@pytest.mark.frameworks
+@pytest.mark.kernel
+@pytest.mark.slow
+def test_one_model_on_two_workers(examples):
+    pytest.importorskip("torch")
+    (record,) = run(examples / "notebooks/07_distributed_training.ipynb", "-p", "epochs", "2")
+    assert (record["status"], record["metrics"]["workers"]) == ("finished", 2)
+    assert record["metrics"]["accuracy"] > 0.8
+
+
+@pytest.mark.kernel
 @pytest.mark.slow
 def test_a_plain_notebook(examples, project):
     (record,) = run(examples / "notebooks/train_svm.ipynb", "-p", "C", "2")

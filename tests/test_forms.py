@@ -225,7 +225,7 @@ def test_a_search_s_cell_comes_back(line, lead):
 
 def test_a_trial_that_has_drawn_by_itself_comes_back_with_what_it_drew():
     group = spec_from_mapping({"run": "a.py", "kind": "group", "param_space": {}, "params": {"n": 1}})
-    found = asked_by(record(kind="trial", params={"n": "1", "kind": "svm", "C": "0.5"}), spec_text(group))
+    found = asked_by(record(kind="trial", params={"n": 1, "kind": "svm", "C": 0.5}), spec_text(group))
     assert found.spec.kind == "experiment"
     assert found.spec.params == {"n": 1, "kind": "svm", "C": 0.5}
 

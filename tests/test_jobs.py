@@ -93,7 +93,7 @@ def test_a_call_is_tracked_and_returns_its_own_value(store, capsys):
     assert (record.name, record.experiment, record.kind, record.status) == (
         "SVM", "SVM", "experiment", Status.FINISHED
     )  # fmt: skip
-    assert record.params == {"C": "0.5", "kernel": "rbf", "gamma": "0.2", "depth": "3"}
+    assert record.params == {"C": 0.5, "kernel": "rbf", "gamma": 0.2, "depth": 3}
     assert record.metrics == {"accuracy": 0.5, "loss": 0.5}
     assert (record.tags["mlflow.note.content"], record.tags["team"]) == ("first", "vision")
     assert {"extra.bin", "notes.txt", "record/log.txt", "record/source/train.py", "record/spec.yaml"} <= set(
@@ -172,7 +172,7 @@ def test_a_job_within_a_job_is_a_plain_call(store):
     [record] = store.records()
     assert record.name == "outer"
     assert record.metrics == {"outer": 3.0, "inner": 2.0}
-    assert record.params == {"x": "2"}
+    assert record.params == {"x": 2}
 
 
 def test_wrong_arguments_are_pythons_error_and_no_run(store):
@@ -472,7 +472,7 @@ def test_a_script_run_by_hand(store, project):
     )
     assert (ran.returncode, ran.stdout) == (0, "C is 0.5\n"), ran.stderr
     [record] = store.records()
-    assert record.params == {"C": "0.5", "kernel": "rbf"}
+    assert record.params == {"C": 0.5, "kernel": "rbf"}
     assert record.metrics == {"accuracy": 0.25}
     assert record.run_id in ran.stderr
 

@@ -167,7 +167,7 @@ def test_the_frame(many):
         "run_id", "name", "experiment", "kind", "status", "started", "seconds", "group", "trial"
     ]  # fmt: skip
     assert list(frame["name"]) == ["svm 2", "svm 1", "svm 0", "bad"]
-    assert list(frame["params.C"]) == ["100", "10", "1", "auto"]
+    assert list(frame["params.C"]) == [100, 10, 1, "auto"]
     assert frame["params.gamma"].dtype == float
     assert frame["metrics.acc"].dtype == float
     assert frame["metrics.acc"].iloc[0] == pytest.approx(0.9)

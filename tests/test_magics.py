@@ -178,7 +178,7 @@ print("hello")
     assert shown.displayed == [f"{shell.user_ns['result']}\n  files    notes.txt (4 B)"]
     assert (shell.user_ns["C"], shell.user_ns["doubled"]) == (0.5, 1.0)
     assert shell.user_ns["result"].run_id == record.run_id
-    assert (record.name, record.status, record.params) == ("SVM", Status.FINISHED, {"C": "0.5", "kernel": "rbf"})
+    assert (record.name, record.status, record.params) == ("SVM", Status.FINISHED, {"C": 0.5, "kernel": "rbf"})
     assert record.metrics == {"accuracy": 1.0}
     assert record.tags["team"] == "vision"
     assert store.log_text(record) == "hello\n"
@@ -190,7 +190,7 @@ def test_a_parameter_is_overridden_and_expanded(run, store, shell):
     assert run("%%experiment {strength}x -p C={strength}\nC = 0.5\n{'a': C}").error is None
     assert shell.user_ns["C"] == 3
     [record] = store.records()
-    assert (record.name, record.params, record.metrics) == ("3x", {"C": "3"}, {"a": 3.0})
+    assert (record.name, record.params, record.metrics) == ("3x", {"C": 3}, {"a": 3.0})
 
 
 @pytest.mark.slow
@@ -367,7 +367,7 @@ offset = offset + 1
         assert record.metrics["seen"] == 1.0
     trials = store.records(parent_id=found.parent.run_id)
     assert {record.number for record in trials} == {0, 1, 2}
-    assert {record.params["fixed"] for record in trials} == {"5"}
+    assert {record.params["fixed"] for record in trials} == {5}
     assert {store.log_text(record) for record in trials} == {"trial 5\n"}
     assert found.best.metrics["loss"] == min(record.metrics["loss"] for record in trials)
     assert store.record(found.parent.run_id).tags["team"] == "vision"

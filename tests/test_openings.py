@@ -74,7 +74,7 @@ def test_the_next_try_finds_the_run_whose_answer_was_lost(store, open_run, losin
     assert folders(store) == [live.run_id]
     live.close(Outcome(Status.FINISHED))
     [record] = store.records()
-    assert (record.run_id, record.status, record.params) == (live.run_id, Status.FINISHED, {"C": "0.5"})
+    assert (record.run_id, record.status, record.params) == (live.run_id, Status.FINISHED, {"C": 0.5})
     assert record.tags["mlexp.driver"] == live.first.tags["mlexp.driver"]
     assert folders(store) == []
 

@@ -57,7 +57,7 @@ def test_a_run_whose_driver_died_is_closed_with_what_it_left(open_run, store):
     found = store.record(run_id)
     assert (found.status, found.failure.type) == (Status.KILLED, "DriverDied")
     assert found.failure.message == f"its driver died ({driver}) and left it"
-    assert found.params["C"] == "0.5"
+    assert found.params["C"] == 0.5
     assert found.metrics == {"loss": 1.0}
     assert store.log_text(found) == "hello\n"
     assert {"model.bin", "record/log.txt", "record/params/long.txt"} <= set(store.artifacts(found))
@@ -70,7 +70,7 @@ def test_parameters_that_were_not_written_yet_are_not_lost(open_run, store):
     run_id = died(open_run())
     assert MlflowClient(store.uri).get_run(run_id).data.params == {}  # a trial's are written with what follows
     sweep(store)
-    assert store.record(run_id).params["C"] == "0.5"
+    assert store.record(run_id).params["C"] == 0.5
 
 
 def test_a_run_that_lives_is_left_alone(open_run, store):

@@ -136,7 +136,7 @@ def killed_and_resumed(folder, command):
     code, _, err = finish(command("resume", parent.run_id[:8], "-q"))
     assert code == 0, err
     check_whole(folder, parent)
-    (best,) = [one for one in Store(folder).children(parent.run_id) if one.ok and one.params["C"] == "7"]
+    (best,) = [one for one in Store(folder).children(parent.run_id) if one.ok and one.params["C"] == 7]
     code, out, err = finish(command("show", best.run_id[:8]))
     assert (code, "model.bin" in out, "hush" in out + err) == (0, True, False), (out, err)
     assert finish(command("logs", best.run_id[:8]))[:2] == (0, "at 7\n")

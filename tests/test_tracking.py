@@ -15,6 +15,7 @@ from ml_experiment_nb.beginnings import open_run, untracked
 from ml_experiment_nb.capture import Snapshot, snapshot
 from ml_experiment_nb.errors import RunNotFoundError, StoreError
 from ml_experiment_nb.projects import home
+from ml_experiment_nb.readings import Wanted
 from ml_experiment_nb.records import Failure, Outcome, Record, Status
 from ml_experiment_nb.reports import Log, Metrics, Note, Params
 from ml_experiment_nb.stores import default_uri
@@ -142,6 +143,17 @@ def test_every_way_to_end_comes_back(store, start, status, mlflows):
         assert error == failure.traceback
 
 
+def test_parameters_come_back_as_what_they_were(store, start):
+    given = {"C": 0.5, "n": 3, "size": (2, 3), "bias": True, "word": "rbf", "zip": "0123", "code": "5", "none": "None"}
+    live = start("typed", params=given | {"x+": "1"})
+    live.add(Params({"late": "0.5", "sizes": [1]}))
+    told = live.close(FINISHED)
+    read = store.record(told.run_id)
+    assert read.params == {"x_" if name == "x+" else name: value for name, value in told.params.items()}
+    [listed] = store.listed(Wanted())
+    assert listed.params == read.params
+
+
 def test_the_record_that_is_told_is_the_record_that_is_read(store, start):
     parent = start("group", kind="group", params={"C": "uniform(0.0, 1.0)"}).close(FINISHED)
     live = start("trial", kind="trial", params={"C": 0.25}, parent_id=parent.run_id, number=3)
@@ -150,7 +162,7 @@ def test_the_record_that_is_told_is_the_record_that_is_read(store, start):
     read = store.record(told.run_id)
     for name in ("run_id", "name", "experiment", "kind", "status", "failure", "number", "parent_id", "artifact_uri"):
         assert getattr(read, name) == getattr(told, name), name
-    assert (told.params, read.params) == ({"C": 0.25}, {"C": "0.25"})
+    assert (told.params, read.params) == ({"C": 0.25}, {"C": 0.25})
     assert read.metrics["a"] == 1.0
     assert math.isnan(read.metrics["nan"])
     assert abs((read.started - told.started).total_seconds()) < 0.001
@@ -365,7 +377,7 @@ def test_runs_of_others_are_read_too(store):
     record = store.record(run.info.run_id)
     assert (record.name, record.experiment, record.kind) == ("theirs", "Default", "experiment")
     assert (record.status, record.failure, record.number) == (Status.FAILED, None, None)
-    assert (record.metrics, record.params) == ({"loss": 0.5}, {"lr": "0.1"})
+    assert (record.metrics, record.params) == ({"loss": 0.5}, {"lr": 0.1})
     assert store.record(theirs.info.run_id).status is Status.RUNNING
     assert len(store.records()) == 2
 
@@ -523,7 +535,7 @@ def test_a_store_that_comes_back_misses_nothing(store, start, monkeypatch):
     live.add(Metrics({"loss": 0.4}, 1))
     record = live.close(FINISHED)
     assert [m.value for m in plain(store).get_metric_history(record.run_id, "loss")] == [0.5, 0.4]
-    assert store.record(record.run_id).params == {"C": "1"}
+    assert store.record(record.run_id).params == {"C": 1}
 
 
 def test_a_store_that_stays_away_leaves_the_files_where_it_says(store, start, monkeypatch):

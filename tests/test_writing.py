@@ -141,7 +141,7 @@ def test_nothing_is_lost_of_a_kernel_that_is_killed_before_it_has_written(stored
     store = Store(stored)
     assert [one.status for one in store.records()] == [Status.RUNNING]
     [record] = sweep(store)
-    assert (record.status, record.metrics, record.params) == (Status.FINISHED, {"a": 7.0}, {"C": "7"})
+    assert (record.status, record.metrics, record.params) == (Status.FINISHED, {"a": 7.0}, {"C": 7})
     assert "record/source/cell.py" in store.artifacts(record)
 
 

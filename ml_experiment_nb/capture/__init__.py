@@ -5,14 +5,14 @@ Nothing in here breaks the run that it describes: what can't be had is left empt
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ml_experiment_nb.capture.git import GitState, git_state
 from ml_experiment_nb.capture.notebook import this_notebook
-from ml_experiment_nb.capture.packages import Package
+from ml_experiment_nb.capture.packages import Package, packages_on
 from ml_experiment_nb.capture.packages import packages as installed_packages
-from ml_experiment_nb.capture.system import System, system_info
+from ml_experiment_nb.capture.system import System, interpreter_facts, system_info
 
 __all__ = ["Snapshot", "snapshot"]
 
@@ -36,10 +36,19 @@ class Snapshot:
     notebook: Path | None = None
 
 
-def snapshot(folder: Path) -> Snapshot:
-    """Return what this process runs with, its code being in `folder`."""
+def snapshot(folder: Path, python: str | None = None) -> Snapshot:
+    """Return what code in `folder` runs with.
+
+    Args:
+        folder: The folder.
+        python: The interpreter that runs it; by default this process's own.
+    """
     notes: list[str] = []
     git = git_state(folder, notes=notes)
     system = system_info(notes=notes)
-    installed = installed_packages(notes=notes)
+    if python is None:
+        installed = installed_packages(notes=notes)
+    else:
+        path, facts = interpreter_facts(python)
+        system, installed = replace(system, **facts), packages_on(path, notes=notes)
     return Snapshot(git, system, installed, tuple(notes), this_notebook())

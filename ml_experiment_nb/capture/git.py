@@ -153,7 +153,7 @@ def _git(folder: Path, *arguments: str, limit: int = _MAX_OUTPUT) -> bytes:
     command = ["git", "--no-pager", "-C", str(folder), "-c", "core.fsmonitor=false", *arguments]
     with tempfile.TemporaryFile() as complaints:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints, env=_environment()
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints, env=git_environment()
         )
         output = _read_at_most(process, limit)
         complaints.seek(0)
@@ -181,7 +181,8 @@ def _read_at_most(process: subprocess.Popen[bytes], limit: int) -> bytes:
     return output
 
 
-def _environment() -> dict[str, str]:
+def git_environment() -> dict[str, str]:
+    """Return the environment of a git command that locks nothing, asks nothing and is not pointed at another place."""
     kept = {key: value for key, value in os.environ.items() if key not in _ELSEWHERE}
     return kept | {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
 

@@ -56,6 +56,11 @@ def packages(*, notes: list[str] | None = None) -> tuple[Package, ...]:
     return _on_path(sys.path, notes)
 
 
+def packages_on(path: Iterable[str], *, notes: list[str] | None = None) -> tuple[Package, ...]:
+    """Return the distributions that an interpreter sees whose `sys.path` is this one; see `packages`."""
+    return _on_path(path, notes)
+
+
 def as_requirements(packages: Iterable[Package]) -> str:
     """Return the packages as text that pip reads, a line each.
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import functools
 import getpass
+import json
 import os
 import platform
 import socket
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
+
+from ml_experiment_nb.errors import CaptureError
 
 _T = TypeVar("_T")
 _Gpus: TypeAlias = "tuple[tuple[Gpu, ...], str, str]"  # and the versions of their driver and of its CUDA
@@ -88,6 +92,25 @@ def system_info(*, notes: list[str] | None = None) -> System:
     if notes is not None:
         notes.extend(problems)
     return system
+
+
+@functools.lru_cache(maxsize=8)
+def interpreter_facts(python: str) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """Return the import path of another interpreter, and what differs of the system as it sees it.
+
+    Raises:
+        CaptureError: It can't be started.
+    """
+    try:
+        told = subprocess.run([python, "-I", "-c", _ASKED], capture_output=True, text=True, check=True, timeout=60)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise CaptureError(f"the interpreter {python} can't be asked: {error}") from None
+    path, version, prefix = json.loads(told.stdout)
+    facts: dict[str, Any] = {"python": version, "executable": python, "environment": prefix, "environment_kind": "venv"}
+    return tuple(path), facts
+
+
+_ASKED = "import json, platform, sys; print(json.dumps([sys.path, platform.python_version(), sys.prefix]))"
 
 
 @functools.cache

@@ -3,7 +3,8 @@
 Exit codes: 0 done; 1 the user's code failed (a search: no trial finished; a table: a row did not), or nobody reads the
 output any more;
 2 what was asked is wrong; 3 the store or Ray can't be had; 4 a process or kernel died without a word; 5 it took longer
-than its time limit; 6 it used more memory than its limit; 130 interrupted.
+than its time limit; 6 it used more memory than its limit; 7 a replay
+could not run (1 where it differs); 130 interrupted.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from ml_experiment_nb.cli.doctor import doctor
 from ml_experiment_nb.cli.groups import attach, resume, stop
 from ml_experiment_nb.cli.kernel import kernel
 from ml_experiment_nb.cli.look import list_runs, logs, show, ui
+from ml_experiment_nb.cli.replay import replay
 from ml_experiment_nb.cli.run import run
 from ml_experiment_nb.cli.schema import schema
 from ml_experiment_nb.errors import ExecutorError, ExperimentError, RunNotFoundError, StoreError
@@ -53,5 +55,21 @@ def commands() -> None:
     """Run jobs, experiments and groups; look at what came of them."""
 
 
-for _command in (run, check, list_runs, show, compare, diff, logs, resume, attach, stop, ui, doctor, kernel, schema):
+for _command in (
+    run,
+    check,
+    list_runs,
+    show,
+    compare,
+    diff,
+    replay,
+    logs,
+    resume,
+    attach,
+    stop,
+    ui,
+    doctor,
+    kernel,
+    schema,
+):
     commands.add_command(_command)

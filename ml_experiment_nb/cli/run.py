@@ -179,7 +179,7 @@ def run_plan(
         click.echo(f"note: {note}", err=True)
     begun: list[str] = []
     updates = _noting(begun, callbacks.watched(plan, loop.follow(plan)))
-    shown = _shown(plan, updates, as_json=as_json, aside=as_json or piped, quiet=quiet, cells=cells)
+    shown = shown_updates(plan, updates, as_json=as_json, aside=as_json or piped, quiet=quiet, cells=cells)
     records: list[Record] = []
     try:
         records += shown
@@ -326,7 +326,7 @@ def _results(plan: Plan, records: Iterable[Record]) -> list[dict[str, Any]]:
     return results(records, list(plan.group.param_space or drawn), number="trial")
 
 
-def _shown(
+def shown_updates(
     plan: Plan, updates: Iterable[Update], *, as_json: bool, aside: bool, quiet: bool, cells: bool
 ) -> Iterator[Record]:
     """Hand the records on, showing meanwhile a group's progress, or the output of the code itself.

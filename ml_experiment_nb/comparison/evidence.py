@@ -80,9 +80,9 @@ def _evidence(store: Store, record: Record, sizes: Mapping[str, int], doubtful: 
         record,
         sources={path.removeprefix(_SOURCE): store.text(record, path) or "" for path in sources},
         notebooks={path: store.text(record, path) or "" for path in executed},
-        packages=_packages(store.text(record, "record/requirements.txt") or ""),
+        packages=packages_in(store.text(record, "record/requirements.txt") or ""),
         git_diff=(store.text(record, "record/git.diff") or "") if "record/git.diff" in sizes else "",
-        data=_data(store, record),
+        data=data_of(store, record),
         files={
             path: size(amount) + (_told(store, record, path) if path in doubtful else "")
             for path, amount in own.items()
@@ -91,7 +91,7 @@ def _evidence(store: Store, record: Record, sizes: Mapping[str, int], doubtful: 
     )
 
 
-def _packages(text: str) -> dict[str, str]:
+def packages_in(text: str) -> dict[str, str]:
     """Return the packages of a list of requirements, each with what stands behind its name; local ones are comments."""
     found = {}
     for line in text.splitlines():
@@ -104,7 +104,12 @@ def _packages(text: str) -> dict[str, str]:
     return found
 
 
-def _data(store: Store, record: Record) -> dict[str, str]:
+def data_of(store: Store, record: Record) -> dict[str, str]:
+    """Return the digest of each data set that a run says to have read.
+
+    Raises:
+        StoreError: The store can't be reached.
+    """
     with translated(store.uri):
         inputs = store.client.get_run(str(record.run_id)).inputs
     return {one.dataset.name: one.dataset.digest for one in (inputs.dataset_inputs if inputs else ())}

@@ -13,6 +13,7 @@ import psutil
 import ray
 
 from ml_experiment_nb.errors import ExecutorError
+from ml_experiment_nb.observing.seeding import undrawn
 from ml_experiment_nb.plans import Plan
 from ml_experiment_nb.specs import RayConfig
 
@@ -37,7 +38,8 @@ def connect(plan: Plan) -> dict[str, Any]:
     cpus = config.num_cpus or (plan.slots or 1) * plan.cpus_per_slot
     made = _made_with()
     if made is not None and (made != wanted or (is_ours() and ray.cluster_resources().get("CPU", 0) < cpus)):
-        ray.shutdown()
+        with undrawn():
+            ray.shutdown()
     if ray.is_initialized():
         return {} if made is not None else _for_actors(given.get("runtime_env") or {})
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -49,7 +51,8 @@ def connect(plan: Plan) -> dict[str, Any]:
         # Ray would kill a lost slot's own children alone: left to themselves they end with all that they started.
         options = {"_system_config": {"kill_child_processes_on_worker_exit": False}} | options
     try:
-        _init(address or "local", options)
+        with undrawn():
+            _init(address or "local", options)
     except Exception as error:  # Ray raises its own, Python's and bare ones
         what = f"reached at {address}" if address else "started"
         raise ExecutorError(f"Ray can't be {what}: {error} (`--executor inline` needs no Ray)") from error
@@ -62,7 +65,8 @@ def shutdown() -> None:
     """End the Ray that this process started; one that it only connected to is left alone."""
     global _ours
     if is_ours():
-        ray.shutdown()
+        with undrawn():
+            ray.shutdown()
     _ours = None
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -129,6 +130,17 @@ def unwatch() -> None:
                 owner, attribute = _place(sys.modules[name], path)
                 if isinstance(found := vars(owner).get(attribute), _Watched):
                     setattr(owner, attribute, found.original)
+
+
+@contextmanager
+def undrawn() -> Iterator[None]:
+    """Leave `random` where the user's code has it, whatever a library draws from it that we call: Ray as it starts."""
+    state = random.getstate()
+    try:
+        yield
+    finally:
+        setstate = random.setstate
+        (setstate.original if isinstance(setstate, _Watched) else setstate)(state)  # this seeds nothing
 
 
 def seeded(who: str) -> bool:

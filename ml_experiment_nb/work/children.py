@@ -74,12 +74,13 @@ class Fresh:
         request: The file that says what it is asked to perform.
         env: Its environment, which holds the task's mark.
         cwd: Its working directory.
+        python: The interpreter, if it isn't this one's.
     """
 
-    def __init__(self, request: str, *, env: Mapping[str, str], cwd: str) -> None:
+    def __init__(self, request: str, *, env: Mapping[str, str], cwd: str, python: str | None = None) -> None:
         self._mark = env[MARK]
         self._process = subprocess.Popen(
-            [sys.executable, "-u", "-P", "-m", "ml_experiment_nb.work.child", request],
+            [python or sys.executable, "-u", "-P", "-m", "ml_experiment_nb.work.child", request],
             cwd=cwd,
             env=dict(env),
             stdin=subprocess.DEVNULL,

@@ -154,7 +154,7 @@ class Running:
             from ml_experiment_nb.work.container import Contained  # which loads Docker's client
 
             return Contained(self.task.container, self.task, str(request), env=env)
-        return Fresh(str(request), env={**os.environ, **env}, cwd=self.task.cwd)
+        return Fresh(str(request), env={**os.environ, **env}, cwd=self.task.cwd, python=self.task.python)
 
     def _kernels_of(self, warm: Warm, notebook: Notebook) -> ForkServer | None:
         """Return what a notebook's kernel can be forked from; None where it can't, and the notes say why."""

@@ -1,4 +1,5 @@
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -57,7 +58,9 @@ def up(executor):
 @pytest.fixture
 def executor(local_ray, shared, project, script):
     if not shared:
+        before = random.getstate()
         shared.append(up(RayExecutor(plan(script, slots=2, ray_config={"num_cpus": 2}))))
+        assert random.getstate() == before  # Ray draws from it, but not the user's numbers
     yield shared[0]
     if shared[0]._busy:
         shared[0].close()

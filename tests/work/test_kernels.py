@@ -247,13 +247,15 @@ def group_of(path, **options):
 def executed(record):
     folder = urllib.parse.urlparse(record.artifact_uri).path
     nb = nbformat.read(f"{folder}/nb.ipynb", 4)
-    return [(cell.source, cell.get("execution_count"), in_order(cell.get("outputs"))) for cell in nb.cells]
+    return [(cell.source, cell.get("execution_count"), parted(cell.get("outputs"))) for cell in nb.cells]
 
 
-def in_order(outputs):
-    """Two streams are sent by a kernel's own thread: which of them comes first is chance."""
-    streams = iter(sorted((one for one in outputs or () if one.output_type == "stream"), key=lambda one: one.name))
-    return outputs and [next(streams) if one.output_type == "stream" else one for one in outputs]
+def parted(outputs):
+    """Return what was printed on each stream, and the rest: the pieces of the first, and their order, are chance."""
+    printed = {}
+    for one in (one for one in outputs or () if one.output_type == "stream"):
+        printed[one.name] = printed.get(one.name, "") + one.text
+    return printed, [one for one in outputs or () if one.output_type != "stream"]
 
 
 def write(path, cells, name="python3"):
