@@ -8,7 +8,7 @@ unexport PYTHONDONTWRITEBYTECODE PYTHONHOME PYTHONPATH VIRTUAL_ENV
 unexport MLFLOW_TRACKING_URI MLFLOW_EXPERIMENT_NAME ML_EXPERIMENT_ROOT
 
 .NOTPARALLEL:
-.PHONY: help demo labextension test lint lint-labextension test-labextension test-quick test-real test-browser \
+.PHONY: help demo labextension test lint lint-labextension test-labextension test-quick test-real test-browser test-docker \
 	test-frameworks screenshots docs bench bench-search bench-peers clean
 
 help:  ## Say what can be made.
@@ -25,7 +25,7 @@ demo: $(VENV)/for-demo  ## Install the project, search the paper's example, run 
 
 labextension: $(VENV)/labextension  ## Build JupyterLab's extension and link it in .venv.
 
-test: lint test-labextension test-quick test-real test-browser test-frameworks  ## Install what the tests need, check, run every test.
+test: lint test-labextension test-quick test-real test-browser test-docker test-frameworks  ## Install what the tests need, check, run every test.
 
 lint: $(VENV)/for-tests  ## Check the code's form, types and imports.
 	ruff check .
@@ -43,13 +43,17 @@ test-labextension:  ## Run the tests of JupyterLab's extension that need no brow
 		cd labextension && npm run --silent test; else echo "labextension/ was not tested: there is no Node" >&2; fi
 
 test-quick: $(VENV)/for-tests  ## Run the tests that need neither kernels nor Ray.
-	pytest -q -n 2 -m "not ray and not kernel and not slow and not frameworks and not browser"
+	pytest -q -n 2 -m "not ray and not kernel and not slow and not frameworks and not browser and not docker"
 
 test-real: $(VENV)/for-tests  ## Run the tests with real kernels, Ray and notebooks.
-	pytest -q -n 2 --dist worksteal -m "(ray or kernel or slow) and not frameworks and not browser"
+	pytest -q -n 2 --dist worksteal -m "(ray or kernel or slow) and not frameworks and not browser and not docker"
 
 test-browser: $(VENV)/for-tests  ## Run the tests with JupyterLab in a real Chromium.
 	pytest -q -m browser tests/browser
+
+test-docker: $(VENV)/for-tests  ## Run the tests with a real Docker engine, which they start.
+	@python tests/engine.py fetch || echo "so the tests that need one are skipped" >&2
+	pytest -q -m docker
 
 screenshots: $(VENV)/for-tests  ## Take the pictures of JupyterLab that the docs show.
 	PYTHONPATH=tests python tests/browser/screenshots.py

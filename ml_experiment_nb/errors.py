@@ -16,6 +16,8 @@
     ├── ExecutorError               the slots (Ray) can't be had
     │   └── SlotLostError           the slot under a running task was lost: its node, or the slot's own process
     │       └── SlotMemoryError     Ray ended it, as its node was short of memory
+    ├── EngineError                 no Docker engine can be had, or it doesn't do what it is asked
+    │   └── ImageError              an image that isn't there, can't be built, or hasn't what a task needs
     └── TaskError                   the user's code did not succeed; carries its record's status
         ├── CellFailedError         a notebook's cell raised; the kernel's own traceback comes along
         ├── WorkerFailedError       a worker of a distributed run raised or was lost; says which one
@@ -106,6 +108,14 @@ class SlotLostError(ExecutorError):
 
 class SlotMemoryError(SlotLostError):
     """Ray's memory monitor ended the slot under a running task, as its node was short of memory."""
+
+
+class EngineError(ExperimentError):
+    """No Docker engine can be had, or it doesn't do what it is asked."""
+
+
+class ImageError(EngineError):
+    """A Docker image isn't there, can't be built or pushed, or hasn't what a task needs."""
 
 
 class TaskError(ExperimentError):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, nullcontext, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ml_experiment_nb import drivers, notify, secrecy
 from ml_experiment_nb.again import REPEATS
@@ -19,6 +20,7 @@ from ml_experiment_nb.executors import Executor, open_executor
 from ml_experiment_nb.failures import failure_of
 from ml_experiment_nb.files import spec_text
 from ml_experiment_nb.identity import ASKED, code_of
+from ml_experiment_nb.interrupts import held_back
 from ml_experiment_nb.known import taken_of_group
 from ml_experiment_nb.limits import Limits
 from ml_experiment_nb.observing import Asked
@@ -46,6 +48,9 @@ from ml_experiment_nb.tasks import tasks_of
 from ml_experiment_nb.tracking import Store
 from ml_experiment_nb.work.payload import names_in_payload
 
+if TYPE_CHECKING:
+    from ml_experiment_nb.work.readying import Ready
+
 
 @dataclass(frozen=True)
 class Started:
@@ -71,7 +76,14 @@ class Happened:
     event: Event
 
 
-Update = Started | Happened | Record
+@dataclass(frozen=True)
+class Readied:
+    """A line of what is said while the tasks' container is made ready, before anything runs."""
+
+    text: str
+
+
+Update = Started | Happened | Readied | Record
 
 
 def run(plan: Plan) -> Iterator[Record]:
@@ -168,6 +180,7 @@ class _Driver:
         secrecy.learn_those_set(names)  # so that they are masked here
         self.secrets = secrecy.environment(names)
         self.tasks = tasks_of(plan, self.root)
+        self.ready: Ready | None = None
         self.executor: Executor | None = None
         self.retries = Retries(plan.spec.retries if isinstance(plan.spec, Group) else 0)
         self.done: list[Record] = self.tasks.kept()
@@ -182,10 +195,13 @@ class _Driver:
         self._looked = 0.0
 
     def drive(self) -> Iterator[Update]:
+        if self.plan.spec.docker_config is not None:
+            yield from self._ready()
         if self.parent is not None:
             with uninterrupted():
                 live = self.parent.open(self.tasks)
                 keep_inputs(live, self.inputs)
+                self._keep_container(live)
                 self.payload = self.parent.payload
             yield Started.of(live, "", parent=True)
         yield from list(self.done)
@@ -235,6 +251,32 @@ class _Driver:
                 stack.callback(self._close_at_once, key)
             if self.executor is not None:
                 stack.callback(self.executor.close, interrupted=True)
+
+    def _ready(self) -> Iterator[Update]:
+        """Make the tasks' container ready: what fails here leaves no run behind."""
+        with held_back():
+            from ml_experiment_nb.work.readying import readying  # which loads Docker's client
+        with closing(readying(self.plan)) as work:
+            while self.ready is None:
+                try:
+                    yield Readied(next(work))
+                except StopIteration as end:
+                    self.ready = end.value
+        if self.snapshot is not None:
+            self.snapshot = self.ready.described(self.snapshot)
+        if self.parent is not None and self.snapshot is not None:
+            self.parent.snapshot = self.snapshot
+
+    @property
+    def _image_tags(self) -> Mapping[str, str]:
+        return self.ready.container.tags if self.ready is not None else {}
+
+    def _keep_container(self, live: OpenRun) -> None:
+        """Say in a run's record which image its tasks run in."""
+        if self.ready is not None:
+            live.tag(self._image_tags)
+            for note in self.ready.notes:
+                live.add(Note(note))
 
     def _parent(self, stack: ExitStack) -> Parent | None:
         if not self.plan.nested or self.store is None or self.snapshot is None or self.code is None:
@@ -320,12 +362,16 @@ class _Driver:
             text = self.spec_yaml if spec is self.plan.spec else spec_text(spec)
             keep_sources(live, text, self.plan.sources_of(task))
             keep_inputs(live, self.inputs, whole=self.parent is None)
-            for note in self.plan.notes if self.parent is None else ():
+            notes = (*self.plan.notes, *(self.ready.notes if self.ready else ()))
+            for note in notes if self.parent is None else ():
                 live.add(Note(note))
         env = {**self.secrets, **environment_of(self.store, live, self.root), **Asked.of(self.plan.spec).as_env()}
         env |= self.plan.env
         assert self.executor is not None
-        self.executor.submit(prepared(task, folder=str(live.folder), payload=self.payload, env=env))
+        container = self.ready.container if self.ready is not None else None
+        self.executor.submit(
+            prepared(task, folder=str(live.folder), payload=self.payload, env=env, container=container)
+        )
         return Started.of(live, task.key)
 
     def _take(self, key: str, event: Event) -> Update | None:
@@ -445,5 +491,5 @@ class _Driver:
             identity={**identity_of(self.plan, self.code, task), **self.retries.tags(task.key)},
             parent_id=self.parent.live.run_id if self.parent and self.parent.live else None,
             number=task.number,
-            more={REPEATS: str(task.repeats)} if task.repeats is not None else {},
+            more={**({REPEATS: str(task.repeats)} if task.repeats is not None else {}), **self._image_tags},
         )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ml_experiment_nb import cells, known, markup, secrecy, spaces
+from ml_experiment_nb import cells, containment, known, markup, secrecy, spaces
 from ml_experiment_nb.again import Again, Taken
 from ml_experiment_nb.capture.inputs import described, values_here
 from ml_experiment_nb.checks import (
@@ -67,6 +67,7 @@ class Task:
         warm: Whether its processes are forked from one that has imported what they import.
         repeats: The number of the trial whose point it tries once more.
         python: The interpreter of its processes, in place of this one's; they are fresh then.
+        container: What its processes are started in, if that isn't this machine; known when the plan is run.
     """
 
     key: str
@@ -86,6 +87,7 @@ class Task:
     warm: bool = False
     repeats: int | None = None
     python: str | None = None
+    container: containment.Container | None = None
 
 
 @dataclass(frozen=True)
@@ -208,7 +210,7 @@ class Plan:
             timeout=group.timeout_per_trial,
             output=None if self.output is None else _row_output(self.output, number, params),
             memory=group.memory,
-            warm=not self.cold and sys.platform == "linux" and self.distributed is None,
+            warm=self._is_warm,
             pruning=group.pruner is not None and group.pruner.prunes,
             repeats=repeats,
         )
@@ -222,6 +224,12 @@ class Plan:
         if self.table is None or task.number is None:
             return self.spec
         return self.spec.model_copy(update={"each": (self.table.rows[task.number],)})
+
+    @property
+    def _is_warm(self) -> bool:
+        """Whether trials are forked; a container's first process never is."""
+        is_linux = sys.platform == "linux"
+        return is_linux and not self.cold and self.distributed is None and self.spec.docker_config is None
 
     @property
     def group(self) -> Group:
@@ -239,7 +247,7 @@ class Plan:
 
     def _setup_text(self, target: Target) -> str:
         """Return which cells of a notebook run once per slot, and not for every trial."""
-        if self.cold or sys.platform != "linux" or self.distributed or not isinstance(target, Notebook):
+        if not self._is_warm or not isinstance(target, Notebook):
             return ""
         from ml_experiment_nb.kernelspecs import beginning  # it takes a second to import, as nbformat does
 
@@ -289,11 +297,27 @@ class Plan:
         seed = "" if spec.seed is None or (isinstance(spec, Group) and self.table is None) else str(spec.seed)
         rows += [("seed", ", ".join(filter(None, (seed, "deterministic" if spec.deterministic else ""))))]
         rows += [("data", line) for line in self.data]
-        rows += [("workers", str(self.distributed or ""))]
+        rows += [("workers", str(self.distributed or "")), ("container", _container_text(spec))]
         rows += [("memory", f"at most {size(spec.memory)}" if spec.memory else "")]
         rows += known.facts(self.known) if self.known is not None else []
         rows += [("values", ", ".join(sorted(self.values))), *(("note", note) for note in self.notes)]
         return [(name, text) for name, text in rows if text]
+
+
+def _container_text(spec: Spec) -> str:
+    """Return what each task's container is made of, and its limits besides the memory's."""
+    config, asked = spec.docker_config, spec.resources_per_worker
+    if config is None:
+        return ""
+    if config.image is not None:
+        text = config.image
+    else:
+        args = f", args {', '.join(config.args)}" if config.args else ""
+        context = f", context {config.context}" if config.context else ""
+        text = f"built from {config.dockerfile}{context}{args}"
+    limited = isinstance(spec, Group) or "resources_per_worker" in spec.model_fields_set
+    cpus = f"; at most {asked.cpu:g} CPU{'s' if asked.cpu > 1 else ''}" if limited and asked.cpu else ""
+    return text + cpus + (f"; GPUs: {asked.gpu:g}" if asked.gpu else "")
 
 
 def travels_in_payload() -> None:
@@ -338,8 +362,8 @@ def make_plan(
     distributed = workers_of(targets, spec, values or {})
     slots, executor = _slots(spec, table, distributed)
     notes = check_secrets(targets, spec, table)
-    if spec.docker_config is not None:
-        notes.append("docker_config was read but not used: the tasks run in this environment, not in a container")
+    if spec.docker_config is not None and distributed is not None:
+        raise SpecError("workers of distributed training can't be run in containers", key="docker_config")
     if isinstance(spec, Group) and table is None:
         check_search(spec)
         if spec.pruner is not None and spec.pruner.prunes and not spec.metrics:
@@ -513,6 +537,13 @@ def _slots(spec: Spec, table: Table | None, distributed: Distributed | None) -> 
     return slots, executor
 
 
-def prepared(task: Task, *, folder: str, payload: str | None, env: Mapping[str, str]) -> Task:
+def prepared(
+    task: Task,
+    *,
+    folder: str,
+    payload: str | None,
+    env: Mapping[str, str],
+    container: containment.Container | None = None,
+) -> Task:
     """Return a task with what is known only when it is run."""
-    return replace(task, folder=folder, payload=payload, env=env)
+    return replace(task, folder=folder, payload=payload, env=env, container=container)

@@ -17,7 +17,7 @@ from rich.cells import set_cell_size
 
 from ml_experiment_nb import drivers
 from ml_experiment_nb.capture.console import Collapser
-from ml_experiment_nb.loop import Happened, Started, Update
+from ml_experiment_nb.loop import Happened, Readied, Started, Update
 from ml_experiment_nb.plans import Plan
 from ml_experiment_nb.projects import find_root, home
 from ml_experiment_nb.records import Record, Status, duration, number
@@ -42,6 +42,8 @@ class Progress:
     """When the first task began: what comes before it, such as Ray's start, says nothing of the others."""
     kept: int = 0
     """How many had ended by then, where a group goes on."""
+    readying: str = ""
+    """What is said while the tasks' container is made ready."""
 
     @property
     def done(self) -> int:
@@ -51,6 +53,10 @@ class Progress:
     def take(self, update: Update) -> None:
         """Take what has happened into account."""
         match update:
+            case Readied(text):
+                self.readying = text
+            case Started(parent=True):
+                self.readying = ""
             case Started(key=key, parent=False):
                 if self.first is None:
                     self.first, self.kept = time.monotonic(), self.done
@@ -71,6 +77,8 @@ class Progress:
             self.best = value if self.best is None else pick(value, self.best)
 
     def __str__(self) -> str:
+        if self.readying:
+            return self.readying
         parts = [f"{self.done}/{self.total}" if self.total else str(self.done)]
         parts += [f"{len(self.running)} running"] if self.running else []
         parts += [f"{n} {status}" for status, n in self.ended.items() if status is not Status.FINISHED]

@@ -66,6 +66,29 @@ def stored(project, database):
     return project
 
 
+@pytest.fixture(scope="session")
+def docker_engine():
+    """A Docker engine of this session's own, with a base image; the test is skipped where there can be none."""
+    import engine
+
+    try:
+        with engine.engine() as running:
+            engine.import_base(running)
+            yield running
+    except engine.Unavailable as why:
+        pytest.skip(f"no Docker engine: {why}")
+
+
+@pytest.fixture
+def docker(docker_engine, monkeypatch):
+    """That engine as the one that this process and what it starts find."""
+    for name in ("DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "BUILDX_BUILDER"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in docker_engine.environment.items():
+        monkeypatch.setenv(name, value)
+    return docker_engine
+
+
 @pytest.fixture
 def make_task(project):
     """Make tasks whose steps are the given targets; their folders are below the project."""

@@ -111,11 +111,31 @@ Plan 'SVM'
   metric     maximize accuracy
   per trial  at most 1 min 30 s
   slots      4, ray
+  container  python:3.12; at most 1 CPU
   values     X, model
-  note       docker_config was read but not used: the tasks run in this environment, not in a container
   note       with several slots the seed doesn't repeat the search, since what is drawn depends on which trial ends \
 first: one slot does"""
     )
+
+
+@pytest.mark.parametrize(
+    ("keys", "text"),
+    [
+        ({"docker_config": {"image": "a:1"}}, "a:1"),
+        (
+            {
+                "docker_config": {"dockerfile": "d/Dockerfile", "context": ".", "args": {"TOKEN": "hush"}},
+                "resources_per_worker": {"cpu": 2, "gpu": 1},
+            },
+            "built from d/Dockerfile, context ., args TOKEN; at most 2 CPUs; GPUs: 1",
+        ),
+    ],
+)
+def test_a_plan_says_what_its_container_is(folder, keys, text):
+    (folder / "plain.py").touch()
+    plan = make_plan(spec_from_mapping({"run": str(folder / "plain.py"), **keys}))
+    assert dict(plan.facts())["container"] == text
+    assert not any(task.warm for task in plan.tasks())
 
 
 def test_space_text():

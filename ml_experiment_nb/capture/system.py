@@ -55,7 +55,7 @@ class System:
         python: The interpreter's version.
         executable: The interpreter's path.
         environment: The folder of the environment that the interpreter belongs to.
-        environment_kind: ``venv``, ``conda`` or ``system``.
+        environment_kind: ``venv``, ``conda``, ``system`` or ``container``, whose image is the environment then.
     """
 
     hostname: str

@@ -206,4 +206,4 @@ def _print_record(record: Record, artifacts: list[str]) -> None:
 
 def _is_worth_showing(tag: str) -> bool:
     hidden = ("mlexp.autologged", "mlexp.kind", "mlexp.status", "mlexp.error", "mlexp.notes", "mlexp.trial")
-    return tag.startswith(("mlexp.", "mlflow.source.")) and tag not in hidden
+    return tag.startswith(("mlexp.", "mlflow.source.", "mlflow.docker.")) and tag not in hidden

@@ -352,7 +352,7 @@ def shown_updates(
         quiet: Show nothing.
         cells: Show which cell a notebook is at.
     """
-    from ml_experiment_nb.loop import Happened
+    from ml_experiment_nb.loop import Happened, Readied
     from ml_experiment_nb.progress import Console, show_progress, stopping
     from ml_experiment_nb.records import Record
     from ml_experiment_nb.reports import Cell, Log
@@ -370,6 +370,8 @@ def shown_updates(
                     if as_json:
                         print_json([update])
                     yield update
+                case Readied(text) if not quiet:
+                    click.echo(text, err=True)
                 case Happened(event=Log(text)) if not quiet:
                     console.write(text)
                 case Happened(event=Cell() as cell) if cells and not quiet:

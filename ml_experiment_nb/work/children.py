@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Protocol
 
+from ml_experiment_nb.records import Failure, Outcome, Status
 from ml_experiment_nb.work.memory import Tree
 from ml_experiment_nb.work.tree import MARK, end_tree, members
 
@@ -47,8 +49,22 @@ class Child(Protocol):
     def tree(self) -> Tree:
         """Return it with what it has started."""
 
+    def death(self, code: int) -> Outcome:
+        """Return what came of it if it has ended with this code, and without a word."""
+
     def close(self) -> None:
         """Close the descriptors."""
+
+
+def death(code: int) -> Outcome:
+    """Return what came of a process that ended without a word."""
+    if code >= 0:
+        message = f"the process ended with exit code {code} before its work was done"
+    else:
+        name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+        hint = "; out of memory?" if code == -signal.SIGKILL else ""
+        message = f"the process was ended by {name}{hint}"
+    return Outcome(Status.FAILED, Failure("TaskDiedError", message))
 
 
 class Fresh:
@@ -109,6 +125,10 @@ class Fresh:
     def tree(self) -> Tree:
         """Return it with what it has started."""
         return Tree(tuple(one.pid for one in members(self.pid, self._mark)))
+
+    def death(self, code: int) -> Outcome:
+        """Return what came of it."""
+        return death(code)
 
     def close(self) -> None:
         """Close the descriptors."""

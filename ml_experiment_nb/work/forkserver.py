@@ -19,7 +19,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from ml_experiment_nb.errors import ExecutorError
+from ml_experiment_nb.records import Outcome
 from ml_experiment_nb.work import forkwire
+from ml_experiment_nb.work.children import death
 from ml_experiment_nb.work.forkwire import LARGEST, Setup
 from ml_experiment_nb.work.memory import Tree, descendants, parent
 from ml_experiment_nb.work.tree import MARK, end_all, end_tree
@@ -215,6 +217,10 @@ class Fork:
     def tree(self) -> Tree:
         """Return it with what it has started."""
         return tree_of(self.pid)
+
+    def death(self, code: int) -> Outcome:
+        """Return what came of it."""
+        return death(code)
 
     def close(self) -> None:
         """Close the descriptors."""

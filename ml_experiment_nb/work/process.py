@@ -123,8 +123,9 @@ class Running:
             if last and ended is not None:
                 self._child = None
                 self._end_kernels()
+                told = told or child.death(ended)
                 child.close()
-                return told or _died(ended)
+                return told
             if ended is None:
                 self._check_memory(child, spare=isinstance(step.target, Notebook))
                 killed_at = self._check_limits(child, killed_at)
@@ -149,6 +150,10 @@ class Running:
             return fork
         if self._stopped is not None:
             return None
+        if self.task.container is not None:
+            from ml_experiment_nb.work.container import Contained  # which loads Docker's client
+
+            return Contained(self.task.container, self.task, str(request), env=env)
         return Fresh(str(request), env={**os.environ, **env}, cwd=self.task.cwd, python=self.task.python)
 
     def _kernels_of(self, warm: Warm, notebook: Notebook) -> ForkServer | None:
@@ -200,13 +205,14 @@ class Running:
         return why is None
 
     def _environment(self) -> dict[str, str]:
+        inherited = os.environ.get("PYTHONPATH") if self.task.container is None else None
         return {
             **self.task.env,
             MARK: self._mark,
             reports.SOCKET: self._inbox.path,
             reports.ARTIFACTS: str(Path(self.task.folder) / "artifacts"),
             reports.PRUNING: "1" if self.task.pruning else "",
-            "PYTHONPATH": os.pathsep.join(self.task.path + tuple(filter(None, [os.environ.get("PYTHONPATH")]))),
+            "PYTHONPATH": os.pathsep.join(self.task.path + tuple(filter(None, [inherited]))),
         }
 
     def _gather(self, child: Child, output: _Output) -> tuple[str, list[reports.Event]]:
@@ -314,13 +320,3 @@ class _Output:
     def rest(self) -> str:
         """Return what half a character at the very end is shown as."""
         return self._decode(b"", final=True)
-
-
-def _died(code: int) -> Outcome:
-    if code >= 0:
-        message = f"the process ended with exit code {code} before its work was done"
-    else:
-        name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
-        hint = "; out of memory?" if code == -signal.SIGKILL else ""
-        message = f"the process was ended by {name}{hint}"
-    return Outcome(Status.FAILED, Failure("TaskDiedError", message))

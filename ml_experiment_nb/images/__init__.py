@@ -1,0 +1,1 @@
+"""Docker images, and what of this package talks to a Docker engine."""

@@ -1,0 +1,147 @@
+"""Images built by BuildKit, through ``docker buildx``: docker-py knows the engine's classic builder only."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections import deque
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
+from pathlib import Path
+
+from ml_experiment_nb.errors import ImageError
+from ml_experiment_nb.images.engine import Engine, Image, Progress, failed_build, told
+
+_KEPT = 200  # lines of what a build says, for its error
+_PATIENCE = 10.0  # seconds that a build that is stopped may take to tell the engine
+
+
+def build(
+    engine: Engine,
+    context: Path,
+    *,
+    dockerfile: Path | None = None,
+    tags: Sequence[str] = (),
+    args: Mapping[str, str] | None = None,
+    labels: Mapping[str, str] | None = None,
+    network: str | None = None,
+    options: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> Image:
+    """Build an image and tell `progress` each line of what is said meanwhile; see `building`."""
+    work = building(
+        engine, context, dockerfile=dockerfile, tags=tags, args=args, labels=labels, network=network, options=options
+    )
+    with closing(work):
+        return told(work, progress)
+
+
+def building(
+    engine: Engine,
+    context: Path,
+    *,
+    dockerfile: Path | None = None,
+    tags: Sequence[str] = (),
+    args: Mapping[str, str] | None = None,
+    labels: Mapping[str, str] | None = None,
+    network: str | None = None,
+    options: Sequence[str] = (),
+) -> Generator[str, None, Image]:
+    """Build an image, give it its names, and yield each line of what is said meanwhile.
+
+    A build that fails, or is interrupted or closed, leaves no image. Without ``docker buildx`` on this machine it is
+    built by the engine's classic builder, and the first line says so.
+
+    Args:
+        engine: The engine.
+        context: The folder that is sent to it.
+        dockerfile: The Dockerfile; by default the one in the context.
+        tags: Its names.
+        args: Values of its ``ARG`` instructions; they can be read in its history.
+        labels: Its labels.
+        network: The network of its ``RUN`` instructions: ``host``, ``none``, or the engine's own by default.
+        options: Further options for ``docker buildx build``: such as ``--secret``.
+
+    Raises:
+        ImageError: It can't be built: it says why, or shows the end of what the build said.
+        EngineError: The engine can't build.
+    """
+    if not has_buildkit(engine):
+        if options:
+            raise ImageError("the image can't be built: it needs BuildKit, and there is no `docker buildx` here")
+        yield "there is no `docker buildx` here: the engine's classic builder is used"
+        inside = _inside(context, dockerfile)
+        return (
+            yield from engine.building(context, dockerfile=inside, tags=tags, args=args, labels=labels, network=network)
+        )
+    with tempfile.TemporaryDirectory(prefix="mlexp-build-") as folder:
+        made = Path(folder, "id")
+        words = ["docker", "buildx", "build", "--builder", "default", "--load", "--progress", "plain"]
+        words += ["--iidfile", str(made), *(["--file", str(dockerfile)] if dockerfile else [])]
+        words += [word for name in tags for word in ("--tag", name)]
+        words += [word for name, value in (args or {}).items() for word in ("--build-arg", f"{name}={value}")]
+        words += [word for name, value in (labels or {}).items() for word in ("--label", f"{name}={value}")]
+        words += [*(["--network", network] if network else []), *options, str(context)]
+        yield from _said(words, _environment(engine))
+        found = engine.find(made.read_text().strip())
+    if found is None:
+        raise ImageError("the image can't be built: the engine hasn't got it afterwards")
+    return found
+
+
+def has_buildkit(engine: Engine) -> bool:
+    """Whether this machine has the command that builds with BuildKit."""
+    if shutil.which("docker") is None:
+        return False
+    asked = subprocess.run(["docker", "buildx", "version"], env=_environment(engine), capture_output=True)
+    return asked.returncode == 0
+
+
+def _environment(engine: Engine) -> dict[str, str]:
+    # Its own context, and a builder that somebody has chosen for other engines, are not asked.
+    kept = {name: value for name, value in os.environ.items() if name not in ("DOCKER_CONTEXT", "BUILDX_BUILDER")}
+    return {**kept, "DOCKER_HOST": engine.address, "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
+
+
+def _inside(context: Path, dockerfile: Path | None) -> str:
+    if dockerfile is None:
+        return "Dockerfile"
+    try:
+        return str(dockerfile.absolute().relative_to(context.absolute()))
+    except ValueError:
+        return str(dockerfile.absolute())  # docker-py sends it along
+
+
+def _said(words: Sequence[str], env: Mapping[str, str]) -> Iterator[str]:
+    """Run a build and yield its lines; it ends with its reader's interest in it."""
+    kept: deque[str] = deque(maxlen=_KEPT)
+    process = subprocess.Popen(
+        words, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        errors="replace", start_new_session=True,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        with process.stdout:
+            for line in process.stdout:
+                kept.append(line.rstrip())
+                if line.strip():
+                    yield line.rstrip()
+        code = process.wait()
+    except BaseException:
+        _stop(process)
+        raise
+    if code:
+        raise failed_build(list(kept))
+
+
+def _stop(process: subprocess.Popen[str]) -> None:
+    """End a build: its command tells the engine, which drops what it has."""
+    for number in (signal.SIGINT, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_PATIENCE)
+            return

@@ -1,0 +1,67 @@
+"""What engines and registries were seen to say, as one sentence of ours."""
+
+import docker
+import pytest
+import requests
+
+from ml_experiment_nb.errors import EngineError, ImageError
+from ml_experiment_nb.images.faults import fault
+
+SAID = [
+    ("write /var/lib/docker/tmp/x: no space left on device", EngineError, "the engine's disk is full"),
+    ('could not select device driver "nvidia" with capabilities: [[gpu]]', EngineError, "NVIDIA Container Toolkit"),
+    (
+        'invalid mount config for type "bind": bind source path does not exist: /data',
+        EngineError,
+        "doesn't see this machine's files (invalid mount config",
+    ),
+    ("exec /usr/bin/python: exec format error", ImageError, "another kind of processor"),
+    (
+        'failed to create task: exec: "python": executable file not found in $PATH: unknown',
+        ImageError,
+        "doesn't have the program",
+    ),
+    ("unauthorized: authentication required", ImageError, "`docker login`"),
+    (
+        "pull access denied for nothing, repository does not exist or may require 'docker login': denied: "
+        "requested access to the resource is denied",
+        ImageError,
+        "there is no such repository",
+    ),
+    ("No such image: svm:1", ImageError, "neither here nor in its registry"),
+    ("manifest for python:9 not found: manifest unknown", ImageError, "neither here nor in its registry"),
+    (
+        'Get "https://registry-1.docker.io/v2/": dial tcp: lookup registry-1.docker.io: no such host',
+        ImageError,
+        "the registry can't be reached",
+    ),
+    ("something quite new", EngineError, "the engine says: something quite new"),
+    ("", EngineError, "the engine says: nothing"),
+]
+
+
+@pytest.mark.parametrize(("text", "kind", "sentence"), SAID)
+def test_what_is_said_is_one_sentence(text, kind, sentence):
+    found = fault(text, "image 'svm:1' can't be had", "unix:///x")
+    assert type(found) is kind
+    assert str(found).startswith("image 'svm:1' can't be had: ")
+    assert sentence in str(found)
+    assert "\n" not in str(found)
+
+
+def test_an_engine_that_is_not_there_is_named_by_its_address():
+    error = requests.exceptions.ConnectionError("Connection aborted.", FileNotFoundError(2, "No such file"))
+    assert str(fault(error, "x", "unix:///x.sock")) == (
+        "no Docker engine answers at unix:///x.sock: start it, or say by DOCKER_HOST where it is"
+    )
+
+
+def test_a_socket_that_is_not_ours_is_said():
+    error = docker.errors.DockerException(
+        "Error while fetching server API version: ('Connection aborted.', PermissionError(13, 'Permission denied'))"
+    )
+    assert "this user may not use the Docker engine at unix:///x.sock" in str(fault(error, "x", "unix:///x.sock"))
+
+
+def test_an_engine_that_hangs_is_said():
+    assert "doesn't answer in time" in str(fault(requests.exceptions.ReadTimeout("read"), "x", "unix:///x.sock"))
