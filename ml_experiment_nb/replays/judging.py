@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from itertools import zip_longest
@@ -25,7 +25,7 @@ _VOLATILE: Final = (
 """What is printed of the moment, and not of what was computed."""
 
 _MODEL: Final = re.compile(
-    r"^.*\b(run_id|utc_time_created|model_uuid|model_id|artifact_path|model_size_bytes)\b.*\n?", re.MULTILINE
+    rb"^.*\b(run_id|utc_time_created|model_uuid|model_id|artifact_path|model_size_bytes)\b.*\n?", re.MULTILINE
 )
 _MODEL_FILE: Final = "MLmodel"
 _MACHINE: Final = frozenset({"os", "cpu", "gpus", "gpu_driver", "cuda", "python"})
@@ -67,7 +67,7 @@ def verdict_of(
     *,
     curves: tuple[Mapping[str, Curve], Mapping[str, Curve]],
     logs: tuple[str, str] = ("", ""),
-    models: tuple[Mapping[str, str], Mapping[str, str]] = ({}, {}),
+    alike: Container[str] = (),
     tolerances: Mapping[str, Tolerance] | None = None,
     ignored: Sequence[str] = (),
     causes: Sequence[Difference] = (),
@@ -79,7 +79,7 @@ def verdict_of(
         after: What is known of its replay.
         curves: The values of each one's metrics.
         logs: What each has printed.
-        models: The texts of each one's files that say what a model is, by path.
+        alike: Files whose bytes differ, and that are the same; see `is_alike`.
         tolerances: How far metrics may be apart.
         ignored: Patterns of names, or kinds, that are not compared.
         causes: What was not as it was before it ran.
@@ -92,7 +92,7 @@ def verdict_of(
     later = [_shortened(one) for one in _of(_section(diff, "data"), "data") if one.name not in {c.name for c in causes}]
     metrics = metric_differences(*curves, tolerances)
     own = [one for one in metrics if not one.tolerated]
-    found = [*_status(old, new), *own, *_files(diff, models), *_outputs(before, after, diff, logs)]
+    found = [*_status(old, new), *own, *_files(diff, alike), *_outputs(before, after, diff, logs)]
     found = [one for one in [*found, *(one for one in metrics if one.tolerated)] if not _is_ignored(one, ignored)]
     compared = {
         "metric": len([name for name in dict.fromkeys([*curves[0], *curves[1]]) if not _fits("metric", name, ignored)]),
@@ -141,19 +141,26 @@ def _settled(evidence: Evidence) -> Evidence:
     )
 
 
-def _files(diff: Diff, models: tuple[Mapping[str, str], Mapping[str, str]]) -> list[Difference]:
-    found = []
-    for one in _of(_section(diff, "files"), "file"):
-        texts = [of.get(one.name) for of in models]
-        if None not in texts and _MODEL.sub("", str(texts[0])) == _MODEL.sub("", str(texts[1])):
-            continue
-        found.append(one)
-    return found
+def _files(diff: Diff, alike: Container[str]) -> list[Difference]:
+    return [one for one in _of(_section(diff, "files"), "file") if one.name not in alike]
 
 
-def model_files(files: Iterable[str]) -> list[str]:
-    """Return the files that say what a model is, with its run's id and the time among that."""
-    return [path for path in files if path.rpartition("/")[2] == _MODEL_FILE]
+def is_alike(path: str, before: bytes, after: bytes, names: Mapping[str, str]) -> bool:
+    """Return whether a file of a replay is the original's but for what names the run: its id, its folders.
+
+    Libraries write these into what they save. Of what MLflow says of a model, its id and its moment don't count either.
+
+    Args:
+        path: The file's path.
+        before: What the original has.
+        after: What the replay has.
+        names: What stands in the replay's files, and in its place in the original's.
+    """
+    for new, old in names.items():
+        after = after.replace(new.encode(), old.encode())
+    if path.rpartition("/")[2] == _MODEL_FILE:
+        before, after = _MODEL.sub(b"", before), _MODEL.sub(b"", after)
+    return before == after
 
 
 # --- outputs ---

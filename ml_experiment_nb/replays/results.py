@@ -14,7 +14,7 @@ from ml_experiment_nb import loop, markup
 from ml_experiment_nb.beginnings import open_run
 from ml_experiment_nb.capture import snapshot
 from ml_experiment_nb.comparison.differences import Evidence
-from ml_experiment_nb.comparison.evidence import curve, read_both
+from ml_experiment_nb.comparison.evidence import LARGEST, curve, read_both
 from ml_experiment_nb.errors import ExperimentError
 from ml_experiment_nb.loop import Started, Update
 from ml_experiment_nb.plans import Plan
@@ -149,21 +149,28 @@ def judged(
     after = replace(after, notebooks={n: _as_then(original, ready, text) for n, text in after.notebooks.items()})
     names = [*dict.fromkeys([*before.record.metrics, *after.record.metrics])][:_HISTORIES]
     curves = tuple(_curves(store, one.record, names) for one in (before, after))
-    models = tuple(_models(store, one) for one in (before, after))
     logs = store.log_text(original), _as_then(original, ready, store.log_text(after.record))
     return judging.verdict_of(
-        before, after, curves=(curves[0], curves[1]), logs=logs, models=(models[0], models[1]),
+        before, after, curves=(curves[0], curves[1]), logs=logs,
+        alike=_alike(store, original, ready, before, after),
         tolerances=tolerances, ignored=ignored, causes=ready.causes,
     )  # fmt: skip
 
 
 def _as_then(original: Record, ready: Ready, text: str) -> str:
     """Return a text in which the folders of the project and of the environment are those of the original."""
-    text = ready.scratch.as_recorded(text)
+    for new, old in _folders(original, ready).items():
+        text = text.replace(new, old)
+    return text
+
+
+def _folders(original: Record, ready: Ready) -> dict[str, str]:
+    """Return the folders of a replay, and those that were in their place."""
+    found = {str(ready.scratch.folder): str(ready.scratch.origin)}
     environment = original.tags.get("mlexp.system.environment")
-    if ready.plan.python is None or environment is None:
-        return text
-    return text.replace(str(Path(ready.plan.python).parent.parent), environment)
+    if ready.plan.python is not None and environment is not None:
+        found[str(Path(ready.plan.python).parent.parent)] = environment
+    return found
 
 
 def _curves(store: Store, record: Record, names: Iterable[str]) -> dict[str, list[tuple[int, float]]]:
@@ -172,8 +179,17 @@ def _curves(store: Store, record: Record, names: Iterable[str]) -> dict[str, lis
     }
 
 
-def _models(store: Store, evidence: Evidence) -> dict[str, str]:
-    return {path: store.text(evidence.record, path) or "" for path in judging.model_files(evidence.files)}
+def _alike(store: Store, original: Record, ready: Ready, before: Evidence, after: Evidence) -> set[str]:
+    """Return the files that differ in nothing but what names the run."""
+    names = {str(after.record.run_id): str(original.run_id)} | _folders(original, ready)
+    sizes, found = store.files(original), set()
+    for path, told in before.files.items():
+        if after.files.get(path, told) == told or sizes.get(path, 0) > LARGEST:
+            continue
+        old, new = (store.content(one.record, path) for one in (before, after))
+        if old is not None and new is not None and judging.is_alike(path, old, new, names):
+            found.add(path)
+    return found
 
 
 def without_run(store: Store, original: Record, verdict: Verdict) -> Record:

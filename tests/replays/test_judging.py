@@ -7,7 +7,7 @@ import pytest
 
 from ml_experiment_nb.comparison.differences import Evidence
 from ml_experiment_nb.records import Failure, Record, Status
-from ml_experiment_nb.replays.judging import causes_of, model_files, verdict_of
+from ml_experiment_nb.replays.judging import causes_of, is_alike, verdict_of
 from ml_experiment_nb.verdicts import Answer, Difference
 
 
@@ -96,14 +96,24 @@ def test_cells_that_show_something_else_are_named_and_their_page_is_not_compared
     assert [str(one) for one in verdict.differences] == ['output a.ipynb, cell 1 "1" → "2"']
 
 
+def test_a_file_that_differs_in_the_run_s_id_and_folder_alone_is_the_same():
+    names = {"b" * 32: "a" * 32, "/copy/of": "/home/me"}
+    old, new = (b"id " + run * 32 + b" in " + folder for run, folder in ((b"a", b"/home/me/x"), (b"b", b"/copy/of/x")))
+    assert is_alike("model.pkl", old, new, names)
+    assert not is_alike("model.pkl", old + b"1", new + b"2", names)
+
+
 def test_a_model_s_own_id_and_time_are_no_difference():
-    before, after = (Evidence(record(), files={"model/MLmodel": text}) for text in ("9 B sha256:a", "9 B sha256:b"))
-    texts = "run_id: {}\nutc_time_created: '{}'\nflavors: {}\n"
-    models = tuple({"model/MLmodel": texts.format(k, k, "sklearn")} for k in (1, 2))
-    assert model_files(before.files) == ["model/MLmodel"]
-    assert judged(before, after, models=models).answer is Answer.IDENTICAL
-    models = tuple({"model/MLmodel": texts.format(1, 1, what)} for what in ("sklearn", "torch"))
-    assert judged(before, after, models=models).answer is Answer.DIFFERS
+    text = b"run_id: %d\nutc_time_created: '%d'\nflavors: %s\n"
+    assert is_alike("model/MLmodel", text % (1, 1, b"sklearn"), text % (2, 2, b"sklearn"), {})
+    assert not is_alike("model/MLmodel", text % (1, 1, b"sklearn"), text % (1, 1, b"torch"), {})
+    assert not is_alike("other.txt", text % (1, 1, b"sklearn"), text % (2, 2, b"sklearn"), {})
+
+
+def test_a_file_that_is_alike_is_no_difference():
+    before, after = Evidence(record(), files={"m": "9 B sha256:a"}), Evidence(record(), files={"m": "9 B sha256:b"})
+    assert judged(before, after).answer is Answer.DIFFERS
+    assert judged(before, after, alike={"m"}).answer is Answer.IDENTICAL
 
 
 def test_causes_are_told_with_data_first():
