@@ -87,6 +87,7 @@ class LookingMagics(Magics):
     @magic_arguments()
     @argument("run", help="A run: its id or the beginning of it, or a variable. A group stands for its best trial.")
     @argument("--env", choices=["recorded", "here"], default="recorded", help="The recorded environment, or this one.")
+    @argument("--in-image", metavar="IMAGE", help="Run it in a container of this image, not in an environment.")
     @argument("--tolerance", action="append", metavar="METRIC=VALUE", help="How far a metric may be from what it was.")
     @argument(
         "--ignore", action="append", metavar="NAME", help="A metric, a file, outputs, or a pattern: not compared."
@@ -101,7 +102,7 @@ class LookingMagics(Magics):
         with errors_in_one_line():
             options = parsed(self.replay, line)
             return replay(
-                self._one(options.run), env=options.env, tolerance=options.tolerance or (),
+                self._one(options.run), env=options.env, image=options.in_image, tolerance=options.tolerance or (),
                 ignore=options.ignore or (), timeout=options.timeout, cold=options.cold,
                 say=lambda text: print(f"note: {text}", file=sys.stderr),
             )  # fmt: skip

@@ -25,6 +25,7 @@ DIFFERS, COULD_NOT_RUN = 1, 7
     "--env", type=click.Choice(["recorded", "here"]), default="recorded", show_default=True,
     help="An environment with the recorded packages, made by uv unless this one has them; or this one as it is.",
 )  # fmt: skip
+@click.option("--in-image", "image", metavar="IMAGE", help="Run it in a container of this image, not an environment.")
 @click.option(
     "--tolerance", multiple=True, metavar="METRIC=VALUE",
     help="How far a metric may be from what it was: val_accuracy=0.01, loss=1%, val_*=0.01, 0.01 for all; seconds=inf.",

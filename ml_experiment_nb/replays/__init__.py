@@ -12,7 +12,7 @@ from ml_experiment_nb.replays.preparing import Env, Preparation
 from ml_experiment_nb.replays.results import Replay, Shown, judged, keep, run_again, unshown, without_run
 from ml_experiment_nb.sweeps import opened_store
 from ml_experiment_nb.tracking import Store
-from ml_experiment_nb.verdicts import Verdict, read_tolerances
+from ml_experiment_nb.verdicts import Verdict, could_not_run, read_tolerances
 
 __all__ = ["Env", "Replay", "Shown", "chosen", "replay"]
 
@@ -21,6 +21,7 @@ def replay(
     run: str | Record,
     *,
     env: Env = "recorded",
+    image: str | None = None,
     tolerance: str | Iterable[str] = (),
     ignore: str | Iterable[str] = (),
     timeout: float | None = None,
@@ -38,6 +39,7 @@ def replay(
         run: A run: its record, its id or the beginning of that.
         env: ``recorded``: an environment with the packages that are recorded, made by uv unless this one has them;
             ``here``: this one, with what differs said.
+        image: In place of an environment: the image in whose container it runs; see ``docker_config``.
         tolerance: How far metrics may be from what they were: ``val_accuracy=0.01``, ``loss=1%``, ``0.01`` for all.
         ignore: What is not compared: metrics, files, cells by name or pattern; ``outputs``, ``files``, ``metrics``.
         timeout: Seconds after which it is stopped, in place of those of its spec.
@@ -59,14 +61,18 @@ def replay(
         raise ReplayError(f"it ran several files: replay one of its {1 + len(others)} steps by its id")
     tolerances = read_tolerances([tolerance] if isinstance(tolerance, str) else tolerance, original.metrics)
     ignored = [ignore] if isinstance(ignore, str) else list(ignore)
-    asked = Preparation(store, original, env, timeout, cold, leave, say)
+    asked = Preparation(store, original, env, image, timeout, cold, leave, say)
     with ExitStack() as stack:
         ready = asked.ready(stack)
         if isinstance(ready, Verdict):
             return keep(store, original, without_run(store, original, ready), ready, "")
         for cause in ready.causes:
             say(f"before it runs: {cause}")
-        outer, inner = run_again(store, original, ready, shown or unshown)
+        try:
+            outer, inner = run_again(store, original, ready, shown or unshown)
+        except ReplayError as error:
+            verdict = could_not_run(str(error), ready.causes)
+            return keep(store, original, without_run(store, original, verdict), verdict, "")
         verdict = judged(store, original, outer, inner, ready, tolerances, ignored)
         if written := ready.scratch.written():
             say(f"the code has written to files of yours that were too large to be copied: {', '.join(written)}")

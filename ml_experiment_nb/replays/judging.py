@@ -71,6 +71,7 @@ def verdict_of(
     tolerances: Mapping[str, Tolerance] | None = None,
     ignored: Sequence[str] = (),
     causes: Sequence[Difference] = (),
+    elsewhere: bool = False,
 ) -> Verdict:
     """Return the verdict on a replay.
 
@@ -83,6 +84,7 @@ def verdict_of(
         tolerances: How far metrics may be apart.
         ignored: Patterns of names, or kinds, that are not compared.
         causes: What was not as it was before it ran.
+        elsewhere: Whether it ran in a container, whose packages are known only now.
     """
     old, new = before.record, after.record
     if old.status is Status.FINISHED and new.status is not Status.FINISHED:
@@ -90,6 +92,7 @@ def verdict_of(
     before, after = _settled(before), _settled(after)
     diff = differences(before, after)
     later = [_shortened(one) for one in _of(_section(diff, "data"), "data") if one.name not in {c.name for c in causes}]
+    later += _of(_section(diff, "packages"), "package") if elsewhere else []
     metrics = metric_differences(*curves, tolerances)
     own = [one for one in metrics if not one.tolerated]
     found = [*_status(old, new), *own, *_files(diff, alike), *_outputs(before, after, diff, logs)]

@@ -28,7 +28,7 @@ from ml_experiment_nb.replays import environments
 from ml_experiment_nb.replays.judging import causes_of
 from ml_experiment_nb.replays.material import Material, material_of
 from ml_experiment_nb.replays.scratch import Recorded, Scratch, import_paths, scratch_of
-from ml_experiment_nb.specs import Group, spec_from_mapping
+from ml_experiment_nb.specs import DockerConfig, Group, spec_from_mapping
 from ml_experiment_nb.targets import Notebook, Script, Target
 from ml_experiment_nb.tracking import SPEC, Store
 from ml_experiment_nb.unfinished import PLAN
@@ -64,6 +64,7 @@ class Preparation:
         store: The store.
         original: The run that is done again.
         env: Where.
+        image: The image in whose container it runs, in place of an environment.
         timeout: Seconds after which it is stopped, in place of the spec's.
         cold: Whether the recorded environment is made anew.
         keep: Whether the copy is left.
@@ -73,6 +74,7 @@ class Preparation:
     store: Store
     original: Record
     env: Env
+    image: str | None
     timeout: float | None
     cold: bool
     keep: bool
@@ -114,6 +116,8 @@ class Preparation:
 
     def _environment(self, scratch: Scratch) -> tuple[str | None, str]:
         """Return the interpreter, None where it is this one, and the environment in words."""
+        if self.image is not None:
+            return None, f"the image {self.image}"
         if self.env == "here":
             return None, "this environment"
         requirements = self.store.text(self.original, "record/requirements.txt")
@@ -137,7 +141,7 @@ class Preparation:
         """Return what is not as it was."""
         record, store = self.original, self.store
         text = store.text(record, "record/requirements.txt") or ""
-        recorded = {**packages_in(text)}
+        recorded = {**packages_in(text)} if self.image is None else {}  # the image's are known when it has run
         here = packages_in(as_requirements(taken.packages))
         for name in environments.not_installed(text, scratch.origin):
             if recorded.get(name, "").split(" ")[0] == here.get(name, recorded.get(name, "")).split(" ")[0]:
@@ -166,6 +170,8 @@ class Preparation:
         changes["run"] = tuple(_moved(one, Path(spec.root_path or material.cwd), scratch, cwd) for one in spec.run)
         if self.timeout is not None:
             changes["timeout"] = self.timeout
+        if self.image is not None:
+            changes["docker_config"] = DockerConfig(image=self.image)
         if spec.data is not None and os.path.isabs(spec.data.folder):
             changes["data"] = spec.data.model_copy(update={"folder": str(scratch.moved(spec.data.folder))})
         plan = make_plan(

@@ -15,7 +15,7 @@ from ml_experiment_nb.beginnings import open_run
 from ml_experiment_nb.capture import snapshot
 from ml_experiment_nb.comparison.differences import Evidence
 from ml_experiment_nb.comparison.evidence import LARGEST, curve, read_both
-from ml_experiment_nb.errors import ExperimentError
+from ml_experiment_nb.errors import ExperimentError, ReplayError, StoreError
 from ml_experiment_nb.loop import Started, Update
 from ml_experiment_nb.plans import Plan
 from ml_experiment_nb.records import Failure, Outcome, Record, Status
@@ -88,7 +88,7 @@ def run_again(store: Store, original: Record, ready: Ready, shown: Shown) -> tup
 
     Raises:
         StoreError: The store can't be reached.
-        ExecutorError: The slots can't be had.
+        ReplayError: What it is to run in can't be had.
     """
     begun: list[str] = []
 
@@ -106,6 +106,8 @@ def run_again(store: Store, original: Record, ready: Ready, shown: Shown) -> tup
             with suppress(ExperimentError):
                 why = "it was interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
                 keep(store, original, store.record(begun[0]), could_not_run(why, ready.causes), ready.env)
+        elif isinstance(error, ExperimentError) and not isinstance(error, StoreError):
+            raise ReplayError(str(error)) from error
         raise
     outer = store.record(str(last.run_id))
     if not ready.material.inner:
@@ -154,6 +156,7 @@ def judged(
         before, after, curves=(curves[0], curves[1]), logs=logs,
         alike=_alike(store, original, ready, before, after),
         tolerances=tolerances, ignored=ignored, causes=ready.causes,
+        elsewhere=ready.plan.spec.docker_config is not None,
     )  # fmt: skip
 
 
