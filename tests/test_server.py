@@ -390,6 +390,7 @@ def test_an_executed_notebook_is_put_where_jupyterlab_opens_it(server, job):
     assert status == 200, said
     opened = nbformat.read(server.root / said["path"], 4)
     assert "said 2" in opened.cells[-1].outputs[0].text
+    assert (server.root / said["path"]).with_name(".gitignore").read_text() == "*\n"
     (server.root / said["path"]).write_text("edited")
     assert server.ask(f"runs/{job['run_id']}/notebook?path=project", "POST")[1] == said
     assert (server.root / said["path"]).read_text() == "edited"
