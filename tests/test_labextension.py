@@ -128,6 +128,11 @@ def test_a_wheel_is_installed_without_node_and_jupyterlab_has_the_extension(buil
     said = subprocess.run(words, env={"PATH": path, "HOME": str(tmp_path)}, capture_output=True, text=True, timeout=120)
     (line,) = [one for one in (said.stdout + said.stderr).splitlines() if "ml-experiment-nb v" in one]
     assert "enabled" in line and "OK" in line and "(python, ml-experiment-nb)" in line  # noqa: PT018
+    words = [str(python), "-m", "jupyter", "server", "extension", "list"]
+    said = subprocess.run(words, env={"PATH": path, "HOME": str(tmp_path)}, capture_output=True, text=True, timeout=120)
+    plain = re.sub(r"\x1b\[\d*m", "", said.stdout + said.stderr)
+    lines = {" ".join(one.split()) for one in plain.splitlines() if "ml_experiment_nb" in one}
+    assert {"ml_experiment_nb enabled", f"ml_experiment_nb {ml_experiment_nb.__version__} OK"} <= lines
 
 
 @pytest.mark.slow

@@ -30,7 +30,11 @@ from hypothesis import strategies as st
 from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.websocket import websocket_connect
 
+from ml_experiment_nb import submissions
+
 pytest.importorskip("jupyter_server")
+from jupyter_server.auth import AllowAllAuthorizer, Authorizer, IdentityProvider
+
 pytestmark = pytest.mark.slow
 
 NOBODY = "0" * 32
@@ -319,7 +323,7 @@ def test_a_run_s_files_are_all_that_can_be_had(server, job, path):
 def test_each_answer_has_the_form_that_the_fixture_has(server, job):
     run = job["run_id"]
     ids = {"runs/3f2a9c0d5b7e4a1f8c6d2e9b0a4f7c15": f"runs/{run}", "5e8a1c3b7d90": job["id"]}
-    skipped = ("resume", "replay", "start", "start mlflow", "build image", "image", "compare", "diff")
+    skipped = ("resume", "replay", "start", "start mlflow", "build image", "plan image", "image", "compare", "diff")
     for one in WIRE["answers"]:
         if one["name"] in skipped:
             continue
@@ -386,6 +390,7 @@ def test_an_executed_notebook_is_put_where_jupyterlab_opens_it(server, job):
     assert status == 200, said
     opened = nbformat.read(server.root / said["path"], 4)
     assert "said 2" in opened.cells[-1].outputs[0].text
+    assert (server.root / said["path"]).with_name(".gitignore").read_text() == "*\n"
     (server.root / said["path"]).write_text("edited")
     assert server.ask(f"runs/{job['run_id']}/notebook?path=project", "POST")[1] == said
     assert (server.root / said["path"]).read_text() == "edited"
@@ -432,25 +437,48 @@ def test_files_that_are_called_as_libraries_are_none(server):
 # --- jobs, and what ends under them ---
 
 
-def test_a_job_outlives_its_server_and_the_next_one_stops_it(tmp_path, database):
+@contextmanager
+def all_ended(project):
+    """Stop, after this block, whatever was started in a project and goes on."""
+    try:
+        yield
+    finally:
+        for one in submissions.listed(project):
+            submissions.stop(project, one.id)
+
+
+def test_a_group_outlives_its_server_and_the_next_one_stops_it_and_goes_on_with_it(tmp_path, database):
     root = tmp_path / "work"
     project = project_of(root / "project", database)
-    write_notebook(project / "long.ipynb", "import time\nfor _ in range(6000):\n    time.sleep(0.1)")
-    asked = {"kind": "experiment", "notebook": "project/long.ipynb"}
-    with serving(tmp_path, root) as first:
-        begun = first.ask("jobs?path=project", "POST", body=asked)[1]
-        running = first.until(f"jobs/{begun['id']}?path=project", lambda one: one["run_id"])
-        assert running["state"] == "running"
-    with serving(tmp_path, root) as second:
-        found = second.ask("jobs?path=project")[1]["jobs"]
-        assert [(one["id"], one["state"], one["run_id"]) for one in found] == [
-            (begun["id"], "running", running["run_id"])
-        ]
-        status, stopped = second.ask(f"jobs/{begun['id']}/stop?path=project", "POST")
-        assert (status, stopped["state"], stopped["exit_code"]) == (200, "stopped", 130), stopped
-        assert second.ask(f"runs/{running['run_id']}?path=project")[1]["status"] == "killed"
-        again = second.ask(f"jobs/{begun['id']}/stop?path=project", "POST")[1]
-        assert again["state"] == "stopped"
+    body = "import time\nfrom ml_experiment_nb import report\ntime.sleep(1)\nreport(loss=C)"
+    write_notebook(project / "trial.ipynb", body)
+    asked = {"kind": "group", "notebook": "project/trial.ipynb", "params": {"C": "uniform(0, 1)"}}
+    asked |= {"trials": 5000, "metric": "loss", "slots": 1, "name": "G"}
+    with all_ended(project):
+        with serving(tmp_path, root) as first:
+            status, begun = first.ask("jobs?path=project", "POST", body=asked)
+            assert status == 201, begun
+            running = first.until(f"jobs/{begun['id']}?path=project", lambda one: one["progress"])
+            assert (running["state"], running["progress"]["total"]) == ("running", 5000)
+        with serving(tmp_path, root) as second:
+            (found,) = second.ask("jobs?path=project")[1]["jobs"]
+            assert (found["id"], found["state"], found["run_id"]) == (begun["id"], "running", running["run_id"])
+            group = found["run_id"]
+            trials = second.ask(f"runs?path=project&group={group}&status=finished")[1]["runs"]
+            assert {one["parent_id"] for one in trials} == {group}
+            assert second.ask(f"runs/{group}/resume?path=project", "POST")[0] == 409
+            assert second.ask(f"runs/{group}?path=project", "DELETE")[0] == 409
+            status, stopped = second.ask(f"jobs/{begun['id']}/stop?path=project", "POST")
+            assert (status, stopped["state"], stopped["exit_code"]) == (200, "stopped", 130), stopped
+            assert second.ask(f"runs/{group}?path=project")[1]["status"] == "killed"
+            assert second.ask(f"jobs/{begun['id']}/stop?path=project", "POST")[1]["state"] == "stopped"
+            status, resumed = second.ask(f"runs/{group}/resume?path=project", "POST", body={})
+            assert (status, resumed["kind"], resumed["run_id"]) == (201, "resume", group), resumed
+            second.until(f"jobs/{resumed['id']}?path=project", lambda one: one["progress"])
+            status, said = second.ask(f"runs/{group}/stop?path=project", "POST")
+            assert (status, "has ended: killed" in said["text"]) == (200, True), said
+            ended = second.until(f"jobs/{resumed['id']}?path=project", lambda one: one["ended"])
+            assert ended["exit_code"] == 130, ended
 
 
 def test_every_page_hears_what_changes_and_what_it_has_missed(server, job):
@@ -560,9 +588,8 @@ def test_nothing_that_is_asked_breaks_the_server(server, route, query, body, pat
 
 
 @asynccontextmanager
-async def places(root, monkeypatch):
+async def places(root, monkeypatch, authorizer=None):
     """Serve the routes here, and yield their port, what is being answered, and what lets the answers go on."""
-    from jupyter_server.auth import AllowAllAuthorizer, IdentityProvider
     from tornado.web import Application
 
     from ml_experiment_nb import server
@@ -578,7 +605,7 @@ async def places(root, monkeypatch):
     monkeypatch.setattr(backends.Backend, "_answer", answered)
     app = Application(
         base_url="/", server_root_dir=str(root), identity_provider=IdentityProvider(token="t"),
-        authorizer=AllowAllAuthorizer(), allow_unauthenticated_access=True, disable_check_xsrf=True,
+        authorizer=authorizer or AllowAllAuthorizer(), allow_unauthenticated_access=True, disable_check_xsrf=True,
         cookie_secret="s",
     )  # fmt: skip
     server._load_jupyter_server_extension(SimpleNamespace(web_app=app))
@@ -589,6 +616,26 @@ async def places(root, monkeypatch):
     finally:
         http.stop()
         await http.close_all_connections()
+
+
+def test_who_may_not_is_refused_by_the_server_s_authoriser(tmp_path, monkeypatch):
+    asked = []
+
+    class Nobody(Authorizer):
+        def is_authorized(self, handler, user, action, resource):
+            asked.append((action, resource))
+            return False
+
+    async def check():
+        async with places(tmp_path, monkeypatch, Nobody()) as (port, begun, _), asyncio.timeout(60):
+            for verb, route in [*(("GET", path) for path in PATHS), *CHANGES]:
+                reader, _ = await sent(port, verb, route)
+                assert (await reader.read()).startswith(b"HTTP/1.1 403"), route
+            assert begun.empty()
+
+    asyncio.run(check())
+    assert {*asked} == {("read", "ml_experiment_nb"), ("write", "ml_experiment_nb")}
+    assert len(asked) == len(PATHS) + len(CHANGES)
 
 
 async def sent(port, verb, route):

@@ -5,7 +5,7 @@
  * it. What is refused is a `Refusal`, whose message is a sentence for people.
  */
 import { ServerConnection } from '@jupyterlab/services';
-import type { JSONObject, JSONValue } from '@lumino/coreutils';
+import type { JSONValue } from '@lumino/coreutils';
 
 const BASE = 'ml-experiment-nb';
 const SILENCE = 90_000; // ms without a word, after which a connection is taken for dead; the server speaks every 30 s
@@ -143,7 +143,7 @@ export interface Progress {
 /** Something that was started and goes on without the browser and the server. */
 export interface Job {
   id: string;
-  kind: 'experiment' | 'group' | 'resume' | 'replay';
+  kind: 'experiment' | 'group' | 'resume' | 'replay' | 'image';
   name: string;
   /** The notebook that it runs, as JupyterLab names it. */
   notebook: string | null;
@@ -252,10 +252,11 @@ export interface ImageAsked {
 export interface Image {
   id: string;
   state: State;
-  /** What `ml-experiment image --plan --json` says. */
-  plan: JSONObject | null;
+  /** What would go in, as `ml-experiment image --plan` says it; only where that is asked. */
+  plan: string | null;
   log: string;
-  result: JSONObject | null;
+  /** The last that it has said, once it is built. */
+  result: string | null;
   message: string | null;
 }
 

@@ -63,6 +63,7 @@ const CALLS: Record<string, (project: Project) => Promise<unknown>> = {
     project.check({ text: 'name: svm\nrun: svm.ipynb\nparms: {C: 1}\n', file: 'project/svm.yaml' }),
   'check job': (project) => project.check({ job: asked }),
   'build image': (project) => project.buildImage({ notebook: 'project/svm.ipynb', tag: 'team/svm:1' }),
+  'plan image': (project) => project.buildImage({ notebook: 'project/svm.ipynb', plan: true }),
   image: (project) => project.image('7b20d5e8f1a4')
 };
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ml_experiment_nb import submissions
 from ml_experiment_nb.backend import places
-from ml_experiment_nb.backend.asks import CheckAsked, ImageAsked, JobAsked, NotebookAsked, Nothing, ResumeAsked
+from ml_experiment_nb.backend.asks import CheckAsked, JobAsked, NotebookAsked, Nothing, ResumeAsked
 from ml_experiment_nb.backend.projects import Project
 from ml_experiment_nb.backend.refusals import Refused
 from ml_experiment_nb.backend.runs import TAIL, Where
@@ -113,7 +113,7 @@ def resume(project: Project, where: Where, asked: ResumeAsked) -> dict[str, Any]
 
 def replay(project: Project, where: Where, asked: Nothing) -> dict[str, Any]:
     """Start what runs a run again."""
-    _need("replay")
+    need("replay")
     record = project.store().record(where.run)
     made = Asked("replay", record.name, ("replay", where.run), str(project.root))
     return one_job(where.root, submissions.submit(project.root, made))
@@ -143,15 +143,10 @@ def check(project: Project, where: Where, asked: CheckAsked) -> dict[str, Any]:
     return _check_text(places.inside(where.root, asked.file, "file"), asked.text)
 
 
-def image(project: Project, where: Where, asked: ImageAsked) -> dict[str, Any]:
-    """Build an image."""
-    _need("image")
-    raise Refused(501, "images are built by `ml-experiment image`, and not from here in this version")
-
-
-def image_state(project: Project, where: Where, asked: Nothing) -> dict[str, Any]:
-    """Say how an image stands that is built."""
-    raise Refused(404, f"no image {where.route['image']!r} is built here")
+def need(command: str) -> None:
+    """Refuse what takes a command that isn't there."""
+    if command not in _commands():
+        raise Refused(501, f"`ml-experiment {command}` is not in this version")
 
 
 def _check_job(where: Where, asked: JobAsked) -> dict[str, Any]:
@@ -184,11 +179,6 @@ def _check_text(path: Path, text: str) -> dict[str, Any]:
 
 def _wrong(problem: str, line: int | None, key: str | None) -> dict[str, Any]:
     return {"errors": [{"message": problem, "line": line, "key": key}], "plan": None}
-
-
-def _need(command: str) -> None:
-    if command not in _commands():
-        raise Refused(501, f"`ml-experiment {command}` is not in this version")
 
 
 def _commands() -> set[str]:

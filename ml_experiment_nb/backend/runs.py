@@ -152,7 +152,9 @@ def notebook(project: Project, where: Where, asked: Nothing) -> dict[str, Any]:
     name = f"{EXECUTED}/{PurePosixPath(path).stem}-{where.run[:8]}.ipynb"
     file = places.inside(where.root, f"{places.shown(where.root, where.folder)}/{name}", EXECUTED)
     try:
-        file.parent.mkdir(exist_ok=True)
+        if not file.parent.exists():
+            file.parent.mkdir()
+            file.with_name(".gitignore").write_text("*\n")  # looking at a run leaves the work tree clean
         if not file.exists() or not record.status.ended:  # what somebody has edited since stays
             file.write_bytes(content)
     except OSError as error:

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ml_experiment_nb.backend import jobs, runs
+from ml_experiment_nb.backend import images, jobs, runs
 from ml_experiment_nb.backend.asks import (
     CheckAsked,
     ComparisonAsked,
@@ -63,8 +63,8 @@ _VERBS: Mapping[str, _Verb] = {
     "stop job": _Verb(jobs.stop),
     "parameters": _Verb(jobs.parameters, NotebookAsked),
     "check": _Verb(jobs.check, CheckAsked),
-    "image": _Verb(jobs.image, ImageAsked, 201),
-    "image state": _Verb(jobs.image_state),
+    "image": _Verb(images.ask, ImageAsked, 201),
+    "image state": _Verb(images.state),
 }
 
 

@@ -188,10 +188,6 @@ def run_plan(
         click.echo(f"note: {note}", err=True)
     begun: list[str] = []
     updates = _noting(begun, callbacks.watched(plan, loop.follow(plan)))
-    context = click.get_current_context(silent=True)
-    if context is not None and context.obj is not None:
-        watch: Watch = context.obj
-        updates = watch(plan, updates)
     shown = shown_updates(plan, updates, as_json=as_json, aside=as_json or piped, quiet=quiet, cells=cells)
     records: list[Record] = []
     try:
@@ -358,6 +354,10 @@ def shown_updates(
     from ml_experiment_nb.reports import Cell, Log
     from ml_experiment_nb.targets import Notebook
 
+    context = click.get_current_context(silent=True)
+    if context is not None and context.obj is not None:
+        watch: Watch = context.obj
+        updates = watch(plan, iter(updates))
     if plan.kind == "group" and not quiet and not as_json:
         yield from show_progress(plan, updates)
         return

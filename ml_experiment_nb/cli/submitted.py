@@ -94,7 +94,7 @@ def _why(folder: Path, told: Told) -> str:
         return told.failure
     lines = (folder / submissions.LOG).read_text(encoding="utf-8", errors="replace").splitlines()
     said = [line for line in lines if line.startswith(("error: ", "Error: ", "interrupted: "))]
-    return (said or [line for line in lines if line.strip()] or ["it ended without a word"])[-1][:2000]
+    return (said or [line for line in lines if line[:1].strip()] or ["it ended without a word"])[-1][:2000]
 
 
 if __name__ == "__main__":

@@ -225,12 +225,11 @@ class Backends:
         Raises:
             Refused: All of them are busy.
         """
-        found = self._each.pop(root, None)
-        if found is None:
-            running = [one for one in self._each.values() if one.is_running]
-            if len(running) >= MOST:
-                self._make_room(running)
-            found = Backend(root)
+        found = self._each.get(root) or Backend(root)
+        others = [one for one in self._each.values() if one is not found and one.is_running]
+        if not found.is_running and len(others) >= MOST:
+            self._make_room(others)
+        self._each.pop(root, None)
         self._each[root] = found  # the last that was asked stands last
         return found
 

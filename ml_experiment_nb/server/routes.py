@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from jupyter_server.auth.decorator import authorized
 from jupyter_server.base.handlers import APIHandler, JupyterHandler
@@ -92,8 +92,6 @@ class _Project(JupyterHandler):
 
 class Api(_Project, APIHandler):
     """A route: each of its methods is a question."""
-
-    verbs: ClassVar[dict[str, str]] = {}
 
     def initialize(self, verbs: dict[str, str]) -> None:
         """Take the route's verbs, by their methods."""
