@@ -264,7 +264,8 @@ def trials_of(store: Store, record: Record) -> list[Record]:
     """
     children = last_tries(store.children(str(record.run_id)))
     repeated = {int(told) for one in children if (told := one.tags.get(REPEATS, "")).isdigit()}
-    own = {one.number: one for one in children if one.number not in repeated or not is_lost(one)}
+    there = [one for one in children if one.number not in repeated or not is_lost(one)]
+    own = {one.run_id if one.number is None else one.number: one for one in there}  # an experiment's steps have none
     return [*_imported(store, record), *own.values()]
 
 

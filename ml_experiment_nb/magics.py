@@ -304,7 +304,8 @@ class ExperimentMagics(Magics):
 
         if len(plan.group.metrics) > 1:
             print("front:", ", ".join(record.name for record in records.front) or "no trial finished")
-        for note in records.parent.notes if records.parent is not None else ():
+        notes = records.parent.notes if records.parent is not None else ()
+        for note in (one for one in notes if one not in plan.notes):  # those were told when it began
             print(f"note: {note}")
         if text := triage.report(records):
             print(text, file=sys.stderr)

@@ -12,7 +12,7 @@ from ml_experiment_nb.capture.basis import ENVIRONMENT, MODULES, VALUES, basis_o
 from ml_experiment_nb.capture.digests import file_digests, joined
 from ml_experiment_nb.capture.inputs import Input
 from ml_experiment_nb.entries import key_of
-from ml_experiment_nb.errors import CaptureError, SpecError
+from ml_experiment_nb.errors import CaptureError, RunNotFoundError, SpecError
 from ml_experiment_nb.groups import trials_of
 from ml_experiment_nb.identity import ASKED, CODE, Code, code_of
 from ml_experiment_nb.known import DATA, TAKEN_FROM, Known, compared, counts, differences, digests_of, taken
@@ -62,7 +62,7 @@ def needed(plan: Plan) -> Plan:
     own = identity_of(plan, code)
     judge = _Judge(store, tags, inputs)
     for one in _asked(store, own[ASKED], plan.kind):  # the newest first
-        if judge.accepts(one) and (whole := _whole(store, plan, one)):
+        if judge.accepts(one) and (whole := _whole(store, plan, one, judge)):
             return replace(plan, known=Known({own[ASKED]: one}, words, whole=whole))
     known: dict[str, Record] = {}
     if plan.nested:
@@ -93,7 +93,7 @@ def _of_tasks(store: Store, plan: Plan, code: Code) -> list[Record]:
     return [one for one in found if one.kind != "group"]
 
 
-def _whole(store: Store, plan: Plan, found: Record) -> tuple[Record, ...]:
+def _whole(store: Store, plan: Plan, found: Record, judge: _Judge) -> tuple[Record, ...]:
     """Return the records of a plan that was done before, if all of it was."""
     if plan.output is not None and not plan.nested and executed_notebook(store, found) is None:
         return ()
@@ -103,6 +103,8 @@ def _whole(store: Store, plan: Plan, found: Record) -> tuple[Record, ...]:
         return ()  # each of its rows has a notebook to be written
     children = trials_of(store, found)
     if plan.kind == "group" and (is_cut_by_time(found) or any(one.failure is not None for one in children)):
+        return ()
+    if not all(judge.is_as_it_was(one) for one in children):
         return ()
     if plan.kind != "group":
         children.sort(key=lambda one: one.started)
@@ -122,6 +124,17 @@ class _Judge:
         if not counts(record, goals):
             return False
         found = differences(record, self._tags, self._inputs) or self._of_its_own(record)
+        if found:
+            self._why[found[0]] += 1
+        return not found
+
+    def is_as_it_was(self, child: Record) -> bool:
+        """Return whether what a run of the plan's was seen to read is as it was; of one that was taken, its origin."""
+        try:
+            origin = child.tags.get(TAKEN_FROM)
+            found = self._of_its_own(child if origin is None else self._store.record(origin))
+        except RunNotFoundError:
+            found = ["the run that it was taken from is gone"]
         if found:
             self._why[found[0]] += 1
         return not found

@@ -22,7 +22,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from ml_experiment_nb import sqlstore
+from ml_experiment_nb import secrecy, sqlstore
+from ml_experiment_nb.masking import masked
 from ml_experiment_nb.observing import Asked
 from ml_experiment_nb.observing.seeding import UNSEEDED
 from ml_experiment_nb.plans import make_plan, prepared
@@ -127,7 +128,7 @@ def main(folder: Path) -> None:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     with suppress(OSError):  # nobody may be there any more
-        print(proof.to_json(), flush=True)
+        print(masked(proof.to_json()), flush=True)
 
 
 def prove(request: Request, place: Path) -> Proof:
@@ -138,6 +139,7 @@ def prove(request: Request, place: Path) -> Proof:
         place: An empty folder, for a copy of the project and all that comes of it.
     """
     began = time.monotonic()
+    secrecy.learn_those_set(name for one in request.ran for name in secrecy.names_in_code(one.source))
     root, work = Path(request.root), place / "work"
     linked = copy_project(root, work)
     notebook = place / "slice.ipynb"
@@ -254,8 +256,9 @@ def _tag(request: Request, proof: Proof, executed: Path | None = None) -> None:
     if request.store is not None:
         os.environ["MLFLOW_TRACKING_URI"] = request.store
     store = Store(Path(request.root))
-    store.set_tags(request.run_id, proof.tags())
+    store.set_tags(request.run_id, {name: masked(text) for name, text in proof.tags().items()})
     if executed is not None:
+        executed.write_text(masked(executed.read_text(encoding="utf-8")), encoding="utf-8")
         with translated(store.uri):
             store.client.log_artifact(request.run_id, str(executed), "record")
     store.settle()

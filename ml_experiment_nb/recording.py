@@ -78,6 +78,7 @@ class OpenRun:
         self.notes: list[str] = []
         self._tags: dict[str, str] = {}
         self.autologged: dict[str, Any] = {}
+        self._fitted: dict[str, dict[str, Any]] = {}  # the values that libraries' fits had, by name and text
         self._lock = threading.RLock()  # of what is gathered; never held while `_writes` is waited for
         self.environment: dict[str, str] = {}  # where it is this process's code that is recorded
         self._store = store
@@ -470,23 +471,33 @@ class OpenRun:
                 if name not in self.autologged:  # else it is written: a store takes no other value
                     self._new_params.append(self._param(name, value))
                     continue
-                if text_of(had := self.autologged.pop(name)) != text_of(value):
-                    self._note(f"parameter {name!r} was given as {number(value)}; a library's fit had {number(had)}")
+                del self.autologged[name]
                 self._name_autologged()
+                self._compare_with_fits(name)
             elif is_plain(value) and is_plain(self.params[name]) and value != self.params[name]:
                 self._note(f"parameter {name!r} was given as {self.params[name]!r}; the code ran with {value!r}")
 
     def _add_autologged(self, values: Mapping[str, Any]) -> None:
         """Take a library's own parameters: in the store beside the run's, in its record apart from them."""
         for name, value in recognised(dict(values)).items():
+            fitted = self._fitted.setdefault(name, {})
+            fitted.setdefault(text_of(value), value)
             if name not in self.params and name not in self.autologged:
                 self.autologged[name] = value
                 self._new_params.append(self._param(name, value))
-            elif name in self.params and text_of(value) != text_of(had := self.params[name]):
-                self._note(f"parameter {name!r} was given as {number(had)}; a library's fit had {number(value)}")
+            elif name in self.params:
+                self._compare_with_fits(name)
             elif name in self.autologged and value != self.autologged[name]:
                 self._note("fits differ in their libraries' parameters: those of the first one are recorded")
         self._name_autologged()
+
+    def _compare_with_fits(self, name: str) -> None:
+        """Note that a parameter was given as something that no fit had, as long as none has."""
+        given, fitted = self.params[name], self._fitted[name]
+        told = f"parameter {name!r} was given as {number(given)}; a library's fit had "
+        self.notes = [note for note in self.notes if not note.startswith(masked(told))]
+        if text_of(given) not in fitted:
+            self._note(told + number(next(iter(fitted.values()))))
 
     def _name_autologged(self) -> None:
         self._new_tags[AUTOLOGGED] = json.dumps([key_of(one) for one in self.autologged])[:TAG_LENGTH]

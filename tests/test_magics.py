@@ -444,6 +444,7 @@ def test_an_interrupted_group_goes_on_when_its_cell_is_run_again(run, store, she
     shown = run(STOPS_ONCE)
     assert shown.error is None, shown.traceback
     assert f"note: goes on with the group {group.run_id[:8]}: 1 of 4 trials are done, 1 to be tried again" in shown.err
+    assert f"{shown.out}{shown.err}".count("goes on with the group") == 1
     found = shell.user_ns["found"]
     assert (found.parent.run_id, len(found), found.parent.ok) == (group.run_id, 4, True)
     assert len([record for record in store.records() if record.kind == "group"]) == 1

@@ -161,6 +161,28 @@ def test_rows_and_points_that_are_known_are_taken(do, ran, code):
 
 
 @pytest.mark.slow
+def test_steps_and_data_that_their_code_names(do, ask, script, ran, code):
+    (code / "train.csv").write_text("1,2\n")
+    script(TRAIN.replace("@job", '@job(data="train.csv")').replace("C == 13", "C == 0"), "train.py")
+    script("from ml_experiment_nb import job\n\n@job\ndef main(D=1):\n    return {'b': D}\n\nmain()\n", "other.py")
+    [single] = do(params={"C": 2})
+    asked = {"run": ["train.py", "other.py"], "params": {"C": 2, "D": 3}}
+    steps = do(**asked)
+    assert ran() == ["2"]
+    assert [one.tags.get(TAKEN_FROM) for one in steps] == [single.run_id, None]
+    again = do(**asked)
+    assert [one.run_id for one in again] == [one.run_id for one in steps]
+    assert again.parent.run_id == steps.parent.run_id
+    assert len(Store(code).records()) == 4
+    (code / "train.csv").write_text("1,3\n")  # nobody but the code of a step names it
+    known = ask(**asked).known
+    assert (known.whole, len(known.records)) == ((), 1)
+    assert known.apart == ("1 run of this code not: train.csv is not as it was",)
+    (code / "train.csv").unlink()
+    assert not ask(params={"C": 2}).known.whole
+
+
+@pytest.mark.slow
 def test_a_search_is_told_of_what_is_known(do, ran, code):
     do(params={"C": 5})
     ran()

@@ -68,6 +68,20 @@ def test_a_parameter_that_a_library_has_told_first_is_the_run_s_when_the_code_na
     assert set(found.autologged) == {"eta"}
 
 
+@pytest.mark.parametrize("first", [True, False], ids=["given first", "given last"])
+def test_of_several_fits_one_that_has_what_was_given_is_enough(live, first):
+    if first:
+        live.add(Params({"depth": 5, "eta": 0.3}))
+    for depth in (3, 5, 4):
+        live.add(Params({"depth": depth, "eta": 0.1}, autologged=True))
+    if not first:
+        live.add(Params({"depth": 5, "eta": 0.3}))
+    record = live.close(FINISHED)
+    told = [note for note in record.notes if "was given as" in note]
+    assert told == ["parameter 'eta' was given as 0.3; a library's fit had 0.1"]
+    assert record.params == {"C": 1, "depth": 5, "eta": 0.3}
+
+
 def test_an_attribute_waits_for_a_store_that_has_gone(store, live, monkeypatch):
     class Source:
         number, metric = 0, None

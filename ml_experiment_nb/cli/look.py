@@ -177,7 +177,7 @@ def _print_pages(store: Any, record: Record) -> None:
 
 
 def _print_record(record: Record, artifacts: list[str]) -> None:
-    from ml_experiment_nb.records import duration
+    from ml_experiment_nb.records import duration, number
 
     rows: list[tuple[str, Any]] = [
         ("run", record.run_id),
@@ -200,7 +200,7 @@ def _print_record(record: Record, artifacts: list[str]) -> None:
     rows += [("note", note) for note in record.notes]
     rows += [("artifacts", record.artifact_uri)] + [("", path) for path in artifacts]
     width = max(len(name) for name, _ in rows)
-    for name, value in rows:
+    for name, value in ((name, number(value) if isinstance(value, float) else value) for name, value in rows):
         click.echo(f"{name:<{width}}  {value}".rstrip())
 
 

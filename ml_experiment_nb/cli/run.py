@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -395,7 +396,8 @@ def print_result(plan: Plan, records: list[Record], failures: str | None = None)
         for failed in [record for record in result if record.failure][: 3 if plan.nested else 0]:
             click.echo(f"{failed.name}: {failed.failure}", err=True)
     last = records[-1]
-    click.echo(str(last))
+    told = tuple(note for note in last.notes if note not in plan.notes)  # those were told when it began
+    click.echo(str(replace(last, notes=told)))
     if result.best is not None:
         click.echo(f"  best     {result.best.name}: {pairs(result.best.params)} ({pairs(result.best.metrics)})")
     for one in result.front if plan.kind == "group" and result.metric is None else ():

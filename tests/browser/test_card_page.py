@@ -114,3 +114,22 @@ def test_what_stays_of_many_runs_is_seen_in_a_notebook_that_is_not_trusted(folde
         number, text = table.locator("tbody tr").first.locator("td").nth(2), table.locator("tbody th").first
         assert number.evaluate("cell => getComputedStyle(cell).textAlign") == "right"
         assert text.evaluate("cell => getComputedStyle(cell).textAlign") == "left"
+
+
+def test_what_a_proof_comes_to_arrives_in_the_card_and_stays(folder, lab, open_notebook):
+    proven = '%%experiment SVM --prove\nC = 2\n{"val_accuracy": C / m}'
+    path = write_notebook(folder / "n.ipynb", ["%load_ext ml_experiment_nb", "k = 3", "m = k + 1", proven])
+    notebook = open_notebook(path)
+    for cell in range(3):
+        notebook.run(cell)
+    edit(notebook, 1, "k = 9")
+    notebook.save()
+    notebook.run(3)
+    card = notebook.output(3)
+    assert "proof: is being proven" in card.inner_text()
+    card.get_by_text("depends on a deleted or edited cell").wait_for(timeout=150_000)
+    assert "In [2] (k = 3) was edited since; in a new kernel its 3 cells," in card.inner_text()
+    notebook.save()
+    lab.end_kernels()
+    again = open_notebook(path)
+    assert "In [2] (k = 3) was edited since" in again.output(3).inner_text()
