@@ -29,6 +29,14 @@ def kept(path, index):
     return nbformat.read(path, 4).cells[index].metadata.get("ml_experiment_nb")
 
 
+def left_running(path, index):
+    """Write a notebook as one whose page and kernel have gone before the run's end."""
+    found = nbformat.read(path, 4)
+    assert found.cells[index].metadata["ml_experiment_nb"]["status"] == "failed"
+    found.cells[index].metadata["ml_experiment_nb"]["status"] = "running"
+    nbformat.write(found, path)
+
+
 def test_a_cell_s_last_run_stands_below_it_and_is_kept_and_renewed(folder, lab, open_notebook):
     notebook = open_notebook(write_notebook(folder / "n.ipynb", [LOAD, CELL, FAILS, GROUP, "C"]))
     notebook.run(0)
@@ -46,7 +54,9 @@ def test_a_cell_s_last_run_stands_below_it_and_is_kept_and_renewed(folder, lab, 
     notebook.save()
     assert kept(notebook.path, 1) == {"run": first, "status": "finished", "metric": "val_accuracy 0.95"}
     lab.end_kernels()
+    left_running(notebook.path, 2)
     notebook = open_notebook(notebook.path)
+    says(notebook, 2, "failed")
     assert badge(notebook, 1).text_content() == "finishedval_accuracy 0.95"
     notebook.run(0)
     notebook.run(1)

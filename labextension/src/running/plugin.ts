@@ -5,7 +5,7 @@ import { INotebookTracker, type NotebookPanel } from '@jupyterlab/notebook';
 import { IStateDB } from '@jupyterlab/statedb';
 import { ITranslator, nullTranslator, type TranslationBundle } from '@jupyterlab/translation';
 
-import { Project } from '../api';
+import { Project, Refusal } from '../api';
 import type { Kind } from './asked';
 import { started } from './dialog';
 import { runAsIcon } from './icon';
@@ -30,6 +30,14 @@ export const running: JupyterFrontEndPlugin<void> = {
     const trans = (translator ?? nullTranslator).load('ml_experiment_nb');
     const jobs = new Jobs(app, trans, state);
     void app.restored.then(() => jobs.restore());
+    let isOpening = false; // the server may take a while to answer, and a second form would be no help
+    const open = async (kind: Kind): Promise<void> => {
+      if (tracker.currentWidget !== null && !isOpening) {
+        isOpening = true;
+        await run(app, tracker.currentWidget, kind, jobs, trans);
+        isOpening = false;
+      }
+    };
     const labels: [Kind, string][] = [
       ['experiment', trans.__('Run as Experiment…')],
       ['group', trans.__('Run as Group…')]
@@ -41,7 +49,7 @@ export const running: JupyterFrontEndPlugin<void> = {
         caption: trans.__('Run this notebook on the server, also when this page is closed'),
         icon: kind === 'experiment' ? runAsIcon : undefined,
         isEnabled: () => tracker.currentWidget !== null && tracker.currentWidget === app.shell.currentWidget,
-        execute: () => (tracker.currentWidget === null ? null : run(app, tracker.currentWidget, kind, jobs, trans))
+        execute: () => open(kind)
       });
       palette?.addItem({ command, category: trans.__('Experiments') });
     }
@@ -70,7 +78,10 @@ async function run(
       jobs.follow(job, ground.project);
     }
   } catch (problem) {
-    const message = problem instanceof Error ? problem.message : String(problem);
+    const isMissing = problem instanceof Refusal && problem.isMissing;
+    const message = isMissing
+      ? trans.__('the server has no such folder, or lacks the extension: jupyter server extension enable ml_experiment_nb')
+      : problem instanceof Error ? problem.message : String(problem);
     Notification.error(trans.__('This notebook could not be run: %1', message), { autoClose: false });
   }
 }
