@@ -9,9 +9,9 @@ from ml_experiment_nb import Trial, job, loop, reports
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.plans import make_plan
 from ml_experiment_nb.records import Status
-from ml_experiment_nb.reports import Answer, Ask, Inbox, Metrics, Note, Params
+from ml_experiment_nb.reports import Answer, Ask, Inbox, Metrics, Note, Params, Tags
 from ml_experiment_nb.specs import spec_from_mapping
-from ml_experiment_nb.trials import Fixed, Wanted, answered
+from ml_experiment_nb.trials import DRAWN, Fixed, Wanted, answered
 
 
 @pytest.fixture
@@ -205,6 +205,6 @@ def test_what_is_recorded_of_an_answer():
     assert answered(Ask("trial"), Fixed({}, 4), run).value["number"] == 4
     given = {"name": "a", "kind": "float", "low": 0, "high": 1, "step": None, "log": False, "choices": []}
     assert answered(Ask("suggest", given), Fixed({"a": 0.5}), run) == Answer(0.5)
-    assert run.events == [Params({"a": 0.5})]
+    assert run.events == [Tags({DRAWN: "a"}), Params({"a": 0.5})]
     assert answered(Ask("suggest", given), Fixed({}), run).error.startswith("a: is drawn in a group only")
     assert not any(isinstance(event, Note) for event in run.events)

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from ml_experiment_nb import diff, make_plan, run
-from ml_experiment_nb.comparison.evidence import _doubtful, _packages
+from ml_experiment_nb.comparison.evidence import _doubtful, packages_in
 from ml_experiment_nb.errors import RunNotFoundError
 from ml_experiment_nb.specs import spec_from_mapping
 from ml_experiment_nb.tracking import Store
@@ -54,7 +54,7 @@ def test_what_can_not_be_compared(project, script):
 
 def test_packages_that_are_no_release():
     text = "numpy==2.0\n# mine==1.0 (local, editable: file:///a)\nwheel @ https://x/w.whl#sha256=abc\n"
-    assert _packages(text) == {
+    assert packages_in(text) == {
         "numpy": "2.0", "mine": "1.0 (local, editable: file:///a)", "wheel": "https://x/w.whl#sha256=abc",
     }  # fmt: skip
 
