@@ -160,6 +160,16 @@ def _check_known(targets: tuple[Target, ...], names: Iterable[str], allow_unknow
         raise cells.unknown_parameter(where, unknown[0], sorted(everything))
 
 
+def uncalled_jobs(targets: tuple[Target, ...]) -> Iterator[str]:
+    """Yield what is to be noted of scripts that define jobs and call none of them."""
+    for target in targets:
+        if isinstance(target, Script):
+            script = scripts.read_script(Path(target.path))
+            if script.jobs and not script.uses_them:
+                name = script.jobs[-1].name
+                yield f"{target.name} defines the job {name} and doesn't call it: end the file with {name}()"
+
+
 def check_rows(targets: tuple[Target, ...], group: Group, table: Table) -> None:
     """Check every row of a table.
 

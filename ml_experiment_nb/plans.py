@@ -20,6 +20,7 @@ from ml_experiment_nb.checks import (
     check_search,
     check_secrets,
     names_in_targets,
+    uncalled_jobs,
     workers_of,
 )
 from ml_experiment_nb.distribution import Distributed
@@ -361,7 +362,7 @@ def make_plan(
         check_params(targets, {**spec.params, **space}, spec.allow_unknown_params)
     distributed = workers_of(targets, spec, values or {})
     slots, executor = _slots(spec, table, distributed)
-    notes = check_secrets(targets, spec, table)
+    notes = [*check_secrets(targets, spec, table), *uncalled_jobs(targets)]
     if spec.docker_config is not None and distributed is not None:
         raise SpecError("workers of distributed training can't be run in containers", key="docker_config")
     if isinstance(spec, Group) and table is None:

@@ -65,10 +65,14 @@ class JobSignature:
 
 @dataclass(frozen=True)
 class ScriptSource:
-    """A script's text and the jobs that it defines, in the order of their definition."""
+    """A script's text and the jobs that it defines, in the order of their definition.
+
+    `uses_them` says whether any of them is named outside of its definition: else nothing calls it.
+    """
 
     source: str
     jobs: tuple[JobSignature, ...]
+    uses_them: bool = True
 
 
 def read_script(path: str | Path) -> ScriptSource:
@@ -96,7 +100,15 @@ def read_script(path: str | Path) -> ScriptSource:
         raise SpecError(problem, file=file, line=error.lineno) from None
     except ValueError as error:  # undecodable, or null bytes
         raise SpecError(f"isn't a Python script: {error}", file=file) from None
-    return ScriptSource(source, _jobs(module.body))
+    jobs = _jobs(module.body)
+    return ScriptSource(source, jobs, _names_one({job.name for job in jobs}, module))
+
+
+def _names_one(names: set[str], module: ast.Module) -> bool:
+    found = [node for node in ast.walk(module) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)]
+    words = {node.value for node in ast.walk(module) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    dynamic = any(node.id in ("globals", "vars", "locals", "eval", "exec") for node in found)
+    return dynamic or any(node.id in names for node in found) or bool(names & words)
 
 
 def signature_of(function: Callable[..., Any]) -> JobSignature:

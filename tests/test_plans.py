@@ -20,7 +20,7 @@ def main(C, kernel="rbf", gamma="scale"):
 if __name__ == "__main__":
     main()
 """
-PREPARE = "from ml_experiment_nb import job\n@job\ndef prepare(size=10, seed=0): ...\n"
+PREPARE = "from ml_experiment_nb import job\n@job\ndef prepare(size=10, seed=0): ...\nprepare()\n"
 PLAIN = "print('no job here')\n"
 
 
@@ -65,6 +65,12 @@ def test_a_memory_limit_is_every_tasks(spec):
 
 
 # --- as text ---
+
+
+def test_a_job_that_nothing_calls_is_noted(spec, folder):
+    (folder / "idle.py").write_text(PREPARE.removesuffix("prepare()\n"))
+    plan = make_plan(spec(run="idle.py"))
+    assert plan.notes == ("idle defines the job prepare and doesn't call it: end the file with prepare()",)
 
 
 def test_an_experiment_as_text(spec, folder):

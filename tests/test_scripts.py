@@ -133,3 +133,21 @@ def test_signature_of_sees_through_a_wrapper():
 def test_signature_of_what_has_none():
     with pytest.raises(SpecError, match="the parameters of iter can't be read"):
         signature_of(iter)
+
+
+@pytest.mark.parametrize(
+    ("end", "uses"),
+    [
+        ("", False),
+        ("print('done')", False),
+        ("f()", True),
+        ("if __name__ == '__main__':\n    f(1)", True),
+        ("def main():\n    f()\nmain()", True),
+        ("fire = {'run': f}", True),
+        ("globals()['f']()", True),
+        ("f = f.group", True),
+    ],
+)
+def test_whether_a_job_is_called(script, end, uses):
+    text = f"from ml_experiment_nb import job\n@job\ndef f(x=1):\n    return x\n{end}\n"
+    assert read_script(script(text)).uses_them is uses
