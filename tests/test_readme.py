@@ -46,7 +46,7 @@ def sh(line):
 
 def test_the_blocks_are_found():
     assert FILES.keys() == {"train_svm.py", "svm.yaml", "typo.yaml"}
-    assert (len(CELLS), len(COMMANDS), len(CONSOLE), len(PYTHON)) == (4, 9, 2, 7)
+    assert (len(CELLS), len(COMMANDS), len(CONSOLE), len(PYTHON)) == (4, 10, 2, 7)
 
 
 @pytest.mark.ray
