@@ -346,6 +346,8 @@ def parse_cell(
         raise SpecError("--save writes and --plan shows: give one of them")
     cell = read_cell(source)
     _refuse_await(source)
+    if kind == "group":
+        _refuse_misspelt(source, cell, known)
     given = read_assignments(options.param or [])
     unset = [name for name in cell.space if name not in given]
     if kind == "experiment" and unset:
@@ -420,6 +422,21 @@ def _refuse_await(source: str) -> None:
             )
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
             waiting += ast.iter_child_nodes(node)
+
+
+def _refuse_misspelt(source: str, cell: CellSource, known: Container[str]) -> None:
+    """Say which distribution is meant by one that there isn't: each trial would fail with its name."""
+    from ml_experiment_nb.cells import assignment, parse
+    from ml_experiment_nb.errors import SpaceError, nearest
+    from ml_experiment_nb.flow import is_everywhere
+    from ml_experiment_nb.spaces import NAMES
+
+    for statement in parse(source).body:
+        match assignment(statement):
+            case (name, ast.Call(func=ast.Name(id=called))) if called in cell.reads - set(NAMES):
+                hint = "" if called in known or is_everywhere(called) else nearest(called, NAMES)
+                if hint:
+                    raise SpaceError(f"{called} is no distribution{hint}", line=statement.lineno, key=name)
 
 
 def captured(cell: CellSource, namespace: Mapping[str, Any]) -> dict[str, Any]:

@@ -64,6 +64,16 @@ def test_a_group(asked):
     assert {n: str(v) for n, v in spec.param_space.items()} == {"C": "loguniform(0.01, 100)", "n": "randint(1, 5)"}
 
 
+def test_a_distribution_that_is_misspelt_is_named(asked):
+    with pytest.raises(SpecError, match=r"unifrm is no distribution; did you mean 'uniform'\?") as refused:
+        asked("", "a = uniform(0, 1)\nC = unifrm(0, 1)\n{'a': C}", "group")
+    assert (refused.value.line, refused.value.key) == (2, "C")
+    with pytest.raises(SpecError, match="unifrm is no distribution"):
+        asked("", "C = unifrm(0, 1)\n{'a': C}", "group")
+    own = "a = uniform(0, 1)\ndef unifrm(x):\n    return x\nC = unifrm(a)\nlen_ = len('x')\n{'a': C}"
+    assert list(asked("", own, "group").spec.param_space) == ["a"]
+
+
 def test_what_else_a_group_may_be_asked(asked):
     line = (
         "SVM --sampler 'tpe(n_startup_trials=2, multivariate=True)' --maximize a --maximize b --minimize c "
