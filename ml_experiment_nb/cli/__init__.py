@@ -23,6 +23,7 @@ from ml_experiment_nb.cli.look import list_runs, logs, show, ui
 from ml_experiment_nb.cli.replay import replay
 from ml_experiment_nb.cli.run import Watch, run
 from ml_experiment_nb.cli.schema import schema
+from ml_experiment_nb.cli.starting import completion, init
 from ml_experiment_nb.errors import ExecutorError, ExperimentError, RunNotFoundError, StoreError
 
 
@@ -60,6 +61,7 @@ def commands() -> None:
 
 
 for _command in (
+    init,
     run,
     check,
     list_runs,
@@ -75,5 +77,6 @@ for _command in (
     doctor,
     kernel,
     schema,
+    completion,
 ):
     commands.add_command(_command)
