@@ -141,3 +141,12 @@ def test_markdown():
     assert "| metrics.lr | 0.5 |\n| C | 1 |\n| params.lr | 2 |" in same
     job = record(run_id=None, params={}, metrics={}, failure=Failure("KeyError", "'a'"), status=Status.FAILED)
     assert card_markdown(Card(job)) == "**svm \\#1** · ✗ failed in 1.50 s · not tracked\n\nKeyError: 'a'"
+
+
+def test_what_came_of_doing_it_again_is_told():
+    tags = {"mlexp.replayed": "identical: 1 metric is the same", "mlexp.replayed.by": "b" * 32}
+    original = Card(replace(NOW, tags=tags))
+    assert "  replayed as bbbbbbbb: identical: 1 metric is the same" in card_text(original).splitlines()
+    again = {"mlexp.replay.of": "a" * 32, "mlexp.replay.sentence": "differs: metric <acc> 1 → 2"}
+    assert "replay of aaaaaaaa: differs: metric &lt;acc&gt; 1 → 2" in card_html(Card(replace(NOW, tags=again)))
+    assert "replay of aaaaaaaa: differs" in card_markdown(Card(replace(NOW, tags=again)))

@@ -44,6 +44,9 @@ def test_compare_takes_variables_goals_and_nothing(shell):
         ("diff", "first zzz", RunNotFoundError, "no run 'zzz'"),
         ("diff", "first 'second", SpecError, "can't be read"),
         ("compare", "first --maximize scor", MetricError, "did you mean 'score'"),
+        ("replay", "zzz", RunNotFoundError, "no run 'zzz'"),
+        ("replay", "first --tolerance scor=1", SpecError, "did you mean 'score'"),
+        ("replay", "first --env there", SpecError, "invalid choice"),
     ],
 )
 def test_mistakes_are_one_line(shell, magic, line, error, text):

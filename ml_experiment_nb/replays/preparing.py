@@ -191,8 +191,9 @@ class Preparation:
 
     def _variables(self, data: Mapping[str, Any], python: str | None) -> dict[str, str]:
         """Return the environment variables of its processes."""
-        folder = os.path.dirname(python or sys.executable)
-        found = {"PATH": os.pathsep.join([folder, os.environ.get("PATH", os.defpath)])}
+        folder, found = os.path.dirname(python or sys.executable), {}
+        if self.image is None and "docker_config" not in data:
+            found["PATH"] = os.pathsep.join([folder, os.environ.get("PATH", os.defpath)])
         if python is not None:
             found["VIRTUAL_ENV"] = os.path.dirname(folder)
         with suppress(ValueError, AttributeError):

@@ -209,19 +209,19 @@ def _with_others(scratch: Scratch, tracked: frozenset[str], ended: datetime) -> 
     """Copy what isn't of the commit."""
     changed: list[str] = []
     linked: list[tuple[Path, tuple[int, int]]] = []
-    left, since = MOST, ended.timestamp() + _SOON
-    for count, name in enumerate(_files(scratch.origin)):
-        if count > FILES:
+    count, left, since = 0, MOST, ended.timestamp() + _SOON
+    for name in _files(scratch.origin):
+        source, target = scratch.origin / name, scratch.folder / name
+        if name in tracked or os.path.lexists(target):
+            continue
+        if (count := count + 1) > FILES:
             raise ReplayError(
                 f"{scratch.origin} has more than {FILES:,} files, which are too many to copy: a project of its own, a "
                 "folder with a .git or pyproject.toml, makes it small"
             )
-        source, target = scratch.origin / name, scratch.folder / name
-        if name in tracked or os.path.lexists(target):
-            continue
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_symlink():
-            target.symlink_to(os.readlink(source))
+            target.symlink_to(_led_to(scratch, os.readlink(source)))
             continue
         found = _stat(source)
         if found[0] / 1e9 > since:
@@ -232,10 +232,18 @@ def _with_others(scratch: Scratch, tracked: frozenset[str], ended: datetime) -> 
             continue
         left -= found[1]
         _copy(source, target)
-    several = "1 large file is a link" if len(linked) == 1 else f"{len(linked)} large files are links"
-    notes = [f"{several} to yours, and what the code writes there, it writes to yours"]
     copied = replace(scratch, changed=tuple(sorted(changed)), linked=tuple(linked))
-    return replace(copied, notes=(*scratch.notes, *notes)) if linked else copied
+    return replace(copied, notes=(*scratch.notes, _of_links(len(linked)))) if linked else copied
+
+
+def _led_to(scratch: Scratch, place: str) -> str | Path:
+    """Return where a link leads in the copy: one to a file of the project, to the copy of that."""
+    return scratch.moved(place) if os.path.isabs(place) else place
+
+
+def _of_links(count: int) -> str:
+    several = "1 large file is a link" if count == 1 else f"{count} large files are links"
+    return f"{several} to yours, and what the code writes there, it writes to yours"
 
 
 def _files(folder: Path) -> Iterator[str]:

@@ -10,7 +10,7 @@ import time
 import nbformat
 import pytest
 
-from ml_experiment_nb import loop
+from ml_experiment_nb import cli, loop
 from ml_experiment_nb.errors import ReplayError, SpecError
 from ml_experiment_nb.plans import make_plan
 from ml_experiment_nb.records import Status
@@ -61,6 +61,24 @@ def folder(stored):
     return stored
 
 
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Run the command in this process; return its exit code and what it wrote."""
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["ml-experiment", *words])
+        before, code = signal.getsignal(signal.SIGTERM), 0
+        try:
+            cli.main()
+        except SystemExit as left:
+            code = left.code or 0
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        return (code, *capsys.readouterr())
+
+    return run
+
+
 def run(**keys):
     keys = {"run": "train.py", "params": {"C": 2.0}, "system_metrics": False, **keys}
     return list(loop.run(make_plan(spec_from_mapping(keys))))[-1]
@@ -106,14 +124,30 @@ def test_data_that_has_changed_is_said_first(folder):
     assert {one.kind for one in found.verdict.differences} == {"metric", "file", "output"}
 
 
-def test_data_that_is_gone_could_not_run_and_that_is_recorded(folder):
+def test_data_that_is_gone_could_not_run_and_that_is_recorded(folder, command):
     record = run(data={"files": ["data/x.csv"]})
     (folder / "data" / "x.csv").unlink()
-    found = replay(record.run_id, env="here")
-    assert found.verdict.answer is Answer.COULD_NOT_RUN
-    assert f"no file in {folder} matches 'data/x.csv'" in found.verdict.reason
-    assert found.record.status is Status.FAILED
-    assert found.record.tags["mlexp.replay.of"] == record.run_id
+    code, out, _ = command("replay", record.run_id[:8], "--env", "here", "--json")
+    told = json.loads(out)
+    assert (code, told["answer"]) == (7, "could not run")
+    assert f"no file in {folder} matches 'data/x.csv'" in told["reason"]
+    own = opened_store().record(told["run_id"])
+    assert own.status is Status.FAILED
+    assert own.tags["mlexp.replay.of"] == record.run_id
+
+
+def test_the_command_says_the_verdict_by_its_exit_code_and_what_differs_before_it_runs(folder, command):
+    record = run(data={"files": ["data/x.csv"]})
+    code, out, err = command("replay", record.run_id, "--env", "here")
+    assert (code, out.splitlines()[1]) == (0, "identical: 2 metrics, 1 file and 1 output are the same")
+    assert "mean 2.0" in err
+    (folder / "data" / "x.csv").write_text("1\n2\n30\n")
+    code, out, err = command("replay", record.run_id, "--env", "here", "--quiet", "--tolerance", "accuracy=1")
+    assert code == 1
+    assert err.startswith("note: before it runs: data data/x.csv ")
+    assert "allowed: 1" in out
+    _, out, _ = command("show", record.run_id)
+    assert "replayed.by" in out
 
 
 def test_a_run_without_a_seed_differs_and_says_why_and_tolerance_helps(folder):

@@ -111,8 +111,10 @@ def test_without_git_the_files_are_copied_and_environments_are_not(project):
     write(project / "env" / "pyvenv.cfg", "")
     write(project / "__pycache__" / "train.pyc", "")
     (project / "elsewhere").symlink_to("/tmp")
+    (project / "within").symlink_to(project / "train.py")
     with scratch_of(project, Recorded(datetime.now(UTC)), project) as copy:
-        assert sorted(path.name for path in copy.folder.iterdir()) == ["elsewhere", "train.py"]
+        assert sorted(path.name for path in copy.folder.iterdir()) == ["elsewhere", "train.py", "within"]
+        assert (copy.folder / "within").resolve() == copy.folder / "train.py"
         assert os.readlink(copy.folder / "elsewhere") == "/tmp"
 
 
