@@ -65,6 +65,6 @@ def _planned(words: list[str], folder: Path) -> str:
     except subprocess.TimeoutExpired:
         raise Refused(504, f"what the image would hold was not known within {SECONDS:.0f} s") from None
     if done.returncode:
-        said = done.stderr.strip().removeprefix("error: ") or f"`ml-experiment image` ended with {done.returncode}"
-        raise Refused(_STATUS.get(done.returncode, 409), said[-2000:])
+        lines = done.stderr.strip().splitlines() or [f"`ml-experiment image` ended with {done.returncode}"]
+        raise Refused(_STATUS.get(done.returncode, 409), lines[-1].removeprefix("error: ")[:2000])
     return done.stdout
