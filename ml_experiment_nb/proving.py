@@ -20,7 +20,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from ml_experiment_nb import secrecy, sqlstore
 from ml_experiment_nb.masking import masked
@@ -33,7 +33,6 @@ from ml_experiment_nb.proofs import (
     Finding,
     Proof,
     Ran,
-    Saved,
     as_proven,
     changed_cells,
     clean_text,
@@ -45,6 +44,7 @@ from ml_experiment_nb.proofs import (
 from ml_experiment_nb.readings import Wanted
 from ml_experiment_nb.records import Outcome, Record, Status
 from ml_experiment_nb.reports import Done
+from ml_experiment_nb.session import saved_notebook
 from ml_experiment_nb.specs import spec_from_mapping
 from ml_experiment_nb.verdicts import metric_differences
 from ml_experiment_nb.work import guard
@@ -210,20 +210,8 @@ def _run(notebook: Path, cwd: Path, root: Path, place: Path) -> Outcome:
 
 def _places(request: Request) -> list[Finding]:
     """Return what the notebook's file says of the cells now."""
-    if request.notebook is None:
-        return []
-    try:
-        path = Path(request.notebook)
-        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-        code = [(str(one.get("id", k)), "".join(one["source"])) for k, one in enumerate(cells) if _is_code(one)]
-        saved = Saved(code, path.stat().st_mtime)
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
-    return [*changed_cells(request.ran, saved), *order_of(request.ran, saved)]
-
-
-def _is_code(cell: Mapping[str, Any]) -> bool:
-    return bool(cell["cell_type"] == "code")
+    saved = None if request.notebook is None else saved_notebook(Path(request.notebook))
+    return [] if saved is None else [*changed_cells(request.ran, saved), *order_of(request.ran, saved)]
 
 
 def _failed(outcome: Outcome, request: Request, executed: Path) -> Finding:

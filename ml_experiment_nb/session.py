@@ -15,9 +15,12 @@ import tokenize
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ml_experiment_nb.proofs import Ran
+from ml_experiment_nb.capture.notebook import this_notebook
+from ml_experiment_nb.proofs import Ran, Saved, changed_cells
 
 if TYPE_CHECKING:
     from ml_experiment_nb.lineage import Executed
@@ -115,11 +118,15 @@ def sliced(shell: Any) -> Sliced | None:
     """Return what the run depends on whose session was kept last; None where it was not kept."""
     if _kept.get("shell") != id(shell):
         return None
-    ids, times = _ids.get(shell, {}), _times.get(shell, {})
-    ran = (Ran(one.number, one.source, ids.get(one.number), times.get(one.number)) for one in _kept["cells"])
-    *before, own = ran
+    *before, own = _ran(shell)
     now = replace(own, cell=_cell_id(shell), ended=time.time())  # it is being executed
     return Sliced(_kept["texts"][1], (*before, now), tuple(_kept["problems"]))
+
+
+def _ran(shell: Any) -> list[Ran]:
+    """Return the cells that the run depends on whose session was kept last."""
+    ids, times = _ids.get(shell, {}), _times.get(shell, {})
+    return [Ran(one.number, one.source, ids.get(one.number), times.get(one.number)) for one in _kept["cells"]]
 
 
 def keep_session(save: Callable[[str, str], None], note: Callable[[str], None]) -> None:
@@ -157,12 +164,45 @@ def _keep(shell: Any, cells: Sequence[Executed], save: Callable[[str, str], None
         problems = (*found.problems, *edited_since(found.cells, history, _ids.get(shell, {})))
         _kept.update(key=key, texts=texts, problems=problems, cells=(*found.cells, last))
     _kept["shell"] = id(shell)
+    told = [*_kept["problems"], *_changed(shell)]
     for name, text in zip((SESSION, SLICE), _kept["texts"], strict=True):
         save(name, text)
-    if problems := _kept["problems"]:
-        more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-        told = "; ".join(problems[:_SHOWN])
-        note(f"the session has hidden state, which its cells alone don't give: {told}{more}")
+    if told:
+        more = f"; and {len(told) - _SHOWN} more" if len(told) > _SHOWN else ""
+        note(f"the session has hidden state, which its cells alone don't give: {'; '.join(told[:_SHOWN])}{more}")
+
+
+def _changed(shell: Any) -> list[str]:
+    """Return which cells that the run depends on are not in the notebook's file any more as they were run."""
+    path = this_notebook()
+    saved = None if path is None else saved_notebook(path)
+    if saved is None:
+        return []
+    known = " ".join(_kept["problems"])
+    return [
+        one.text
+        for one in changed_cells(_ran(shell)[:-1], saved)
+        if not any(f"In [{number}] was edited since" in known for number in one.cells)
+    ]
+
+
+def saved_notebook(path: Path) -> Saved | None:
+    """Return the code cells of a notebook's file; None where it can't be read."""
+    try:
+        return _saved(path, path.stat().st_mtime)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+@lru_cache(maxsize=2)
+def _saved(path: Path, at: float) -> Saved:
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    code = [(str(one.get("id", k)), "".join(one["source"])) for k, one in enumerate(cells) if _is_code(one)]
+    return Saved(code, at)
+
+
+def _is_code(cell: Mapping[str, Any]) -> bool:
+    return bool(cell["cell_type"] == "code")
 
 
 def as_notebook(cells: Sequence[Executed], failed: dict[int, str]) -> str:

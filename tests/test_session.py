@@ -1,4 +1,6 @@
 import json
+import os
+import time
 
 import nbformat
 import papermill
@@ -191,3 +193,24 @@ def test_cells_whose_text_in_the_notebook_is_another_by_now():
     ids = {1: "a", 2: "b", 4: "a", 5: "b"}
     assert session.edited_since(cells[:3], cells, ids) == ["In [2] was edited since, as In [5]"]
     assert session.edited_since(cells, cells, {}) == []
+
+
+def test_a_cell_that_the_notebook_has_not_any_more_is_hidden_state(after, stored, monkeypatch):
+    file = stored / "n.ipynb"
+    monkeypatch.setattr(session, "this_notebook", lambda: file)  # which a kernel is told, and this process isn't
+
+    def save(*sources, ago):
+        cells = [nbformat.v4.new_code_cell(source) for source in sources]
+        nbformat.write(nbformat.v4.new_notebook(cells=cells), file)
+        at = time.time() - ago
+        os.utime(file, (at, at))
+
+    save(LOAD, "x = 3", LAST, ago=600)  # as it was before anything was run
+    assert after(LOAD, "x = 1", LAST)[2] == ()
+    save(LOAD, "x = 3", LAST, ago=-600)
+    *_, [note] = after(LAST)
+    assert note.endswith("alone don't give: In [2] (x = 1) is not in the notebook any more, or was edited")
+    save(LOAD, "x = 1", LAST, ago=-600)
+    assert after(LAST)[2] == ()
+    file.write_text("no notebook")
+    assert after(LAST)[2] == ()
