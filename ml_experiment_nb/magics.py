@@ -108,6 +108,7 @@ class ExperimentMagics(Magics):
     @argument("--retries", type=int, help=HELP["retries"])
     @argument("--storage", help=HELP["storage"])
     @argument("--executor", choices=["auto", "inline", "ray"], help="Where trials run: Ray, or plain processes.")
+    @argument("--image", help="Run each trial in a container of this Docker image.")
     @argument("-p", "--param", action="append", metavar="NAME=VALUE", help="Override a parameter or a distribution.")
     @argument("--into", metavar="VARIABLE", help="Bind the records to this variable.")
     @argument("--tag", action="append", metavar="NAME=VALUE", help="Tag the group and its trials; may be repeated.")
@@ -462,6 +463,7 @@ def _group_keys(options: Namespace, cell: CellSource) -> dict[str, Any]:
         "timeout": options.timeout,
         "memory": options.memory,
         "executor": options.executor,
+        "docker_config": {"image": options.image} if options.image is not None else None,
     }
     return {name: value for name, value in keys.items() if value is not None} | search_keys(vars(options))
 

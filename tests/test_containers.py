@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlparse
 import engine as engines
 import pytest
 
-from ml_experiment_nb import loop
+from ml_experiment_nb import job, loop
 from ml_experiment_nb.errors import EngineError, ImageError, SpecError
 from ml_experiment_nb.files import read_spec
 from ml_experiment_nb.images import containers
@@ -158,16 +158,22 @@ def test_an_experiment_s_record_says_what_its_image_has(files):
 
 
 @pytest.mark.docker
-def test_a_function_gets_its_values_and_gives_its_artifacts(files):
+def test_a_job_s_trials_have_its_values_and_the_image_s_packages(files):
     files()
     table = {"a": 2}
 
     def train(x):
-        return {"y": table["a"] * x}, {"table.json": table}
+        from importlib.util import find_spec
 
-    [record], _ = follow(of_function(train, kind="experiment", params={"x": 3}))
-    assert record.metrics["y"] == 6
-    assert (artifacts_of(record) / "table.json").exists()
+        return {"y": table["a"] * x, "has_mlflow": find_spec("mlflow") is not None}, {"table.json": table}
+
+    found = job(train).group(
+        {"x": "range(1, 3)"}, metric="y", num_trials=2, sampler="Grid", executor="inline", slots=1,
+        docker_config={"image": engines.BASE},
+    )  # fmt: skip
+    assert sorted(one.metrics["y"] for one in found) == [2, 4]
+    assert [one.metrics["has_mlflow"] for one in found] == [0, 0]
+    assert (artifacts_of(found[0]) / "table.json").exists()
 
 
 @pytest.mark.docker

@@ -35,6 +35,11 @@ def asked():
 # --- what is asked ---
 
 
+def test_a_group_s_trials_may_run_in_containers(asked):
+    found = asked("--image team/svm:1 --minimize a", "C = uniform(0, 1)\n{'a': C}", kind="group")
+    assert found.spec.docker_config.image == "team/svm:1"
+
+
 def test_an_experiment(asked):
     cell = "C = 0.5\nkernel = 'rbf'\n{'a': C}"
     found = asked('"SVM with RBF" -p C=2 --into result --tag team=vision --tag version=1.10', cell)

@@ -9,6 +9,8 @@ import os
 import shutil
 import signal
 import socket
+import sys
+import sysconfig
 import tempfile
 import threading
 from collections.abc import Mapping
@@ -182,7 +184,9 @@ def _launch(
     return Launch(
         image=image,
         command=(container.python, "-u", "-P", "-m", "ml_experiment_nb.work.contained", str(folder), request),
-        env={name: env[name] for name in _AT_START if name in env} | _home_of(user),
+        env={name: env[name] for name in _AT_START if name in env}
+        | {"PYTHONPATH": os.pathsep.join(imported_from(task))}
+        | _home_of(user),
         user=user,
         cwd=task.cwd,
         folders=tuple(folders),
@@ -193,12 +197,22 @@ def _launch(
     )
 
 
+def imported_from(task: Task) -> tuple[str, ...]:
+    """Return the folders that a container's code imports from: the user's own, and none of this interpreter's.
+
+    A notebook's whole import path travels with its tasks, and what is installed here is not what the image has.
+    """
+    installed = {os.path.realpath(one) for one in (sys.prefix, sys.base_prefix, *sysconfig.get_paths().values())}
+    own = (one for one in task.path if os.path.isdir(one))
+    return tuple(one for one in own if not any(Path(os.path.realpath(one)).is_relative_to(at) for at in installed))
+
+
 def _folders(container: Container, task: Task, env: Mapping[str, str]) -> list[Folder]:
     """Return what a task's container sees of this machine, each at its own path, none below another."""
     written = [env.get("ML_EXPERIMENT_ROOT", task.cwd), task.cwd, task.folder, os.path.dirname(env[SOCKET])]
     if task.output is not None and not is_elsewhere(task.output):
         written.append(os.path.dirname(task.output))
-    read = [*task.path, *container.folders, *([task.payload] if task.payload else [])]
+    read = [*imported_from(task), *container.folders, *([task.payload] if task.payload else [])]
     for target in (step.target for step in task.steps):
         if isinstance(target, Script) or (isinstance(target, Notebook) and not target.is_elsewhere):
             read.append(os.path.dirname(os.path.abspath(target.path)))

@@ -205,14 +205,13 @@ class Running:
         return why is None
 
     def _environment(self) -> dict[str, str]:
-        inherited = os.environ.get("PYTHONPATH") if self.task.container is None else None
         return {
             **self.task.env,
             MARK: self._mark,
             reports.SOCKET: self._inbox.path,
             reports.ARTIFACTS: str(Path(self.task.folder) / "artifacts"),
             reports.PRUNING: "1" if self.task.pruning else "",
-            "PYTHONPATH": os.pathsep.join(self.task.path + tuple(filter(None, [inherited]))),
+            "PYTHONPATH": os.pathsep.join(self.task.path + tuple(filter(None, [os.environ.get("PYTHONPATH")]))),
         }
 
     def _gather(self, child: Child, output: _Output) -> tuple[str, list[reports.Event]]:

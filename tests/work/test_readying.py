@@ -8,6 +8,7 @@ from ml_experiment_nb.plans import make_plan
 from ml_experiment_nb.specs import spec_from_mapping
 from ml_experiment_nb.targets import Function
 from ml_experiment_nb.work import readying
+from ml_experiment_nb.work.container import imported_from
 from ml_experiment_nb.work.readying import _VERSION, _check, _cpus
 
 HERE = list(sys.version_info[:2])
@@ -73,3 +74,12 @@ def test_a_lone_run_has_all_cpus_and_a_trial_its_slot_s(plan):
 def test_a_built_image_s_name_is_one():
     assert readying._slug("SVM with RBF kernel!") == "svm-with-rbf-kernel"
     assert readying._slug("???") == "run"
+
+
+def test_a_notebook_s_import_path_brings_no_installed_packages_along(make_task, project):
+    own = project / "lib"
+    own.mkdir()
+    task = make_task(path=(str(own), *filter(None, sys.path), str(project / "none")))
+    assert str(own) in imported_from(task)
+    left = [one for one in imported_from(task) if "site-packages" in one or one.endswith((".zip", "lib-dynload"))]
+    assert left == []
