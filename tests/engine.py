@@ -156,6 +156,7 @@ def _daemon(folder: Path, group: str) -> Iterator[str]:
     libraries = [str(PROGRAMS / one) for one in ("usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu")]
     programs = f"{PROGRAMS}/usr/sbin:{PROGRAMS}/usr/bin"
     words = [
+        *("setpriv", "--pdeathsig", "TERM"),  # it doesn't outlive tests that are killed
         *("unshare", "--mount", "--propagation", "private", "--"),  # its mounts go with it
         *(f"{PROGRAMS}/usr/sbin/dockerd", f"--config-file={folder}/daemon.json", f"--host={address}"),
         *(f"--data-root={folder}/data", f"--exec-root={folder}/exec", f"--pidfile={folder}/pid"),
