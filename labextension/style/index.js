@@ -1,3 +1,4 @@
 import './index.css';
 import './badges.css';
 import './form.css';
+import './panel.css';

@@ -61,6 +61,7 @@ def recorded(database, tmp_path_factory):
             (folder / "roc.txt").write_text("0 0\n1 1\n")
             client.log_artifact(trial, str(folder / "log.txt"), "record")
             client.log_artifact(trial, str(folder / "roc.txt"), "figures")
+            client.log_artifact(trial, str(write_notebook(folder / "done.ipynb", ["C = 2.5"])))
     make_run(client, trees, LONG, 9, metrics={"auc": [0.7]})
     with closing(sqlite3.connect(folder / ".ml-experiment" / "mlflow.db")) as made:
         made.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the file is copied
@@ -117,7 +118,7 @@ def open_group(panel):
 def menu(panel, text, name):
     """Take an item of a row's context menu."""
     row(panel, text).click(button="right")
-    panel.page.get_by_role("menuitem", name=name, exact=True).click()
+    panel.page.get_by_role("menuitem", name=re.compile(f"^{name}( |$)")).click()  # its keys are part of its name
 
 
 @pytest.mark.parametrize("theme", THEMES)
@@ -226,6 +227,16 @@ def test_what_is_deleted_comes_back(panel):
     expect(names).to_have_count(8)
 
 
+def test_a_trial_is_shown_by_its_id_whatever_is_listed(panel, recorded, page):
+    with closing(sqlite3.connect(recorded)) as store:
+        (trial,) = store.execute("SELECT run_uuid FROM runs WHERE name = 'search #1'").fetchone()
+    panel.get_by_label("Filter runs").fill("forest")
+    expect(panel.locator(".mlx-Runs-name")).to_have_count(2)
+    page.evaluate(COMMAND, ["ml-experiment-nb:open-run", {"run": trial}])
+    panel.locator(".mlx-Run h3", has_text="search #1").wait_for()
+    expect(row(panel, "#1")).to_have_attribute("aria-selected", "true")
+
+
 def test_a_run_is_copied_as_what_would_do_it_again(open_panel, folder, page, lab):
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     panel = open_panel(["%load_ext ml_experiment_nb", '%%experiment "SVM"\nC = 0.5\n{"accuracy": C}'])
@@ -238,7 +249,15 @@ def test_a_run_is_copied_as_what_would_do_it_again(open_panel, folder, page, lab
         page.wait_for_function(has, arg=text)
 
 
-def test_a_run_that_goes_on_is_followed_and_stopped(open_panel, page):
+@pytest.fixture
+def told_of_each(lab):
+    """A user who wants to hear of each run's end, and not only of those that took a minute."""
+    lab.set("ml-experiment-nb:panel", {"notifyAfter": 0})
+    yield
+    lab.set("ml-experiment-nb:panel", {})
+
+
+def test_a_run_that_goes_on_is_followed_and_stopped(told_of_each, open_panel, page):
     panel = open_panel(["%load_ext ml_experiment_nb", SLOW])
     page.evaluate("void window.jupyterapp.commands.execute('notebook:run-all-cells')")
     running = row(panel, "●")
@@ -251,6 +270,18 @@ def test_a_run_that_goes_on_is_followed_and_stopped(open_panel, page):
     panel.get_by_role("button", name="Stop").click()
     page.locator(".jp-Dialog").get_by_role("button", name="Stop").click()
     row(panel, re.compile("[■✗]")).wait_for(timeout=START)
+    page.locator(".Toastify").get_by_text("endless has ended").wait_for()
+
+
+def test_the_executed_notebook_is_opened_and_runs_are_compared_live_in_a_new_one(panel):
+    page = panel.page
+    open_group(panel)
+    menu(panel, "#2", "Open Executed Notebook")
+    page.locator(".jp-Notebook", has_text="C = 2.5").wait_for(timeout=START)
+    choose(panel, "#0", "#2")
+    menu(panel, "#2", "Compare in a Notebook")
+    page.locator(".mlx-comparison .mlx-row").nth(1).wait_for(timeout=START)
+    expect(page.locator(".mlx-comparison .mlx-label")).to_have_text(["search #2", "search #0"])
 
 
 def test_thousands_of_runs_are_scrolled_and_older_ones_asked_for(open_panel, folder, recorded, page):

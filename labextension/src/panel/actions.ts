@@ -3,7 +3,7 @@ import type { JupyterFrontEnd } from '@jupyterlab/application';
 import { Clipboard, Dialog, Notification, showDialog } from '@jupyterlab/apputils';
 import type { TranslationBundle } from '@jupyterlab/translation';
 
-import type { Form, Job, Run } from '../api';
+import type { Form, Job, Project, Run } from '../api';
 import type { RunsModel } from './model';
 
 const SHORT = 5000; // ms that a word stays
@@ -66,26 +66,37 @@ export async function remove(desk: Desk, runs: readonly Run[]): Promise<void> {
   const tops = runs.filter((run) => run.parent_id === null || !ids.includes(run.parent_id)); // a group takes its trials along
   const names = namesOf(tops);
   const done: string[] = [];
+  const deleting = deleteAll(project, tops, done);
   const restore = async (): Promise<void> => {
     desk.deleted = null;
+    await deleting.catch(() => undefined); // told below
     await Promise.all(done.map((id) => project.restore(id)));
     await model.load();
     Notification.info(trans.__('%1 is back', names), { autoClose: SHORT });
   };
+  const mine = { names, restore };
+  desk.deleted = mine;
   model.forget(ids);
   try {
-    for (const run of tops) {
-      await project.delete(run.run_id);
-      done.push(run.run_id);
-    }
+    await deleting;
   } catch (problem) {
     void model.load(); // what is not deleted after all comes back
     throw problem;
   } finally {
-    if (done.length > 0) {
-      desk.deleted = { names, restore };
-      offer(trans, trans.__('%1 has been deleted', names), restore);
+    if (desk.deleted === mine) {
+      desk.deleted = done.length > 0 ? mine : null;
+      if (done.length > 0) {
+        offer(trans, trans.__('%1 has been deleted', names), restore);
+      }
     }
+  }
+}
+
+/** Delete one after the other, and note those that are. */
+async function deleteAll(project: Project, runs: readonly Run[], done: string[]): Promise<void> {
+  for (const { run_id: id } of runs) {
+    await project.delete(id);
+    done.push(id);
   }
 }
 

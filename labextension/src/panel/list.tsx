@@ -21,24 +21,9 @@ interface Props {
 
 export function RunList({ model, trans, language, enter, mounted }: Props & { mounted: () => void }): React.JSX.Element {
   const box = React.useRef<HTMLDivElement>(null);
-  const [view, setView] = React.useState({ top: 0, height: 600 });
   const now = useNow(model.rows.some((row) => row.kind === 'run' && row.run.status === 'running'));
-  const look = (): void => {
-    const node = box.current;
-    if (node !== null) {
-      setView({ top: node.scrollTop, height: node.clientHeight });
-    }
-  };
-  React.useEffect(() => {
-    const observer = new ResizeObserver(look);
-    if (box.current !== null) {
-      observer.observe(box.current);
-    }
-    mounted();
-    return () => {
-      observer.disconnect();
-    };
-  }, []);
+  const { view, look } = useView(box);
+  React.useEffect(mounted, []);
   const { rows } = model;
   const index = rows.findIndex((row) => row.key === model.current);
   React.useEffect(() => {
@@ -176,6 +161,27 @@ function One({ row: { run, metric, isTrial }, trans, language, now, seconds }: O
       <span className="mlx-Runs-when">{when}</span>
     </>
   );
+}
+
+/** Which part of a box is seen; `look` looks anew. */
+function useView(box: React.RefObject<HTMLDivElement>): { view: { top: number; height: number }; look: () => void } {
+  const [view, setView] = React.useState({ top: 0, height: 600 });
+  const look = (): void => {
+    const node = box.current;
+    if (node !== null) {
+      setView({ top: node.scrollTop, height: node.clientHeight });
+    }
+  };
+  React.useEffect(() => {
+    const observer = new ResizeObserver(look);
+    if (box.current !== null) {
+      observer.observe(box.current);
+    }
+    return () => {
+      observer.disconnect();
+    };
+  }, []);
+  return { view, look };
 }
 
 /** The time, told anew each second while something runs, and each half minute else. */

@@ -4,6 +4,7 @@ import { Signal } from '@lumino/signaling';
 
 import { type About, type Event, type Job, Project, Refusal, type Run, type RunsAsked, type Status } from '../api';
 import { experimentKey, readFilter, type Row, rowsOf } from './rows';
+import { type How, Selection } from './selection';
 
 const PATIENCE = 1000; // ms that the server's first word is waited for
 const TYPED = 300; // ms after which what is typed is asked for
@@ -42,15 +43,14 @@ export class RunsModel extends VDomModel {
   private readonly heard = new WeakMap<Run, number>(); // when each was: what runs has gone on since
   private readonly toggled = new Set<string>();
   private readonly loaded = new Set<string>(); // groups whose trials are known
-  private readonly chosen = new Set<string>();
+  private readonly pinned = new Map<string, Run>(); // what was asked for by its id, and may be too old to be listed
+  private readonly selection = new Selection();
   private kept: Row[] | null = null;
   private text = '';
   private wantedStatus: Status | '' = '';
   private count = 200;
   private limit = 200;
   private turn = 0; // answers to what was asked before are dropped
-  private anchor: string | null = null;
-  private cursor: string | null = null;
   private unwatch: (() => void) | null = null;
   private hasFolder = false;
   private isStarted = false;
@@ -79,6 +79,7 @@ export class RunsModel extends VDomModel {
 
   private connect(): void {
     this.disconnect();
+    this.pinned.clear();
     this.state = 'loading'; // the other folder may be one of the same project: what is shown stays until that is known
     this.count = this.limit;
     this.unwatch = this.project.watch((event) => {
@@ -123,14 +124,13 @@ export class RunsModel extends VDomModel {
       this.loaded.clear();
       open.forEach((id) => this.loaded.add(id));
       this.keepJobs(jobs);
-      [...runs, ...trials.flatMap((one) => one.runs)].forEach((run) => {
+      [...this.pinned.values(), ...runs, ...trials.flatMap((one) => one.runs)].forEach((run) => {
         this.keep(run);
       });
       this.more = more;
       this.state = 'ready';
       this.problem = this.filterProblem = null;
-      [...this.chosen].filter((key) => !this.has(key)).forEach((key) => this.chosen.delete(key));
-      this.cursor = this.cursor !== null && this.has(this.cursor) ? this.cursor : null;
+      this.selection.keep((key) => this.has(key));
     } catch (problem) {
       if (turn !== this.turn) {
         return;
@@ -216,40 +216,26 @@ export class RunsModel extends VDomModel {
     if (this.state !== 'ready') {
       return [];
     }
-    return this.rows.flatMap((row) => (row.kind === 'run' && this.chosen.has(row.key) ? [row.run] : []));
+    return this.rows.flatMap((row) => (row.kind === 'run' && this.selection.has(row.key) ? [row.run] : []));
   }
 
   isSelected(key: string): boolean {
-    return this.chosen.has(key);
+    return this.selection.has(key);
   }
 
   /** The row that the keys are at, and the run whose details are shown. */
   get current(): string | null {
-    return this.cursor;
+    return this.selection.current;
   }
 
-  /** Go to a row, and select it alone, or beside others, or all from the last one on. */
-  select(key: string, how: 'alone' | 'beside' | 'range' | 'not' = 'alone'): void {
-    const keys = this.rows.map((row) => row.key);
-    if (how === 'alone') {
-      this.chosen.clear();
-    }
-    if (how === 'range') {
-      const ends = [keys.indexOf(this.anchor ?? key), keys.indexOf(key)].sort((a, b) => a - b);
-      this.chosen.clear();
-      keys.slice(Math.max(ends[0] ?? 0, 0), (ends[1] ?? 0) + 1).forEach((one) => this.chosen.add(one));
-    } else if (how === 'beside' && this.chosen.has(key)) {
-      this.chosen.delete(key);
-    } else if (how !== 'not') {
-      this.chosen.add(key);
-    }
-    this.anchor = how === 'range' ? this.anchor : key;
-    this.cursor = key;
+  /** Go to a row, and select it as a click or a key does. */
+  select(key: string, how?: How): void {
+    this.selection.select(this.rows.map((row) => row.key), key, how);
     this.stateChanged.emit();
   }
 
   selectAll(): void {
-    this.rows.forEach((row) => this.chosen.add(row.key));
+    this.selection.selectAll(this.rows.map((row) => row.key));
     this.stateChanged.emit();
   }
 
@@ -268,34 +254,39 @@ export class RunsModel extends VDomModel {
   /** Select a run and have its details shown, wherever it is; refused where there is no such run. */
   async reveal(id: string): Promise<void> {
     this.start();
-    const run = this.runs.get(id) ?? (await this.project.run(id));
-    this.keep(run);
-    if (this.isFiltered) {
+    if (this.state !== 'ready' || this.isFiltered) {
       this.text = this.wantedStatus = '';
       await this.load();
-      this.keep(run);
     }
+    const run = await this.pin(id);
     this.toggled.delete(experimentKey(run.experiment));
-    if (run.parent_id !== null && !this.toggled.has(run.parent_id)) {
-      if (!this.runs.has(run.parent_id)) {
-        this.keep(await this.project.run(run.parent_id));
+    if (run.parent_id !== null) {
+      const group = await this.pin(run.parent_id);
+      if (group.kind === 'group' && !this.toggled.has(group.run_id)) {
+        await this.toggle(group.run_id);
       }
-      await this.toggle(run.parent_id);
     }
     this.kept = null;
     this.select(id);
     this.revealed.emit(run);
   }
 
+  private async pin(id: string): Promise<Run> {
+    const run = this.runs.get(id) ?? (await this.project.run(id));
+    this.pinned.set(id, run);
+    if (!this.runs.has(id)) {
+      this.keep(run);
+    }
+    return run;
+  }
+
   /** Take runs out of the list at once: the server says so itself a little later. */
   forget(ids: readonly string[]): void {
     ids.forEach((id) => {
       this.runs.delete(id);
-      this.chosen.delete(id);
+      this.pinned.delete(id);
     });
-    if (this.cursor !== null && ids.includes(this.cursor)) {
-      this.cursor = null;
-    }
+    this.selection.keep((key) => this.has(key));
     this.changed();
   }
 
@@ -382,6 +373,9 @@ export class RunsModel extends VDomModel {
   private keep(run: Run): void {
     this.heard.set(run, Date.now());
     this.runs.set(run.run_id, run);
+    if (this.pinned.has(run.run_id)) {
+      this.pinned.set(run.run_id, run);
+    }
   }
 
   private refilter(byStore: boolean): void {

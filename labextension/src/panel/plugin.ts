@@ -8,7 +8,7 @@ import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 
 import { type Desk, report, tellEnd } from './actions';
-import { addCommands, BUTTONS, MENU, REVEAL } from './commands';
+import { addCommands, BUTTONS, type Doors, MENU, REVEAL } from './commands';
 import { followFolder } from './folders';
 import { RunsModel } from './model';
 import { addPages } from './pages';
@@ -43,23 +43,7 @@ export const panel: JupyterFrontEndPlugin<void> = {
     const options = { model, commands, translator, trans, language, report, buttons: BUTTONS, menu: MENU };
     const side = new RunsPanel(options);
     const settings = applySettings(registry, ID, model);
-    const show = (): void => {
-      app.shell.activateById(side.id);
-    };
-    const doors = {
-      show: () => {
-        show();
-        side.focusList();
-      },
-      filter: () => {
-        show();
-        side.focusFilter();
-      },
-      open: (folder: string) => {
-        model.open(folder);
-      }
-    };
-    addCommands(desk, doors, palette);
+    addCommands(desk, doorsOf(app, side, model), palette);
     addPages(app, rendermime, trans, restorer, report);
     model.ended.connect((_, run) => {
       if (settings.tells(run, model)) {
@@ -75,3 +59,19 @@ export const panel: JupyterFrontEndPlugin<void> = {
     restorer?.add(side, side.id);
   }
 };
+
+function doorsOf(app: JupyterFrontEnd, side: RunsPanel, model: RunsModel): Doors {
+  return {
+    show: () => {
+      app.shell.activateById(side.id);
+      side.focusList();
+    },
+    filter: () => {
+      app.shell.activateById(side.id);
+      side.focusFilter();
+    },
+    open: (folder) => {
+      model.open(folder);
+    }
+  };
+}
