@@ -62,6 +62,10 @@ def test_a_cell_s_last_run_stands_below_it_and_is_kept_and_renewed(folder, lab, 
     notebook.run(1)
     badge(notebook, 1).get_by_text("val_accuracy 0.97").wait_for()
     assert badge(notebook, 1).get_attribute("data-run") != first
+    badge(notebook, 1).click()
+    shown = notebook.page.locator(".mlx-Run")
+    shown.get_by_role("heading", name="SVM").wait_for(timeout=60_000)
+    shown.get_by_text("0.97").first.wait_for()
 
 
 def test_a_cell_that_is_no_magic_s_any_more_has_none_and_foreign_metadata_is_no_html(folder, open_notebook):

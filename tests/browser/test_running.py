@@ -126,7 +126,10 @@ def test_a_notebook_is_run_as_a_group_when_all_that_is_typed_can_be_read(noteboo
     shown.get_by_label("Sampler").fill("random")
     shown.get_by_label("Slots").fill("1")
     press(notebook, "Run")
-    toast(page, "svm has finished").wait_for(timeout=120_000)
+    told = toast(page, "svm has finished")
+    told.wait_for(timeout=120_000)
+    told.get_by_role("button", name="Show Run").click()
+    page.locator(".mlx-Run").get_by_role("heading", name="svm").wait_for(timeout=60_000)
     (found,) = jobs(lab, folder)
     assert (found["kind"], found["state"], found["progress"]["done"]) == ("group", "finished", 2)
 

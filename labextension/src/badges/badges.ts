@@ -13,9 +13,10 @@ import type { PanelLayout } from '@lumino/widgets';
 
 import { Project } from '../api';
 import { MIME } from '../output';
+import { REVEAL } from '../panel/commands';
+import { STATUSES, statusText } from '../panel/status';
 import { Badge, type Last, lastOf } from './badge';
 
-export const OPEN = 'ml-experiment-nb:open-run'; // shows a run, by `run`, its id, and `path`, its project's folder
 const KEY = 'ml_experiment_nb';
 const OURS = /^\s*%%(experiment|group)(?![\w.])/;
 
@@ -45,7 +46,7 @@ function attachTo(panel: NotebookPanel, app: JupyterFrontEnd, trans: Translation
     return app.serviceManager.contents.localPath(panel.context.path).split('/').slice(0, -1).join('/');
   };
   const place: Place = {
-    open: (run) => void app.commands.execute(OPEN, { run, path: folder() }),
+    open: (run) => void app.commands.execute(REVEAL, { run, path: folder() }),
     statusOf: async (run) => (await new Project(folder()).run(run)).status,
     isReadOnly: () => panel.context.model.readOnly
   };
@@ -135,12 +136,6 @@ function lastOfOutputs(model: ICodeCellModel): Last | null {
 }
 
 function statusIn(trans: TranslationBundle, status: string): string {
-  const words: Record<string, string> = {
-    running: trans.__('running'),
-    finished: trans.__('finished'),
-    failed: trans.__('failed'),
-    pruned: trans.__('pruned'),
-    killed: trans.__('killed')
-  };
-  return words[status] ?? status;
+  const known = STATUSES.find((one) => one === status);
+  return known === undefined ? status : statusText(known, trans);
 }

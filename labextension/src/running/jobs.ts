@@ -10,10 +10,10 @@ import type { IStateDB } from '@jupyterlab/statedb';
 import type { TranslationBundle } from '@jupyterlab/translation';
 import type { ReadonlyJSONValue } from '@lumino/coreutils';
 
-import { OPEN } from '../badges/badges';
 import { type Job, Project } from '../api';
+import { REVEAL } from '../panel/commands';
 
-const KEY = 'ml-experiment-nb:started';
+const KEY = 'ml-experiment-nb-jobs:started'; // a name before the colon that no tracker of widgets has: it drops what it can't open
 const SHORT = 10_000; // ms that good news is shown; it stays in the list of notifications
 
 /** Jobs of one project, while some of them run. */
@@ -118,7 +118,7 @@ export class Jobs {
     if (run === null) {
       return [];
     }
-    const show = { label: this.trans.__('Show Run'), callback: () => void commands.execute(OPEN, { run, path }) };
+    const show = { label: this.trans.__('Show Run'), callback: () => void commands.execute(REVEAL, { run, path }) };
     const open = {
       label: this.trans.__('Open Notebook'),
       callback: () => {
