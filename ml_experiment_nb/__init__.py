@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ml_experiment_nb.comparison.view import compare
     from ml_experiment_nb.errors import ExperimentError
     from ml_experiment_nb.files import read_spec, write_spec
+    from ml_experiment_nb.imaging import export_image
     from ml_experiment_nb.jobs import job
     from ml_experiment_nb.listing import best_run, runs
     from ml_experiment_nb.loop import run
@@ -36,6 +37,7 @@ _HOMES = {
     "comparison.view": ("compare",),
     "errors": ("ExperimentError",),
     "files": ("read_spec", "write_spec"),
+    "imaging": ("export_image",),
     "jobs": ("job",),
     "listing": ("best_run", "runs"),
     "loop": ("run",),
@@ -67,6 +69,7 @@ __all__ = [
     "choice",
     "compare",
     "diff",
+    "export_image",
     "job",
     "loguniform",
     "make_plan",

@@ -17,7 +17,7 @@
     │   └── SlotLostError           the slot under a running task was lost: its node, or the slot's own process
     │       └── SlotMemoryError     Ray ended it, as its node was short of memory
     ├── EngineError                 no Docker engine can be had, or it doesn't do what it is asked
-    │   └── ImageError              an image that isn't there, can't be built, or hasn't what a task needs
+    │   └── ImageError              an image that isn't there, can't be made, or hasn't what a task needs
     └── TaskError                   the user's code did not succeed; carries its record's status
         ├── CellFailedError         a notebook's cell raised; the kernel's own traceback comes along
         ├── WorkerFailedError       a worker of a distributed run raised or was lost; says which one

@@ -67,6 +67,12 @@ def stored(project, database):
 
 
 @pytest.fixture(scope="session")
+def image_cache(tmp_path_factory):
+    """A folder for what images keep: looking through all shared libraries takes seconds, once."""
+    return tmp_path_factory.mktemp("image-cache")
+
+
+@pytest.fixture(scope="session")
 def docker_engine():
     """A Docker engine of this session's own, with a base image; the test is skipped where there can be none."""
     import engine

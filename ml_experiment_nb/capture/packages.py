@@ -9,6 +9,7 @@ import json
 import os
 import re
 import sys
+import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,12 +54,16 @@ def packages(*, notes: list[str] | None = None) -> tuple[Package, ...]:
     Args:
         notes: Gets a sentence for each distribution that can't be read.
     """
-    return _on_path(sys.path, notes)
+    return packages_on(sys.path, notes=notes)
 
 
 def packages_on(path: Iterable[str], *, notes: list[str] | None = None) -> tuple[Package, ...]:
     """Return the distributions that an interpreter sees whose `sys.path` is this one; see `packages`."""
-    return _on_path(path, notes)
+    folders = tuple((folder or os.curdir, _changed_at(folder or os.curdir)) for folder in path)
+    found, problems = _read(folders)
+    if notes is not None:
+        notes.extend(problems)
+    return found
 
 
 def as_requirements(packages: Iterable[Package]) -> str:
@@ -70,19 +75,27 @@ def as_requirements(packages: Iterable[Package]) -> str:
     return "".join(f"{_requirement(one)}{f'{DIGEST}{one.digest}' if one.digest else ''}\n" for one in packages)
 
 
+def from_requirements(text: str) -> tuple[Package, ...]:
+    """Return the packages that `as_requirements` wrote; what else stands there is passed over."""
+    found = []
+    for line in text.splitlines():
+        words, _, digest = line.partition(DIGEST)
+        if (local := _LOCAL.fullmatch(words.strip())) is not None:
+            found.append(Package(local[1], local[2], local[4], bool(local[3]), digest.strip()))
+        elif (other := _PLAIN.fullmatch(words.strip())) is not None:
+            found.append(Package(other[1], other[2] or "", other[3] or "", digest=digest.strip()))
+    return tuple(sorted(found))
+
+
+_LOCAL = re.compile(r"# (\S+)==(\S+) \(local(, editable)?: (\S+)\)")
+_PLAIN = re.compile(r"([^\s#=]+)(?:==(\S+)| @ (\S+))")
+
+
 def _requirement(package: Package) -> str:
     if package.source.startswith("file:"):
         how = "local, editable" if package.editable else "local"
         return f"# {package.name}=={package.version} ({how}: {package.source})"
     return f"{package.name} @ {package.source}" if package.source else f"{package.name}=={package.version}"
-
-
-def _on_path(path: Iterable[str], notes: list[str] | None) -> tuple[Package, ...]:
-    folders = tuple((folder or os.curdir, _changed_at(folder or os.curdir)) for folder in path)
-    found, problems = _read(folders)
-    if notes is not None:
-        notes.extend(problems)
-    return found
 
 
 def _changed_at(folder: str) -> int:
@@ -140,9 +153,31 @@ def _digest(record: Path, _changed: int) -> str:
     What each installer adds of its own, or writes anew for this environment, is left out: bytecode, which has no hash
     there, commands outside the packages' folder, and its notes on the installation.
     """
-    if record.stat().st_size > _RECORD_LARGEST:
-        return ""
-    rows = [row for row in record.read_bytes().splitlines() if b",sha256=" in row and _is_of_wheel(row)]
+    return "" if record.stat().st_size > _RECORD_LARGEST else _digest_of(record.read_bytes())
+
+
+def wheel_digest(wheel: Path) -> str:
+    """Return the `Package.digest` that a wheel's package has when it is installed; empty where it says nothing of it.
+
+    Raises:
+        OSError: The file can't be read, or is no wheel.
+    """
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            name = next((one for one in archive.namelist() if re.fullmatch(r"[^/]+\.dist-info/RECORD", one)), None)
+            record = archive.read(name) if name is not None else b""
+    except zipfile.BadZipFile as error:
+        raise OSError(f"{wheel} is no wheel: {error}") from None
+    rows = [_DATA.sub(b"", row) for row in record.splitlines() if not _ELSEWHERE.match(row)]
+    return _digest_of(b"\n".join(rows))
+
+
+_DATA = re.compile(rb"^[^/,]+\.data/(?:pure|plat)lib/")
+_ELSEWHERE = re.compile(rb"[^/,]+\.data/(?!purelib/|platlib/)")
+
+
+def _digest_of(record: bytes) -> str:
+    rows = [row for row in record.splitlines() if b",sha256=" in row and _is_of_wheel(row)]
     return hashlib.sha256(b"\n".join(sorted(rows))).hexdigest()[:32] if rows else ""
 
 

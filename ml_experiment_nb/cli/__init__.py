@@ -2,9 +2,9 @@
 
 Exit codes: 0 done; 1 the user's code failed (a search: no trial finished; a table: a row did not), or nobody reads the
 output any more;
-2 what was asked is wrong; 3 the store or Ray can't be had; 4 a process or kernel died without a word; 5 it took longer
-than its time limit; 6 it used more memory than its limit; 7 a replay
-could not run (1 where it differs); 130 interrupted.
+2 what was asked is wrong; 3 the store, Ray or Docker can't be had; 4 a process or kernel died without a word; 5 it took
+longer than its time limit; 6 it used more memory than its limit; 7 a replay could not run (1 where it differs);
+130 interrupted.
 """
 
 from __future__ import annotations
@@ -18,13 +18,21 @@ from ml_experiment_nb.cli.check import check
 from ml_experiment_nb.cli.comparison import compare, diff
 from ml_experiment_nb.cli.doctor import doctor
 from ml_experiment_nb.cli.groups import attach, resume, stop
+from ml_experiment_nb.cli.image import image
 from ml_experiment_nb.cli.kernel import kernel
 from ml_experiment_nb.cli.look import list_runs, logs, show, ui
 from ml_experiment_nb.cli.replay import replay
 from ml_experiment_nb.cli.run import Watch, run
 from ml_experiment_nb.cli.schema import schema
 from ml_experiment_nb.cli.starting import completion, init
-from ml_experiment_nb.errors import ExecutorError, ExperimentError, RunNotFoundError, StoreError
+from ml_experiment_nb.errors import (
+    EngineError,
+    ExecutorError,
+    ExperimentError,
+    ImageError,
+    RunNotFoundError,
+    StoreError,
+)
 
 
 def main(watch: Watch | None = None) -> None:
@@ -46,7 +54,8 @@ def main(watch: Watch | None = None) -> None:
         sys.exit(130)
     except ExperimentError as error:
         click.echo(f"error: {error}", err=True)
-        unreachable = isinstance(error, StoreError | ExecutorError) and not isinstance(error, RunNotFoundError)
+        away = isinstance(error, StoreError | ExecutorError | EngineError)
+        unreachable = away and not isinstance(error, RunNotFoundError | ImageError)
         sys.exit(3 if unreachable else 2)
 
 
@@ -74,6 +83,7 @@ for _command in (
     attach,
     stop,
     ui,
+    image,
     doctor,
     kernel,
     schema,

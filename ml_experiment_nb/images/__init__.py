@@ -1,1 +1,1 @@
-"""Docker images, and what of this package talks to a Docker engine."""
+"""Docker images: what of this package talks to an engine, and what makes an image of a notebook, a script or a run."""

@@ -7,6 +7,7 @@ What it says when it fails is said by `ml_experiment_nb.images.faults`. Containe
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -293,12 +294,21 @@ def failed_build(lines: Sequence[str]) -> EngineError:
     known = fault("no space left on device" if full else said[-1] if said else "", what)
     if full or not (_is_of_a_step(said) or "the engine says" in str(known)):
         return known
-    return ImageError(f"{what}; the end of what the build said:\n" + "\n".join(said[-_SHOWN:]))
+    shown = _of_step(lines) or said[-_SHOWN:]
+    return ImageError(f"{what}; the end of what the build said:\n" + "\n".join(shown))
 
 
 def _is_of_a_step(lines: Sequence[str]) -> bool:
     """Whether it was one of the Dockerfile's own commands that failed: why, its output says."""
     return bool(lines) and any(one in lines[-1] for one in ("did not complete successfully", "non-zero code"))
+
+
+def _of_step(lines: Sequence[str]) -> list[str]:
+    """Return the end of what the step said that failed, which BuildKit shows between two rules, below the step."""
+    rules = [number for number, line in enumerate(lines) if set(line.strip()) == {"-"} and len(line.strip()) == 6]
+    if len(rules) < 2 or not lines[rules[-2] + 1].lstrip().startswith(">"):
+        return []
+    return [re.sub(r"^\d+\.\d+ ", "", line) for line in lines[rules[-2] + 2 : rules[-1]] if line.strip()][-_SHOWN:]
 
 
 _SHOWN = 15  # lines of a build that failed

@@ -1,0 +1,96 @@
+"""A program's code, and that of the modules that it imports and that are the project's own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from importlib.metadata import Distribution
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote, urlparse
+
+from ml_experiment_nb.capture.packages import Package
+from ml_experiment_nb.images.files import SKIPPED, File, size_of
+from ml_experiment_nb.images.interpreter import Interpreter
+from ml_experiment_nb.images.needs import Needs, needs
+from ml_experiment_nb.images.program import Program
+
+SITE: Final = re.compile(r"[/\\](?:site|dist)-packages(?:[/\\]|$)")
+"""Where packages are installed, in a path."""
+
+
+@dataclass
+class Code:
+    """A program's code and that of the modules that it imports, followed."""
+
+    program: Program
+    python: Interpreter
+    installed: tuple[Package, ...]
+    found: Needs = field(default_factory=Needs)
+    origins: dict[str, str | None] = field(default_factory=dict)
+    modules: dict[str, File] = field(default_factory=dict)
+    outside: dict[str, File] = field(default_factory=dict)
+
+    def follow(self, these: Needs) -> None:
+        """Take what code needs, and what the modules need that are its own."""
+        self.found = these if not self.origins else _merged(self.found, these)
+        new = these.modules - self.origins.keys()
+        if not new:
+            return
+        said = self.python.origins(new, self._folders(), self.program.folder)
+        self.origins |= said
+        for name, origin in sorted(said.items()):
+            if origin and self.is_own(origin):
+                for text in self._take(name, Path(origin)):
+                    found = needs([text])
+                    names = frozenset(one for one in found.texts if "/" in one or "." in one)
+                    self.follow(replace(found, texts=names))
+
+    def is_own(self, origin: str) -> bool:
+        """Return whether a module is the project's own: no package has it, and neither has Python."""
+        if origin == "stdlib" or SITE.search(origin) or origin.endswith((".so", ".pyd")):
+            return False
+        return self.editable(origin) is None and not Path(origin).is_relative_to(self.python.prefix)
+
+    def editable(self, origin: str) -> Package | None:
+        """Return the package that is imported from its source folder and has a module in there."""
+        folders = ((one, folder_of(one)) for one in self.installed if one.editable)
+        return next((one for one, folder in folders if folder and Path(origin).is_relative_to(folder)), None)
+
+    def _folders(self) -> list[Path]:
+        own = [self.program.folder, (self.program.folder / self.program.file).parent]
+        more = [self.program.folder / one for one in sorted(self.found.folders)]
+        return list(dict.fromkeys([*own, *(one.resolve() for one in more if one.is_dir())]))
+
+    def _take(self, name: str, origin: Path) -> Iterator[str]:
+        """Take a module, a package with all that is in its folder; yield its code."""
+        origin = origin.absolute()
+        if origin.is_relative_to(self.program.root):
+            place = origin.relative_to(self.program.root).as_posix()
+            self.modules[name] = File(place, origin, size_of(origin))
+        else:
+            self.outside[name] = File(origin.name, origin, size_of(origin))
+        for path in [origin] if origin.is_file() else sorted(origin.rglob("*.py")):
+            if path.suffix == ".py" and not SKIPPED & set(path.parts):
+                yield path.read_text(encoding="utf-8", errors="replace")
+
+
+def _merged(one: Needs, other: Needs) -> Needs:
+    names = [name for name in Needs.__dataclass_fields__ if name != "dynamic"]
+    both = {name: getattr(one, name) | getattr(other, name) for name in names}
+    return Needs(**both, dynamic=one.dynamic or other.dynamic)
+
+
+def has_module(one: Distribution, module: str) -> bool:
+    """Return whether a package has a top-level module."""
+    record = f"\n{one.read_text('RECORD') or one.read_text('SOURCES.txt') or ''}"
+    tops = (one.read_text("top_level.txt") or "").split()
+    return module in tops or any(f"\n{module}{end}" in record for end in ("/", ".py,", ".cpython", ".abi3", ".so"))
+
+
+def folder_of(package: Package) -> Path | None:
+    """Return the folder or file of this machine that a package was installed from; None for one of elsewhere."""
+    if not package.source.startswith("file:"):
+        return None
+    return Path(unquote(urlparse(package.source).path))

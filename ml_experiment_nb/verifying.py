@@ -1,0 +1,78 @@
+"""A run repeated in the image that was made of it, and the verdict: whether its metrics are the same there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Final
+
+from ml_experiment_nb import secrecy
+from ml_experiment_nb.images.containers import Launch, run
+from ml_experiment_nb.images.engine import Engine, Image
+from ml_experiment_nb.records import Record, Status
+from ml_experiment_nb.stores import translated
+from ml_experiment_nb.tracking import Store
+from ml_experiment_nb.verdicts import Tolerance, Verdict, could_not_run, judged, metric_differences
+
+URI_TAG: Final = "mlflow.docker.image.uri"
+ID_TAG: Final = "mlflow.docker.image.id"
+"""MLflow's own tags for the image of a run."""
+
+VERDICT_TAG: Final = "mlexp.image.verdict"
+
+
+def verify(
+    engine: Engine, image: Image, record: Record, names: tuple[str, ...], tolerances: Mapping[str, Tolerance],
+    tell: Callable[[str], None],
+) -> Verdict:  # fmt: skip
+    """Run an image, and return whether its run has the metrics that the recorded one had.
+
+    What it records stays in the container, which is gone afterwards. It has the secrets that are set here.
+
+    Args:
+        engine: The engine.
+        image: The image.
+        record: The run that it was made of.
+        names: The names of its secrets.
+        tolerances: How far metrics may be from what they were.
+        tell: Is told what is being done.
+
+    Raises:
+        EngineError: The engine can't run it.
+    """
+    tell(f"running {record.name} in the image, to compare its metrics")
+    launch = Launch(image=image.id, arguments=("-q", "--json"), env=secrecy.environment(names))
+    ended = run(engine, launch)
+    found = _record_in(ended.output)
+    if found is None or found.status is not Status.FINISHED:
+        return could_not_run(_why(found, ended.output))
+    before = {name: float(value) for name, value in record.metrics.items()}
+    after = {name: float(value) for name, value in found.metrics.items()}
+    return judged(metric_differences(before, after, tolerances), {"metric": len(before)})
+
+
+def note(store: Store, record: Record, image: Image, name: str, verdict: Verdict) -> None:
+    """Say in a run's record which image it is in, and what came of it there.
+
+    Raises:
+        StoreError: The store is away.
+    """
+    tags = {URI_TAG: name, ID_TAG: image.id, VERDICT_TAG: verdict.sentence}
+    with translated(store.uri):
+        for key, value in tags.items():
+            store.client.set_tag(str(record.run_id), key, value)
+
+
+def _record_in(output: str) -> Record | None:
+    """Return the record that a container has printed, among all that its code has."""
+    for line in reversed(output.splitlines()):
+        with suppress(ValueError, KeyError, TypeError):
+            return Record.from_json(line)
+    return None
+
+
+def _why(found: Record | None, output: str) -> str:
+    if found is not None and found.failure is not None:
+        return f"in the image it raised {found.failure.type}: {found.failure.message}"
+    last = [line for line in output.splitlines() if line.strip() and not line.startswith("{")]
+    return f"in the image: {last[-1]}" if last else "in the image it ended without a word"

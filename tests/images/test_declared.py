@@ -1,0 +1,55 @@
+"""The files that repo2docker reads are followed, or it is said what of them isn't."""
+
+import pytest
+
+from ml_experiment_nb.errors import SpecError
+from ml_experiment_nb.images.declared import declared
+
+
+def test_the_nearest_folder_that_declares_something_is_it(tmp_path):
+    inner = tmp_path / "notebooks"
+    (tmp_path / "binder").mkdir()
+    inner.mkdir()
+    (tmp_path / "binder/apt.txt").write_text("git  # for the log\n\nlibgomp1 git\n")
+    found = declared([inner, tmp_path])
+    assert found.debian == ("git", "libgomp1")
+    assert found.files == (tmp_path / "binder/apt.txt",)
+    (inner / "apt.txt").write_text("curl\n")
+    assert declared([inner, tmp_path]).debian == ("curl",)
+    assert declared([]).debian == ()
+
+
+def test_requirements_of_pip_and_conda(tmp_path):
+    (tmp_path / "requirements.txt").write_text(
+        "numpy>=2  # arrays\n-r more.txt\nscipy==1.17 --hash=sha256:0\n./local\n    --hash=sha256:1\n"
+    )
+    (tmp_path / "environment.yml").write_text(
+        "channels: [conda-forge]\ndependencies:\n  - python=3.11.*\n  - conda-forge::PyTables>=3\n  - pip\n"
+        "  - pip:\n    - humanize\n"
+    )
+    (tmp_path / "postBuild").write_text("#!/bin/sh\n")
+    found = declared([tmp_path])
+    assert found.requirements == ("numpy>=2", "scipy==1.17", "humanize")
+    assert found.conda == ("pytables",)
+    assert found.python == "3.11"
+    assert found.post_build == tmp_path / "postBuild"
+    assert found.notes == (
+        "requirements.txt:2: -r is an option of pip's, and is not followed",
+        "requirements.txt:4: ./local is no requirement by a name, and is not followed",
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "problem"),
+    [
+        ("apt.txt", "git; rm -rf /\n", "'git;' is no name of a Debian package"),
+        ("environment.yml", "dependencies: numpy\n", "has no list `dependencies`"),
+        ("environment.yml", "a: [\n", "is no YAML"),
+    ],
+)
+def test_what_can_not_be_read_is_said_with_its_file(tmp_path, name, text, problem):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(SpecError) as error:
+        declared([tmp_path])
+    assert problem in str(error.value)
+    assert str(tmp_path / name) in str(error.value)

@@ -1,0 +1,42 @@
+"""What a container of an image begins with."""
+
+import sys
+
+import pytest
+
+from ml_experiment_nb.errors import ImageError
+from ml_experiment_nb.images.entry import command_of
+
+RUN = [sys.executable, "-m", "ml_experiment_nb.cli", "run", "train.ipynb"]
+
+
+def test_words_are_those_of_a_run(capsys):
+    env = {"MLFLOW_TRACKING_URI": "http://store"}
+    assert command_of("train.ipynb", ["-p", "C", "0.5"], env) == [*RUN, "-p", "C", "0.5"]
+    assert capsys.readouterr().err == ""
+
+
+def test_a_record_that_stays_in_the_container_is_said(capsys):
+    assert command_of("train.ipynb", [], {}) == RUN
+    assert "the record stays in this container" in capsys.readouterr().err
+    command_of("train.ipynb", ["--plan"], {})
+    assert capsys.readouterr().err == ""
+
+
+def test_a_folder_that_is_not_there_is_said_with_the_way_to_mount_it(tmp_path):
+    with pytest.raises(ImageError, match=r"is no folder that user \d+ may write to: docker run -v"):
+        command_of("train.ipynb", [], {"ML_EXPERIMENT_ROOT": str(tmp_path / "absent")})
+    assert command_of("train.ipynb", [], {"ML_EXPERIMENT_ROOT": str(tmp_path)}) == RUN
+
+
+def test_lab_is_jupyterlab_and_takes_its_options():
+    pytest.importorskip("jupyterlab")
+    command = command_of("train.ipynb", ["lab", "--debug"], {})
+    assert command[:3] == [sys.executable, "-m", "jupyterlab"]
+    assert command[-1] == "--debug"
+
+
+def test_an_image_without_jupyterlab_says_so(monkeypatch):
+    monkeypatch.setattr("ml_experiment_nb.images.entry.find_spec", lambda name: None)
+    with pytest.raises(ImageError, match="make it with --lab"):
+        command_of("train.ipynb", ["lab"], {})

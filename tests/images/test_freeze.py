@@ -1,0 +1,192 @@
+"""What a program needs is found in the interpreter of its kernel."""
+
+import json
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from ml_experiment_nb.capture.packages import Package
+from ml_experiment_nb.errors import ImageError, SpecError
+from ml_experiment_nb.images.choices import Choices
+from ml_experiment_nb.images.freeze import facts, freeze
+from ml_experiment_nb.images.program import read_program
+
+
+@pytest.fixture
+def book(tmp_path, monkeypatch, image_cache):
+    """Make notebooks in an empty project."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(image_cache))
+    root = tmp_path / "project"
+    root.mkdir()
+    (root / "pyproject.toml").write_text("")
+
+    def make(*cells, name="train.ipynb", kernel="python3"):
+        nb = nbformat.v4.new_notebook(
+            metadata={"kernelspec": {"name": kernel, "display_name": "", "language": "python"}}
+        )
+        nb.cells = [nbformat.v4.new_code_cell(cell, id=f"c{k}") for k, cell in enumerate(cells)]
+        path = root / name
+        path.parent.mkdir(exist_ok=True)
+        nbformat.write(nb, path)
+        return path
+
+    return make
+
+
+def frozen(path, *, recorded=(), **choices):
+    return freeze(read_program(path), Choices(**choices), caller=sys.executable, recorded=recorded)
+
+
+def names(found):
+    return {one.name for one in found.kernel.packages}
+
+
+def test_all_that_the_kernel_has_is_in_it(book):
+    found = frozen(book("import yaml"))
+    assert {"ml-experiment-nb", "pyyaml", "pytest", "numpy"} <= names(found)
+    assert found.dropped == ()
+    assert "polars" in names(found)  # the run itself has installed it
+    assert len(found.environments) == 1
+    assert found.kernel.interpreter.version == sys.version.split()[0]
+
+
+def test_only_imports_drops_what_nothing_imports_and_says_it(book):
+    found = frozen(book("import polars"), only_imports=True)
+    assert {"polars", "ml-experiment-nb", "mlflow", "ipykernel"} <= names(found)
+    assert "pytest" in found.dropped
+    assert not {"pytest", "playwright", "jupyterlab"} & names(found)
+    assert not found.has_lab
+    assert names(found) | set(found.dropped) == names(frozen(book("import polars")))
+
+
+def test_a_declared_package_is_not_dropped(book):
+    path = book("1")
+    (path.parent / "requirements.txt").write_text("pexpect>=4\n")
+    assert "pexpect" in names(frozen(path, only_imports=True))
+
+
+def test_a_package_can_be_left_out_by_its_name(book):
+    assert "pexpect" not in names(frozen(book("1"), without=("Pexpect",)))
+    with pytest.raises(ImageError, match="the kernel has no package 'pexpct' that could be left out; did you mean"):
+        frozen(book("1"), without=("pexpct",))
+
+
+def test_modules_of_the_project_are_followed(book):
+    path = book("import first", name="notebooks/train.ipynb")
+    (path.parent / "first.py").write_text("import package.inner\nimport absent_module")
+    (path.parent / "package").mkdir()
+    (path.parent / "package/__init__.py").write_text("")
+    (path.parent / "package/inner.py").write_text("import sys; sys.path.append('../lib')")
+    found = frozen(path)
+    assert [one.place for one in found.modules] == ["notebooks/first.py", "notebooks/package"]
+    assert "the code imports absent_module, which its kernel hasn't: it isn't in the image either" in found.notes
+
+
+def test_a_module_outside_of_the_project_is_found_where_the_code_looks(book, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/far_module.py").write_text("x = 1")
+    path = book(f"import sys\nsys.path.append({str(tmp_path / 'elsewhere')!r})\nimport far_module")
+    found = frozen(path)
+    assert [(one.place, one.path) for one in found.outside] == [("far_module.py", tmp_path / "elsewhere/far_module.py")]
+
+
+def test_data_that_the_code_names_is_listed_with_its_size(book, tmp_path):
+    path = book("open('data/a.csv'); read('big/*.bin'); x = 'no such file'; y = '.'; z = '/etc'", "read('.env')")
+    root = path.parent
+    for name in ("data/a.csv", "big/one.bin", "big/two.bin", ".env"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_text("12345")
+    found = {one.place: one for one in frozen(path, exclude=("big/two*",)).data}
+    assert {place for place, one in found.items() if not one.why_out} == {"data/a.csv", "big/one.bin"}
+    assert found["data/a.csv"].size == 5
+    assert found["big/two.bin"].why_out == "it is excluded"
+    assert "mount it" in found["/etc"].why_out
+    assert "holds secrets" in found[".env"].why_out
+
+
+def test_data_stays_out_but_for_what_is_included(book):
+    path = book("open('a.csv')")
+    for name in ("a.csv", "b.csv"):
+        (path.parent / name).write_text("1")
+    found = {one.place: one.why_out for one in frozen(path, data=False, include=("b.csv",)).data}
+    assert found == {"a.csv": "data stays out, as was asked", "b.csv": ""}
+    with pytest.raises(ImageError, match="to include"):
+        frozen(path, include=("c.csv",))
+
+
+def test_what_can_not_be_frozen_is_listed(book):
+    path = book("!git log", "%conda install numba", "api_key = 'abcd1234'", "__import__(name)")
+    (path.parent / "environment.yml").write_text("dependencies: [python=2.7, libspatial]")
+    text = "\n".join(frozen(path).notes)
+    for said in (
+        "the code calls git in a shell",
+        "the code installs by conda while it runs (numba)",
+        "api_key looks like a credential",
+        "by names that only running it tells",
+        "environment.yml asks conda for libspatial",
+        "environment.yml asks for Python 2.7",
+    ):
+        assert said in text
+
+
+def test_a_runs_packages_stand_for_those_of_now(book):
+    recorded = (
+        Package("numpy", "1.0"),
+        Package("ml-experiment-nb", "0.0", "file:///absent"),
+        Package("gone", "1", "file:///absent"),
+    )
+    found = frozen(book("import polars"), recorded=(*recorded, Package("ipykernel", "7")), lab=False)
+    assert {one.name: one.version for one in found.kernel.packages if one.name == "numpy"} == {"numpy": "1.0"}
+    assert "polars" in names(found)  # the run itself has installed it
+    assert len(found.environments) == 1  # this package is the one that is installed now
+    assert "gone 1 was installed from file:///absent, and isn't any more: left out" in found.notes
+
+
+def test_a_kernel_that_is_not_there_or_not_pythons_is_refused(book, tmp_path, monkeypatch):
+    with pytest.raises(SpecError, match="no kernel is called 'absent'"):
+        read_program(book("1", kernel="absent"))
+    spec = tmp_path / "share/jupyter/kernels/other/kernel.json"
+    spec.parent.mkdir(parents=True)
+    spec.write_text(json.dumps({"argv": ["R"], "language": "R", "display_name": "R"}))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "share/jupyter"))
+    with pytest.raises(ImageError, match="the kernel 'other' is for R"):
+        read_program(book("1", kernel="other"))
+
+
+def test_a_spec_is_written_anew_without_what_is_not_in_an_image(book):
+    path = book("C = 1")
+    spec = path.parent / "svm.yaml"
+    spec.write_text(
+        "name: SVM\nrun: [train.ipynb]\nparams: {C: 2, token: secret(API_TOKEN)}\ndata: [a.csv]\n"
+        "docker_config: {image: 'x:1'}\n"
+    )
+    (path.parent / "a.csv").write_text("1")
+    program = read_program(spec)
+    text = program.contents[Path("svm.yaml")].decode()
+    assert "docker" not in text
+    assert str(path.parent) not in text
+    assert program.file == "svm.yaml"
+    assert program.secrets == ("API_TOKEN",)
+    assert program.data == (path.parent / "a.csv",)
+    assert program.notes == ("docker_config is left out: the image itself is what it runs in",)
+
+
+def test_outputs_are_no_part_of_a_program(book):
+    path = book("1")
+    before = read_program(path).contents
+    nb = nbformat.read(path, 4)
+    nb.cells[0].outputs = [nbformat.v4.new_output("stream", text="a secret")]
+    nb.cells[0].execution_count = 7
+    nbformat.write(nb, path)
+    assert read_program(path).contents == before
+
+
+def test_the_facts_say_what_goes_in(book):
+    path = book("open('a.csv')")
+    (path.parent / "a.csv").write_text("1")
+    rows = dict(facts(frozen(path, lab=False)))
+    assert rows["data"] == "a.csv (1 B)"
+    assert rows["lab"] == "JupyterLab is not in it"
+    assert rows["python"].startswith(sys.version.split()[0])

@@ -1,0 +1,167 @@
+"""Wheels come from the user's index or from a source here, are checked, and are kept."""
+
+import base64
+import hashlib
+import subprocess
+import sys
+import zipfile
+
+import pytest
+
+from ml_experiment_nb.capture.packages import Package, from_requirements, wheel_digest
+from ml_experiment_nb.errors import ImageError
+from ml_experiment_nb.images.environments import Environment
+from ml_experiment_nb.images.interpreter import interpreter
+from ml_experiment_nb.images.wheels import Index, _explained, gather, requirements_of
+
+
+def make_wheel(folder, name, version, content="x = 1\n"):
+    """Make a wheel of one module, by hand: nothing is asked for it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}-{version}-py3-none-any.whl"
+    info = f"{name}-{version}.dist-info"
+    files = {
+        f"{name}.py": content,
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: hand\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    rows = []
+    with zipfile.ZipFile(path, "w") as archive:
+        for place, text in files.items():
+            archive.writestr(place, text)
+            digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
+            rows.append(f"{place},sha256={digest},{len(text)}")
+        archive.writestr(f"{info}/RECORD", "\n".join([*rows, f"{info}/RECORD,,"]) + "\n")
+    return path
+
+
+@pytest.fixture
+def index(tmp_path, monkeypatch):
+    """An index of this test's own, of one package; the user's settings for another one are not asked."""
+    for name in ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_CONSTRAINT", "UV_INDEX", "UV_DEFAULT_INDEX"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    simple = tmp_path / "simple"
+    wheel = make_wheel(simple / "tinypack", "tinypack", "1.0")
+    (simple / "tinypack/index.html").write_text(f'<a href="{wheel.name}">{wheel.name}</a>')
+    return Index(simple.as_uri())
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory):
+    return interpreter(sys.executable, tmp_path_factory.mktemp("cwd"))
+
+
+@pytest.mark.slow
+def test_a_package_is_fetched_once_and_checked_against_what_is_installed(index, python, tmp_path):
+    said = []
+    good = Package("tinypack", "1.0", digest=wheel_digest(tmp_path / "simple/tinypack/tinypack-1.0-py3-none-any.whl"))
+    first = gather(Environment("env", python, (good,)), index=index, tell=said.append)
+    [wheel] = first.wheels
+    assert wheel.sha256 == hashlib.sha256(wheel.path.read_bytes()).hexdigest()
+    assert requirements_of([wheel]) == f"tinypack==1.0 --hash=sha256:{wheel.sha256}\n"
+    assert first.notes == ()
+    assert said[0] == "fetching 1 of 1 packages"
+    nowhere = Index((tmp_path / "nowhere").as_uri())
+    other = Package("tinypack", "1.0", digest="0" * 32)
+    again = gather(Environment("env", python, (other,)), index=nowhere, tell=said.append)
+    assert again.wheels[0].path == wheel.path
+    assert "its files here are not those of the index's wheel" in again.notes[0]
+
+
+@pytest.mark.slow
+def test_a_package_that_is_gone_is_one_sentence_and_nothing_is_left(index, python, tmp_path):
+    with pytest.raises(ImageError) as error:
+        gather(Environment("env", python, (Package("tinypack", "2.0"),)), index=index)
+    assert str(error.value).startswith("tinypack==2.0 is not to be had from file://")
+    assert "--without tinypack" in str(error.value)
+    assert [one for one in (tmp_path / "cache").rglob("*") if one.is_file()] == []
+
+
+def test_a_local_package_whose_folder_is_gone_is_said(index, python, tmp_path):
+    gone = Package("mine", "1", (tmp_path / "absent").as_uri(), editable=True)
+    with pytest.raises(ImageError, match="which isn't there any more: install it again, or leave it out with"):
+        gather(Environment("env", python, (gone,)), index=index)
+
+
+@pytest.mark.slow
+def test_a_local_package_is_built_from_a_copy_of_its_source(index, python, tmp_path):
+    source = tmp_path / "mine"
+    source.mkdir()
+    (source / "backend.py").write_text(BACKEND)
+    (source / "mine.py").write_text("x = 1\n")
+    (source / "pyproject.toml").write_text(
+        '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+        '[project]\nname = "mine"\nversion = "1.0"\n'
+    )
+    before = sorted(source.iterdir())
+    package = Package("mine", "1.0", source.as_uri(), editable=True)
+    said = []
+    first = gather(Environment("env", python, (package,)), index=index, tell=said.append)
+    assert first.wheels[0].is_local
+    assert sorted(source.iterdir()) == before  # a build writes into the folder that it is done in
+    gather(Environment("env", python, (package,)), index=index, tell=said.append)
+    assert said == [f"building mine 1.0 from {source}"]  # once
+    (source / "mine.py").write_text("x = 22\n")
+    changed = gather(Environment("env", python, (package,)), index=index)
+    assert changed.wheels[0].sha256 != first.wheels[0].sha256
+
+
+BACKEND = """
+import pathlib, zipfile
+def build_wheel(folder, config_settings=None, metadata_directory=None):
+    pathlib.Path("build").mkdir()
+    name = "mine-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(f"{folder}/{name}", "w") as archive:
+        archive.writestr("mine.py", pathlib.Path("mine.py").read_text())
+        info = "mine-1.0.dist-info"
+        archive.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\\nName: mine\\nVersion: 1.0\\n")
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        archive.writestr(f"{info}/RECORD", "")
+    return name
+"""
+
+SAID = [
+    ("/usr/bin/python: No module named pip", "pip isn't installed here"),
+    ("OSError: [Errno 28] No space left on device", "the disk is full"),
+    ("WARNING: Retrying (Retry(total=4)) after connection broken by 'NewConnectionError'", "can't be reached"),
+    ("ERROR: HTTP error 401 Client Error: Unauthorized", "wants to know who you are"),
+    ("ERROR: No matching distribution found for a==1", "a==1 is not to be had"),
+    ("  error: gcc failed\nERROR: Failed building wheel for a", "no wheel can be built of a: "),
+    ("git clone --quiet did not run successfully\nfatal: could not read from https://u:p@host/x", "by git: fatal"),
+    ("something new", "pip can't have a==1: something new"),
+]
+
+
+@pytest.mark.parametrize(("said", "sentence"), SAID)
+def test_what_pip_says_is_one_sentence(said, sentence):
+    found = _explained(said, ["a==1"], "the index")
+    assert sentence in found
+    assert "\n" not in found
+
+
+def test_recorded_requirements_are_read_back():
+    from ml_experiment_nb.capture.packages import as_requirements
+
+    packages = (
+        Package("a", "1.0", digest="0" * 32),
+        Package("b", "2", "file:///src/b", editable=True),
+        Package("c", "3", "file:///c.whl"),
+        Package("d", "", "git+https://host/d@abc"),
+    )
+    assert from_requirements(as_requirements(packages) + "# a comment\n\n") == packages
+
+
+def test_a_wheels_digest_is_that_of_what_it_installs(tmp_path):
+    wheel = make_wheel(tmp_path, "tinypack", "1.0")
+    subprocess.run(
+        [sys.executable, "-m", "zipfile", "-e", str(wheel), str(tmp_path / "site")], check=True, capture_output=True
+    )
+    from ml_experiment_nb.capture.packages import packages_on
+
+    [package] = packages_on([str(tmp_path / "site")])
+    assert package.digest == wheel_digest(wheel) != ""
+    (tmp_path / "no.whl").write_text("")
+    with pytest.raises(OSError, match="is no wheel"):
+        wheel_digest(tmp_path / "no.whl")

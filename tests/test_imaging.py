@@ -1,0 +1,330 @@
+"""Images: planned, written for `docker build` elsewhere, built on a real engine and run."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import nbformat
+import pytest
+from click.testing import CliRunner
+
+from ml_experiment_nb import imaging, verifying
+from ml_experiment_nb.cli import commands
+from ml_experiment_nb.cli.image import told
+from ml_experiment_nb.errors import EngineError, ImageError, SpecError
+from ml_experiment_nb.images.choices import Choices
+from ml_experiment_nb.images.engine import reach
+from ml_experiment_nb.listing import listed
+from ml_experiment_nb.readings import wanted
+from ml_experiment_nb.tracking import Store
+from ml_experiment_nb.verdicts import Answer, Tolerance, Verdict
+
+PARAMETERS = nbformat.v4.new_code_cell("C = 1.0", metadata={"tags": ["parameters"]}, id="params")
+
+
+def write_notebook(path, *sources, kernel="python3"):
+    nb = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": kernel, "display_name": "", "language": "python"}})
+    nb.cells = [PARAMETERS, *(nbformat.v4.new_code_cell(one, id=f"c{k}") for k, one in enumerate(sources))]
+    nbformat.write(nb, path)
+    return path
+
+
+def test_a_plan_says_what_goes_in_and_does_nothing(project, monkeypatch, image_cache):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(image_cache))
+    (project / "a.csv").write_text("12345")
+    write_notebook(project / "My train.ipynb", "open('a.csv')\n!git log")
+    done = CliRunner().invoke(commands, ["image", "My train.ipynb", "--plan", "--base", "base:1"])
+    assert done.exit_code == 0, done.output
+    for line in (
+        "image     my-train:latest",
+        "runs      ml-experiment run My train.ipynb",
+        "data      a.csv (5 B)",
+        "note: the code calls git in a shell: what an image hasn't of that goes in apt.txt",
+        "FROM base:1",
+    ):
+        assert line in done.output.splitlines()
+    assert sorted(os.listdir(project)) == ["My train.ipynb", "a.csv"]
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["a.ipynb"], "there is no such notebook"),
+        (["a.txt"], "an image is made of a notebook (.ipynb), a script (.py)"),
+        (["train.ipynb", "-t", "Team/SVM"], "is no name of an image"),
+        (["0123abcd"], "nothing is recorded"),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_line(project, words, problem):
+    write_notebook(project / "train.ipynb")
+    (project / "a.txt").write_text("")
+    with pytest.raises((SpecError, Exception)) as error:
+        CliRunner().invoke(commands, ["image", "--plan", *words], catch_exceptions=False, standalone_mode=False)
+    assert problem in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_without_an_engine_it_is_said_before_anything_is_fetched(project, monkeypatch, tmp_path, image_cache):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(image_cache))
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/absent.sock")
+    write_notebook(project / "train.ipynb")
+    said = []
+    with pytest.raises(
+        EngineError, match=r"no Docker engine answers at .*; `ml-experiment image … --context-only DIR`"
+    ):
+        imaging.export_image("train.ipynb", tell=said.append)
+    assert said == []
+
+
+@pytest.mark.kernel
+def test_a_runs_code_packages_and_parameters_are_what_an_image_is_made_of(stored):
+    write_notebook(stored / "train.ipynb", "from ml_experiment_nb import report\nreport({'double': 2 * C})")
+    run = [sys.executable, "-m", "ml_experiment_nb.cli", "run", "-q", "train.ipynb", "-p", "C", "7"]
+    subprocess.run(run, check=True, timeout=300, capture_output=True)
+    [record] = listed(stored, wanted(limit=5))
+    (stored / "train.ipynb").write_text("{}")  # what it is now is no matter
+    plan = imaging.plan_image(record.run_id[:12], "svm:1", base="base:1")
+    [content] = plan.frozen.program.contents.values()
+    assert "C = 7" in content.decode()
+    assert plan.image.labels["mlexp.run"] == record.run_id
+    assert "ml-experiment-nb" in {one.name for one in plan.frozen.kernel.packages}
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("#7 [stage-0 3/9] RUN   x", "[stage-0 3/9] RUN x"),
+        ("#7 CACHED", ""),
+        ("#7 0.281 sha256:0", ""),
+        ("fetched 3 of 9 packages", "fetched 3 of 9 packages"),
+    ],
+)
+def test_of_what_buildkit_says_the_steps_are_shown(line, shown):
+    assert told(line) == shown
+
+
+# ------------------------------------------------------------------------------------------- on a real engine
+
+BASE = f"mlexp-base:py{sys.version_info.major}.{sys.version_info.minor}"
+REPOSITORY = Path(__file__).parents[1]
+SECRET = "s3cr3t-of-this-test-0123"
+CODE = """\
+%pip install -q humanize
+import humanize, helper_module, mine
+from ml_experiment_nb import report, secret
+token = secret("API_TOKEN")
+text = open("data/a.csv").read()
+print(humanize.intcomma(1234567))
+report({"value": mine.double(C) + helper_module.ONE + len(text)})"""
+MINE = {
+    "pyproject.toml": '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n'
+    '[project]\nname = "mine"\nversion = "0.3"\n',
+    "mine/__init__.py": "def double(x):\n    return 2 * x\n",
+}
+
+
+@pytest.fixture(scope="module")
+def kernel(tmp_path_factory):
+    """A kernel in an environment of its own, with this package and another one that is imported from its source."""
+    folder = tmp_path_factory.mktemp("kernel")
+    for name, text in MINE.items():
+        (folder / "mine" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "mine" / name).write_text(text)
+    python = folder / "venv/bin/python"
+    env = {**os.environ, "ML_EXPERIMENT_NB_SKIP_LABEXTENSION": "1"}
+    subprocess.run(["uv", "venv", "-q", "--seed", "--python", sys.executable, folder / "venv"], check=True)
+    install = ["uv", "pip", "install", "-q", "--python", python, "-e", str(REPOSITORY), "-e", folder / "mine"]
+    subprocess.run(install, check=True, timeout=600, env=env)
+    spec = folder / "share/jupyter/kernels/own-kernel/kernel.json"
+    spec.parent.mkdir(parents=True)
+    command = [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    spec.write_text(json.dumps({"argv": command, "language": "python", "display_name": "Own"}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    root = tmp_path_factory.mktemp("work")
+    (root / "pyproject.toml").write_text("")
+    (root / "data").mkdir()
+    (root / "data/a.csv").write_text("12345")
+    (root / "helper_module.py").write_text("ONE = 1\n")
+    write_notebook(root / "train.ipynb", CODE, kernel="own-kernel")
+    return root
+
+
+@pytest.fixture(scope="module")
+def here(docker_engine, kernel, work):
+    """The engine, the kernel and the project as what this process and its children find."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("MLFLOW_TRACKING_URI", "ML_EXPERIMENT_ROOT", "DOCKER_CONTEXT", "BUILDX_BUILDER"):
+            patch.delenv(name, raising=False)
+        for name, value in docker_engine.environment.items():
+            patch.setenv(name, value)
+        patch.setenv("JUPYTER_PATH", str(kernel / "share/jupyter"))
+        patch.setenv("ML_EXPERIMENT_ROOT", str(work))
+        patch.setenv("API_TOKEN", SECRET)
+        patch.setenv("ML_EXPERIMENT_NB_SKIP_LABEXTENSION", "1")
+        patch.chdir(work)
+        yield work
+
+
+@pytest.fixture(scope="module")
+def host_run(here):
+    """The notebook's run here, which installs a package in mid-session."""
+    return run_here("train.ipynb")
+
+
+@pytest.fixture(scope="module")
+def built(host_run, here):
+    """An image of the notebook, made once: it takes a minute or two."""
+    return imaging.export_image("train.ipynb", "team/svm:1", base=BASE, only_imports=True)
+
+
+def run_here(target):
+    run = [sys.executable, "-m", "ml_experiment_nb.cli", "run", "-q", "--json", target, "-p", "C", "3"]
+    done = subprocess.run(run, check=True, timeout=600, capture_output=True, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def run_image(*words, options=(), check=True):
+    command = ["docker", "run", "--rm", "--network", "none", *options, "team/svm:1", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=600, check=check)
+
+
+@pytest.mark.docker
+def test_a_run_in_the_image_gives_the_metrics_of_a_run_here(built, host_run, here):
+    """Its record is in the project's store, which the container sees at its own path."""
+    user = f"{os.getuid()}:{os.getgid()}"
+    seen = ("-v", f"{here}:{here}", "-e", f"ML_EXPERIMENT_ROOT={here}", "--user", user, "-e", "API_TOKEN")
+    done = run_image("-p", "C", "3", "--json", options=seen)
+    record = json.loads(done.stdout.splitlines()[-1])
+    assert record["metrics"] == host_run["metrics"] == {"value": 12.0}
+    assert record["run_id"] in {one.run_id for one in listed(here, wanted(limit=5))}
+    assert "1,234,567" in Store(here).log_text(Store(here).record(record["run_id"]))
+
+
+@pytest.mark.docker
+def test_what_is_in_the_image_and_what_is_not(built, here):
+    inspected = json.loads(subprocess.check_output(["docker", "image", "inspect", "team/svm:1"]))[0]
+    assert inspected["Config"]["User"] == "1000"
+    assert inspected["Config"]["Labels"]["org.opencontainers.image.title"] == "train"
+    assert built.secrets == ("API_TOKEN",)
+    assert built.size == inspected["Size"] >= sum(size for size, _ in built.layers[1:])
+    python = ["--entrypoint", "/opt/env/bin/python"]
+    code = "import importlib.metadata as m; print(*sorted({d.name.lower() for d in m.distributions()}))"
+    command = ["docker", "run", "--rm", "--network", "none", *python, "team/svm:1", "-c", code]
+    names = set(subprocess.check_output(command, text=True).split())
+    assert {"mine", "humanize", "ml-experiment-nb"} <= names
+    assert not {"ray", "jupyterlab", "pytest", "uv"} & names
+    done = run_image("lab", check=False)
+    assert (done.returncode, done.stderr) == (2, "error: JupyterLab isn't in this image: make it with --lab\n")
+    done = run_image(options=("-e", "ML_EXPERIMENT_ROOT=/absent"), check=False)
+    assert "is no folder that user 1000 may write to" in done.stderr
+
+
+@pytest.mark.docker
+def test_no_layer_holds_the_secret_or_a_path_of_this_machine(built, here):
+    saved = subprocess.run(["docker", "save", "team/svm:1"], capture_output=True, check=True).stdout
+    history = subprocess.check_output(["docker", "history", "--no-trunc", "team/svm:1"], text=True)
+    assert SECRET not in history
+    assert str(here) not in history
+    looked = 0
+    with tarfile.open(fileobj=io.BytesIO(saved)) as image:
+        for member in image:
+            content = image.extractfile(member) if member.isfile() else None
+            looked += 1
+            assert content is None or SECRET.encode() not in content.read(), member.name
+    assert looked > 5
+
+
+@pytest.mark.docker
+def test_a_changed_cell_makes_the_last_layers_alone(built, here):
+    nb = nbformat.read(here / "train.ipynb", 4)
+    nb.cells[1].source += "  # changed"
+    nbformat.write(nb, here / "train.ipynb")
+    said = []
+    again = imaging.export_image("train.ipynb", "team/svm:2", base=BASE, only_imports=True, tell=said.append)
+    steps = {line.split()[0]: line for line in said if "/" in line.partition("]")[0] and line.startswith("#")}
+    cached = {line.split()[0] for line in said if line.endswith(" CACHED")}
+    made = [line.partition("] ")[2] for number, line in steps.items() if number not in cached]
+    assert not [one for one in made if one.startswith("RUN")]
+    assert [one for one in made if one.startswith("COPY work/")]
+    assert again.layers[:4] == built.layers[:4]
+
+
+@pytest.mark.docker
+def test_a_build_that_is_interrupted_leaves_nothing(built, here, monkeypatch, tmp_path):
+    """It is interrupted while wheels are installed, as Ctrl-C does it in the command."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (here / "apt.txt").unlink(missing_ok=True)
+    command = [sys.executable, "-m", "ml_experiment_nb.cli", "image", "train.ipynb", "-t", "team/svm:3", "--base", BASE]
+    env = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen([*command, "--no-lab"], env=env, stderr=subprocess.PIPE, text=True) as process:
+        timer = threading.Timer(400, process.kill)
+        timer.start()
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "uv venv" in line:  # nothing of it is kept from before: all packages go in, not the imported ones
+                time.sleep(1)
+                process.send_signal(2)
+        timer.cancel()
+    assert process.returncode == 130
+    assert os.listdir(tmp_path) == []
+    images = subprocess.check_output(["docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}"], text=True)
+    assert "team/svm:3" not in images
+
+
+@pytest.mark.docker
+def test_a_context_builds_with_docker_alone(built, here, tmp_path):
+    """All of its layers are those of the image that was made here."""
+    plan = imaging.plan_image("train.ipynb", "team/svm:4", base=BASE, choices=Choices(only_imports=True))
+    imaging.write_context(plan, tmp_path / "context")
+    assert (tmp_path / "context/Dockerfile").read_text() == plan.dockerfile
+    build = ["docker", "build", "-q", "--network", "none", "-t", "team/svm:4", str(tmp_path / "context")]
+    subprocess.run(build, check=True, timeout=600, capture_output=True)
+    inspect = ["docker", "image", "inspect", "-f", "{{json .RootFS.Layers}}"]
+    made = json.loads(subprocess.check_output([*inspect, "team/svm:4"]))
+    assert made[:4] == json.loads(subprocess.check_output([*inspect, "team/svm:1"]))[:4]
+
+
+@pytest.mark.docker
+def test_an_image_of_a_run_is_proven_by_its_metrics(built, host_run, here):
+    made = imaging.export_image(host_run["run_id"][:12], "team/svm:5", base=BASE, only_imports=True)
+    assert made.verdict == Verdict(Answer.IDENTICAL, compared={"metric": 1})
+    assert "proof    the run repeated in it: identical: 1 metric is the same" in str(made)
+    record = Store(here).record(host_run["run_id"])
+    assert record.tags["mlflow.docker.image.uri"] == "team/svm:5"
+    assert record.tags["mlflow.docker.image.id"] == made.id
+    assert record.tags["mlexp.image.verdict"].startswith("identical")
+    with reach() as engine:
+        image = engine.find("team/svm:5")
+        other = replace(record, metrics={"value": 12.1})
+        found = verifying.verify(engine, image, other, built.secrets, {}, lambda text: None)
+        assert found.answer is Answer.DIFFERS
+        near = {"value": Tolerance(absolute=0.2)}
+        found = verifying.verify(engine, image, other, (), near, lambda text: None)
+        assert found.answer is Answer.COULD_NOT_RUN  # it was not given its secret
+        assert "API_TOKEN" in found.reason
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"base": "mlexp-absent:1"}, "mlexp-absent:1"),
+        ({"base": BASE, "name": "127.0.0.1:9/team/svm:1", "push": True, "only_imports": True}, "can't be pushed"),
+    ],
+)
+def test_an_engine_or_registry_that_refuses_is_one_sentence(built, here, options, problem):
+    with pytest.raises((EngineError, ImageError)) as error:
+        imaging.export_image("train.ipynb", **options)
+    assert problem in str(error.value)
+    assert "\n" not in str(error.value)
