@@ -36,7 +36,9 @@ export const panel: JupyterFrontEndPlugin<void> = {
   ) => {
     const translator = known ?? nullTranslator;
     const trans = translator.load('ml_experiment_nb');
-    const language = translator.languageCode.replace('_', '-');
+    // JupyterLab 4.2 doesn't tell it yet.
+    const told = translator.languageCode as string | undefined;
+    const language = (told ?? 'en').replace('_', '-');
     const model = new RunsModel();
     const desk: Desk = { app, model, trans, deleted: null };
     const { commands } = app;
