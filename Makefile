@@ -49,7 +49,7 @@ test-real: $(VENV)/for-tests  ## Run the tests with real kernels, Ray and notebo
 	pytest -q -n 2 --dist worksteal -m "(ray or kernel or slow) and not frameworks and not browser and not docker"
 
 test-browser: $(VENV)/for-tests  ## Run the tests with JupyterLab in a real Chromium.
-	pytest -q -m browser tests/browser
+	pytest -q -n 2 --dist loadfile -m browser tests/browser
 
 test-docker: $(VENV)/for-tests  ## Run the tests with a real Docker engine, which they start.
 	@python tests/engine.py fetch || echo "so the tests that need one are skipped" >&2
@@ -59,7 +59,7 @@ screenshots: $(VENV)/for-tests  ## Take the pictures of JupyterLab that the docs
 	PYTHONPATH=tests python tests/browser/screenshots.py
 
 test-frameworks: $(VENV)/for-frameworks  ## Run the tests with torch, XGBoost, LightGBM, Keras and the rest.
-	pytest -q -m frameworks
+	pytest -q -n 2 --dist worksteal -m frameworks
 
 docs: $(VENV)/for-tests  ## Make the documentation a site, in docs/_build.
 	sphinx-build -q -W -b html docs docs/_build
