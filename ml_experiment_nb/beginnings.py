@@ -18,6 +18,7 @@ from ml_experiment_nb.capture import Snapshot
 from ml_experiment_nb.capture.packages import as_requirements
 from ml_experiment_nb.drivers import Driver, Hold, this_driver
 from ml_experiment_nb.entries import PARAM_LENGTH, TAG_LENGTH, key_of, run_tags, snapshot_tags
+from ml_experiment_nb.literals import value_of
 from ml_experiment_nb.masking import masked
 from ml_experiment_nb.openings import opened
 from ml_experiment_nb.quantities import text_of
@@ -141,7 +142,7 @@ def close_for(driver: Driver, store: Store, record: Record, folder: Path, outcom
     """
     live = OpenRun(record, folder, store)
     live.metrics, live.notes = dict(record.metrics), list(record.notes)
-    live.params = {**driver.params, **record.params}
+    live.params = {**{name: value_of(text) for name, text in driver.params.items()}, **record.params}
     return live.close_late(driver, outcome, ended)
 
 

@@ -72,7 +72,7 @@ def record_of(kept: Kept) -> Record:
     ended = kept.end / 1000 if kept.end and status.ended else time.time()  # it may be open again
     error = tags.get("mlexp.error")
     number = tags.get("mlexp.trial")
-    params, autologged = _parted(_values(kept.params, tags.get(TEXTS)), tags.get(AUTOLOGGED))
+    params, autologged = _parted(kept.params, tags.get(AUTOLOGGED))
     notes = tags.get("mlexp.notes")
     return Record(
         run_id=kept.run_id,
@@ -80,7 +80,7 @@ def record_of(kept: Kept) -> Record:
         experiment=kept.experiment,
         kind=tags.get("mlexp.kind", "experiment"),
         status=status,
-        params=params,
+        params=_values(params, tags.get(TEXTS)),
         metrics={name: value for name, value in kept.metrics.items() if not name.startswith(SYSTEM)},
         started=datetime.fromtimestamp(started, UTC),
         seconds=max(0.0, ended - started),

@@ -221,6 +221,6 @@ def test_a_saved_cell_runs_as_the_cell_does(stored):
     its_trials = Store(stored).records(parent_id=of_cell.run_id)[::-1]
     assert of_cell.tags["mlexp.spec_hash"] == parent.tags["mlexp.spec_hash"] == spec_hash(read_spec("svm.yaml"))
     assert [one.tags["mlexp.spec_hash"] for one in its_trials] == [one.tags["mlexp.spec_hash"] for one in trials]
-    assert [one.params["C"] for one in its_trials] == [str(one.params["C"]) for one in trials]
+    assert [one.params["C"] for one in its_trials] == [one.params["C"] for one in trials]
     assert [one.metrics for one in its_trials] == [one.metrics for one in trials]
     assert len({one.metrics["a"] for one in trials}) == 3

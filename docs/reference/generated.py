@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -88,8 +89,14 @@ def _cell(text: str | None) -> str:
     return " ".join((text or "").replace("%%", "%").split()).replace("|", "\\|")
 
 
+def _without_emphasis(app: Sphinx, context: Any, lines: list[str]) -> None:
+    """Have a pattern such as ``val_*`` in an option's help mean itself."""
+    lines[:] = [re.sub(r"(?<=\w)_(?!\w)|\*", r"\\\g<0>", line) for line in lines]
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Give Sphinx the directives."""
     for name, directive in {"magics": Magics, "spec-keys": Keys, "public-names": Names}.items():
         app.add_directive(name, directive)
+    app.connect("sphinx-click-process-options", _without_emphasis)
     return {"parallel_read_safe": True}

@@ -323,7 +323,7 @@ def test_what_the_setup_does_to_the_environment_holds_in_every_trial(project, mo
     write(project / "nb.ipynb", [new_code_cell("import own"), PARAMETERS, new_code_cell(trial)])
     trials = [r for r in run(group_of(project / "nb.ipynb")) if r.kind == "trial"]
     assert [(r.ok, r.metrics["score"], r.notes) for r in trials] == [(True, 1, ())] * 4
-    said = {executed(r)[-1][2][0]["text"] for r in trials}
+    said = {executed(r)[-1][2][0]["stdout"] for r in trials}
     assert len(said) == 4  # each has its own run in its environment
 
 
