@@ -8,14 +8,13 @@ import shutil
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
 from ml_experiment_nb import secrecy
 from ml_experiment_nb.errors import ImageError
 from ml_experiment_nb.images.dockerfile import Image, Installed, dockerfile
-from ml_experiment_nb.images.files import File, files_in
+from ml_experiment_nb.images.files import File, file_of
 from ml_experiment_nb.images.freeze import Frozen, kernel_env
 from ml_experiment_nb.images.wheels import Gathered, Wheel, requirements_of
 from ml_experiment_nb.masking import Veil
@@ -23,6 +22,7 @@ from ml_experiment_nb.masking import Veil
 DOCKERFILE: Final = "Dockerfile"
 _PLAIN: Final = 0o666  # whichever user a container has may write the project's files
 _FOLDER: Final = 0o777
+_TOLD: Final = ("place", "size", "why_out")  # of a file, in the image: nothing of this machine
 
 
 @contextmanager
@@ -72,7 +72,7 @@ def write_context(
         _write_environment(folder, one)
     _write_work(folder / "work", frozen)
     for file in frozen.outside:
-        _copy(file.path, folder / "modules" / file.place)
+        _copy(file, folder / "modules" / file.place)
     if image.has_kernels:
         _write_kernel(folder / "kernels", frozen)
     _check_secrets(folder, frozen, secrets)
@@ -133,7 +133,7 @@ def manifest(frozen: Frozen, gathered: Sequence[Gathered]) -> str:
         "dropped": list(frozen.dropped),
         "debian": dict(frozen.debian),
         "modules": [one.place for one in (*frozen.modules, *frozen.outside)],
-        "data": [{name: value for name, value in asdict(one).items() if name != "path"} for one in frozen.data],
+        "data": [{name: getattr(one, name) for name in _TOLD} for one in frozen.data],
         "secrets": list(program.secrets),
         "not_frozen": notes,
     }
@@ -196,13 +196,13 @@ def _link(path: Path, target: Path) -> None:
 def _write_work(folder: Path, frozen: Frozen) -> None:
     program = frozen.program
     folder.mkdir()
-    taken = [File(one.relative_to(program.root).as_posix(), one, 0) for one in program.files]
+    taken = [file_of(one.relative_to(program.root).as_posix(), one) for one in program.files]
     taken += [*frozen.modules, *(one for one in frozen.data if not one.why_out)]
     if frozen.declared.post_build is not None:
         post_build = frozen.declared.post_build
-        taken.append(File(_inside(frozen, post_build), post_build, 0))
+        taken.append(file_of(_inside(frozen, post_build), post_build))
     for one in taken:
-        _copy(one.path, folder / one.place)
+        _copy(one, folder / one.place)
     for place, content in program.contents.items():
         (folder / place).parent.mkdir(parents=True, exist_ok=True)
         (folder / place).write_bytes(content)
@@ -213,9 +213,9 @@ def _write_work(folder: Path, frozen: Frozen) -> None:
             os.chmod(inner, _FOLDER)
 
 
-def _copy(path: Path, target: Path) -> None:
-    files = [(path, target)] if path.is_file() else [(one, target / one.relative_to(path)) for one in files_in(path)]
-    for source, place in files:
+def _copy(file: File, target: Path) -> None:
+    for source in file.files:
+        place = target / source.relative_to(file.path)
         place.parent.mkdir(parents=True, exist_ok=True)
         try:
             shutil.copyfile(source, place)

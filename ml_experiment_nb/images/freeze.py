@@ -88,7 +88,7 @@ def freeze(program: Program, choices: Choices, *, caller: str, recorded: Sequenc
     python = interpreter(program.kernel.executable, program.folder, program.kernel.env)
     installed = packages_on(python.path, notes=notes)
     asked = declared(dict.fromkeys((program.folder, program.root)))
-    code = Code(program, python, installed)
+    code = Code(program, python, installed, choices.exclude)
     code.follow(needs(program.pieces))
     if recorded:
         installed = as_recorded(code, recorded, notes)
@@ -100,6 +100,8 @@ def freeze(program: Program, choices: Choices, *, caller: str, recorded: Sequenc
         notes.append(f"{', '.join(hidden)} of the kernelspec looks like a credential: give it to the container by -e")
     debian = _debian(made, asked, notes)
     modules = (*code.modules.values(), *code.outside.values())
+    data = tuple(data_files(program, code.found.texts, modules, choices))
+    notes += [note for one in (*modules, *data) for note in one.notes]
     return Frozen(
         program=program,
         environments=made,
@@ -107,7 +109,7 @@ def freeze(program: Program, choices: Choices, *, caller: str, recorded: Sequenc
         debian=debian,
         modules=tuple(sorted(code.modules.values())),
         outside=tuple(sorted(code.outside.values())),
-        data=tuple(data_files(program, code.found.texts, modules, choices)),
+        data=data,
         declared=asked,
         cuda=_cuda(made[0].packages),
         notes=tuple(dict.fromkeys(notes)),
@@ -123,7 +125,9 @@ def _unfrozen(code: Code, installed: Sequence[Package], asked: Declared) -> list
     names = {one.name for one in installed}
     packages = list(distributions(path=list(code.python.path)))
     for name, origin in sorted(code.origins.items()):
-        if origin is None:
+        if name in code.excluded:
+            notes.append(f"the code imports {name}, which is excluded: it isn't in the image")
+        elif origin is None:
             notes.append(f"the code imports {name}, which its kernel hasn't: it isn't in the image either")
         elif SITE.search(origin) and not any(has_module(one, name) for one in packages):
             notes.append(f"{origin} is imported, and no package has it: it isn't in the image")
