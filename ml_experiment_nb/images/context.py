@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -51,8 +52,8 @@ def new_folder(place: Path) -> Iterator[Path]:
 
 def write_context(
     folder: Path, frozen: Frozen, gathered: Sequence[Gathered], image: Image, uv: Path, secrets: Iterable[str] = ()
-) -> str:
-    """Write all that an image is built from to an empty folder, and return the Dockerfile.
+) -> tuple[str, ...]:
+    """Write all that an image is built from to an empty folder, and return what is to be known of it.
 
     Args:
         folder: The folder.
@@ -75,11 +76,11 @@ def write_context(
         _copy(file, folder / "modules" / file.place)
     if image.has_kernels:
         _write_kernel(folder / "kernels", frozen)
-    _check_secrets(folder, frozen, secrets)
-    (folder / "frozen.json").write_text(manifest(frozen, gathered), encoding="utf-8")
-    text = dockerfile(image)
-    (folder / DOCKERFILE).write_text(text, encoding="utf-8")
-    return text
+    unseen = _check_secrets(folder, frozen, secrets)
+    notes = tuple(dict.fromkeys([*frozen.notes, *(note for one in gathered for note in one.notes), *unseen]))
+    (folder / "frozen.json").write_text(manifest(frozen, gathered, notes), encoding="utf-8")
+    (folder / DOCKERFILE).write_text(dockerfile(image), encoding="utf-8")
+    return notes
 
 
 def image_of(
@@ -118,10 +119,9 @@ def image_of(
     )
 
 
-def manifest(frozen: Frozen, gathered: Sequence[Gathered]) -> str:
-    """Return all that is frozen as JSON, with what isn't; it is in the image as ``/opt/frozen.json``."""
+def manifest(frozen: Frozen, gathered: Sequence[Gathered], notes: Sequence[str]) -> str:
+    """Return all that is frozen as JSON, with notes of what isn't; it is in the image as ``/opt/frozen.json``."""
     program = frozen.program
-    notes = [*frozen.notes, *(note for one in gathered for note in one.notes)]
     data: dict[str, Any] = {
         "program": program.file,
         "folder": program.folder.relative_to(program.root).as_posix(),
@@ -135,7 +135,7 @@ def manifest(frozen: Frozen, gathered: Sequence[Gathered]) -> str:
         "modules": [one.place for one in (*frozen.modules, *frozen.outside)],
         "data": [{name: getattr(one, name) for name in _TOLD} for one in frozen.data],
         "secrets": list(program.secrets),
-        "not_frozen": notes,
+        "not_frozen": list(notes),
     }
     return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
 
@@ -237,8 +237,8 @@ def _write_kernel(folder: Path, frozen: Frozen) -> None:
     (place / "kernel.json").write_text(json.dumps(spec, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def _check_secrets(folder: Path, frozen: Frozen, secrets: Iterable[str]) -> None:
-    """Look through what the project brings for the values of secrets.
+def _check_secrets(folder: Path, frozen: Frozen, secrets: Iterable[str]) -> list[str]:
+    """Look through what the project brings for the values of secrets; return notes of what hides its content.
 
     Raises:
         ImageError: One is in there; it is said where. The folder is to be removed.
@@ -255,8 +255,10 @@ def _check_secrets(folder: Path, frozen: Frozen, secrets: Iterable[str]) -> None
             f"the value of the secret {name} stands in {', '.join(list(places)[:3])}, and would be in the image: take "
             f'it out, and let the code ask for it by secret("{name}")'
         )
-    if told := [note for note in veil.notes() if "could not" in note or "can't" in note]:
-        raise ImageError(f"a file can't be looked through for secrets, and would be in the image: {told[0]}")
+    notes = veil.notes()
+    if told := [note for note in notes if not re.search("was not (?:wholly )?looked through", note)]:
+        raise ImageError(f"a file holds a secret, or can't be looked through for any: {told[0]}")
+    return notes
 
 
 def _unlink_wheels(folder: Path) -> None:

@@ -41,7 +41,7 @@ class Excluded:
     patterns: tuple[str, ...] = ()
 
     def __contains__(self, path: object) -> bool:
-        if not isinstance(path, Path):
+        if not self.patterns or not isinstance(path, Path):
             return False
         place = path.relative_to(self.root) if path.is_relative_to(self.root) else Path(path.name)
         inner = [one for one in (place, *place.parents) if one.name]

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import distributions
 from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from ml_experiment_nb import quantities
 from ml_experiment_nb.capture.packages import Package, packages_on
@@ -92,6 +95,7 @@ def freeze(program: Program, choices: Choices, *, caller: str, recorded: Sequenc
     code.follow(needs(program.pieces))
     if recorded:
         installed = as_recorded(code, recorded, notes)
+    asked = _followed(asked, choices, installed, notes)
     notes += _unfrozen(code, installed, asked) + list(asked.notes)
     made, dropped = environments(python, installed, code, choices, asked, caller, notes)
     if choices.only_imports:
@@ -114,6 +118,24 @@ def freeze(program: Program, choices: Choices, *, caller: str, recorded: Sequenc
         cuda=_cuda(made[0].packages),
         notes=tuple(dict.fromkeys(notes)),
     )
+
+
+def _followed(asked: Declared, choices: Choices, installed: Sequence[Package], notes: list[str]) -> Declared:
+    """Return what is declared without what is to be left out; what is there in another version is noted."""
+    left_out = {canonicalize_name(one) for one in choices.without} | ({LAB} if choices.lab is False else set())
+    versions = {one.name: one.version for one in installed}
+    kept = []
+    for text in asked.requirements:
+        one = Requirement(text)
+        name = canonicalize_name(one.name)
+        if name in left_out:
+            notes.append(f"{text} is declared, and is left out as was asked")
+            continue
+        kept.append(text)
+        is_for_here = one.marker is None or one.marker.evaluate()
+        if is_for_here and versions.get(name) and not one.specifier.contains(versions[name], prereleases=True):
+            notes.append(f"{text} is declared, and the kernel has {versions[name]}, which the image gets")
+    return replace(asked, requirements=tuple(kept))
 
 
 _BY_NAME = "what is loaded by its name alone, as pandas' engines are, isn't seen: name it in requirements.txt"
@@ -143,6 +165,11 @@ def _unfrozen(code: Code, installed: Sequence[Package], asked: Declared) -> list
         notes.append(
             f"{', '.join(names_given)} looks like a credential and stands in the code, and so in the image: "
             "as secret(NAME) it comes from the environment"
+        )
+    if addresses := sorted(code.found.addresses):
+        notes.append(
+            f"a password stands in the code in the address {', '.join(addresses)}, and so in the image: take it out; "
+            "an image is made with pip's own settings, which don't go in"
         )
     missing = [one for one in asked.conda if one not in names]
     if missing:

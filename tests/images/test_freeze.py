@@ -73,6 +73,17 @@ def test_a_package_can_be_left_out_by_its_name(book):
         frozen(book("1"), without=("pexpct",))
 
 
+def test_what_is_left_out_is_not_fetched_again_as_it_is_declared(book):
+    path = book("1")
+    (path.parent / "requirements.txt").write_text("Pexpect>=4\nnumpy<1\npolars\nyarl<0; sys_platform == 'win32'\n")
+    found = frozen(path, without=("pexpect",))
+    assert found.declared.requirements == ("numpy<1", "polars", "yarl<0; sys_platform == 'win32'")
+    assert "Pexpect>=4 is declared, and is left out as was asked" in found.notes
+    [note] = [one for one in found.notes if one.startswith("numpy<1")]
+    assert note.endswith(", which the image gets")
+    assert not any(one.startswith(("polars", "yarl")) for one in found.notes)
+
+
 def test_modules_of_the_project_are_followed(book):
     path = book("import first", name="notebooks/train.ipynb")
     (path.parent / "first.py").write_text("import package.inner\nimport absent_module")
@@ -178,7 +189,7 @@ def test_what_holds_secrets_stays_out_and_is_noted(book, tmp_path):
 def test_what_is_included_from_outside_is_not_taken_by_a_path_through_the_project(book, tmp_path):
     path = book("1")
     placed(tmp_path, "far.csv")
-    with pytest.raises(ImageError, match="lies outside of .*: mount it"):
+    with pytest.raises(ImageError, match=r"lies outside of .*: mount it"):
         frozen(path, include=("../far.csv",))
 
 
@@ -193,13 +204,20 @@ def test_data_stays_out_but_for_what_is_included(book):
 
 
 def test_what_can_not_be_frozen_is_listed(book):
-    path = book("!git log", "%conda install numba", "api_key = 'abcd1234'", "__import__(name)")
+    path = book(
+        "!git log",
+        "%conda install numba",
+        "api_key = 'abcd1234'",
+        "__import__(name)",
+        "%pip install -i https://me:tok@host/simple x",
+    )
     (path.parent / "environment.yml").write_text("dependencies: [python=2.7, libspatial]")
     text = "\n".join(frozen(path).notes)
     for said in (
         "the code calls git in a shell",
         "the code installs by conda while it runs (numba)",
         "api_key looks like a credential",
+        "a password stands in the code in the address https://host/simple",
         "by names that only running it tells",
         "environment.yml asks conda for libspatial",
         "environment.yml asks for Python 2.7",
