@@ -11,7 +11,7 @@ from ml_experiment_nb.errors import StoreError
 from ml_experiment_nb.failures import failure_of
 from ml_experiment_nb.records import Failure, Outcome, Record, Status
 
-_INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
+_INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 STOPPED = Outcome(Status.KILLED, Failure("KeyboardInterrupt", "the run was stopped"))
 
 
@@ -42,7 +42,7 @@ def whole(write: Callable[[], Record]) -> Callable[[], Record]:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Hold Ctrl-C and a plea to end off while a run is being opened or closed; they are heard afterwards."""
+    """Hold off Ctrl-C, a plea to end and a closed terminal while a run is opened or closed; they are heard later."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -6,7 +6,7 @@ import importlib.metadata
 import platform
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -29,11 +29,12 @@ from ml_experiment_nb.images.program import Program, of_notebook, of_script, rea
 from ml_experiment_nb.images.wheels import Index
 from ml_experiment_nb.specs import Group
 from ml_experiment_nb.targets import Script
-from ml_experiment_nb.verdicts import Verdict, read_tolerances
+from ml_experiment_nb.verdicts import Tolerance, Verdict, read_tolerances
 
 Tell = Callable[[str], None]
 
 _PYTHON_TAG = "mlexp.system.python"
+_PROCESSORS = {"amd64": "x86_64", "arm64": "aarch64"}  # the names that engines give them, by those of Linux
 _SUFFIXES = (".ipynb", ".py", ".yaml", ".yml", ".json")
 
 
@@ -123,11 +124,13 @@ def plan_image(
 
     Raises:
         SpecError: The program can't be read, or a name is none.
-        ImageError: What it needs can't be told.
+        ImageError: What it needs can't be told, or this machine isn't Linux.
         RunNotFoundError: No run has such an id.
     """
     if name is not None:
         Name.read(name)
+    if sys.platform != "linux":
+        raise ImageError(f"an image has the kernel's own packages, which are for {sys.platform} here: make it on Linux")
     program, recorded, python = _program(target, cwd, kernel)
     name = name or _name_of(program)
     frozen = freeze(program, choices or Choices(), caller=sys.executable, recorded=recorded)
@@ -210,14 +213,19 @@ def build(
         verify: Of a recorded run: repeat it in the image, and compare its metrics.
         tolerances: How far these may be from what they were: ``loss=1%``.
         tell: Is told what is being done.
+
+    Raises:
+        SpecError: A tolerance can't be read, or there is nothing that it is for.
+        EngineError: No engine can be reached, or it is too old.
+        ImageError: A package isn't to be had, or the image can't be built or pushed. No half of it is left.
     """
-    if tolerances and not plan.frozen.program.run_id:
-        raise SpecError("--tolerance is for an image of a run, whose metrics are compared: name it by its id")
+    allowed = _allowed(plan, tolerances)
     engine, builds = _engine()
     with engine:
+        _check_processor(engine.info.get("Architecture", ""))
         if not builds.has_buildkit(engine):
             raise ImageError(f"the image can't be built: it needs `docker buildx`, which isn't here{_OTHERWISE}")
-        base = engine.have(plan.image.base, tell)
+        base = _base(engine, plan.image.base, tell)
         with tempfile.TemporaryDirectory(prefix="mlexp-image-") as folder:
             place = Path(folder, "context")
             place.mkdir()
@@ -231,7 +239,7 @@ def build(
                 engine, place, tags=[plan.name], labels=labels, network="none" if is_offline else None, progress=tell
             )
         layers = tuple((one.size, one.made_by) for one in engine.layers(plan.name))
-        verdict = _verified(engine, made, plan, tolerances, tell) if plan.frozen.program.run_id and verify else None
+        verdict = _verified(engine, made, plan, allowed, tell) if plan.frozen.program.run_id and verify else None
         is_same = verdict is None or verdict.answer.is_same
         digest = engine.push(plan.name, tell) if push and is_same else ""
     if push and not is_same:
@@ -239,14 +247,43 @@ def build(
     return Exported(plan.name, made.id, made.size, layers, notes, plan.frozen.program.secrets, digest, verdict)
 
 
-def _verified(engine: Any, image: Any, plan: Plan, tolerances: Sequence[str], tell: Tell) -> Verdict:
+def _allowed(plan: Plan, tolerances: Sequence[str]) -> dict[str, Tolerance]:
+    """Return how far the metrics of a run may be, read before anything is built."""
+    if not tolerances:
+        return {}
+    from ml_experiment_nb.sweeps import opened_store
+
+    run_id = plan.frozen.program.run_id
+    if not run_id:
+        raise SpecError("--tolerance is for an image of a run, whose metrics are compared: name it by its id")
+    return read_tolerances(tolerances, opened_store().record(run_id).metrics)
+
+
+def _check_processor(engine: str) -> None:
+    here = platform.machine()
+    if engine and _PROCESSORS.get(engine, engine) != _PROCESSORS.get(here, here):
+        raise ImageError(
+            f"the engine builds for {engine}, and the wheels are those of this machine, which is {here}: "
+            f"use an engine of its own kind{_OTHERWISE}"
+        )
+
+
+def _base(engine: Any, name: str, tell: Tell) -> Any:
+    try:
+        return engine.have(name, tell)
+    except EngineError as error:
+        raise type(error)(
+            f"{error}; --base names another image to begin with, which needs the kernel's Python"
+        ) from None
+
+
+def _verified(engine: Any, image: Any, plan: Plan, allowed: Mapping[str, Tolerance], tell: Tell) -> Verdict:
     """Return whether the run that an image is of is the same in it; its record gets to know."""
     from ml_experiment_nb import verifying
     from ml_experiment_nb.sweeps import opened_store
 
     store, program = opened_store(), plan.frozen.program
     record = store.record(program.run_id)
-    allowed = read_tolerances(tolerances, record.metrics)
     verdict = verifying.verify(engine, image, record, program.secrets, allowed, tell)
     verifying.note(store, record, image, plan.name, verdict)
     return verdict
@@ -281,8 +318,7 @@ def _write(plan: Plan, folder: Path, tell: Tell) -> tuple[str, ...]:
         ) from None
     uv = wheels.uv_wheel(interpreter(sys.executable, frozen.program.folder), version, index=index)
     tell("writing the build context")
-    context.write_context(folder, frozen, gathered, plan.image, uv)
-    return (*frozen.notes, *(note for one in gathered for note in one.notes))
+    return context.write_context(folder, frozen, gathered, plan.image, uv)
 
 
 def _program(

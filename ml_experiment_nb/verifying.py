@@ -13,6 +13,7 @@ from ml_experiment_nb.records import Record, Status
 from ml_experiment_nb.stores import translated
 from ml_experiment_nb.tracking import Store
 from ml_experiment_nb.verdicts import Tolerance, Verdict, could_not_run, judged, metric_differences
+from ml_experiment_nb.work.container import labels_of, listening, sweep
 
 URI_TAG: Final = "mlflow.docker.image.uri"
 ID_TAG: Final = "mlflow.docker.image.id"
@@ -41,8 +42,10 @@ def verify(
         EngineError: The engine can't run it.
     """
     tell(f"running {record.name} in the image, to compare its metrics")
-    launch = Launch(image=image.id, arguments=("-q", "--json"), env=secrecy.environment(names))
-    ended = run(engine, launch)
+    sweep(engine)
+    with listening() as path:
+        env, labels = secrecy.environment(names), labels_of(path)
+        ended = run(engine, Launch(image=image.id, arguments=("-q", "--json"), env=env, labels=labels))
     found = _record_in(ended.output)
     if found is None or found.status is not Status.FINISHED:
         return could_not_run(_why(found, ended.output))

@@ -67,14 +67,15 @@ def command(project, monkeypatch, capsys):
 
     def run(*words):
         monkeypatch.setattr(sys, "argv", ["ml-experiment", *words])
-        before = signal.getsignal(signal.SIGTERM)
+        before = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGHUP)}
         code = 0
         try:
             cli.main()
         except SystemExit as left:
             code = left.code or 0
         finally:
-            signal.signal(signal.SIGTERM, before)
+            for one, handler in before.items():
+                signal.signal(one, handler)
         out, err = capsys.readouterr()
         return code, out, err
 
@@ -360,6 +361,15 @@ def test_version_and_help(command):
         assert out.startswith("Usage: ")
 
 
+def test_what_is_started_under_nohup_outlives_its_terminal(command):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        command("--version")
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 # --- as a process ---
 
 
@@ -369,7 +379,9 @@ def start(*words, **options):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "how"), [("svm.yaml", signal.SIGINT), ("group.json", signal.SIGTERM)])
+@pytest.mark.parametrize(
+    ("kind", "how"), [("svm.yaml", signal.SIGINT), ("group.json", signal.SIGTERM), ("svm.yaml", signal.SIGHUP)]
+)
 def test_an_interrupt(folder, store, kind, how):
     os.mkfifo(folder / "started")
     with start("run", kind, "-p", "fail=wait") as process:

@@ -83,8 +83,37 @@ def test_without_an_engine_it_is_said_before_anything_is_fetched(project, monkey
     assert said == []
 
 
+def test_what_is_no_machine_to_make_images_on_is_said_in_the_plan(project, monkeypatch):
+    write_notebook(project / "train.ipynb")
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with pytest.raises(ImageError, match="make it on Linux"):
+        imaging.plan_image("train.ipynb")
+
+
+@pytest.mark.parametrize(
+    ("engine", "here"), [("x86_64", "x86_64"), ("amd64", "x86_64"), ("arm64", "aarch64"), ("", "x")]
+)
+def test_an_engine_for_this_machines_processor_is_taken(monkeypatch, engine, here):
+    monkeypatch.setattr(imaging.platform, "machine", lambda: here)
+    imaging._check_processor(engine)
+
+
+def test_an_engine_for_another_processor_is_refused(monkeypatch):
+    monkeypatch.setattr(imaging.platform, "machine", lambda: "x86_64")
+    with pytest.raises(ImageError, match="the engine builds for aarch64, and the wheels are those of this machine"):
+        imaging._check_processor("aarch64")
+
+
+def test_without_what_reads_libraries_it_is_said_what_to_install(project, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setitem(sys.modules, "elftools.common.exceptions", None)
+    write_notebook(project / "train.ipynb")
+    with pytest.raises(ImageError, match=r"pip install 'ml-experiment-nb\[docker\]'"):
+        imaging.plan_image("train.ipynb")
+
+
 @pytest.mark.kernel
-def test_a_runs_code_packages_and_parameters_are_what_an_image_is_made_of(stored):
+def test_a_runs_code_packages_and_parameters_are_what_an_image_is_made_of(stored, monkeypatch, tmp_path):
     write_notebook(stored / "train.ipynb", "from ml_experiment_nb import report\nreport({'double': 2 * C})")
     run = [sys.executable, "-m", "ml_experiment_nb.cli", "run", "-q", "train.ipynb", "-p", "C", "7"]
     subprocess.run(run, check=True, timeout=300, capture_output=True)
@@ -95,6 +124,9 @@ def test_a_runs_code_packages_and_parameters_are_what_an_image_is_made_of(stored
     assert "C = 7" in content.decode()
     assert plan.image.labels["mlexp.run"] == record.run_id
     assert "ml-experiment-nb" in {one.name for one in plan.frozen.kernel.packages}
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/absent.sock")  # no engine is asked before
+    with pytest.raises(SpecError, match="the run has no metric 'doubel'"):
+        imaging.build(plan, tolerances=["doubel=1%"])
 
 
 @pytest.mark.parametrize(
@@ -319,7 +351,7 @@ def test_an_image_of_a_run_is_proven_by_its_metrics(built, host_run, here):
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        ({"base": "mlexp-absent:1"}, "mlexp-absent:1"),
+        ({"base": "mlexp-absent:1"}, "; --base names another image to begin with"),
         ({"base": BASE, "name": "127.0.0.1:9/team/svm:1", "push": True, "only_imports": True}, "can't be pushed"),
     ],
 )

@@ -42,6 +42,8 @@ def main(watch: Watch | None = None) -> None:
         watch: What hands on what happens in a plan that the command runs.
     """
     signal.signal(signal.SIGTERM, lambda *_: _interrupt())
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # a closed terminal stops what it ran, not under nohup
+        signal.signal(signal.SIGHUP, lambda *_: _interrupt())
     try:
         commands.main(standalone_mode=False, obj=watch)
     except click.exceptions.Exit as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field, replace
 from importlib.metadata import Distribution
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Final
 from urllib.parse import unquote, urlparse
 
 from ml_experiment_nb.capture.packages import Package
-from ml_experiment_nb.images.files import SKIPPED, File, size_of
+from ml_experiment_nb.images.files import Excluded, File, file_of
 from ml_experiment_nb.images.interpreter import Interpreter
 from ml_experiment_nb.images.needs import Needs, needs
 from ml_experiment_nb.images.program import Program
@@ -22,15 +22,17 @@ SITE: Final = re.compile(r"[/\\](?:site|dist)-packages(?:[/\\]|$)")
 
 @dataclass
 class Code:
-    """A program's code and that of the modules that it imports, followed."""
+    """A program's code and that of the modules that it imports, followed; not into those that are excluded."""
 
     program: Program
     python: Interpreter
     installed: tuple[Package, ...]
+    exclude: tuple[str, ...] = ()
     found: Needs = field(default_factory=Needs)
     origins: dict[str, str | None] = field(default_factory=dict)
     modules: dict[str, File] = field(default_factory=dict)
     outside: dict[str, File] = field(default_factory=dict)
+    excluded: set[str] = field(default_factory=set)
 
     def follow(self, these: Needs) -> None:
         """Take what code needs, and what the modules need that are its own."""
@@ -65,14 +67,17 @@ class Code:
 
     def _take(self, name: str, origin: Path) -> Iterator[str]:
         """Take a module, a package with all that is in its folder; yield its code."""
-        origin = origin.absolute()
-        if origin.is_relative_to(self.program.root):
-            place = origin.relative_to(self.program.root).as_posix()
-            self.modules[name] = File(place, origin, size_of(origin))
+        origin, root = origin.absolute(), self.program.root
+        excluded: Container[Path] = Excluded(root, self.exclude)
+        if origin in excluded:
+            self.excluded.add(name)
+            return
+        if origin.is_relative_to(root):
+            found = self.modules[name] = file_of(origin.relative_to(root).as_posix(), origin, excluded)
         else:
-            self.outside[name] = File(origin.name, origin, size_of(origin))
-        for path in [origin] if origin.is_file() else sorted(origin.rglob("*.py")):
-            if path.suffix == ".py" and not SKIPPED & set(path.parts):
+            found = self.outside[name] = file_of(origin.name, origin, excluded)
+        for path in found.files:
+            if path.suffix == ".py":
                 yield path.read_text(encoding="utf-8", errors="replace")
 
 

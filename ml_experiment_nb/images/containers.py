@@ -170,10 +170,10 @@ def start(engine: Engine, launch: Launch) -> Container:
         )["Id"]
         try:
             api.start(made)
+            return Container(engine, made)
         except BaseException:
             _remove(engine, made)
             raise
-    return Container(engine, made)
 
 
 @contextmanager

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
 from ml_experiment_nb import secrecy
 from ml_experiment_nb.errors import ImageError
 from ml_experiment_nb.images.dockerfile import Image, Installed, dockerfile
-from ml_experiment_nb.images.files import File, files_in
+from ml_experiment_nb.images.files import File, file_of
 from ml_experiment_nb.images.freeze import Frozen, kernel_env
 from ml_experiment_nb.images.wheels import Gathered, Wheel, requirements_of
 from ml_experiment_nb.masking import Veil
@@ -23,6 +23,7 @@ from ml_experiment_nb.masking import Veil
 DOCKERFILE: Final = "Dockerfile"
 _PLAIN: Final = 0o666  # whichever user a container has may write the project's files
 _FOLDER: Final = 0o777
+_TOLD: Final = ("place", "size", "why_out")  # of a file, in the image: nothing of this machine
 
 
 @contextmanager
@@ -51,8 +52,8 @@ def new_folder(place: Path) -> Iterator[Path]:
 
 def write_context(
     folder: Path, frozen: Frozen, gathered: Sequence[Gathered], image: Image, uv: Path, secrets: Iterable[str] = ()
-) -> str:
-    """Write all that an image is built from to an empty folder, and return the Dockerfile.
+) -> tuple[str, ...]:
+    """Write all that an image is built from to an empty folder, and return what is to be known of it.
 
     Args:
         folder: The folder.
@@ -72,14 +73,14 @@ def write_context(
         _write_environment(folder, one)
     _write_work(folder / "work", frozen)
     for file in frozen.outside:
-        _copy(file.path, folder / "modules" / file.place)
+        _copy(file, folder / "modules" / file.place)
     if image.has_kernels:
         _write_kernel(folder / "kernels", frozen)
-    _check_secrets(folder, frozen, secrets)
-    (folder / "frozen.json").write_text(manifest(frozen, gathered), encoding="utf-8")
-    text = dockerfile(image)
-    (folder / DOCKERFILE).write_text(text, encoding="utf-8")
-    return text
+    unseen = _check_secrets(folder, frozen, secrets)
+    notes = tuple(dict.fromkeys([*frozen.notes, *(note for one in gathered for note in one.notes), *unseen]))
+    (folder / "frozen.json").write_text(manifest(frozen, gathered, notes), encoding="utf-8")
+    (folder / DOCKERFILE).write_text(dockerfile(image), encoding="utf-8")
+    return notes
 
 
 def image_of(
@@ -118,10 +119,9 @@ def image_of(
     )
 
 
-def manifest(frozen: Frozen, gathered: Sequence[Gathered]) -> str:
-    """Return all that is frozen as JSON, with what isn't; it is in the image as ``/opt/frozen.json``."""
+def manifest(frozen: Frozen, gathered: Sequence[Gathered], notes: Sequence[str]) -> str:
+    """Return all that is frozen as JSON, with notes of what isn't; it is in the image as ``/opt/frozen.json``."""
     program = frozen.program
-    notes = [*frozen.notes, *(note for one in gathered for note in one.notes)]
     data: dict[str, Any] = {
         "program": program.file,
         "folder": program.folder.relative_to(program.root).as_posix(),
@@ -133,9 +133,9 @@ def manifest(frozen: Frozen, gathered: Sequence[Gathered]) -> str:
         "dropped": list(frozen.dropped),
         "debian": dict(frozen.debian),
         "modules": [one.place for one in (*frozen.modules, *frozen.outside)],
-        "data": [{name: value for name, value in asdict(one).items() if name != "path"} for one in frozen.data],
+        "data": [{name: getattr(one, name) for name in _TOLD} for one in frozen.data],
         "secrets": list(program.secrets),
-        "not_frozen": notes,
+        "not_frozen": list(notes),
     }
     return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
 
@@ -196,13 +196,13 @@ def _link(path: Path, target: Path) -> None:
 def _write_work(folder: Path, frozen: Frozen) -> None:
     program = frozen.program
     folder.mkdir()
-    taken = [File(one.relative_to(program.root).as_posix(), one, 0) for one in program.files]
+    taken = [file_of(one.relative_to(program.root).as_posix(), one) for one in program.files]
     taken += [*frozen.modules, *(one for one in frozen.data if not one.why_out)]
     if frozen.declared.post_build is not None:
         post_build = frozen.declared.post_build
-        taken.append(File(_inside(frozen, post_build), post_build, 0))
+        taken.append(file_of(_inside(frozen, post_build), post_build))
     for one in taken:
-        _copy(one.path, folder / one.place)
+        _copy(one, folder / one.place)
     for place, content in program.contents.items():
         (folder / place).parent.mkdir(parents=True, exist_ok=True)
         (folder / place).write_bytes(content)
@@ -213,9 +213,9 @@ def _write_work(folder: Path, frozen: Frozen) -> None:
             os.chmod(inner, _FOLDER)
 
 
-def _copy(path: Path, target: Path) -> None:
-    files = [(path, target)] if path.is_file() else [(one, target / one.relative_to(path)) for one in files_in(path)]
-    for source, place in files:
+def _copy(file: File, target: Path) -> None:
+    for source in file.files:
+        place = target / source.relative_to(file.path)
         place.parent.mkdir(parents=True, exist_ok=True)
         try:
             shutil.copyfile(source, place)
@@ -237,8 +237,8 @@ def _write_kernel(folder: Path, frozen: Frozen) -> None:
     (place / "kernel.json").write_text(json.dumps(spec, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def _check_secrets(folder: Path, frozen: Frozen, secrets: Iterable[str]) -> None:
-    """Look through what the project brings for the values of secrets.
+def _check_secrets(folder: Path, frozen: Frozen, secrets: Iterable[str]) -> list[str]:
+    """Look through what the project brings for the values of secrets; return notes of what hides its content.
 
     Raises:
         ImageError: One is in there; it is said where. The folder is to be removed.
@@ -255,8 +255,10 @@ def _check_secrets(folder: Path, frozen: Frozen, secrets: Iterable[str]) -> None
             f"the value of the secret {name} stands in {', '.join(list(places)[:3])}, and would be in the image: take "
             f'it out, and let the code ask for it by secret("{name}")'
         )
-    if told := [note for note in veil.notes() if "could not" in note or "can't" in note]:
-        raise ImageError(f"a file can't be looked through for secrets, and would be in the image: {told[0]}")
+    notes = veil.notes()
+    if told := [note for note in notes if not re.search("was not (?:wholly )?looked through", note)]:
+        raise ImageError(f"a file holds a secret, or can't be looked through for any: {told[0]}")
+    return notes
 
 
 def _unlink_wheels(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from packaging.utils import canonicalize_name
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from ml_experiment_nb.addresses import without_credentials
 from ml_experiment_nb.errors import SpecError
 
 FILES: Final = ("apt.txt", "requirements.txt", "environment.yml", "postBuild")
@@ -58,20 +60,23 @@ def declared(folders: Iterable[Path]) -> Declared:
 
 def _read(found: dict[str, Path]) -> Declared:
     notes: list[str] = []
+    followed: list[Path] = []
     debian = _debian(found["apt.txt"]) if "apt.txt" in found else []
-    requirements = _requirements(found["requirements.txt"], notes) if "requirements.txt" in found else []
+    requirements: list[str] = []
+    if "requirements.txt" in found:
+        requirements += _requirements(found["requirements.txt"], notes, followed)
     python, conda = "", list[str]()
-    if "environment.yml" in found:
-        python, conda, more = _environment(found["environment.yml"])
-        requirements += [one for one in more if one not in requirements]
+    if (file := found.get("environment.yml")) is not None:
+        python, conda, more = _environment(file)
+        requirements += _followed(file, [(f"{file.name} (pip)", one) for one in more], notes, followed)
     return Declared(
         debian=tuple(debian),
-        requirements=tuple(requirements),
+        requirements=tuple(dict.fromkeys(requirements)),
         conda=tuple(conda),
         python=python,
         post_build=found.get("postBuild"),
         notes=tuple(notes),
-        files=tuple(found.values()),
+        files=tuple(dict.fromkeys([*found.values(), *followed])),
     )
 
 
@@ -85,20 +90,35 @@ def _debian(file: Path) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _requirements(file: Path, notes: list[str]) -> list[str]:
+def _requirements(file: Path, notes: list[str], followed: list[Path]) -> list[str]:
+    followed.append(file)
+    lines = [(f"{file.name}:{number}", line) for number, line in enumerate(_lines(file), 1)]
+    return _followed(file, lines, notes, followed)
+
+
+def _followed(file: Path, lines: Iterable[tuple[str, str]], notes: list[str], followed: list[Path]) -> list[str]:
+    """Return the requirements in lines as pip has them, each with its place, and those of the files that they name."""
     found = []
-    for number, line in enumerate(_lines(file), 1):
+    for place, line in lines:
         text = re.sub(r"(?:^|\s)#.*$", "", line).strip().removesuffix("\\").strip()
         if not text or text.startswith("--hash"):
             continue
+        if (named := re.fullmatch(r"(?:-r|--requirement)[\s=]*(\S.*)", text)) is not None:
+            other = Path(os.path.normpath(file.parent / named[1]))
+            if not other.is_file():
+                notes.append(f"{place}: there is no {other}, which is not followed")
+            elif other not in followed:
+                found += _requirements(other, notes, followed)
+            continue
         if text.startswith("-"):
-            notes.append(f"{file.name}:{number}: {text.split()[0]} is an option of pip's, and is not followed")
+            option = re.split(r"[\s=]", text, maxsplit=1)[0]
+            notes.append(f"{place}: {option} is an option of pip's, and is not followed")
             continue
         text = re.split(r"\s+--", text, maxsplit=1)[0]
         try:
             Requirement(text)
         except InvalidRequirement:
-            notes.append(f"{file.name}:{number}: {text} is no requirement by a name, and is not followed")
+            notes.append(f"{place}: {without_credentials(text)} is no requirement by a name, and is not followed")
             continue
         found.append(text)
     return found
@@ -115,7 +135,10 @@ def _environment(file: Path) -> tuple[str, list[str], list[str]]:
     python, conda, requirements = "", [], []
     for one in data.get("dependencies", []):
         if isinstance(one, dict):
-            requirements += [str(line) for line in one.get("pip") or ()]
+            lines = one.get("pip") or []
+            if not isinstance(lines, list):
+                raise SpecError("`pip` is no list", str(file))
+            requirements += [str(line) for line in lines]
             continue
         text = str(one).rpartition("::")[2]
         name = re.split(r"[\s=<>!~]", text, maxsplit=1)[0]

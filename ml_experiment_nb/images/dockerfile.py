@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -76,6 +77,7 @@ def dockerfile(image: Image) -> str:
     steps = [
         f"# {image.source}, made an image by ml-experiment-nb {image.version}; BuildKit builds it, without a network.",
         f"FROM {image.base}",
+        "USER root",  # a base may have another one
         *([_apt(image.debian)] if image.debian else []),
         _user(),
         *(_install(one.name, image.python, "wheels", "requirements.txt") for one in image.environments),
@@ -140,11 +142,8 @@ def _install(name: str, python: str, wheels: str, requirements: str) -> str:
 
 
 def _post_build(image: Image) -> str:
-    runner = image.environments[0].name
-    return (
-        f"RUN cd {WORK} && chmod +x {image.post_build} \\\n"
-        f'    && PATH=/opt/{runner}/bin:$PATH HOME=/home/runner "./{image.post_build}"'
-    )
+    runner, script = image.environments[0].name, shlex.quote(f"./{image.post_build}")
+    return f"RUN cd {WORK} && chmod +x {script} \\\n    && PATH=/opt/{runner}/bin:$PATH HOME=/home/runner {script}"
 
 
 def _labels(labels: Mapping[str, str]) -> str:

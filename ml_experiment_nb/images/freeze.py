@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import distributions
 from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from ml_experiment_nb import quantities
 from ml_experiment_nb.capture.packages import Package, packages_on
@@ -88,10 +91,11 @@ def freeze(program: Program, choices: Choices, *, caller: str, recorded: Sequenc
     python = interpreter(program.kernel.executable, program.folder, program.kernel.env)
     installed = packages_on(python.path, notes=notes)
     asked = declared(dict.fromkeys((program.folder, program.root)))
-    code = Code(program, python, installed)
+    code = Code(program, python, installed, choices.exclude)
     code.follow(needs(program.pieces))
     if recorded:
         installed = as_recorded(code, recorded, notes)
+    asked = _followed(asked, choices, installed, notes)
     notes += _unfrozen(code, installed, asked) + list(asked.notes)
     made, dropped = environments(python, installed, code, choices, asked, caller, notes)
     if choices.only_imports:
@@ -100,6 +104,8 @@ def freeze(program: Program, choices: Choices, *, caller: str, recorded: Sequenc
         notes.append(f"{', '.join(hidden)} of the kernelspec looks like a credential: give it to the container by -e")
     debian = _debian(made, asked, notes)
     modules = (*code.modules.values(), *code.outside.values())
+    data = tuple(data_files(program, code.found.texts, modules, choices))
+    notes += [note for one in (*modules, *data) for note in one.notes]
     return Frozen(
         program=program,
         environments=made,
@@ -107,11 +113,29 @@ def freeze(program: Program, choices: Choices, *, caller: str, recorded: Sequenc
         debian=debian,
         modules=tuple(sorted(code.modules.values())),
         outside=tuple(sorted(code.outside.values())),
-        data=tuple(data_files(program, code.found.texts, modules, choices)),
+        data=data,
         declared=asked,
         cuda=_cuda(made[0].packages),
         notes=tuple(dict.fromkeys(notes)),
     )
+
+
+def _followed(asked: Declared, choices: Choices, installed: Sequence[Package], notes: list[str]) -> Declared:
+    """Return what is declared without what is to be left out; what is there in another version is noted."""
+    left_out = {canonicalize_name(one) for one in choices.without} | ({LAB} if choices.lab is False else set())
+    versions = {one.name: one.version for one in installed}
+    kept = []
+    for text in asked.requirements:
+        one = Requirement(text)
+        name = canonicalize_name(one.name)
+        if name in left_out:
+            notes.append(f"{text} is declared, and is left out as was asked")
+            continue
+        kept.append(text)
+        is_for_here = one.marker is None or one.marker.evaluate()
+        if is_for_here and versions.get(name) and not one.specifier.contains(versions[name], prereleases=True):
+            notes.append(f"{text} is declared, and the kernel has {versions[name]}, which the image gets")
+    return replace(asked, requirements=tuple(kept))
 
 
 _BY_NAME = "what is loaded by its name alone, as pandas' engines are, isn't seen: name it in requirements.txt"
@@ -123,7 +147,9 @@ def _unfrozen(code: Code, installed: Sequence[Package], asked: Declared) -> list
     names = {one.name for one in installed}
     packages = list(distributions(path=list(code.python.path)))
     for name, origin in sorted(code.origins.items()):
-        if origin is None:
+        if name in code.excluded:
+            notes.append(f"the code imports {name}, which is excluded: it isn't in the image")
+        elif origin is None:
             notes.append(f"the code imports {name}, which its kernel hasn't: it isn't in the image either")
         elif SITE.search(origin) and not any(has_module(one, name) for one in packages):
             notes.append(f"{origin} is imported, and no package has it: it isn't in the image")
@@ -139,6 +165,11 @@ def _unfrozen(code: Code, installed: Sequence[Package], asked: Declared) -> list
         notes.append(
             f"{', '.join(names_given)} looks like a credential and stands in the code, and so in the image: "
             "as secret(NAME) it comes from the environment"
+        )
+    if addresses := sorted(code.found.addresses):
+        notes.append(
+            f"a password stands in the code in the address {', '.join(addresses)}, and so in the image: take it out; "
+            "an image is made with pip's own settings, which don't go in"
         )
     missing = [one for one in asked.conda if one not in names]
     if missing:

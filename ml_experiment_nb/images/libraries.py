@@ -10,6 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from ml_experiment_nb.errors import ImageError
+
 IN_EVERY_BASE: Final = frozenset(
     {
         *("libc6", "libgcc-s1", "libstdc++6", "zlib1g", "libbz2-1.0", "liblzma5", "libffi8", "libssl3", "libssl3t64"),
@@ -28,6 +30,9 @@ def needed(folders: Iterable[Path]) -> dict[str, str]:
     """Return the shared libraries that the files in some folders ask for and none of them is, each with one that asks.
 
     What is opened by its name while code runs (``ctypes``, ``dlopen``) can't be seen.
+
+    Raises:
+        ImageError: What reads them isn't installed.
     """
     asked: dict[str, str] = {}
     there: set[str] = set()
@@ -75,9 +80,15 @@ def _shared_objects(folders: Iterable[Path]) -> Iterator[Path]:
 
 
 def _asked_by(path: Path) -> list[str]:
-    from elftools.common.exceptions import ELFError
-    from elftools.elf.dynamic import DynamicSection
-    from elftools.elf.elffile import ELFFile
+    try:
+        from elftools.common.exceptions import ELFError
+        from elftools.elf.dynamic import DynamicSection
+        from elftools.elf.elffile import ELFFile
+    except ModuleNotFoundError:
+        raise ImageError(
+            "which libraries packages need is read by pyelftools, which isn't installed here: "
+            "pip install 'ml-experiment-nb[docker]'"
+        ) from None
 
     with suppress(OSError, ELFError, ValueError), path.open("rb") as file:
         section = ELFFile(file).get_section_by_name(".dynamic")

@@ -9,14 +9,16 @@ from dataclasses import dataclass, field
 from functools import reduce
 from typing import Final
 
+from ml_experiment_nb.addresses import without_credentials
 from ml_experiment_nb.cells import text_and_tree
 from ml_experiment_nb.errors import SpecError
-from ml_experiment_nb.secrecy import is_credential, is_value, names_in_code
+from ml_experiment_nb.secrecy import IN_URL, is_credential, is_value, names_in_code
 
 _LONGEST_NAME: Final = 400  # characters of a text that may be a file's name
 _SHELL = re.compile(r"^\s*(?:[\w, ]+=\s*)?!{1,2}\s*([\w./-]+)", re.M)
 _CELL_SHELL = re.compile(r"^%%(?:bash|sh|script)\b")
 _INSTALL = re.compile(r"^\s*(?:[%!]\s*(?:uv\s+)?pip3?|!\s*python3?\s+-m\s+pip)\s+install\s+(.+)$", re.M)
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://[^\s'\"`)\],;]+", re.IGNORECASE)
 _OURS = re.compile(r"\A\s*%%(?:experiment|group)\b.*\n?")
 _CONDA = re.compile(r"^\s*[%!]\s*(?:conda|mamba|micromamba)\s+install\s+(.+)$", re.M)
 _INSTALLERS: Final = frozenset({"pip", "pip3", "uv", "conda", "mamba"})
@@ -35,6 +37,7 @@ class Needs:
         folders: Folders that it adds to ``sys.path`` by a literal.
         secrets: The names of the secrets that it asks for.
         credentials: The names that it assigns a literal to which look like a credential.
+        addresses: The addresses, without it, in which a password or a token stands, as behind ``--extra-index-url``.
         dynamic: Whether it imports by a name that only running it would tell.
     """
 
@@ -46,6 +49,7 @@ class Needs:
     folders: frozenset[str] = frozenset()
     secrets: frozenset[str] = frozenset()
     credentials: frozenset[str] = frozenset()
+    addresses: frozenset[str] = frozenset()
     dynamic: bool = False
 
 
@@ -92,8 +96,19 @@ def _of_piece(source: str) -> Needs:
         folders=frozenset(found.folders),
         secrets=frozenset(names_in_code(source)),
         credentials=frozenset(found.credentials),
+        addresses=frozenset(_addresses(source)),
         dynamic=found.dynamic,
     )
+
+
+def _addresses(source: str) -> Iterator[str]:
+    """Yield the addresses with a password in some code, and those with a token alone behind an installer."""
+    for line in source.splitlines():
+        is_installer = _INSTALL.match(line) is not None
+        for one in _ADDRESS.findall(line):
+            has_password = IN_URL.search(one) or (is_installer and re.match(r"(?:\w+\+)?https?://[^/@]+@", one))
+            if has_password and not re.search(r"[{}<>$]", one):  # a place for one
+                yield without_credentials(one)
 
 
 def _look_at(node: ast.AST, found: _Found) -> None:

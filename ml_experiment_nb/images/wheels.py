@@ -31,7 +31,7 @@ from ml_experiment_nb.errors import ImageError
 from ml_experiment_nb.images.caches import cache, short
 from ml_experiment_nb.images.code import folder_of
 from ml_experiment_nb.images.environments import Environment
-from ml_experiment_nb.images.files import files_in
+from ml_experiment_nb.images.files import file_of, files_in
 from ml_experiment_nb.images.interpreter import Interpreter
 
 _AT_ONCE: Final = 4  # processes of pip
@@ -117,6 +117,8 @@ def gather(
         found[one] = _from_source(pip, place / "from" / short(one.source), one)
     for one in local:
         found[one] = _from_folder(pip, place / "local", one, tell)
+        if (source := folder_of(one)) is not None and source.is_dir():
+            notes += file_of(one.name, source).notes
     more = _besides(pip, place / "index", environment, requirements, tell)
     found |= more
     digests = {one.path: one.digest for one in file_digests([*found.values()], cache() / "digests.db")}

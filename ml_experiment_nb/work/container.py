@@ -8,13 +8,14 @@ import math
 import os
 import shutil
 import signal
+import site
 import socket
 import sys
 import sysconfig
 import tempfile
 import threading
-from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from ml_experiment_nb.containment import Container
@@ -35,12 +36,13 @@ from ml_experiment_nb.work.faraway import reachable
 from ml_experiment_nb.work.memory import Tree, descendants
 from ml_experiment_nb.work.tree import MARK, end_all
 
-TASK, HOST = "ml-experiment.task", "ml-experiment.host"
-"""Labels of a task's container: its slot's socket, where nobody listens once the slot is gone; and whose machine that
-is on."""
+TASK, HOST, OWNER = "ml-experiment.task", "ml-experiment.host", "ml-experiment.uid"
+"""Labels of a task's container: its slot's socket, where nobody listens once the slot is gone; whose machine that is
+on; and the number of the user whose it is."""
 
 GPUS = "CUDA_VISIBLE_DEVICES"
 _LARGEST = 60_000  # bytes of an environment: a pipe takes so many before anybody reads
+_PATIENCE = 5.0  # seconds that a slot has to answer
 _AT_START = ("PYTHONPATH", "PYTHONHASHSEED", "OMP_NUM_THREADS", MARK)
 """Variables that have to be there when an interpreter starts; none of them is a secret."""
 
@@ -156,14 +158,33 @@ class Contained:
 
 
 def sweep(engine: Engine) -> int:
-    """Remove the containers of tasks whose slots are gone; return how many there were.
+    """Remove this user's containers of tasks whose slots are gone; return how many there were.
 
     A task's process ends by itself when its slot is gone, and its container stays behind; one that hangs does not.
+    Those of others are left alone: whether their slots are there can't be seen from here.
     """
-    found = containers.labelled(engine, {HOST: socket.gethostname()})
-    left = [id for id, labels in found if TASK in labels and not _listens(labels[TASK])]
+    found = containers.labelled(engine, {HOST: socket.gethostname(), OWNER: str(os.getuid())})
+    left = [id for id, labels in found if TASK in labels and _is_gone(labels[TASK])]
     containers.remove(engine, left)
     return len(left)
+
+
+def labels_of(path: str) -> dict[str, str]:
+    """Return the labels of a container that is swept when nobody listens at a socket of this machine any more."""
+    return {TASK: path, HOST: socket.gethostname(), OWNER: str(os.getuid())}
+
+
+@contextmanager
+def listening() -> Iterator[str]:
+    """Listen at a socket in a folder of its own, as a slot does, and yield its path."""
+    folder = tempfile.mkdtemp(prefix="mlexp-", dir=SOCKETS)
+    try:
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(os.path.join(folder, "s"))
+            server.listen()
+            yield os.path.join(folder, "s")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def gpus_of(container: Container, env: Mapping[str, str]) -> int | tuple[str, ...]:
@@ -193,16 +214,18 @@ def _launch(
         memory=task.memory,
         cpus=container.cpus,
         gpus=gpus_of(container, env),
-        labels={TASK: env[SOCKET], HOST: socket.gethostname()},
+        labels=labels_of(env[SOCKET]),
     )
 
 
 def imported_from(task: Task) -> tuple[str, ...]:
     """Return the folders that a container's code imports from: the user's own, and none of this interpreter's.
 
-    A notebook's whole import path travels with its tasks, and what is installed here is not what the image has.
+    A notebook's whole import path travels with its tasks, and what is installed here, for this user alone too, is not
+    what the image has.
     """
-    installed = {os.path.realpath(one) for one in (sys.prefix, sys.base_prefix, *sysconfig.get_paths().values())}
+    folders = (sys.prefix, sys.base_prefix, *sysconfig.get_paths().values(), site.getusersitepackages())
+    installed = {os.path.realpath(one) for one in folders}
     own = (one for one in task.path if os.path.isdir(one))
     return tuple(one for one in own if not any(Path(os.path.realpath(one)).is_relative_to(at) for at in installed))
 
@@ -272,11 +295,14 @@ def _image_of(engine: Engine, container: Container) -> Image:
     )
 
 
-def _listens(path: str) -> bool:
-    """Whether somebody still listens at a socket."""
+def _is_gone(path: str) -> bool:
+    """Whether nobody listens at a socket any more; one that can't be asked, or is busy, is not gone."""
     with socket.socket(socket.AF_UNIX) as line:
+        line.settimeout(_PATIENCE)
         try:
             line.connect(path)
+        except (ConnectionRefusedError, FileNotFoundError):
+            return True
         except OSError:
             return False
-    return True
+    return False

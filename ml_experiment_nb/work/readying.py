@@ -5,12 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
-import socket
 import sys
-import tempfile
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,11 +21,11 @@ from ml_experiment_nb.images.containers import Folder, Launch
 from ml_experiment_nb.images.engine import Engine, Image, reach
 from ml_experiment_nb.images.names import Name
 from ml_experiment_nb.plans import Plan
-from ml_experiment_nb.projects import SOCKETS, find_root
+from ml_experiment_nb.projects import find_root
 from ml_experiment_nb.specs import Group
 from ml_experiment_nb.targets import Cell, Function, Notebook, Target
 from ml_experiment_nb.work import lent, probe
-from ml_experiment_nb.work.container import gpus_of, sweep
+from ml_experiment_nb.work.container import gpus_of, labels_of, listening, sweep
 
 _VERSION: str = sys.modules["ml_experiment_nb"].__version__
 _INTERPRETERS = ("python", "python3")
@@ -165,7 +161,7 @@ def _probed(engine: Engine, plan: Plan, image: Image) -> dict[str, Any]:
     """Run a look at an image in it, as its tasks will be run, and return what was found."""
     wanted = sorted({name for target in plan.targets for name in _NEEDS.get(type(target), ())})
     source = Path(probe.__file__).read_text(encoding="utf-8") + "\nmain(*json.loads(sys.argv[1]))\n"
-    with _listening() as path:
+    with listening() as path:
         given = json.dumps([lent.PLACE, wanted, path])
         launch = Launch(
             image=image.id,
@@ -173,7 +169,7 @@ def _probed(engine: Engine, plan: Plan, image: Image) -> dict[str, Any]:
             folders=(*lent.parts(), Folder.same(os.path.dirname(path), writable=True)),
             gpus=gpus_of(Container("", "", "", "", "", None, gpus=plan.spec.resources_per_worker.gpu), {}),
             cwd="/",
-            labels={"ml-experiment.probe": ""},
+            labels={"ml-experiment.probe": "", **labels_of(path)},
         )
         for name in _INTERPRETERS:
             ended = containers.run(engine, replace(launch, command=(name, "-c", source, given)))
@@ -186,19 +182,6 @@ def _probed(engine: Engine, plan: Plan, image: Image) -> dict[str, Any]:
         raise ImageError(f"image {image.name!r} can't run Python: {last or f'exit code {ended.code}'}")
     found: dict[str, Any] = json.loads(last)
     return found
-
-
-@contextmanager
-def _listening() -> Iterator[str]:
-    """Listen at a socket in a folder of its own, as a slot does, and yield its path."""
-    folder = tempfile.mkdtemp(prefix="mlexp-", dir=SOCKETS)
-    try:
-        with socket.socket(socket.AF_UNIX) as server:
-            server.bind(os.path.join(folder, "s"))
-            server.listen()
-            yield os.path.join(folder, "s")
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _cpus(plan: Plan) -> float | None:

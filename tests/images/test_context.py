@@ -85,19 +85,42 @@ def test_the_same_is_the_same_byte_for_byte(made):
     }
 
 
-@pytest.mark.parametrize("place", ["data/a.csv", "helper_module.py"])
-def test_a_file_that_holds_a_secret_is_refused_and_nothing_is_left(made, monkeypatch, tmp_path, place):
+@pytest.fixture
+def token(monkeypatch):
+    """A secret that is set, and that this process alone gets to know."""
     monkeypatch.setattr("ml_experiment_nb.secrecy.known", {})
     monkeypatch.setattr("ml_experiment_nb.masking.known", __import__("ml_experiment_nb.secrecy").secrecy.known)
     monkeypatch.setattr("ml_experiment_nb.patterns.known", __import__("ml_experiment_nb.secrecy").secrecy.known)
     monkeypatch.setattr("ml_experiment_nb.patterns._made", None)
     monkeypatch.setenv("API_TOKEN", "s3cr3t-value-of-it")
+
+
+@pytest.mark.parametrize("place", ["data/a.csv", "helper_module.py"])
+def test_a_file_that_holds_a_secret_is_refused_and_nothing_is_left(made, token, tmp_path, place):
     (made.root / place).write_text("x = 's3cr3t-value-of-it'")
     with pytest.raises(ImageError, match=f"the value of the secret API_TOKEN stands in {place}") as error:
         made("one")
     assert "s3cr3t" not in str(error.value)
     assert sorted(one.name for one in tmp_path.iterdir()) == ["project", "wheels"]
     assert "s3cr3t" in (made.root / place).read_text()  # the project's own file is left alone
+
+
+def test_a_file_that_is_not_wholly_looked_through_is_noted(made, token, monkeypatch):
+    monkeypatch.setattr("ml_experiment_nb.masking._LARGEST", 100)
+    (made.root / "data/a.csv").write_text("1" * 101)
+    notes = json.loads(files(made("one"))["frozen.json"].read_text())["not_frozen"]
+    assert "data/a.csv was not looked through for secrets: it is larger than 4 GiB" in notes
+
+
+def test_a_picture_whose_metadata_holds_a_secret_is_refused(made, token, tmp_path):
+    from PIL import Image, PngImagePlugin
+
+    told = PngImagePlugin.PngInfo()
+    told.add_text("comment", "s3cr3t-value-of-it", zip=True)
+    Image.new("L", (1, 1)).save(made.root / "data/a.csv", "png", pnginfo=told)
+    with pytest.raises(ImageError, match=r"metadata of data/a\.csv"):
+        made("one")
+    assert not (tmp_path / "one").exists()
 
 
 def test_a_folder_that_is_in_use_is_not_written_to(made, tmp_path):

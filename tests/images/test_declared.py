@@ -34,9 +34,32 @@ def test_requirements_of_pip_and_conda(tmp_path):
     assert found.python == "3.11"
     assert found.post_build == tmp_path / "postBuild"
     assert found.notes == (
-        "requirements.txt:2: -r is an option of pip's, and is not followed",
+        f"requirements.txt:2: there is no {tmp_path / 'more.txt'}, which is not followed",
         "requirements.txt:4: ./local is no requirement by a name, and is not followed",
     )
+
+
+def test_what_a_requirements_file_or_pip_s_part_of_an_environment_names_is_followed(tmp_path):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "requirements.txt").write_text("-r sub/more.txt\n-c limits.txt\n--extra-index-url=https://a:b@h/\n")
+    (tmp_path / "sub/more.txt").write_text("scipy\n-r ../requirements.txt\n--requirement=last.txt\n")
+    (tmp_path / "sub/last.txt").write_text("polars; python_version > '3'\n")
+    (tmp_path / "environment.yml").write_text(
+        "dependencies:\n  - pip:\n    - -r sub/last.txt\n    - -r other.txt\n    - -e .\n"
+        "    - git+https://me:tok@h/x\n    - humanize>=4  # sizes\n    - scipy\n"
+    )
+    (tmp_path / "other.txt").write_text("yarl\n")
+    found = declared([tmp_path])
+    assert found.requirements == ("scipy", "polars; python_version > '3'", "yarl", "humanize>=4")
+    assert found.notes == (
+        "requirements.txt:2: -c is an option of pip's, and is not followed",
+        "requirements.txt:3: --extra-index-url is an option of pip's, and is not followed",
+        "environment.yml (pip): -e is an option of pip's, and is not followed",
+        "environment.yml (pip): git+https://h/x is no requirement by a name, and is not followed",
+    )
+    assert set(found.files) == {
+        tmp_path / name for name in ("requirements.txt", "environment.yml", "sub/more.txt", "sub/last.txt", "other.txt")
+    }
 
 
 @pytest.mark.parametrize(
@@ -45,6 +68,7 @@ def test_requirements_of_pip_and_conda(tmp_path):
         ("apt.txt", "git; rm -rf /\n", "'git;' is no name of a Debian package"),
         ("environment.yml", "dependencies: numpy\n", "has no list `dependencies`"),
         ("environment.yml", "a: [\n", "is no YAML"),
+        ("environment.yml", "dependencies: [{pip: humanize}]\n", "`pip` is no list"),
     ],
 )
 def test_what_can_not_be_read_is_said_with_its_file(tmp_path, name, text, problem):

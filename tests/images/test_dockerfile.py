@@ -9,6 +9,8 @@ SMALL = """\
 
 FROM python:3.11.7-slim-bookworm
 
+USER root
+
 RUN echo 'runner:x:1000:1000::/home/runner:/bin/sh' >> /etc/passwd \\
     && echo 'runner:x:1000:' >> /etc/group \\
     && mkdir -p /home/runner /work \\
@@ -87,13 +89,20 @@ def test_what_changes_seldom_stands_before_what_changes_often():
         "COPY kernels/ /opt/runner/share/jupyter/kernels/",
         "COPY modules/ /opt/modules/",
         "COPY work/ /work/",
-        'HOME=/home/runner "./binder/postBuild"',
+        "chmod +x ./binder/postBuild",
+        "HOME=/home/runner ./binder/postBuild",
         "PATH=/opt/env/bin:/opt/runner/bin:$PATH",
         "PYTHONPATH=/opt/modules",
         "WORKDIR /work/sub/inner",
         'ENTRYPOINT ["/opt/runner/bin/python"',
     ]
     assert [text.index(step) for step in steps] == sorted(text.index(step) for step in steps)
+
+
+def test_a_path_with_a_space_is_one_word_of_the_shell():
+    text = dockerfile(image(post_build="my env/postBuild"))
+    assert "chmod +x './my env/postBuild' " in text
+    assert "HOME=/home/runner './my env/postBuild'\n" in text
 
 
 def test_a_changed_local_package_leaves_the_layer_of_the_index_as_it_is():

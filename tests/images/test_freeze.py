@@ -73,6 +73,17 @@ def test_a_package_can_be_left_out_by_its_name(book):
         frozen(book("1"), without=("pexpct",))
 
 
+def test_what_is_left_out_is_not_fetched_again_as_it_is_declared(book):
+    path = book("1")
+    (path.parent / "requirements.txt").write_text("Pexpect>=4\nnumpy<1\npolars\nyarl<0; sys_platform == 'win32'\n")
+    found = frozen(path, without=("pexpect",))
+    assert found.declared.requirements == ("numpy<1", "polars", "yarl<0; sys_platform == 'win32'")
+    assert "Pexpect>=4 is declared, and is left out as was asked" in found.notes
+    [note] = [one for one in found.notes if one.startswith("numpy<1")]
+    assert note.endswith(", which the image gets")
+    assert not any(one.startswith(("polars", "yarl")) for one in found.notes)
+
+
 def test_modules_of_the_project_are_followed(book):
     path = book("import first", name="notebooks/train.ipynb")
     (path.parent / "first.py").write_text("import package.inner\nimport absent_module")
@@ -106,6 +117,82 @@ def test_data_that_the_code_names_is_listed_with_its_size(book, tmp_path):
     assert "holds secrets" in found[".env"].why_out
 
 
+def placed(root, *names):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("12345")
+
+
+def test_what_is_excluded_stays_out_of_folders_too(book):
+    path = book("Path('data'); open('other/b.csv')\nimport package, single")
+    placed(path.parent, "data/a.txt", "data/a.csv", "data/raw/one.bin", "other/b.csv", "extra/c.csv", "extra/c.txt")
+    placed(path.parent, "package/__init__.py", "package/big.csv", "package/raw/x.py", "single.py")
+    out = ("data/raw/*", "*.csv", "./package/raw/", "single.py")
+    found = frozen(path, exclude=out, include=("extra",))
+    data = {one.place: one for one in found.data}
+    assert data["data"].files == (path.parent / "data/a.txt",)
+    assert data["data"].size == 5
+    assert data["other/b.csv"].why_out == "it is excluded"
+    assert data["extra"].files == (path.parent / "extra/c.txt",)
+    assert [one.files for one in found.modules] == [(path.parent / "package/__init__.py",)]
+    assert "the code imports single, which is excluded: it isn't in the image" in found.notes
+    assert not any("csv" in note for note in found.notes)  # it was asked for
+
+
+def test_a_regular_expression_is_no_pattern_of_files(book):
+    path = book("re.sub('.*', '', x); re.sub('[a-z]*.*', '', x); glob('.*rc'); glob('*/x.csv'); glob('.kept/*.bin')")
+    placed(path.parent, ".envrc", ".bash_history", ".hiddenrc", "a.csv", "notes.txt", ".hidden/x.csv", "b/x.csv")
+    placed(path.parent, ".kept/one.bin")
+    assert [one.place for one in frozen(path).data] == [".kept/one.bin", "b/x.csv"]
+
+
+@pytest.mark.parametrize("text", ["~5 min", "~nobody-of-this-name/x", "a\\0b", "x" * 300])
+def test_a_text_that_is_no_name_of_a_file_is_passed_over(book, text):
+    assert frozen(book(f"print({text!r})")).data == ()
+
+
+SECRET = (
+    ".envrc",
+    ".npmrc",
+    ".pgpass",
+    ".bash_history",
+    ".netrc",
+    ".git-credentials",
+    "secrets.toml",
+    "a.pem",
+    "b.key",
+)
+
+
+def test_what_holds_secrets_stays_out_and_is_noted(book, tmp_path):
+    path = book("Path('data'); open('.envrc'); open('.ssh/config'); open('purchase_history')\nimport package")
+    root = path.parent
+    placed(root, ".envrc", ".ssh/config", "purchase_history", "data/a.csv", "package/__init__.py", "package/server.pem")
+    placed(root, *(f"data/{name}" for name in SECRET), *(f"data/{one}/x" for one in (".aws", ".docker", ".kube")))
+    placed(tmp_path, "far/x.csv", "id_rsa")
+    (root / "data/linked").symlink_to(tmp_path / "far")
+    (root / "data/harmless.txt").symlink_to(tmp_path / "id_rsa")
+    found = frozen(path)
+    taken = {one.place: one.files for one in found.data if not one.why_out}
+    assert taken == {"data": (root / "data/a.csv",), "purchase_history": (root / "purchase_history",)}
+    notes = "\n".join(found.notes)
+    for said in (
+        "left out of package: server.pem (it holds secrets by its name)",
+        "left out of data: .aws, .docker, .kube and 10 more (it holds secrets by its name)",
+        "left out of data: linked (it is a link to a folder)",
+        ".envrc stays out: it holds secrets by its name",
+        ".ssh/config stays out: it holds secrets by its name",
+    ):
+        assert said in notes
+
+
+def test_what_is_included_from_outside_is_not_taken_by_a_path_through_the_project(book, tmp_path):
+    path = book("1")
+    placed(tmp_path, "far.csv")
+    with pytest.raises(ImageError, match=r"lies outside of .*: mount it"):
+        frozen(path, include=("../far.csv",))
+
+
 def test_data_stays_out_but_for_what_is_included(book):
     path = book("open('a.csv')")
     for name in ("a.csv", "b.csv"):
@@ -117,13 +204,20 @@ def test_data_stays_out_but_for_what_is_included(book):
 
 
 def test_what_can_not_be_frozen_is_listed(book):
-    path = book("!git log", "%conda install numba", "api_key = 'abcd1234'", "__import__(name)")
+    path = book(
+        "!git log",
+        "%conda install numba",
+        "api_key = 'abcd1234'",
+        "__import__(name)",
+        "%pip install -i https://me:tok@host/simple x",
+    )
     (path.parent / "environment.yml").write_text("dependencies: [python=2.7, libspatial]")
     text = "\n".join(frozen(path).notes)
     for said in (
         "the code calls git in a shell",
         "the code installs by conda while it runs (numba)",
         "api_key looks like a credential",
+        "a password stands in the code in the address https://host/simple",
         "by names that only running it tells",
         "environment.yml asks conda for libspatial",
         "environment.yml asks for Python 2.7",

@@ -27,6 +27,18 @@ def test_a_shells_commands_are_not_its_installers():
     assert found.conda == {"numba"}
 
 
+def test_an_address_with_a_password_or_a_token_is_seen_and_not_said():
+    found = needs(
+        [
+            "%pip install --extra-index-url https://me:tok@one.host/simple x",
+            "!pip install git+https://ghp_token@two.host/x.git git+ssh://git@four.host/y.git",
+            "engine = create_engine('postgresql://u:pw@three.host/db')\nf'https://{user}:{pw}@five.host'",
+            "url = 'https://<user>:<password>@six.host'; mail = 'https://seven.host/@me'",
+        ]
+    )
+    assert found.addresses == {"https://one.host/simple", "git+https://two.host/x.git", "postgresql://three.host/db"}
+
+
 def test_folders_texts_and_secrets():
     found = needs(CODE)
     assert found.folders == {"../lib", "src"}

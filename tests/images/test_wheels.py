@@ -95,11 +95,13 @@ def test_a_local_package_is_built_from_a_copy_of_its_source(index, python, tmp_p
         '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
         '[project]\nname = "mine"\nversion = "1.0"\n'
     )
+    (source / "server.key").write_text("")
     before = sorted(source.iterdir())
     package = Package("mine", "1.0", source.as_uri(), editable=True)
     said = []
     first = gather(Environment("env", python, (package,)), index=index, tell=said.append)
     assert first.wheels[0].is_local
+    assert first.notes == ("left out of mine: server.key (it holds secrets by its name)",)
     assert sorted(source.iterdir()) == before  # a build writes into the folder that it is done in
     gather(Environment("env", python, (package,)), index=index, tell=said.append)
     assert said == [f"building mine 1.0 from {source}"]  # once
