@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 import nbformat
 import pytest
 
@@ -123,6 +127,25 @@ def test_paths_stay_below_the_server_s_folder_wherever_links_lead(tmp_path):
 def test_a_run_s_file_is_named_below_its_folder(path):
     with pytest.raises(Refused):
         places.artifact(path)
+
+
+def test_a_folder_that_may_not_be_looked_into_is_refused():
+    with TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        locked = Path(folder, "locked")
+        locked.mkdir()
+        locked.chmod(0o644)
+        mine = os.geteuid()
+        try:
+            if mine == 0:
+                os.seteuid(65534)  # root may look everywhere
+            with pytest.raises(Refused, match="can't be looked into: Permission denied") as refused:
+                places.project(locked)
+        finally:
+            os.seteuid(mine)
+        assert refused.value.status == 403
+        locked.chmod(0o755)
+        assert places.project(locked) == locked
 
 
 @pytest.fixture
