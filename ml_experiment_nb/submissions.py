@@ -199,7 +199,16 @@ def log_text(root: Path, name: str, keep: int) -> tuple[str, bool]:
         RunNotFoundError: There is no such thing.
     """
     read(root, name)
-    with (root / FOLDER / "jobs" / name / LOG).open("rb") as file:
+    return end_of(root / FOLDER / "jobs" / name / LOG, keep)
+
+
+def end_of(path: Path, keep: int) -> tuple[str, bool]:
+    """Return the end of a log, of at most `keep` bytes, and whether that is all.
+
+    Raises:
+        OSError: It can't be read.
+    """
+    with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - keep))
         return file.read().decode(errors="replace"), size <= keep

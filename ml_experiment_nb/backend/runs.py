@@ -19,6 +19,7 @@ from ml_experiment_nb.backend.refusals import Refused
 from ml_experiment_nb.drivers import folders
 from ml_experiment_nb.projects import FOLDER
 from ml_experiment_nb.readings import wanted
+from ml_experiment_nb.submissions import end_of
 
 if TYPE_CHECKING:
     from ml_experiment_nb.records import Record
@@ -88,8 +89,15 @@ def run(project: Project, where: Where, asked: Nothing) -> dict[str, Any]:
 
 def log(project: Project, where: Where, asked: Nothing) -> dict[str, Any]:
     """Give the end of what a run has printed."""
+    from ml_experiment_nb.tracking import LOG  # MLflow takes seconds to import
+
     store = project.store()
-    text = store.log_text(store.record(where.run))
+    record = store.record(where.run)
+    for folder in filter(None, (_live(store, record), _local(record))):
+        with suppress(OSError):  # it isn't there
+            text, whole = end_of(folder / LOG, TAIL)
+            return {"text": text.replace("\r\n", "\n"), "whole": whole}
+    text = store.log_text(record)
     return {"text": text[-TAIL:], "whole": len(text) <= TAIL}
 
 

@@ -37,3 +37,22 @@ def test_a_notebook_that_is_opened_while_it_runs_is_copied_again_until_somebody_
     opened().write_text("edited")
     live.write_text("other cells")
     assert opened().read_text() == "edited"
+
+
+def test_of_a_log_only_the_end_is_read(store, monkeypatch):
+    run = store.client.create_run(store.experiment_id("E"), run_name="N").info.run_id
+
+    def log():
+        return runs.log(Project(store.root), Where(store.root, store.root, {"run": run}), Nothing())
+
+    assert log() == {"text": "", "whole": True}
+    monkeypatch.setattr(Store, "log_text", None)
+    live = store.root / ".ml-experiment" / "runs" / run / "artifacts" / "record" / "log.txt"
+    live.parent.mkdir(parents=True)
+    live.write_bytes(b"one\r\ntwo\n")
+    assert log() == {"text": "one\ntwo\n", "whole": True}
+    monkeypatch.setattr(runs, "TAIL", 4)
+    assert log() == {"text": "two\n", "whole": False}
+    store.client.log_artifact(run, str(live), "record")
+    live.unlink()
+    assert log() == {"text": "two\n", "whole": False}
