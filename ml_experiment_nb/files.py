@@ -9,6 +9,7 @@ import io
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,7 +22,7 @@ from ml_experiment_nb import secrecy
 from ml_experiment_nb.datasets import listed
 from ml_experiment_nb.errors import SpecError, nearest
 from ml_experiment_nb.specs import Experiment, Group, Job, spec_from_mapping, to_mapping
-from ml_experiment_nb.targets import Notebook, Script, Target
+from ml_experiment_nb.targets import Notebook, Script, Target, unimported
 
 Spec = TypeVar("Spec", bound=Job)
 
@@ -49,8 +50,14 @@ def read_spec(path: str | Path) -> Job | Experiment | Group:
     return parse_spec(text, path)
 
 
-def parse_spec(text: str, path: Path) -> Job | Experiment | Group:
+def parse_spec(text: str, path: Path, *, imports: bool = True) -> Job | Experiment | Group:
     """Read the spec in a text that stands in a file, or is to be saved there; see `read_spec`.
+
+    Args:
+        text: The text.
+        path: The file.
+        imports: Whether the functions that it runs are imported, which runs their modules; else each is replaced by
+            one that takes any parameters.
 
     Raises:
         SpecError: It is no spec, or a file that it names isn't there.
@@ -58,11 +65,23 @@ def parse_spec(text: str, path: Path) -> Job | Experiment | Group:
     lines: dict[str, int] = {}
     try:
         data, lines = _parsed(text, is_json=path.suffix.lower() == ".json")
+        if not imports and "run" in data:
+            data["run"] = _unimported(data["run"])
         return _located(spec_from_mapping(data), path.absolute().parent)
     except SpecError as error:
         line = error.line if error.line is not None else _line_of(error.key, lines)
         key = "run" if error.key and error.key.startswith("run[") else error.key
         raise type(error)(error.problem, file=str(path), line=line, key=key) from None
+
+
+def _unimported(run: Any) -> Any:
+    """Return what a spec runs with its functions replaced by what stands for them."""
+    if isinstance(run, list):
+        return [_unimported(one) for one in run]
+    if isinstance(run, dict) and isinstance(run.get("function"), str):
+        with suppress(ValueError):  # which is told when it is read
+            return run | {"function": unimported(run["function"])}
+    return run
 
 
 def spec_from_text(text: str) -> Job | Experiment | Group:

@@ -135,6 +135,7 @@ def submit(root: Path, asked: Asked) -> Submission:
     name = uuid.uuid4().hex[:12]
     folder = folder_of(root, name)
     words = [sys.executable, "-P", "-m", MODULE, str(folder)]  # its own words may hold what others needn't see
+    process: subprocess.Popen[bytes] | None = None
     try:
         folder.mkdir(parents=True, mode=0o700)
         _write(folder / _ASKED, asdict(asked) | {"started": now().isoformat()})
@@ -146,6 +147,9 @@ def submit(root: Path, asked: Asked) -> Submission:
             began = psutil.Process(process.pid).create_time()
             _write(folder / _PROCESS, {"pid": process.pid, "began": began})
     except OSError as error:
+        if process is not None:  # without its folder nobody could stop it
+            process.kill()
+            process.wait()
         shutil.rmtree(folder, ignore_errors=True)
         raise StoreError(f"nothing was started: {error}") from error
     threading.Thread(target=process.wait, daemon=True).start()  # as long as this process lives, it is no zombie
@@ -195,7 +199,16 @@ def log_text(root: Path, name: str, keep: int) -> tuple[str, bool]:
         RunNotFoundError: There is no such thing.
     """
     read(root, name)
-    with (root / FOLDER / "jobs" / name / LOG).open("rb") as file:
+    return end_of(root / FOLDER / "jobs" / name / LOG, keep)
+
+
+def end_of(path: Path, keep: int) -> tuple[str, bool]:
+    """Return the end of a log, of at most `keep` bytes, and whether that is all.
+
+    Raises:
+        OSError: It can't be read.
+    """
+    with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - keep))
         return file.read().decode(errors="replace"), size <= keep

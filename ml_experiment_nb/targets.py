@@ -162,15 +162,41 @@ class Function(Frozen):
     def _import(cls, value: Any) -> Any:
         if not isinstance(value, str):
             return value
-        module, _, qualname = value.partition(":")
+        module, qualname = _parted(value)
         try:
             return operator.attrgetter(qualname)(importlib.import_module(module))
-        except (ImportError, AttributeError, ValueError) as error:
-            raise ValueError(f"{value!r} can't be imported as module:qualname ({error})") from error
+        except (Exception, SystemExit) as error:  # the module runs, and may do as it likes
+            said = str(error) or type(error).__name__
+            raise ValueError(f"{value!r} can't be imported as module:qualname ({said})") from error
 
     @model_serializer
     def _json(self) -> dict[str, str]:
         return {"function": name_of(self.function)}
+
+
+def unimported(name: str) -> Callable[..., Any]:
+    """Return what stands for a function that is not to be imported: it takes any parameters, and can't be called.
+
+    Args:
+        name: The function, as ``module:qualname``.
+
+    Raises:
+        ValueError: It has another form.
+    """
+
+    def stand_in(**params: Any) -> None:
+        raise NotImplementedError(f"{name} was not imported")
+
+    stand_in.__module__, stand_in.__qualname__ = _parted(name)
+    stand_in.__name__ = stand_in.__qualname__.rpartition(".")[2]
+    return stand_in
+
+
+def _parted(name: str) -> tuple[str, str]:
+    module, _, qualname = name.partition(":")
+    if not module or not qualname:
+        raise ValueError(f"{name!r} can't be imported as module:qualname")
+    return module, qualname
 
 
 class Cell(Frozen):

@@ -103,7 +103,7 @@ class Store:
     def listed_by_client(self, wanted: Wanted) -> list[Record]:
         """Return the records that are wanted as MLflow's client lists them, whatever the store; see `listed`."""
         tagged = {**dict(wanted.tagged), **({PARENT: wanted.group} if wanted.group else {})}
-        condition = " and ".join(f"tags.`{name}` = {_quoted(value)}" for name, value in tagged.items())
+        condition = _with_tags(tagged)
         with translated(self.uri):
             active = {one.experiment_id: one.name for one in self._active_experiments()}
             names = named(active, wanted.experiment, without_password(self.uri))
@@ -244,8 +244,13 @@ class Store:
             else:
                 yield one.path, int(one.file_size or 0)
 
-    def family(self, run_id: str, *, deleted: bool) -> list[str]:
-        """Return the ids of the runs that belong to a run, its lost tries too: those that are deleted, or the others.
+    def family(self, run_id: str, *, deleted: bool, tags: Mapping[str, str] | None = None) -> list[str]:
+        """Return the ids of the runs that belong to a run, its lost tries too.
+
+        Args:
+            run_id: The run.
+            deleted: Whether those that are deleted, or the others.
+            tags: Only those with these tags.
 
         Raises:
             StoreError: The store can't be reached.
@@ -253,8 +258,8 @@ class Store:
         view, token, found = ViewType.DELETED_ONLY if deleted else ViewType.ACTIVE_ONLY, None, []
         with translated(self.uri):
             where = [self.run(run_id).info.experiment_id]
+            condition = _with_tags({PARENT: run_id, **(tags or {})})
             while True:
-                condition = f"tags.`{PARENT}` = '{run_id}'"
                 page = self.client.search_runs(where, condition, view, max_results=_PAGE, page_token=token)
                 found += [str(one.info.run_id) for one in page]
                 if not (token := page.token):
@@ -304,6 +309,10 @@ class Store:
                 raise
             return str(found.experiment_id)
         return made
+
+
+def _with_tags(tags: Mapping[str, str]) -> str:
+    return " and ".join(f"tags.`{name}` = {_quoted(value)}" for name, value in tags.items())
 
 
 def _quoted(value: str) -> str:

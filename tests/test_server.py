@@ -274,6 +274,7 @@ def test_what_is_asked_amiss_is_refused_and_says_why(server, route, status, said
         (b"\xff\xfe", 400, "not JSON"),
         (b"[" * 100_000, 400, "not JSON"),
         (b"[1]", 400, "no object: list"),
+        (b'{"params": ' + b"[" * 900 + b"]" * 900 + b"}", 400, "nested more than 100 deep"),
         (b'{"params": {"C": NaN}}', 400, "NaN is no JSON"),
         (b"x" * 1_000_001, 413, "1,000,001 bytes"),
         ({}, 400, "is required"),

@@ -155,6 +155,15 @@ def test_what_is_run_names_the_spec(run, targets, name):
     assert (spec.run, spec.name) == (targets, name)
 
 
+@pytest.mark.parametrize(("code", "said"), [("raise SystemExit", "SystemExit"), ("len(3)", "has no len()")])
+def test_a_module_that_fails_is_told_as_what_cannot_be_imported(tmp_path, monkeypatch, code, said):
+    (tmp_path / "fails_at_import.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(SpecError, match="can't be imported as module:qualname") as error:
+        spec_from_mapping({"run": {"function": "fails_at_import:f"}})
+    assert said in str(error.value)
+
+
 def test_a_function_s_name_is_imported():
     assert Function(function="json:dumps") == Function(function=json.dumps)
     assert str(Function(function=f"{PurePath.__module__}:PurePath.joinpath").name) == "joinpath"

@@ -12,7 +12,8 @@ import time
 import psutil
 import pytest
 
-from ml_experiment_nb import submissions
+from ml_experiment_nb import cli, submissions
+from ml_experiment_nb.cli import submitted
 from ml_experiment_nb.errors import RunNotFoundError, StoreError
 from ml_experiment_nb.submissions import Asked, Progress, State
 
@@ -96,6 +97,28 @@ def test_what_cannot_be_started_leaves_nothing(project):
     with pytest.raises(StoreError, match="nothing was started"):
         submissions.submit(project, Asked("experiment", "N", ("run",), str(project / "nowhere")))
     assert submissions.listed(project) == []
+
+
+def test_one_that_nobody_could_find_again_is_ended_and_leaves_nothing(project, monkeypatch):
+    monkeypatch.setattr(submissions, "_PROCESS", "none/process.json")
+    with pytest.raises(StoreError, match="nothing was started"):
+        submissions.submit(project, asked(project, "doctor"))
+    assert list((project / ".ml-experiment" / "jobs").iterdir()) == []
+    assert not [one for one in psutil.Process().children() if submissions.MODULE in one.cmdline()]
+
+
+def test_a_command_that_crashes_leaves_its_error_and_its_traceback(project, monkeypatch, capfd):
+    def crash(watch):
+        raise ValueError("no such luck")
+
+    folder = left(project)
+    monkeypatch.setattr(sys, "argv", ["submitted", str(folder)])
+    monkeypatch.setattr(cli, "main", crash)
+    with pytest.raises(SystemExit, match="1"):
+        submitted.main()
+    found = submissions.read(project, "0" * 12)
+    assert (found.state, found.exit_code, found.message) == ("failed", 1, "ValueError: no such luck")
+    assert "Traceback (most recent call last)" in capfd.readouterr().err
 
 
 def test_words_of_how_far_it_is_are_read_back(project):

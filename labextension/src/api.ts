@@ -11,6 +11,9 @@ const BASE = 'ml-experiment-nb';
 const SILENCE = 90_000; // ms without a word, after which a connection is taken for dead; the server speaks every 30 s
 const PAUSES = [500, 1000, 3000, 10_000, 30_000]; // ms before a lost connection is tried again
 
+/** Runs in one answer, at most. */
+export const MOST = 1000;
+
 export type Status = 'running' | 'finished' | 'failed' | 'pruned' | 'killed';
 export type Kind = 'experiment' | 'group' | 'trial';
 export type Form = 'yaml' | 'json' | 'cell' | 'command' | 'notebook' | 'script';
@@ -302,6 +305,18 @@ export class Project {
 
   runs(asked: RunsAsked = {}): Promise<Runs> {
     return this.get('runs', { ...asked });
+  }
+
+  /** All trials of a group, in as many answers as they take. */
+  async trials(group: string): Promise<Run[]> {
+    const found: Run[] = [];
+    for (;;) {
+      const { runs, more } = await this.runs({ group, limit: MOST, offset: found.length || undefined });
+      found.push(...runs);
+      if (!more || runs.length === 0) {
+        return found;
+      }
+    }
   }
 
   run(id: string): Promise<Run> {

@@ -136,6 +136,21 @@ for (const one of wire.refusals) {
   });
 }
 
+test('all trials of a group are asked for, however many answers they take', async () => {
+  const offsets: (string | null)[] = [];
+  next = {
+    status: 200,
+    get body() {
+      offsets.push(heard.url.searchParams.get('offset'));
+      const count = offsets.length < 3 ? 1000 : 17;
+      return JSON.stringify({ runs: Array<object>(count).fill({ run_id: G }), more: offsets.length < 3 });
+    }
+  };
+  assert.equal((await project().trials(G)).length, 2017);
+  assert.deepEqual(offsets, [null, '1000', '2000']);
+  assert.equal(heard.url.searchParams.get('group'), G);
+});
+
 test('a refusal that is no JSON has words all the same', async () => {
   next = { status: 502, body: '<html>' };
   await assert.rejects(project().jobs(), { status: 502, message: 'Bad Gateway' });

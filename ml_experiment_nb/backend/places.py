@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 
 from ml_experiment_nb.backend.refusals import Refused
+from ml_experiment_nb.projects import find_root
 
 _LONGEST = 4096
 
@@ -41,6 +42,18 @@ def folder(root: Path, asked: str) -> Path:
     if not is_there(found, folder=True):
         raise Refused(404, f"there is no folder {asked!r}")
     return found
+
+
+def project(folder: Path) -> Path:
+    """Return the root of a folder's project.
+
+    Raises:
+        Refused: The folder can't be looked into.
+    """
+    try:
+        return find_root(folder)
+    except OSError as error:
+        raise Refused(403, f"the folder can't be looked into: {error.strerror}") from None
 
 
 def notebook(root: Path, asked: str) -> Path:

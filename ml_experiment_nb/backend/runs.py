@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
@@ -18,6 +19,7 @@ from ml_experiment_nb.backend.refusals import Refused
 from ml_experiment_nb.drivers import folders
 from ml_experiment_nb.projects import FOLDER
 from ml_experiment_nb.readings import wanted
+from ml_experiment_nb.submissions import end_of
 
 if TYPE_CHECKING:
     from ml_experiment_nb.records import Record
@@ -87,8 +89,15 @@ def run(project: Project, where: Where, asked: Nothing) -> dict[str, Any]:
 
 def log(project: Project, where: Where, asked: Nothing) -> dict[str, Any]:
     """Give the end of what a run has printed."""
+    from ml_experiment_nb.tracking import LOG  # MLflow takes seconds to import
+
     store = project.store()
-    text = store.log_text(store.record(where.run))
+    record = store.record(where.run)
+    for folder in filter(None, (_live(store, record), _local(record))):
+        with suppress(OSError):  # it isn't there
+            text, whole = end_of(folder / LOG, TAIL)
+            return {"text": text.replace("\r\n", "\n"), "whole": whole}
+    text = store.log_text(record)
     return {"text": text[-TAIL:], "whole": len(text) <= TAIL}
 
 
@@ -155,8 +164,7 @@ def notebook(project: Project, where: Where, asked: Nothing) -> dict[str, Any]:
         if not file.parent.exists():
             file.parent.mkdir()
             file.with_name(".gitignore").write_text("*\n")  # looking at a run leaves the work tree clean
-        if not file.exists() or not record.status.ended:  # what somebody has edited since stays
-            file.write_bytes(content)
+        _put(file, content)
     except OSError as error:
         raise Refused(409, f"the notebook can't be written to {file.parent}: {error.strerror}") from None
     return {"path": places.shown(where.root, file)}
@@ -254,6 +262,17 @@ def _fetched(store: Store, record: Record, path: str) -> Content:
         shutil.rmtree(file.parent, ignore_errors=True)
         raise Refused(503, f"{path} can't be fetched: {error.strerror}") from None
     return Content(file, is_temporary=True)
+
+
+def _put(file: Path, content: bytes) -> None:
+    """Write a copy, or write it again where the run has gone on since; what somebody has edited stays."""
+    written = file.with_name(f".{file.stem}.sha256")  # of what was written last
+    if file.exists():
+        there = file.read_bytes()
+        if there == content or not written.exists() or written.read_text() != sha256(there).hexdigest():
+            return
+    written.write_text(sha256(content).hexdigest())
+    file.write_bytes(content)
 
 
 def _executed(files: dict[str, int]) -> str | None:

@@ -9,18 +9,19 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy.engine import make_url
 
 from ml_experiment_nb import submissions
 from ml_experiment_nb.backend.jobs import one_job
 from ml_experiment_nb.backend.runs import one_run
-from ml_experiment_nb.errors import ExperimentError
+from ml_experiment_nb.errors import ExperimentError, RunNotFoundError
 from ml_experiment_nb.orphans import has_orphans
 from ml_experiment_nb.projects import has_store
 from ml_experiment_nb.readings import wanted
@@ -36,6 +37,14 @@ _ORPHANS = 10  # looks between two for runs whose driver is gone
 Tell = Callable[[str, dict[str, Any]], None]
 
 
+class _Seen(NamedTuple):
+    """A run as it was at a look."""
+
+    started: datetime
+    ended: bool
+    digest: int
+
+
 class Watcher:
     """Looks at a project, and tells what has changed since the look before.
 
@@ -49,7 +58,7 @@ class Watcher:
         self._root = root
         self._server_root = server_root
         self._tell = tell
-        self._runs: dict[str, str] = {}
+        self._runs: dict[str, _Seen] = {}
         self._jobs: dict[str, tuple[float, str, bool]] = {}
         self._written: object = None
         self._due = 0.0
@@ -68,15 +77,27 @@ class Watcher:
         self._tell, self._due = tell, 0.0
 
     def look(self) -> None:
-        """Look once, and tell what has changed."""
+        """Look once, and tell what has changed, or why that can't be known."""
+        try:
+            self._look()
+        except Exception as error:  # whatever it is, the next look may find it gone
+            self._written = None
+            said = str(error) if isinstance(error, ExperimentError) else f"{type(error).__name__}: {error}"[:2000]
+            if said != self._trouble:
+                self._trouble = said
+                self._tell("trouble", {"message": said})
+
+    def _look(self) -> None:
         self._look_at_jobs()
         self._looks += 1
         is_left = self._looks % _ORPHANS == 0 and has_store(self._root) and has_orphans(self._root, self._uri)
         if is_left or self._is_due():
             began = time.thread_time()  # which is the same on a busy machine
-            self._look_at_runs()
-            rest = min(_SHARE * (time.thread_time() - began), LONGEST)
-            self._due = max(self._due, time.monotonic() + rest)
+            try:
+                self._look_at_runs()
+            finally:
+                rest = min(_SHARE * (time.thread_time() - began), LONGEST)
+                self._due = max(self._due, time.monotonic() + rest)
 
     @property
     def _uri(self) -> str:
@@ -96,16 +117,21 @@ class Watcher:
         return True
 
     def _look_at_runs(self) -> None:
-        try:
-            found = self._watched()
-        except ExperimentError as error:
-            if str(error) != self._trouble:
-                self._trouble = str(error)
-                self._tell("trouble", {"message": str(error)})
-            return
-        now = {str(one.run_id): _digest(one) for one in found}
+        newest, older = self._watched()
+        found = [*newest, *older]
+        now = {str(one.run_id): _seen(one) for one in found}
         changed = [one for one in found if self._runs.get(str(one.run_id)) != now[str(one.run_id)]]
-        removed = self._removed(found, now)
+        removed = []
+        for run_id, seen in self._runs.items():
+            if run_id in now or _has_made_room(seen, newest):
+                continue
+            record = None if seen.ended else self._asked_for(run_id)  # else it would be listed
+            if record is None:
+                removed.append(run_id)
+            elif record.status.ended:
+                changed.append(record)
+            else:
+                now[run_id] = seen  # more go on than are listed
         self._runs = now
         if self._trouble:
             self._trouble = ""
@@ -113,23 +139,26 @@ class Watcher:
         elif changed or removed:
             self._tell("runs", {"changed": [one_run(one) for one in changed], "removed": removed})
 
-    def _watched(self) -> list[Record]:
+    def _watched(self) -> tuple[Sequence[Record], Sequence[Record]]:
+        """Return the newest runs, and those older ones that go on."""
         from ml_experiment_nb.listing import listed
 
-        newest = list(listed(self._root, wanted(limit=NEWEST)))
+        newest = listed(self._root, wanted(limit=NEWEST))
         if len(newest) < NEWEST:
-            return newest
+            return newest, []
         known = {one.run_id for one in newest}
         older = listed(self._root, wanted(limit=NEWEST, status="running"))
-        return [*newest, *(one for one in older if one.run_id not in known)]
+        return newest, [one for one in older if one.run_id not in known]
 
-    def _removed(self, found: list[Record], now: dict[str, str]) -> list[str]:
-        """Return those that are gone, and didn't only make room for newer ones."""
-        gone = [one for one in self._runs if one not in now]
-        if not gone or len(found) < NEWEST:
-            return gone
-        oldest = min(one.started.timestamp() for one in found)
-        return [one for one in gone if float(self._runs[one].partition(" ")[0]) > oldest]
+    def _asked_for(self, run_id: str) -> Record | None:
+        """Return a run that is in no list any more; None where it was deleted."""
+        from ml_experiment_nb.sweeps import opened_store  # MLflow takes seconds to import
+
+        store = opened_store(self._root)
+        try:
+            return None if store.is_deleted(run_id) else store.record(run_id)
+        except RunNotFoundError:
+            return None
 
     def _look_at_jobs(self) -> None:
         now: dict[str, tuple[float, str, bool]] = {}
@@ -164,8 +193,13 @@ def _stamps(uri: str) -> Iterator[tuple[int, int]]:
             yield 0, 0
 
 
-def _digest(record: Record) -> str:
+def _seen(record: Record) -> _Seen:
     """Return what tells a state of a run from another: all but how long it has taken so far."""
     seconds = round(record.seconds, 3) if record.status.ended else 0
     values = (record.status, record.name, seconds, record.params, record.metrics, record.tags, record.notes)
-    return f"{record.started.timestamp()} {hash(repr(values))}"
+    return _Seen(record.started, record.status.ended, hash(repr(values)))
+
+
+def _has_made_room(seen: _Seen, newest: Sequence[Record]) -> bool:
+    """Return whether a run that had ended isn't listed only because there are enough newer ones."""
+    return seen.ended and len(newest) >= NEWEST and seen.started <= min(one.started for one in newest)

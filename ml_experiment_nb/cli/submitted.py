@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+import traceback
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -74,6 +75,9 @@ def main() -> None:
         code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 0 if end.code is None else _CRASHED
+    except Exception as error:
+        traceback.print_exc()  # while its log is still read
+        told.failure = f"{type(error).__name__}: {error}"[:2000]
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -71,7 +71,7 @@ class Backend:
         self.on_end: Callable[[], None] = lambda: None
         self.is_wanted: Callable[[], bool] = lambda: False
         self._process: Process | None = None
-        self._waiting: dict[int, asyncio.Future[Answer]] = {}
+        self._waiting: dict[int, tuple[Process, asyncio.Future[Answer]]] = {}
         self._numbers = itertools.count(1)
         self._starting = asyncio.Lock()
         self._places = {True: asyncio.Semaphore(PARALLEL), False: asyncio.Semaphore(PARALLEL)}
@@ -133,7 +133,7 @@ class Backend:
         process = await self._started()
         number = next(self._numbers)
         waiting: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._waiting[number] = waiting
+        self._waiting[number] = process, waiting
         try:
             assert process.stdin is not None
             process.stdin.write(question.line(number))
@@ -173,18 +173,18 @@ class Backend:
                 body = await process.stdout.readexactly(head["bytes"])
                 if "event" in head:
                     self.on_event(head["event"], body)
-                elif (waiting := self._waiting.get(head["id"])) is not None and not waiting.done():
+                elif (asked := self._waiting.get(head["id"])) is not None and not asked[1].done():
                     file = Path(head["file"]) if "file" in head else None
-                    waiting.set_result(Answer(head["status"], body, file, head.get("temporary", False)))
+                    asked[1].set_result(Answer(head["status"], body, file, head.get("temporary", False)))
         except (asyncio.IncompleteReadError, ValueError, KeyError):
             with suppress(ProcessLookupError):
                 process.kill()
         await process.wait()
         await listening
-        for waiting in self._waiting.values():
-            if not waiting.done():
+        for who, waiting in self._waiting.values():
+            if who is process and not waiting.done():  # there may be another process already
                 waiting.set_exception(ConnectionResetError())
-        self.on_end()
+        self.on_end()  # then, too: nobody has had that one watch
 
     async def _listen(self, stream: asyncio.StreamReader) -> None:
         while some := await stream.read(65536):

@@ -44,7 +44,7 @@ class Watch:
         self._epoch, self._count = "", 0
         self._joining = asyncio.Lock()
         self._is_watching = False
-        self._tries = 0
+        self._begun, self._tries = 0, 0
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         backend.on_event = self._on_event
@@ -63,9 +63,12 @@ class Watch:
         """
         self._stop("linger")
         self._listeners.add(listener)
+        begun = self._begun
         async with self._joining:
             if not self._is_watching:
                 await self._begin()
+        if self._begun != begun:
+            return  # it was told with all the others
         missed = self._since(since)
         for text in [self._hello()] if missed is None else missed:
             listener.hear(text)
@@ -102,13 +105,11 @@ class Watch:
             except Refused as refused:
                 self._tell(json.dumps({"event": "trouble", "message": refused.message}))
                 self._on_end()
-                return
-        self._tell(self._hello())
 
     # --- watching ---
 
     async def _begin(self) -> None:
-        """Have the backend watch; what it tells from now on is numbered from 1."""
+        """Have the backend watch, and tell all pages to look anew; what it tells from now on is numbered from 1."""
         self._epoch, self._count = secrets.token_hex(4), 0
         self._kept.clear()
         answer = await self._backend.ask(self._question("watch"))
@@ -116,7 +117,9 @@ class Watch:
             said = json.loads(answer.body)["message"] if answer is not None else "the backend doesn't answer"
             raise Refused(503, said)
         self._is_watching, self._tries = True, 0
+        self._begun += 1
         self._later("alive", ALIVE, self._say_alive)
+        self._tell(self._hello())
 
     def _rest(self) -> None:
         if not self._listeners and self._is_watching:

@@ -18,13 +18,13 @@ from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
 from ml_experiment_nb.backend import places
 from ml_experiment_nb.backend.refusals import Refused
-from ml_experiment_nb.projects import find_root
 from ml_experiment_nb.server.backends import Answer, Backend, Backends, Question
 from ml_experiment_nb.server.events import Watch
 
 BASE = "ml-experiment-nb"
 RESOURCE = "ml_experiment_nb"  # what an authoriser is asked about
 LARGEST = 1_000_000  # bytes of a body
+DEEPEST = 100  # objects and lists of a body within each other
 BEHIND = 200  # events that a page may not have taken yet
 _RUN, _JOB = r"(?P<run>[0-9a-f]{32})", r"(?P<job>[0-9a-f]{12})"
 _CHUNK = 1 << 18
@@ -87,7 +87,7 @@ class _Project(JupyterHandler):
     def backend_of(self, folder: Path) -> Backend:
         """Return the backend of a folder's project."""
         backends: Backends = self.settings[BASE]["backends"]
-        return backends.of(find_root(folder))
+        return backends.of(places.project(folder))
 
 
 class Api(_Project, APIHandler):
@@ -190,6 +190,8 @@ class Api(_Project, APIHandler):
             raise Refused(400, f"the body is not JSON: {str(error)[:200]}") from None
         if not isinstance(found, dict):
             raise Refused(400, f"the body is JSON, and no object: {type(found).__name__}")
+        if _is_deep(found):
+            raise Refused(400, f"the body is nested more than {DEEPEST} deep")
         return found
 
 
@@ -268,3 +270,14 @@ def add_routes(app: web.Application) -> None:
 
 def _no_constant(name: str) -> Callable[..., Any]:
     raise ValueError(f"{name} is no JSON")
+
+
+def _is_deep(value: Any) -> bool:
+    """Return whether a value is nested deeper than is taken: what writes it for the backend has a limit as well."""
+    level = [value]
+    for _ in range(DEEPEST):
+        inner = [one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list)]
+        if not inner:
+            return False
+        level = [one for each in inner for one in each]
+    return True

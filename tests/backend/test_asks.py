@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 import nbformat
 import pytest
 
-from ml_experiment_nb.backend import places, submitting
+from ml_experiment_nb.backend import jobs, places, submitting
 from ml_experiment_nb.backend.asks import CheckAsked, JobAsked
+from ml_experiment_nb.backend.projects import Project
 from ml_experiment_nb.backend.refusals import Refused
+from ml_experiment_nb.backend.runs import Where
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.notebooks import described_params, read_notebook
 
@@ -121,3 +127,48 @@ def test_paths_stay_below_the_server_s_folder_wherever_links_lead(tmp_path):
 def test_a_run_s_file_is_named_below_its_folder(path):
     with pytest.raises(Refused):
         places.artifact(path)
+
+
+def test_a_folder_that_may_not_be_looked_into_is_refused():
+    with TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        locked = Path(folder, "locked")
+        locked.mkdir()
+        locked.chmod(0o644)
+        mine = os.geteuid()
+        try:
+            if mine == 0:
+                os.seteuid(65534)  # root may look everywhere
+            with pytest.raises(Refused, match="can't be looked into: Permission denied") as refused:
+                places.project(locked)
+        finally:
+            os.seteuid(mine)
+        assert refused.value.status == 403
+        locked.chmod(0o755)
+        assert places.project(locked) == locked
+
+
+@pytest.fixture
+def module(project, monkeypatch):
+    """A module of the project that leaves word when it is imported, and then ends the process."""
+    (project / "cloned_code.py").write_text("open('imported', 'w').close()\nraise SystemExit\n")
+    monkeypatch.syspath_prepend(project)
+    return "cloned_code"
+
+
+@pytest.mark.parametrize("run", ["{function: 'cloned_code:f'}", "[{function: 'cloned_code:f'}, {command: ls}]"])
+def test_a_text_that_is_checked_runs_nothing(project, module, run):
+    asked = CheckAsked(text=f"name: N\nrun: {run}\nparams: {{C: 1}}\n", file="new.yaml")
+    found = jobs.check(Project(project), Where(project, project, {}), asked)
+    assert found["errors"] == []
+    assert "f" in found["plan"]
+    assert not (project / "imported").exists()
+
+
+@pytest.mark.parametrize("name", ["cloned_code", "cloned_code:", ":f"])
+def test_a_function_s_name_of_another_form_is_told_with_its_line_and_imports_nothing(project, module, name):
+    asked = CheckAsked(text=f"name: N\nrun: {{function: '{name}'}}\n", file="new.yaml")
+    (error,) = jobs.check(Project(project), Where(project, project, {}), asked)["errors"]
+    assert (error["line"], error["key"]) == (2, "run.function")
+    assert "can't be imported as module:qualname" in error["message"]
+    assert not (project / "imported").exists()

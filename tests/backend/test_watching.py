@@ -78,6 +78,45 @@ def test_an_old_run_that_goes_on_is_watched(told, store, monkeypatch):
     assert [one["run_id"] for one in said["changed"]] == [old]
 
 
+def test_the_trials_of_a_group_make_room_and_the_end_of_both_is_told(told, store, monkeypatch):
+    monkeypatch.setattr(watching, "NEWEST", 2)
+    group = begun(store, "group")
+    trials = []
+    for _ in range(3):
+        trials.append(begun(store, "trial"))
+        assert [said["removed"] for _, said in told()] == [[]]
+        store.client.set_terminated(trials[-1])
+        assert [said["removed"] for _, said in told()] == [[]]
+    store.client.set_terminated(group, "KILLED")
+    ((_, said),) = told()
+    assert [(one["run_id"], one["status"]) for one in said["changed"]] == [(group, "killed")]
+    assert said["removed"] == []
+    assert told() == []
+    removal.delete(store, trials[-1])
+    ((_, said),) = told()
+    assert said["removed"] == [trials[-1]]
+
+
+def test_an_old_run_that_is_deleted_while_it_goes_on_is_told(told, store, monkeypatch):
+    monkeypatch.setattr(watching, "NEWEST", 1)
+    old = begun(store, "old")
+    store.client.set_terminated(begun(store))
+    told()
+    store.client.delete_run(old)
+    assert told() == [("runs", {"changed": [], "removed": [old]})]
+
+
+def test_what_cannot_be_read_is_told_and_the_next_look_is_as_any(told, store):
+    run = begun(store)
+    told()
+    store.client.set_tag(run, "mlexp.notes", "no JSON")
+    ((name, said),) = told()
+    assert (name, said["message"].partition(":")[0]) == ("trouble", "JSONDecodeError")
+    assert told() == []
+    store.client.set_tag(run, "mlexp.notes", "[]")
+    assert told() == [("hello", {})]
+
+
 def test_a_job_is_told_as_it_changes_and_one_that_has_ended_is_not_read_again(told, stored, monkeypatch):
     folder = submissions.folder_of(stored, "0" * 12)
     folder.mkdir(parents=True)

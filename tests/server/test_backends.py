@@ -98,6 +98,28 @@ def test_one_that_does_not_answer_is_ended_and_what_only_looks_is_asked_again(pr
     asyncio.run(check())
 
 
+def test_the_end_of_one_leaves_alone_what_the_next_is_asked(project):
+    async def check():
+        backend = Backend(project)
+        assert (await answered(backend))[0] == 200
+        old, backend._process = backend._process, None
+        assert (await answered(backend))[0] == 200
+        new = backend._process.pid
+        os.kill(new, signal.SIGSTOP)
+        asked = asyncio.create_task(answered(backend, changes=True))
+        await asyncio.sleep(0.2)
+        over = asyncio.Event()
+        backend.on_end = over.set
+        old.kill()
+        await asyncio.wait_for(over.wait(), 60)
+        os.kill(new, signal.SIGCONT)
+        assert await asked == (200, {"jobs": []})
+        backend.end()
+        await ended(backend)
+
+    asyncio.run(check())
+
+
 def test_a_folder_that_has_gone_is_said(project):
     async def check():
         with pytest.raises(Refused, match="no process can be started") as refused:

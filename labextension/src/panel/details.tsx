@@ -4,6 +4,7 @@ import React from 'react';
 
 import type { Artifact, Artifacts, Curves, Failure, Job, Log, Progress, Project, Run } from '../api';
 import { duration, figure, line, size, valueText } from './figures';
+import { whenSeen } from './seen';
 import { StatusSign, statusText } from './status';
 
 const SETTLED = 150; // ms after which a run is asked about: the keys may only pass it
@@ -306,7 +307,10 @@ interface Answered<T> {
   problem: Error | null;
 }
 
-/** Ask the server, and again when what is asked about changes, or every few seconds; late answers are dropped. */
+/**
+ * Ask the server, and again when what is asked about changes, or every few seconds, as long as the page is seen; late
+ * answers are dropped.
+ */
 function useAnswer<T>(ask: () => Promise<T>, about: readonly unknown[], isLive: boolean): Answered<T> {
   const [state, setState] = React.useState<Answered<T>>({ answer: null, problem: null });
   React.useEffect(() => {
@@ -327,19 +331,18 @@ function useAnswer<T>(ask: () => Promise<T>, about: readonly unknown[], isLive: 
     };
     const again = (): void => {
       if (isLive && !isOver) {
-        timer = setTimeout(() => {
-          if (document.hidden) {
-            again(); // nobody looks
-          } else {
-            void once();
-          }
-        }, RENEWED);
+        timer = setTimeout(look, RENEWED);
       }
     };
-    timer = setTimeout(() => void once(), state.answer === null ? SETTLED : 0);
+    let takeBack = (): void => undefined;
+    const look = (): void => {
+      takeBack = whenSeen(() => void once());
+    };
+    timer = setTimeout(look, state.answer === null ? SETTLED : 0);
     return () => {
       isOver = true;
       clearTimeout(timer);
+      takeBack();
     };
   }, about);
   return state;

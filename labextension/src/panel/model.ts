@@ -2,14 +2,14 @@
 import { VDomModel } from '@jupyterlab/ui-components';
 import { Signal } from '@lumino/signaling';
 
-import { type About, type Event, type Job, Project, Refusal, type Run, type RunsAsked, type Status } from '../api';
+import { type About, type Event, type Job, MOST, Project, Refusal, type Run, type RunsAsked, type Status } from '../api';
 import { experimentKey, readFilter, type Row, rowsOf } from './rows';
+import { whenSeen } from './seen';
 import { type How, Selection } from './selection';
 
 const PATIENCE = 1000; // ms that the server's first word is waited for
 const TYPED = 300; // ms after which what is typed is asked for
 const AGAIN = 1000; // ms after which what the store filters is asked for again, when runs have changed
-const MOST = 1000; // runs in one answer
 
 export type State = 'loading' | 'ready' | 'failed';
 
@@ -116,7 +116,7 @@ export class RunsModel extends VDomModel {
       this.about ??= await this.project.about();
       const [{ runs, more }, { jobs }] = await Promise.all([this.asked(), this.project.jobs()]);
       const open = [...this.loaded].filter((id) => this.toggled.has(id) && runs.some((run) => run.run_id === id));
-      const trials = await Promise.all(open.map((group) => this.project.runs({ group, limit: MOST })));
+      const trials = await Promise.all(open.map((group) => this.project.trials(group)));
       if (turn !== this.turn) {
         return;
       }
@@ -124,7 +124,7 @@ export class RunsModel extends VDomModel {
       this.loaded.clear();
       open.forEach((id) => this.loaded.add(id));
       this.keepJobs(jobs);
-      [...this.pinned.values(), ...runs, ...trials.flatMap((one) => one.runs)].forEach((run) => {
+      [...this.pinned.values(), ...runs, ...trials.flat()].forEach((run) => {
         this.keep(run);
       });
       this.more = more;
@@ -310,9 +310,9 @@ export class RunsModel extends VDomModel {
   private async loadTrials(group: string): Promise<void> {
     const turn = this.turn;
     try {
-      const { runs } = await this.project.runs({ group, limit: MOST });
+      const trials = await this.project.trials(group);
       if (turn === this.turn) {
-        runs.forEach((run) => {
+        trials.forEach((run) => {
           this.keep(run);
         });
         this.loaded.add(group);
@@ -357,8 +357,9 @@ export class RunsModel extends VDomModel {
 
   private keepJobs(jobs: readonly Job[]): void {
     for (const job of jobs) {
-      if (job.run_id !== null) {
-        this.jobs.set(job.run_id, job);
+      const known = job.run_id === null ? undefined : this.jobs.get(job.run_id);
+      if (job.run_id !== null && (known === undefined || known.id === job.id || known.started <= job.started)) {
+        this.jobs.set(job.run_id, job); // a group that was gone on with has had others
       }
       if (job.ended !== null) {
         this.jobEnded.emit(job);
@@ -405,7 +406,13 @@ export class RunsModel extends VDomModel {
 
   /** Ask for everything after a while, together with what else is to be asked for until then. */
   private later(pause: number): void {
-    this.timer ??= setTimeout(() => void this.load(), pause);
+    this.timer ??= setTimeout(() => {
+      whenSeen(() => {
+        if (!this.isDisposed) {
+          void this.load();
+        }
+      });
+    }, pause);
   }
 
   private has(key: string): boolean {
