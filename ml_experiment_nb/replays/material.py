@@ -22,6 +22,7 @@ from ml_experiment_nb.files import parse_mapping
 from ml_experiment_nb.flow import is_everywhere
 from ml_experiment_nb.forms import Asked, as_cell, asked_spec
 from ml_experiment_nb.inplace import SCRIPT
+from ml_experiment_nb.known import REPLAY_OF
 from ml_experiment_nb.records import Record, Status
 from ml_experiment_nb.session import SLICE
 from ml_experiment_nb.specs import Experiment, Job, spec_from_mapping
@@ -30,8 +31,7 @@ from ml_experiment_nb.targets import Cell, Command, Notebook, Script
 Kept = Callable[[str], str | None]
 """Gives the text of a file in the ``record`` folder of a run, or of the group that it belongs to; None without it."""
 
-OF: Final = "mlexp.replay.of"
-"""The tag of a replay that names its original."""
+OF: Final = REPLAY_OF
 
 _MAIN: Final = "__main__:"
 _CALL: Final = """from ml_experiment_nb import job
