@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 CONTAINED: Final = "mlexp.container"
-"""The tag of a run whose processes were in a container: its image's id. An image made of a run sets MLflow's tags, too."""
+"""The tag of a run whose processes were in a container: its image's id. MLflow's tags name one made of a run, too."""
 
 
 @dataclass(frozen=True)
