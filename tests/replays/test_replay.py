@@ -50,14 +50,14 @@ def git(folder, *words):
 def folder(stored):
     """A project in git whose work tree is dirty."""
     (stored / "train.py").write_text(TRAIN)
-    (stored / "helper.py").write_text("def scale(x):\n    return x\n")
+    (stored / "helper.py").write_bytes(b"def scale(x):\r\n    return x\r\n")  # as on Windows
     (stored / "data").mkdir()
     (stored / "data" / "x.csv").write_text("1\n2\n3\n")
     (stored / ".gitignore").write_text("data/\n.ml-experiment/\n")
     git(stored, "init", "-q")
     git(stored, "add", "-A")
     git(stored, "commit", "-qm", "one")
-    (stored / "helper.py").write_text("def scale(x):\n    return x * 20  # not committed\n")
+    (stored / "helper.py").write_bytes(b"def scale(x):\r\n    return x * 20  # not committed\r\n")
     return stored
 
 
