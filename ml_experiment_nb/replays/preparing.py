@@ -164,7 +164,7 @@ class Preparation:
     def _plan(self, scratch: Scratch, material: Material, data: Mapping[str, Any], python: str | None) -> Plan:
         """Return what is run: the recorded sources in the copy."""
         cwd = scratch.moved(material.cwd)
-        cwd.mkdir(parents=True, exist_ok=True)
+        scratch.make(cwd)
         for path, text in material.files.items():
             scratch.write(_placed(path, scratch, cwd), text)
         spec = material.spec

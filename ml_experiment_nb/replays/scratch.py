@@ -80,15 +80,23 @@ class Scratch:
         absolute = Path(os.path.normpath(self.origin / path))
         return self.folder / absolute.relative_to(self.origin) if absolute.is_relative_to(self.origin) else absolute
 
+    def make(self, folder: Path) -> None:
+        """Make a folder of the copy, if it isn't there.
+
+        Raises:
+            ReplayError: It is not within the copy, as a link leads out of it.
+        """
+        if not Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(self.folder)):
+            raise ReplayError(f"{folder} is reached through a link out of the project, and nothing is written there")
+        folder.mkdir(parents=True, exist_ok=True)
+
     def write(self, path: Path, text: str) -> None:
         """Write a file of the copy, in the place of a link that stands there: that would lead to the user's own file.
 
         Raises:
             ReplayError: Its folder is not within the copy, as a link leads out of it.
         """
-        if not Path(os.path.realpath(path.parent)).is_relative_to(os.path.realpath(self.folder)):
-            raise ReplayError(f"{path} is reached through a link out of the project, and nothing is written there")
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self.make(path.parent)
         if path.is_symlink():
             path.unlink()
         path.write_text(text, encoding="utf-8")
