@@ -165,6 +165,9 @@ class Preparation:
         """Return what is run: the recorded sources in the copy."""
         cwd = scratch.moved(material.cwd)
         scratch.make(cwd)
+        changed_to = scratch.moved(self.original.tags.get("mlexp.cwd") or cwd)  # nothing but folders may be in it
+        if changed_to.is_relative_to(scratch.folder):
+            scratch.make(changed_to)
         for path, text in material.files.items():
             scratch.write(_placed(path, scratch, cwd), text)
         spec = material.spec

@@ -290,10 +290,14 @@ def test_a_notebook_that_was_deleted_and_cells_of_a_session_are_done_again(store
             cells[parameters].metadata["tags"] = ["parameters"]
         nbformat.write(nbformat.v4.new_notebook(cells=cells), stored / path)
 
+    (stored / "sub").mkdir()
+    (stored / "sub" / "base.txt").write_text("10")
     notebook("book.ipynb", "C = 1", "print('C is', C)", parameters=0)
     notebook(
         "session.ipynb",
-        "%load_ext ml_experiment_nb\nbase = 10",
+        "%load_ext ml_experiment_nb",
+        "%cd sub",
+        "base = int(open('base.txt').read())",
         "%%experiment inline\nC = 0.5\n{'a': base + C}",
         "%%group search --trials 2 --sampler random --maximize a --slots 1 --executor inline\n"
         "C = uniform(0, 1)\n{'a': base + C}",
