@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
+
+CONTAINED: Final = "mlexp.container"
+"""The tag of a run whose processes were in a container: its image's id. MLflow's tags name one made of a run, too."""
 
 
 @dataclass(frozen=True)
@@ -36,5 +40,5 @@ class Container:
     @property
     def tags(self) -> Mapping[str, str]:
         """What its runs are tagged with: MLflow's own names for an image, and its digest."""
-        tags = {"mlflow.docker.image.uri": self.name, "mlflow.docker.image.id": self.image}
+        tags = {"mlflow.docker.image.uri": self.name, "mlflow.docker.image.id": self.image, CONTAINED: self.image}
         return tags | ({"mlexp.docker.digest": self.digest} if self.digest else {})

@@ -12,11 +12,15 @@ from typing import Final
 
 from ml_experiment_nb.capture.basis import ENVIRONMENT, MODULES, VALUES
 from ml_experiment_nb.capture.inputs import Input
+from ml_experiment_nb.containment import CONTAINED
 from ml_experiment_nb.records import Record
 from ml_experiment_nb.trials import DRAWN
 
 TAKEN_FROM: Final = "mlexp.taken_from"
 """The tag that names the run whose result a run has, which ran nothing itself."""
+
+REPLAY_OF: Final = "mlexp.replay.of"
+"""The tag of a replay that names its original."""
 
 TAKEN: Final = "taken from"
 """How the note begins that says so."""
@@ -87,9 +91,9 @@ def counts(record: Record, goals: Iterable[str] = ()) -> bool:
     """Return whether a record can stand for a run.
 
     It finished, it is of a run that ran, whose code drew no parameters besides those it was given, and it has the
-    metrics that are asked for.
+    metrics that are asked for. A replay and a run in a container had another environment than the one their tags tell.
     """
-    apart = {TAKEN_FROM, DRAWN} & record.tags.keys()
+    apart = {TAKEN_FROM, DRAWN, REPLAY_OF, CONTAINED} & record.tags.keys()
     return record.ok and not apart and all(name in record.metrics for name in goals)
 
 

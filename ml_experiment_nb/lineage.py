@@ -31,6 +31,7 @@ _RUN = re.compile(r"^\s*%run\s+(?:-\w+\s+)*(\S+\.(?:py|ipynb))\b", re.MULTILINE)
 _CAPTURE = re.compile(r"\s*%%capture\s+(?:--?[\w-]+\s+)*([^\W\d]\w*)")
 _DEEP = frozenset({"_", "__", "___", "In", "Out"})
 EARLIER: Final = re.compile(r"_+|_\d+|_i+|_i\d+|_[do]h|In|Out")
+CHANGES_FOLDER: Final = re.compile(r"^%?cd\b|\bos\.chdir\b", re.MULTILINE)
 _PROCESS = re.compile(r"^[%!]?%?(cd|env|set_env)\b|\bos\.(environ|putenv|chdir)\b|\bsys\.path\b", re.MULTILINE)
 _RANDOM = re.compile(
     r"\b(np|numpy)\.random\.(?!default_rng|Generator|RandomState|SeedSequence|PCG64)\w"

@@ -11,11 +11,12 @@ from urllib.parse import unquote, urlsplit
 from ml_experiment_nb.capture.basis import ENVIRONMENT, MODULES, VALUES, basis_of
 from ml_experiment_nb.capture.digests import file_digests, joined
 from ml_experiment_nb.capture.inputs import Input
+from ml_experiment_nb.containment import CONTAINED
 from ml_experiment_nb.entries import key_of
 from ml_experiment_nb.errors import CaptureError, RunNotFoundError, SpecError
 from ml_experiment_nb.groups import trials_of
 from ml_experiment_nb.identity import ASKED, CODE, Code, code_of
-from ml_experiment_nb.known import DATA, TAKEN_FROM, Known, compared, counts, differences, digests_of, taken
+from ml_experiment_nb.known import DATA, REPLAY_OF, TAKEN_FROM, Known, compared, counts, differences, digests_of, taken
 from ml_experiment_nb.limits import is_cut_by_time
 from ml_experiment_nb.observing.seeding import UNSEEDED
 from ml_experiment_nb.parents import identity_of, plan_inputs
@@ -29,7 +30,7 @@ from ml_experiment_nb.taking import executed_notebook
 from ml_experiment_nb.tracking import Store
 from ml_experiment_nb.trials import DRAWN
 
-_NAMED = (ASKED, MODULES, ENVIRONMENT, VALUES, DATA, TAKEN_FROM, DRAWN, UNSEEDED)
+_NAMED = (ASKED, MODULES, ENVIRONMENT, VALUES, DATA, TAKEN_FROM, DRAWN, UNSEEDED, REPLAY_OF, CONTAINED)
 """The tags that are looked at of many runs."""
 _NEWEST = 20
 _SHOWN = 3
@@ -47,6 +48,9 @@ def needed(plan: Plan) -> Plan:
     """
     if not plan.tracked:
         raise SpecError("--needed takes what is recorded, and a job is not: make it kind: experiment")
+    if plan.spec.docker_config is not None:
+        note = "nothing is taken from earlier runs, for what is in an image can't be compared: leave --needed out"
+        return replace(plan, notes=(*plan.notes, note), known=Known(compared="nothing"))
     root, cwd = find_root(), Path(plan.cwd)
     basis = basis_of(plan.targets, cwd, values=plan.values, path=plan.path)
     if basis.problem:

@@ -258,7 +258,7 @@ def _plain(cell: Any, asked: Asked | None) -> str:
             source = _with_lead(source, asked.spec.params)
     source = "\n".join(line for line in source.splitlines() if not line.startswith(SHELL_MAGICS))
     try:
-        ast.parse(source)
+        compile(source, "cell", "exec", dont_inherit=True)  # what parses may not compile: an await that stands alone
     except SyntaxError as error:
         line = (error.text or source.splitlines()[(error.lineno or 1) - 1]).strip()
         problem = f"its cell {cell.id!r} has what a script can't have: {line!r}; take the form notebook"

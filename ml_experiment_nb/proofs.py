@@ -21,7 +21,9 @@ SENTENCE: Final = "mlexp.proof.says"
 CELLS: Final = "mlexp.proof.cells"
 SECONDS: Final = "mlexp.proof.seconds"
 
-_OF_OURS = re.compile(r"\s*%%(?:experiment|group)\b")
+OF_OURS: Final = re.compile(r"\s*(?:%%(?!experiment\b|group\b)[^\n]*\n\s*)*%%(?:experiment|group)\b")
+"""A cell of our magics, below others such as ``%%time`` too; it ends with the magic's name."""
+
 _NOT_AGAIN = re.compile(r"\s--(?:prove\b|needed\b|notify(?:=|\s+)(?:'[^']*'|\"[^\"]*\"|\S+))")
 _TITLE = 40  # characters of a cell by which it is named
 _DIFFERENCES = 3
@@ -39,6 +41,7 @@ class Answer(StrEnum):
     CLEAN = "clean"
 
 
+_NOT_THE_SAME: Final = (Answer.STOPPED, Answer.FAILED, Answer.DIFFERS)
 RUNNING: Final = "is being proven"
 
 
@@ -123,7 +126,7 @@ def judged(findings: Iterable[Finding], *, clean: str, seconds: float, notes: It
 
     Args:
         findings: What was found.
-        clean: What is said where nothing was.
+        clean: What is said where nothing was, and besides where its cells gave the same all the same.
         seconds: How long it took.
         notes: What else is to be said.
     """
@@ -131,6 +134,8 @@ def judged(findings: Iterable[Finding], *, clean: str, seconds: float, notes: It
     found = sorted(findings, key=lambda one: order.index(one.answer))
     cells = tuple(dict.fromkeys(number for one in found for number in one.cells))
     answer = found[0].answer if found else Answer.CLEAN
+    if found and all(one.answer not in _NOT_THE_SAME for one in found):
+        notes = (clean, *notes)
     return Proof(answer, "; ".join(one.text for one in found) or clean, cells, seconds, tuple(notes))
 
 
@@ -216,6 +221,17 @@ def clean_text(cells: int, metrics: int) -> str:
     return f"in a new kernel {ran} {gave}"
 
 
+def as_repeated(slice_text: str) -> str:
+    """Return a slice's notebook as it is run again: its cells are run, nobody is told of it, and nothing is proven."""
+    notebook = json.loads(slice_text)
+    for cell in notebook["cells"]:
+        source = "".join(cell["source"])
+        if found := OF_OURS.match(source):
+            line, newline, body = source[found.end() :].partition("\n")
+            cell["source"] = [found[0].lstrip() + _NOT_AGAIN.sub("", line) + newline + body]
+    return json.dumps(notebook)
+
+
 def as_proven(slice_text: str, guard: str) -> str:
     """Return a slice's notebook as it is run for a proof: nobody is told of it, it is proven no further.
 
@@ -223,12 +239,7 @@ def as_proven(slice_text: str, guard: str) -> str:
         slice_text: The notebook.
         guard: The code of a first cell, which keeps the user's files from being written.
     """
-    notebook = json.loads(slice_text)
-    for cell in notebook["cells"]:
-        source = "".join(cell["source"])
-        if _OF_OURS.match(source):
-            line, newline, body = source.lstrip().partition("\n")
-            cell["source"] = [_NOT_AGAIN.sub("", line) + newline + body]
+    notebook = json.loads(as_repeated(slice_text))
     first: dict[str, Any] = {
         "cell_type": "code", "id": "guard", "metadata": {}, "execution_count": None, "source": [guard], "outputs": []
     }  # fmt: skip

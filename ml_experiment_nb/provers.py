@@ -5,6 +5,7 @@ The process takes its turn, writes what it finds into the run's record, and ends
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -19,12 +20,13 @@ from typing import Any
 from ml_experiment_nb import writing
 from ml_experiment_nb.capture.notebook import this_notebook
 from ml_experiment_nb.entries import key_of
+from ml_experiment_nb.masking import masked
 from ml_experiment_nb.observing.seeding import UNSEEDED
 from ml_experiment_nb.projects import find_root, home
-from ml_experiment_nb.proofs import Answer, Proof
-from ml_experiment_nb.proving import Request
+from ml_experiment_nb.proofs import PROOF, RUNNING, Answer, Proof
+from ml_experiment_nb.proving import HELD, PLACE, PREFIX, Request
 from ml_experiment_nb.records import Record
-from ml_experiment_nb.session import sliced
+from ml_experiment_nb.session import sliced, started_in
 from ml_experiment_nb.sweeps import opened_store
 
 FOLDER = "proofs"  # below .ml-experiment
@@ -44,18 +46,47 @@ def prove(request: Request, told: Callable[[Proof], None]) -> None:
     """
     above = home(Path(request.root)) / FOLDER
     above.mkdir(exist_ok=True)
+    clear_left(above)
     folder = Path(tempfile.mkdtemp(prefix=f"{request.run_id[:8]}-", dir=above))
     try:
         request.leave(folder)
-        process = subprocess.Popen(
-            [sys.executable, "-m", "ml_experiment_nb.proving", str(folder)],
-            env=first_environment(), cwd=request.cwd, text=True, start_new_session=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
+        with (folder / HELD).open("w") as lock:
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(lock, fcntl.LOCK_EX)  # the process inherits it, and has it as long as it lives
+            process = subprocess.Popen(
+                [sys.executable, "-m", "ml_experiment_nb.proving", str(folder)],
+                env=first_environment(), cwd=request.cwd, text=True, start_new_session=True,
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=(lock.fileno(),),
+            )  # fmt: skip
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    threading.Thread(target=_wait, args=(process, told), name="ml-experiment-proof", daemon=True).start()
+    arguments = process, told, request, folder
+    threading.Thread(target=_wait, args=arguments, name="ml-experiment-proof", daemon=True).start()
+
+
+def clear_left(above: Path) -> None:
+    """Remove what is left of proofs whose processes were killed, and say so in their runs."""
+    for folder in above.iterdir():
+        with suppress(OSError, ValueError, LookupError, TypeError), (folder / HELD).open("r+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _drop(Request.read(folder), folder, Proof(Answer.STOPPED, "the process that was to prove it was killed"))
+
+
+def _drop(request: Request, folder: Path, proof: Proof) -> None:
+    """Remove what a process has left that was killed; its run, if it says yet that it is being proven, says why not."""
+    with suppress(OSError):
+        place = Path((folder / PLACE).read_text(encoding="utf-8"))
+        if place.name.startswith(PREFIX):
+            shutil.rmtree(place, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    writing.later(lambda: _tag(Path(request.root), request.run_id, proof), "why a run is not proven")
+
+
+def _tag(root: Path, run_id: str, proof: Proof) -> None:
+    store = opened_store(root)
+    if store.record(run_id).tags.get(PROOF) == RUNNING:
+        store.set_tags(run_id, {name: masked(text) for name, text in proof.tags().items()})
 
 
 def begin(shell: Any, record: Record, told: Callable[[Proof], None]) -> str | None:
@@ -75,7 +106,7 @@ def begin(shell: Any, record: Record, told: Callable[[Proof], None]) -> str | No
             run_id=record.run_id,
             root=str(find_root()),
             store=os.environ.get("MLFLOW_TRACKING_URI"),
-            cwd=os.getcwd(),
+            cwd=started_in(found.text) or os.getcwd(),
             metrics={key_of(name): value for name, value in record.metrics.items()},
             unseeded=record.tags.get(UNSEEDED),
             slice=found.text,
@@ -121,7 +152,7 @@ def first_environment() -> Mapping[str, str]:
     return dict(os.environ)
 
 
-def _wait(process: subprocess.Popen[str], told: Callable[[Proof], None]) -> None:
+def _wait(process: subprocess.Popen[str], told: Callable[[Proof], None], request: Request, folder: Path) -> None:
     out, err = process.communicate()
     lines = out.splitlines()
     try:
@@ -129,5 +160,6 @@ def _wait(process: subprocess.Popen[str], told: Callable[[Proof], None]) -> None
     except (IndexError, ValueError, KeyError, TypeError):
         last = next(iter(err.strip().splitlines()[-1:]), f"exit code {process.returncode}")
         proof = Proof(Answer.STOPPED, f"the process that was to prove it has died: {last}")
+        _drop(request, folder, proof)
     with suppress(Exception):  # the front end may be gone
         told(proof)

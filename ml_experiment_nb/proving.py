@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import signal
+import stat
 import sys
 import tempfile
 import threading
@@ -51,6 +52,9 @@ from ml_experiment_nb.work import guard
 from ml_experiment_nb.work.process import Running
 
 FILE: Final = "request.json"
+HELD: Final = "lock"  # in a request's folder: locked as long as its process lives
+PLACE: Final = "place"  # there, too: where the copy is that the process has made
+PREFIX: Final = "mlexp-proof-"
 LOCK: Final = "proofs.lock"
 EXECUTED: Final = "proof.ipynb"
 
@@ -113,7 +117,8 @@ def main(folder: Path) -> None:
     signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
     _end_with(os.getppid())
     try:
-        with _turn(Path(request.root)), tempfile.TemporaryDirectory(prefix="mlexp-proof-", dir=SOCKETS) as place:
+        with _turn(Path(request.root)), tempfile.TemporaryDirectory(prefix=PREFIX, dir=SOCKETS) as place:
+            (folder / PLACE).write_text(place, encoding="utf-8")
             proof = prove(request, Path(place).resolve())
             executed = Path(place, EXECUTED)
             _tag(request, proof, executed if executed.exists() else None)
@@ -141,14 +146,13 @@ def prove(request: Request, place: Path) -> Proof:
     began = time.monotonic()
     secrecy.learn_those_set(name for one in request.ran for name in secrecy.names_in_code(one.source))
     root, work = Path(request.root), place / "work"
-    linked = copy_project(root, work)
+    copied = copy_project(root, work)
     notebook = place / "slice.ipynb"
     notebook.write_text(as_proven(request.slice, _GUARD), encoding="utf-8")
     cwd = Path(request.cwd)
     inside = work / cwd.relative_to(root) if cwd.is_relative_to(root) else work
     outcome = _run(notebook, inside, root, place)
     findings = [*hidden(request.problems), *_places(request)]
-    notes = [f"{linked} large files or folders were read where they are"] if linked else []
     if outcome.status is not Status.FINISHED:
         findings.append(_failed(outcome, request, place / EXECUTED))
     else:
@@ -157,36 +161,82 @@ def prove(request: Request, place: Path) -> Proof:
         unseeded = request.unseeded or (again.tags.get(UNSEEDED) if again is not None else None)
         findings += differing(metric_differences(request.metrics, metrics), unseeded)
     clean = clean_text(len(request.ran), len(request.metrics))
-    if outcome.status is Status.FINISHED and findings and findings[0].answer is not Answer.DIFFERS:
-        notes.insert(0, clean)
+    notes = [*copied.notes(), *copied.changes()]
     return judged(findings, clean=clean, seconds=time.monotonic() - began, notes=notes)
 
 
-def copy_project(root: Path, work: Path) -> int:
-    """Copy a project's folder, the shallow files first, and return how much of it is linked as it is too much.
+@dataclass(frozen=True)
+class Copied:
+    """What a copy of a project's folder has not of its own.
 
-    What is linked can be read; `guard` has it written by nobody.
+    Attributes:
+        linked: The files and folders that it has links to, with the times and sizes that they had.
+        missing: What could not be read, and isn't in it.
+    """
+
+    linked: Mapping[Path, tuple[int, int] | None]
+    missing: Sequence[str]
+
+    def notes(self) -> list[str]:
+        """Return what is to be said of it."""
+        found = [f"{len(self.linked)} large files or folders were read where they are"] if self.linked else []
+        more = f" and {len(self.missing) - 1} more" if len(self.missing) > 1 else ""
+        left_out = [f"{self.missing[0]}{more} could not be read, and the cells ran without"] if self.missing else []
+        return [*found, *left_out]
+
+    def changes(self) -> list[str]:
+        """Return what is to be said of the linked files afterwards: what isn't Python may have written to them."""
+        found = [str(path) for path, before in self.linked.items() if _stat(path) != before]
+        return [f"changed meanwhile: {', '.join(found)}"] if found else []
+
+
+def copy_project(root: Path, work: Path) -> Copied:
+    """Copy a project's folder, the shallow files first; what is too much is linked, and what can't be read left out.
+
+    What is linked can be read; `guard` has Python's own functions write none of it.
     """
     work.mkdir()
-    waiting, bytes_left, files_left, linked = deque([(root, work)]), _MOST, _MANY, 0
+    waiting, bytes_left, files_left = deque([(root, work)]), _MOST, _MANY
+    linked: dict[Path, tuple[int, int] | None] = {}
+    missing: list[str] = []
     while waiting:
         folder, copy = waiting.popleft()
-        for one in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        for one in _entries(folder, missing):
             target = copy / one.name
             if one.name in _LEFT_OUT or (not one.is_symlink() and not one.is_file() and not one.is_dir()):
                 continue
-            if one.is_symlink():
-                target.symlink_to(os.path.join(folder, os.readlink(one.path)))
-            elif one.is_dir() and files_left > 0:
-                target.mkdir()
-                waiting.append((Path(one.path), target))
-            elif one.is_file() and files_left > 0 and (size := one.stat().st_size) <= min(_LARGE, bytes_left):
-                shutil.copy2(one.path, target)
-                bytes_left, files_left = bytes_left - size, files_left - 1
-            else:
-                target.symlink_to(one.path)
-                linked += 1
-    return linked
+            try:
+                if one.is_symlink():
+                    target.symlink_to(os.path.join(folder, os.readlink(one.path)))
+                elif one.is_dir() and files_left > 0:
+                    target.mkdir()
+                    waiting.append((Path(one.path), target))
+                elif one.is_file() and files_left > 0 and (size := one.stat().st_size) <= min(_LARGE, bytes_left):
+                    shutil.copy2(one.path, target)
+                    bytes_left, files_left = bytes_left - size, files_left - 1
+                else:
+                    target.symlink_to(one.path)
+                    linked[Path(one.path)] = _stat(Path(one.path))
+            except (FileNotFoundError, PermissionError):  # removed just now, or nobody's business
+                missing.append(one.path)
+    return Copied(linked, missing)
+
+
+def _entries(folder: Path, missing: list[str]) -> list[os.DirEntry[str]]:
+    try:
+        return sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except (FileNotFoundError, PermissionError):
+        missing.append(str(folder))
+        return []
+
+
+def _stat(path: Path) -> tuple[int, int] | None:
+    """Return a file's time and size; None of what is no file, whose time says nothing."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return (found.st_mtime_ns, found.st_size) if stat.S_ISREG(found.st_mode) else None
 
 
 def _run(notebook: Path, cwd: Path, root: Path, place: Path) -> Outcome:

@@ -112,7 +112,10 @@ def _parted(params: Mapping[str, Any], told: str | None) -> tuple[Mapping[str, A
 
 
 def _named_in(tag: str) -> set[str]:
-    return set(re.findall(r'"([^"]+)"', tag))  # it may have been cut
+    try:
+        return set(json.loads(tag))
+    except (ValueError, TypeError):  # it may have been cut
+        return set(re.findall(r'"([^"]+)"', tag))
 
 
 def status_of(mlflows: str, tags: Mapping[str, str]) -> Status:

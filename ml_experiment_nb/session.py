@@ -20,17 +20,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ml_experiment_nb.capture.notebook import this_notebook
-from ml_experiment_nb.proofs import Ran, Saved, changed_cells
+from ml_experiment_nb.proofs import OF_OURS, Ran, Saved, changed_cells
 
 if TYPE_CHECKING:
     from ml_experiment_nb.lineage import Executed
 
 SESSION, SLICE = "session.ipynb", "slice.ipynb"
+_METADATA = "ml_experiment_nb"  # the key of what is ours in a notebook's metadata
 _MOST_CELLS = 2000
 _MOST_BYTES = 5_000_000
 _SHOWN = 5  # problems that a note tells
 _LOADS = re.compile(r"^\s*%(?:load_ext|reload_ext)\s+ml_experiment_nb\b", re.MULTILINE)
-_OF_OURS = re.compile(r"\s*%%(?:experiment|group)\b")
 _ENDS = re.compile(r"\s*(?:%debug|%pdb|%tb|exit|quit|exit\(\)|quit\(\)|%reset)\b[^\n]*\s*")
 _NOTHING_DONE = frozenset({"KeyboardInterrupt", "SyntaxError", "IndentationError"})
 
@@ -160,7 +160,8 @@ def _keep(shell: Any, cells: Sequence[Executed], save: Callable[[str, str], None
     key = (id(shell), last.number, size, tuple(failed))
     if _kept.get("key") != key:  # a cell may call a job many times
         found = dependencies(last, history, shell.user_ns)
-        texts = as_notebook(cells, failed), as_notebook([*found.cells, last], failed)
+        cut = [*found.cells, last]
+        texts = as_notebook(cells, failed, _folder(shell, cells)), as_notebook(cut, failed, _folder(shell, cut))
         problems = (*found.problems, *edited_since(found.cells, history, _ids.get(shell, {})))
         _kept.update(key=key, texts=texts, problems=problems, cells=(*found.cells, last))
     _kept["shell"] = id(shell)
@@ -205,14 +206,31 @@ def _is_code(cell: Mapping[str, Any]) -> bool:
     return bool(cell["cell_type"] == "code")
 
 
-def as_notebook(cells: Sequence[Executed], failed: dict[int, str]) -> str:
-    """Return executed cells as a notebook's text; the last one is the run's own.
+def _folder(shell: Any, cells: Sequence[Executed]) -> str | None:
+    """Return the folder that a shell has begun in, where cells change it; else they are in that of now."""
+    from ml_experiment_nb.lineage import CHANGES_FOLDER
+
+    changed = any(CHANGES_FOLDER.search(one.source) for one in cells)
+    return getattr(shell, "starting_dir", None) if changed else None
+
+
+def started_in(text: str) -> str | None:
+    """Return the folder that a session's notebook has to begin in, as its cells change it; None for that of its run."""
+    try:
+        found = json.loads(text)["metadata"][_METADATA]["started_in"]
+    except (ValueError, LookupError, TypeError):
+        return None
+    return found if isinstance(found, str) else None
+
+
+def as_notebook(cells: Sequence[Executed], failed: dict[int, str], folder: str | None = None) -> str:
+    """Return executed cells as a notebook's text; the last one is the run's own, and `started_in` reads the folder.
 
     A cell that failed stands in a ``try``, so that running the notebook goes on after it, as the session did. What was
     interrupted, was no Python, or would end the session is tagged to be skipped.
     """
     made = []
-    if any(_OF_OURS.match(one.source) for one in cells) and not _is_loaded(cells):
+    if any(OF_OURS.match(one.source) for one in cells) and not _is_loaded(cells):
         made.append(_cell("extension", "%load_ext ml_experiment_nb", None, []))
     for one in cells[:-1]:
         error = failed.get(one.number)
@@ -222,7 +240,8 @@ def as_notebook(cells: Sequence[Executed], failed: dict[int, str]) -> str:
         made.append(_cell(f"in-{one.number}", source, one.number, tags))
     made.append(_cell(f"in-{cells[-1].number}", cells[-1].source, cells[-1].number, []))
     spec = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    metadata = {"kernelspec": spec, "language_info": {"name": "python"}}
+    metadata: dict[str, Any] = {"kernelspec": spec, "language_info": {"name": "python"}}
+    metadata |= {_METADATA: {"started_in": folder}} if folder is not None else {}
     lines = ",\n".join(json.dumps(cell, ensure_ascii=False) for cell in made)  # ten times as quick as with an indent
     return f'{{"cells": [\n{lines}\n],\n"metadata": {json.dumps(metadata)}, "nbformat": 4, "nbformat_minor": 5}}\n'
 
@@ -250,7 +269,7 @@ def _tried(source: str, error: str) -> str:
 def _is_loaded(cells: Iterable[Executed]) -> bool:
     """Return whether the extension is loaded before the first cell that has a magic of ours."""
     for one in cells:
-        if _OF_OURS.match(one.source):
+        if OF_OURS.match(one.source):
             return False
         if _LOADS.search(one.source):
             return True

@@ -23,6 +23,7 @@ def parsed(magic: Any, line: str) -> Namespace:
         words = shlex.split(line)
     except ValueError as error:
         raise UsageError(f"{line.strip()!r} can't be read: {error}") from None
+    magic.parser.allow_abbrev = False  # whoever looks for an option in a line finds it by its whole name
     known, unknown = magic.parser.parse_known_args(words)
     if unknown:
         raise UsageError(_unknown(unknown[0], magic.parser))

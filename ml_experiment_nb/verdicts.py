@@ -101,6 +101,7 @@ class Verdict:
         compared: How many metrics, outputs, files … were compared, by their kind.
         causes: What was not as it was before it ran: data, packages, code ….
         reason: Why it could not run.
+        notes: What was not compared, each in a few words.
     """
 
     answer: Answer
@@ -108,6 +109,7 @@ class Verdict:
     compared: Mapping[str, int] = field(default_factory=dict)
     causes: tuple[Difference, ...] = ()
     reason: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def first(self) -> Difference | None:
@@ -121,7 +123,7 @@ class Verdict:
             case Answer.COULD_NOT_RUN:
                 return f"{self.answer}: {self.reason}"
             case Answer.IDENTICAL:
-                return f"{self.answer}: {_counted(self.compared)}"
+                return "; ".join([f"{self.answer}: {_counted(self.compared)}", *self.notes])
             case Answer.WITHIN:
                 return f"{self.answer}: {_and_more(self.differences)}"
         data = "".join(f"{one.kind} {one.name} is another, " for one in self.causes if one.kind == "data")
@@ -141,10 +143,12 @@ class Verdict:
             data["compared"],
             tuple(Difference(**one) for one in data["causes"]),
             data["reason"],
+            tuple(data.get("notes", ())),
         )
 
     def __str__(self) -> str:
         lines = [self.sentence]
+        lines += [f"  not compared   {one}" for one in self.notes if self.answer is not Answer.IDENTICAL]
         lines += [f"  before it ran  {one}" for one in self.causes[:_SHOWN]]
         if len(self.causes) > _SHOWN:
             lines.append(f"  before it ran  … and {len(self.causes) - _SHOWN} more")
@@ -155,7 +159,10 @@ class Verdict:
 
 
 def judged(
-    differences: Iterable[Difference], compared: Mapping[str, int], causes: Iterable[Difference] = ()
+    differences: Iterable[Difference],
+    compared: Mapping[str, int],
+    causes: Iterable[Difference] = (),
+    notes: Iterable[str] = (),
 ) -> Verdict:
     """Return the verdict on a run that ran, from all that differs in what came of it, in the order of its weight.
 
@@ -163,10 +170,12 @@ def judged(
         differences: What differs.
         compared: How many things were compared, by their kind.
         causes: What was not as it was before it ran.
+        notes: What was not compared, each in a few words.
     """
     found = tuple(differences)
     answer = Answer.IDENTICAL if not found else Answer.WITHIN if all(one.tolerated for one in found) else Answer.DIFFERS
-    return Verdict(answer, found, {kind: count for kind, count in compared.items() if count}, tuple(causes))
+    counts = {kind: count for kind, count in compared.items() if count}
+    return Verdict(answer, found, counts, tuple(causes), notes=tuple(notes))
 
 
 def could_not_run(reason: str, causes: Iterable[Difference] = ()) -> Verdict:

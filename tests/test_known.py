@@ -7,8 +7,10 @@ from test_records import record
 
 from ml_experiment_nb.capture.basis import ENVIRONMENT, MODULES, VALUES
 from ml_experiment_nb.capture.inputs import Input
+from ml_experiment_nb.containment import Container
 from ml_experiment_nb.known import (
     DATA,
+    REPLAY_OF,
     TAKEN_FROM,
     Known,
     compared,
@@ -23,6 +25,10 @@ from ml_experiment_nb.trials import DRAWN
 
 NOW = {MODULES: "1 file aaa", ENVIRONMENT: "Python 3.11.4; numpy==2.0", VALUES: "none"}
 TRAIN = Input("train.csv", "a" * 32, "local", {"uri": "file:///train.csv"}, "1 file, 3 kB")
+
+
+def container():
+    return Container("sha256:abc", "team/x:1", "", "unix:///engine", "/usr/bin/python3", None)
 
 
 def had(**changes):
@@ -66,6 +72,9 @@ def test_only_what_finished_counts(status):
 def test_what_was_taken_or_drawn_by_the_code_or_lacks_the_metric_does_not_count():
     assert not counts(record(tags={TAKEN_FROM: "1234"}))
     assert not counts(record(tags={DRAWN: "x"}))
+    assert not counts(record(tags={REPLAY_OF: "1234"}))
+    assert not counts(record(tags=container().tags))
+    assert counts(record(tags={"mlflow.docker.image.id": "sha256:an-image-that-was-made-of-it"}))
     assert counts(record(metrics={"acc": 1.0}), ["acc"])
     assert not counts(record(metrics={"loss": 1.0}), ["acc"])
 

@@ -9,6 +9,7 @@ import nbformat
 import papermill
 import psutil
 import pytest
+from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 from jupyter_client.manager import start_new_kernel
@@ -19,6 +20,7 @@ from papermill.exceptions import PapermillExecutionError
 from ml_experiment_nb.errors import ExperimentError, SpecError, TaskError
 from ml_experiment_nb.magics import ExperimentMagics, captured, parse_cell
 from ml_experiment_nb.records import Status
+from ml_experiment_nb.usage import parsed
 
 
 @pytest.fixture
@@ -619,3 +621,8 @@ def test_a_table_s_file_in_a_magic(run, store, project):
     (project / "params.csv").write_text("C\n1\n2\n")
     shown = run("%%group --each params.csv --plan\nC = 5\nC")
     assert "row 1    C=2" in shown.out
+
+
+def test_an_option_is_known_by_its_whole_name_alone():
+    with pytest.raises(UsageError, match="--prov: there is no such option"):
+        parsed(ExperimentMagics.experiment, "--prov")

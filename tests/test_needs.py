@@ -131,6 +131,12 @@ def test_what_failed_is_run_again(do, ran):
     assert ran() == ["13", "13"]
 
 
+def test_of_a_plan_in_an_image_nothing_is_taken_and_that_is_said(ask):
+    plan = ask(docker_config={"image": "team/x:1"})
+    assert plan.known.whole == () == tuple(plan.known.records)
+    assert "what is in an image can't be compared" in plan.notes[-1]
+
+
 @pytest.mark.slow
 def test_a_job_is_not_recorded(ask):
     with pytest.raises(SpecError, match="a job is not"):

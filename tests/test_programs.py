@@ -135,6 +135,7 @@ def test_what_comes_from_the_future_comes_first(monkeypatch):
         ({"run": "a.py", "kind": "group", "param_space": {"C": "uniform(0, 1)"}}, {}, "script", "one of its trials"),
         ({"run": "a.py", "params": {"C": "secret(API_TOKEN)"}}, {"source/a.py": PLAIN}, "script", "a secret is among"),
         ({"run": "a.ipynb"}, {"source/a.ipynb": notebook(["!ls"], ["1"])}, "script", "cell 'c0' .* '!ls'"),
+        ({"run": "a.ipynb"}, {"source/a.ipynb": notebook(["x = 1\nawait f(x)"])}, "script", "cell 'c0' .* 'await f"),
         ({"run": "a.ipynb", "params": {"C": 1}}, {"source/a.ipynb": notebook(["1"], language="R")}, "notebook", "in r"),
         ({"run": {"source": "C = 1\nC + other"}}, {}, "notebook", "the cell reads other"),
     ],

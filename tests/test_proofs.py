@@ -139,6 +139,7 @@ def test_nothing_found_is_clean():
         ("%%experiment --prove -p C=2 --needed", "%%experiment -p C=2"),
         ("%%experiment --notify https://host/x --into r", "%%experiment --into r"),
         ("%%group --notify='a b' --trials 2 --notify desktop", "%%group --trials 2"),
+        ("%%time\n%%experiment --prove x", "%%time\n%%experiment x"),
         ("%%experiment my--prove", "%%experiment my--prove"),
     ],
 )
@@ -158,3 +159,11 @@ def test_a_card_shows_it():
     assert "proof: depends on a deleted or edited cell" in card_markdown(Card(shown))
     assert f">{RUNNING}</span></div>" in card_html(Card(record(tags={PROOF: RUNNING})))
     assert "proof" not in card_text(Card(record()))
+
+
+def test_cells_that_gave_something_else_are_not_said_to_have_given_the_same():
+    early = Finding(Answer.OUT_OF_ORDER, "In [2] stands above In [1]", (1, 2))
+    late = Finding(Answer.DIFFERS, "in a new kernel its cells give something else")
+    assert judged([early], clean="gave the same", seconds=1.0).notes == ("gave the same",)
+    assert judged([early, late], clean="gave the same", seconds=1.0).notes == ()
+    assert judged([Finding(Answer.FAILED, "raises")], clean="gave the same", seconds=1.0).notes == ()

@@ -62,7 +62,11 @@ def test_a_copy_has_what_the_code_may_read(project, tmp_path_factory, monkeypatc
     monkeypatch.setattr(proving, "_LARGE", 50)
     os.mkfifo(project / "pipe")
     work = tmp_path_factory.mktemp("place") / "work"
-    assert copy_project(project, work) == 1
+    copied = copy_project(project, work)
+    assert [path.name for path in copied.linked] == ["large.bin"]
+    assert copied.missing == copied.changes() == []
+    (project / "large.bin").write_bytes(b"y" * 101)
+    assert copied.changes() == [f"changed meanwhile: {project / 'large.bin'}"]
     found = {str(path.relative_to(work)) for path in work.rglob("*") if not path.is_dir()}
     assert found == {"data/train.csv", "a/b/c.py", "link", "large.bin"}
     assert (work / "link").read_text() == "data/train.csv"
@@ -88,8 +92,21 @@ def test_bytes_are_limited_too(project, tmp_path_factory, monkeypatch):
         (project / name).write_text("x" * 40)
     monkeypatch.setattr(proving, "_MOST", 100)
     work = tmp_path_factory.mktemp("place") / "work"
-    assert copy_project(project, work) == 1
+    assert len(copy_project(project, work).linked) == 1
     assert [(work / name).is_symlink() for name in "abc"] == [False, False, True]
+
+
+def test_what_vanishes_while_it_is_copied_is_said(project, tmp_path_factory, monkeypatch):
+    copied = proving.shutil.copy2
+
+    def gone(source, target):
+        os.unlink(source)
+        return copied(source, target)
+
+    (project / "a.txt").write_text("a")
+    monkeypatch.setattr(proving.shutil, "copy2", gone)
+    found = copy_project(project, tmp_path_factory.mktemp("place") / "work")
+    assert found.notes() == [f"{project / 'a.txt'} could not be read, and the cells ran without"]
 
 
 # --- proofs ---

@@ -49,6 +49,15 @@ def test_the_cells_as_they_were_executed_and_those_that_are_needed(after):
     assert after(*cells) == (cells, [LOAD, "x = 3", LAST], ())
 
 
+def test_a_session_that_changes_its_folder_says_where_it_began(shell, after, stored):
+    began = shell.starting_dir
+    (stored / "sub").mkdir()
+    after(LOAD, "x = 1", LAST)
+    assert session.started_in(session.sliced(shell).text) is None
+    after("import os\nos.chdir('sub')", LAST)
+    assert session.started_in(session.sliced(shell).text) == began
+
+
 def test_a_called_job(after):
     define = "from ml_experiment_nb import job\n@job\ndef train(C):\n    return {'a': C * factor}"
     cells = [define, "factor = 2", "train(C=1)", "factor = 3", "unneeded = 1", "train(C=2)"]

@@ -38,6 +38,7 @@ class GitState:
         diff: What differs from the commit, or is staged before the first one, as `git apply` reads it. A
             binary file is only named, and of a submodule the commit is given. Longer than `MAX_DIFF` bytes,
             it is cut, and its last line says so.
+        changed: The paths below `root` of the tracked files that differ from the commit, by their names of now.
         untracked: Untracked, not ignored paths below `root`, at most `MAX_UNTRACKED`. A folder with nothing
             tracked in it is one path that ends in ``/``.
     """
@@ -49,6 +50,20 @@ class GitState:
     dirty: bool
     diff: str
     untracked: tuple[str, ...]
+    changed: tuple[str, ...] = ()
+
+
+def is_tracked(root: Path, name: str) -> bool:
+    """Return whether git has a file of a work tree, or is about to: one that it ignores it has not.
+
+    Args:
+        root: The work tree's top folder.
+        name: The file's path below it.
+    """
+    try:
+        return bool(_git(root, "--literal-pathspecs", "ls-files", "-z", "--", name))
+    except (_GitError, OSError):
+        return True  # it can't be told
 
 
 def git_state(folder: Path, *, notes: list[str] | None = None) -> GitState | None:
@@ -101,17 +116,18 @@ def _read(folder: Path, notes: list[str]) -> GitState:
         branch=branch if branch != "(detached)" else None,
         remote=remote.result(),
         root=root,
-        dirty=changed,
+        dirty=bool(changed),
         diff=_diff(Path(root), "HEAD" if born else "--cached", notes) if changed else "",
         untracked=tuple(untracked[:MAX_UNTRACKED]),
+        changed=tuple(changed),
     )
 
 
-def _parse_status(text: str) -> tuple[dict[str, str], bool, list[str]]:
-    """Return the headers, whether a tracked file changed, and the untracked paths of ``status -z`` output."""
+def _parse_status(text: str) -> tuple[dict[str, str], list[str], list[str]]:
+    """Return the headers, the tracked paths that changed, and the untracked ones of ``status -z`` output."""
     headers: dict[str, str] = {}
     untracked: list[str] = []
-    changed = False
+    changed: list[str] = []
     entries = iter(text.split("\0")[:-1])
     for entry in entries:
         match entry[:2]:
@@ -121,11 +137,18 @@ def _parse_status(text: str) -> tuple[dict[str, str], bool, list[str]]:
             case "? ":
                 untracked.append(entry[2:])
             case "2 ":
-                changed = True
+                changed.append(_path(entry, 9))
                 next(entries, None)  # a rename's old path is an entry of its own
+            case "u ":
+                changed.append(_path(entry, 10))
             case _:
-                changed = True
+                changed.append(_path(entry, 8))
     return headers, changed, untracked
+
+
+def _path(entry: str, fields: int) -> str:
+    """Return the path of an entry, which stands behind a number of fields."""
+    return entry.split(" ", fields)[-1]
 
 
 def _remote(folder: Path) -> str | None:

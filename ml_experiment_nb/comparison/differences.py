@@ -7,7 +7,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from ml_experiment_nb.capture.packages import DIGEST
@@ -37,6 +37,7 @@ class Evidence:
         git_diff: What was not committed.
         data: The digest of each of its data sets.
         files: What tells the content of each file that it left, by path.
+        unread: Those of them that may be the other run's or not: of the same size, and too large to be read.
     """
 
     record: Record
@@ -46,6 +47,7 @@ class Evidence:
     git_diff: str = ""
     data: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
+    unread: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -70,12 +72,14 @@ class Section:
         changes: Values that differ.
         hunks: Texts that differ.
         same: How many are the same.
+        unread: The names of what has the same size, and was too large to be compared.
     """
 
     title: str
     changes: tuple[Change, ...] = ()
     hunks: tuple[Hunk, ...] = ()
     same: int = 0
+    unread: tuple[str, ...] = ()
 
     @property
     def count(self) -> int:
@@ -115,7 +119,7 @@ class Diff:
     @property
     def equal(self) -> list[Section]:
         """The kinds in which they don't."""
-        return [section for section in self.sections if not section.count]
+        return [section for section in self.sections if not section.count and section.same]
 
     def to_json(self) -> str:
         """Return it as a line of JSON."""
@@ -151,15 +155,21 @@ def differences(a: Evidence, b: Evidence) -> Diff:
         _git(a, b),
         _section("tags", _tags(first), _tags(second)),
         _outputs(a, b),
-        _section("files", a.files, b.files),
+        _files(a, b),
     ]
-    return Diff(first, second, tuple(one for one in found if one.count or one.same))
+    return Diff(first, second, tuple(one for one in found if one.count or one.same or one.unread))
 
 
 def _section(title: str, a: Mapping[str, str], b: Mapping[str, str]) -> Section:
     names = dict.fromkeys([*a, *b])
     changes = tuple(Change(name, a.get(name), b.get(name)) for name in names if a.get(name) != b.get(name))
     return Section(title, changes, same=len(names) - len(changes))
+
+
+def _files(a: Evidence, b: Evidence) -> Section:
+    found = _section("files", a.files, b.files)
+    unread = tuple(name for name in a.files if name in b.files and name in a.unread & b.unread)
+    return replace(found, same=found.same - len(unread), unread=unread)
 
 
 def _comparable(a: Mapping[str, str], b: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:

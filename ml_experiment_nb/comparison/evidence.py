@@ -31,8 +31,8 @@ def read_both(store: Store, a: str | Record, b: str | Record) -> tuple[Evidence,
     lists = [store.files(record) for record in records]
     doubtful = _doubtful(*lists)
     return (
-        _evidence(store, records[0], lists[0], doubtful),
-        _evidence(store, records[1], lists[1], doubtful),
+        _evidence(store, records[0], lists[0], lists[1], doubtful),
+        _evidence(store, records[1], lists[1], lists[0], doubtful),
     )
 
 
@@ -66,13 +66,21 @@ def _doubtful(a: Mapping[str, int], b: Mapping[str, int]) -> set[str]:
     return found
 
 
+def _size(amount: int, other: int | None) -> str:
+    """Return a file's size; to the byte where the other run's file has another one that reads the same."""
+    text = size(amount)
+    return f"{amount:,} B" if other not in (None, amount) and size(other or 0) == text else text
+
+
 def _told(store: Store, record: Record, path: str) -> str:
     """Return what tells a file's content, for one that may be the other run's too."""
     found = store.digest(record, path)
     return f" sha256:{found[:12]}" if found else f" (can't be read in {str(record.run_id)[:8]})"
 
 
-def _evidence(store: Store, record: Record, sizes: Mapping[str, int], doubtful: set[str]) -> Evidence:
+def _evidence(
+    store: Store, record: Record, sizes: Mapping[str, int], others: Mapping[str, int], doubtful: set[str]
+) -> Evidence:
     own = {path: amount for path, amount in sizes.items() if not path.startswith(_OURS)}
     executed = [path for path in own if is_notebook(path)]
     sources = [path for path in sizes if path.startswith(_SOURCE)]
@@ -84,10 +92,11 @@ def _evidence(store: Store, record: Record, sizes: Mapping[str, int], doubtful: 
         git_diff=(store.text(record, "record/git.diff") or "") if "record/git.diff" in sizes else "",
         data=data_of(store, record),
         files={
-            path: size(amount) + (_told(store, record, path) if path in doubtful else "")
+            path: _size(amount, others.get(path)) + (_told(store, record, path) if path in doubtful else "")
             for path, amount in own.items()
             if path not in executed
         },
+        unread=frozenset(path for path, amount in own.items() if others.get(path) == amount and path not in doubtful),
     )
 
 

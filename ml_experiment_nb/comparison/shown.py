@@ -29,7 +29,7 @@ def as_text(diff: Diff, paint: Paint = lambda text, _: text) -> str:
         lines += ["", paint(_title(section), "bold"), *_changes(section, paint)]
         for hunk in section.hunks:
             lines += [f"  {hunk.name}", *(f"    {_painted(line, paint)}" for line in _cut(hunk.lines))]
-    lines += ["", _same(diff)]
+    lines += ["", *_unread(diff), _same(diff)]
     return "\n".join(lines)
 
 
@@ -42,6 +42,7 @@ def as_html(diff: Diff) -> str:
     for section in diff.differing:
         inner = _table(section.changes) + "".join(map(_hunk, section.hunks))
         parts.append(f"<details open><summary><b>{html.escape(_title(section))}</b></summary>{inner}</details>")
+    parts += [f"<div>{html.escape(line)}</div>" for line in _unread(diff)]
     parts.append(_equal(diff))
     return f"<div>{''.join(parts)}</div>"
 
@@ -70,6 +71,15 @@ def _same(diff: Diff) -> str:
     if not diff:
         return f"no difference was found, in: {equal}"
     return f"the same in both: {equal}" if equal else "nothing is the same in both"
+
+
+def _unread(diff: Diff) -> list[str]:
+    """Return a line for what could not be compared."""
+    names = [name for section in diff.sections for name in section.unread]
+    if not names:
+        return []
+    more = f" and {len(names) - MOST} more" if len(names) > MOST else ""
+    return [f"not compared, of the same size and too large to be read: {', '.join(names[:MOST])}{more}"]
 
 
 def _changes(section: Section, paint: Paint) -> list[str]:

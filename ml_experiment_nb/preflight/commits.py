@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ml_experiment_nb.capture.git import GitState, git_state
+from ml_experiment_nb.capture.git import GitState, git_state, is_tracked
 from ml_experiment_nb.preflight.findings import Finding
 
-_CHANGED = re.compile(r"^diff --git a/(.*) b/\1$", re.MULTILINE)
 _CODE = (".py", ".ipynb", ".yaml", ".yml", ".json", ".toml", ".cfg", ".txt", ".pyx", ".c", ".cpp", ".cu")
 _SHOWN = 3
 
@@ -31,8 +29,8 @@ def check(files: Iterable[str]) -> Iterator[Finding]:
         if state is None:
             continue
         name = os.path.relpath(path.resolve(), Path(state.root).resolve())
-        changed = _CHANGED.findall(state.diff)
-        if _is_untracked(name, state):
+        changed = state.changed
+        if _is_untracked(name, state) or (name not in changed and not is_tracked(Path(state.root), name)):
             yield _finding(file, "git doesn't have this file")
         elif name in changed or (state.commit is None and state.dirty):
             yield _finding(file, f"differs from commit {(state.commit or 'none')[:8]}")

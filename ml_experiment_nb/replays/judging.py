@@ -72,6 +72,7 @@ def verdict_of(
     ignored: Sequence[str] = (),
     causes: Sequence[Difference] = (),
     elsewhere: bool = False,
+    notes: Sequence[str] = (),
 ) -> Verdict:
     """Return the verdict on a replay.
 
@@ -85,6 +86,7 @@ def verdict_of(
         ignored: Patterns of names, or kinds, that are not compared.
         causes: What was not as it was before it ran.
         elsewhere: Whether it ran in a container, whose packages are known only now.
+        notes: What was not compared, each in a few words.
     """
     old, new = before.record, after.record
     if old.status is Status.FINISHED and new.status is not Status.FINISHED:
@@ -97,12 +99,16 @@ def verdict_of(
     own = [one for one in metrics if not one.tolerated]
     found = [*_status(old, new), *own, *_files(diff, alike), *_outputs(before, after, diff, logs)]
     found = [one for one in [*found, *(one for one in metrics if one.tolerated)] if not _is_ignored(one, ignored)]
+    unread = {one for one in _unread(diff) if not _fits("file", one, ignored)}
+    if unread:
+        several = f"the file {min(unread)} was" if len(unread) == 1 else f"{len(unread)} files were"
+        notes = [*notes, f"{several} too large to be read, and of the same size"]
     compared = {
         "metric": len([name for name in dict.fromkeys([*curves[0], *curves[1]]) if not _fits("metric", name, ignored)]),
-        "file": len([name for name in {*before.files, *after.files} if not _fits("file", name, ignored)]),
+        "file": len([one for one in {*before.files, *after.files} - unread if not _fits("file", one, ignored)]),
         "output": 0 if _fits("output", "output", ignored) else len(before.notebooks) or int(any(logs)),
     }
-    return judged(found, compared, [*later, *causes])
+    return judged(found, compared, [*later, *causes], notes)
 
 
 def _why(record: Record) -> str:
@@ -142,6 +148,11 @@ def _settled(evidence: Evidence) -> Evidence:
     return replace(
         evidence, files={name: one for name, one in evidence.files.items() if name not in pages}, notebooks=notebooks
     )
+
+
+def _unread(diff: Diff) -> tuple[str, ...]:
+    section = _section(diff, "files")
+    return section.unread if section is not None else ()
 
 
 def _files(diff: Diff, alike: Container[str]) -> list[Difference]:

@@ -22,16 +22,17 @@ from ml_experiment_nb.files import parse_mapping
 from ml_experiment_nb.flow import is_everywhere
 from ml_experiment_nb.forms import Asked, as_cell, asked_spec
 from ml_experiment_nb.inplace import SCRIPT
+from ml_experiment_nb.known import REPLAY_OF
+from ml_experiment_nb.proofs import as_repeated
 from ml_experiment_nb.records import Record, Status
-from ml_experiment_nb.session import SLICE
+from ml_experiment_nb.session import SLICE, started_in
 from ml_experiment_nb.specs import Experiment, Job, spec_from_mapping
-from ml_experiment_nb.targets import Cell, Command, Notebook, Script
+from ml_experiment_nb.targets import Cell, Command, Notebook, Script, read_targets
 
 Kept = Callable[[str], str | None]
 """Gives the text of a file in the ``record`` folder of a run, or of the group that it belongs to; None without it."""
 
-OF: Final = "mlexp.replay.of"
-"""The tag of a replay that names its original."""
+OF: Final = REPLAY_OF
 
 _MAIN: Final = "__main__:"
 _CALL: Final = """from ml_experiment_nb import job
@@ -76,18 +77,34 @@ def material_of(record: Record, text: str | None, kept: Kept) -> Material:
         raise ReplayError("it has not ended yet: `ml-experiment attach` shows how far it is")
     if text is None:
         raise ReplayError("no spec is kept with it: it was not made by this package")
-    data = parse_mapping(text)
+    data = _of_its_step(parse_mapping(text), record)
     cwd = Path(record.tags.get("mlexp.cwd") or data.get("root_path") or ".")
     if any(_main_function(target) for target in data.get("run", ())):
         return _called(record, data, cwd, kept)
-    asked = asked_spec(_without_functions(data), record)
-    spec = _alone(asked, record)
-    [target, *others] = spec.run
-    if others:
+    if len(data.get("run", ())) > 1:
         raise ReplayError("it ran several files in one run, and that can't be done again")
+    spec = _alone(asked_spec(_without_functions(data), record), record)
+    [target] = spec.run
     if isinstance(target, Cell):
         return _cell(record, spec, cwd, kept(SLICE))
     return _with_files(spec, cwd, data, kept)
+
+
+def _of_its_step(data: Mapping[str, Any], record: Record) -> Mapping[str, Any]:
+    """Return a spec's keys; of a record that is one of its steps, those of that step."""
+    targets, params = data.get("run", ()), data.get("params") or {}
+    if len(targets) < 2 or record.parent_id is None:
+        return data
+    own = [one for one in targets if record.name == f"{data.get('name', record.experiment)} {_name(one)}"]
+    known = {name: value for name, value in params.items() if name in record.params}
+    return {**data, "run": own[:1], "params": known} if own else data
+
+
+def _name(target: Any) -> str:
+    """Return the name of a target as a spec has it; a function's is not imported."""
+    if isinstance(target, dict) and "function" in target:
+        return str(target["function"]).rpartition(":")[2].rpartition(".")[2]
+    return read_targets(target)[0].name
 
 
 def _alone(spec: Job, record: Record) -> Experiment:
@@ -207,8 +224,14 @@ def _of_the_cell(spec: Experiment, record: Record) -> Experiment:
 
 
 def _slice(record: Record, cwd: Path, session: str) -> Material:
+    """Return what runs a session again, from the folder that it has begun in."""
+    cwd = Path(started_in(session) or cwd)
     path = cwd / f"replay-of-{str(record.run_id)[:8]}.ipynb"
-    return Material(_outer(record, cwd, Notebook(path=str(path))), cwd, {path: session}, inner=True)
+    try:
+        text = as_repeated(session)
+    except (ValueError, LookupError, TypeError) as error:
+        raise SpecError(f"the session that is kept with it can't be read: {error}") from None
+    return Material(_outer(record, cwd, Notebook(path=str(path))), cwd, {path: text}, inner=True)
 
 
 def _outer(record: Record, cwd: Path, target: Notebook | Command) -> Experiment:

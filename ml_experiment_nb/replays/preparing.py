@@ -108,11 +108,16 @@ class Preparation:
         recorded = Recorded(
             self.original.started + timedelta(seconds=self.original.seconds),
             tags.get("mlflow.source.git.commit"),
-            self.store.text(self.original, "record/git.diff") or "" if tags.get("mlexp.git.dirty") == "true" else "",
+            self._diff() if tags.get("mlexp.git.dirty") == "true" else "",
             tags.get("mlflow.source.git.repoURL", ""),
         )
         origin = root if cwd.is_relative_to(root) else cwd
         return scratch_of(origin, recorded, root, keep=self.keep)
+
+    def _diff(self) -> str:
+        """Return what was not committed, with the ends of its lines as they were: else it doesn't apply."""
+        found = self.store.content(self.original, "record/git.diff")
+        return "" if found is None else found.decode(errors="replace")
 
     def _environment(self, scratch: Scratch) -> tuple[str | None, str]:
         """Return the interpreter, None where it is this one, and the environment in words."""
@@ -159,11 +164,12 @@ class Preparation:
     def _plan(self, scratch: Scratch, material: Material, data: Mapping[str, Any], python: str | None) -> Plan:
         """Return what is run: the recorded sources in the copy."""
         cwd = scratch.moved(material.cwd)
-        cwd.mkdir(parents=True, exist_ok=True)
+        scratch.make(cwd)
+        changed_to = scratch.moved(self.original.tags.get("mlexp.cwd") or cwd)  # nothing but folders may be in it
+        if changed_to.is_relative_to(scratch.folder):
+            scratch.make(changed_to)
         for path, text in material.files.items():
-            target = _placed(path, scratch, cwd)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(text, encoding="utf-8")
+            scratch.write(_placed(path, scratch, cwd), text)
         spec = material.spec
         root = scratch.moved(spec.root_path or material.cwd)
         changes: dict[str, Any] = {"root_path": str(root)}

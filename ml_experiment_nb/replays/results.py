@@ -149,14 +149,16 @@ def judged(
     if original.kind == "trial":  # of which less is kept
         after = replace(after, files={path: one for path, one in after.files.items() if path in before.files})
     after = replace(after, notebooks={n: _as_then(original, ready, text) for n, text in after.notebooks.items()})
-    names = [*dict.fromkeys([*before.record.metrics, *after.record.metrics])][:_HISTORIES]
+    names = [*dict.fromkeys([*before.record.metrics, *after.record.metrics])]
     curves = tuple(_curves(store, one.record, names) for one in (before, after))
+    beyond = len(names) - _HISTORIES
+    notes = [f"of {beyond:,} more metrics only the last values were compared"] if beyond > 0 else []
     logs = store.log_text(original), _as_then(original, ready, store.log_text(after.record))
     return judging.verdict_of(
         before, after, curves=(curves[0], curves[1]), logs=logs,
         alike=_alike(store, original, ready, before, after),
         tolerances=tolerances, ignored=ignored, causes=ready.causes,
-        elsewhere=ready.plan.spec.docker_config is not None,
+        elsewhere=ready.plan.spec.docker_config is not None, notes=notes,
     )  # fmt: skip
 
 
@@ -176,10 +178,14 @@ def _folders(original: Record, ready: Ready) -> dict[str, str]:
     return found
 
 
-def _curves(store: Store, record: Record, names: Iterable[str]) -> dict[str, list[tuple[int, float]]]:
-    return {
-        name: [(one.step, one.value) for one in curve(store, record, name)] for name in names if name in record.metrics
+def _curves(store: Store, record: Record, names: Sequence[str]) -> dict[str, list[tuple[int, float]]]:
+    """Return a record's metrics with their values at each step; of those that are beyond count, the last values."""
+    found = {
+        name: [(one.step, one.value) for one in curve(store, record, name)]
+        for name in names[:_HISTORIES]
+        if name in record.metrics
     }
+    return found | {name: [(0, record.metrics[name])] for name in names[_HISTORIES:] if name in record.metrics}
 
 
 def _alike(store: Store, original: Record, ready: Ready, before: Evidence, after: Evidence) -> set[str]:

@@ -26,8 +26,9 @@ from ml_experiment_nb.errors import ReplayError
 from ml_experiment_nb.projects import home
 
 FOLDER: Final = "replays"  # below .ml-experiment: where the copies stand while they are in use
+SMALL: Final = 1_000_000  # bytes of a file that is always copied
 LARGE: Final = 500_000_000  # bytes of a file that is linked, not copied
-MOST: Final = 2_000_000_000  # bytes that are copied of all files
+MOST: Final = 2_000_000_000  # bytes that are copied of all files that are not small
 FILES: Final = 100_000  # files of a project
 _SKIPPED: Final = frozenset(
     {".git", ".ml-experiment", "__pycache__", ".ipynb_checkpoints", "node_modules", "mlruns", ".tox", ".nox"}
@@ -35,6 +36,7 @@ _SKIPPED: Final = frozenset(
 )
 _FICLONE: Final = 0x40049409  # Linux: a copy that shares its blocks until one is written to
 _PATIENCE: Final = 600.0  # seconds that one git command may take
+_SHOWN: Final = 3  # names that a note tells of many
 _SOON: Final = 1.0  # seconds after a run's end in which a file's time says nothing
 
 
@@ -78,6 +80,27 @@ class Scratch:
         absolute = Path(os.path.normpath(self.origin / path))
         return self.folder / absolute.relative_to(self.origin) if absolute.is_relative_to(self.origin) else absolute
 
+    def make(self, folder: Path) -> None:
+        """Make a folder of the copy, if it isn't there.
+
+        Raises:
+            ReplayError: It is not within the copy, as a link leads out of it.
+        """
+        if not Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(self.folder)):
+            raise ReplayError(f"{folder} is reached through a link out of the project, and nothing is written there")
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def write(self, path: Path, text: str) -> None:
+        """Write a file of the copy, in the place of a link that stands there: that would lead to the user's own file.
+
+        Raises:
+            ReplayError: Its folder is not within the copy, as a link leads out of it.
+        """
+        self.make(path.parent)
+        if path.is_symlink():
+            path.unlink()
+        path.write_text(text, encoding="utf-8")
+
     def written(self) -> list[str]:
         """Return which of the user's own files, to which there are links, are not as they were."""
         return [str(path) for path, before in self.linked if _stat(path) != before]
@@ -116,12 +139,14 @@ def scratch_of(origin: Path, recorded: Recorded, root: Path, *, keep: bool = Fal
                 raise ReplayError(f"the copy of the project can't be written: {error}") from error
             raise
         finally:
-            if not keep:
+            if keep:
+                (own / "lock").unlink(missing_ok=True)  # one that has none is left alone from now on
+            else:
                 shutil.rmtree(own, ignore_errors=True)
 
 
 def _clear_left(place: Path) -> None:
-    """Remove copies whose process was killed."""
+    """Remove copies whose process was killed; one that was to be kept has no lock any more."""
     for own in place.iterdir():
         with suppress(OSError), (own / "lock").open("r+") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -209,6 +234,7 @@ def _with_others(scratch: Scratch, tracked: frozenset[str], ended: datetime) -> 
     """Copy what isn't of the commit."""
     changed: list[str] = []
     linked: list[tuple[Path, tuple[int, int]]] = []
+    missing: list[str] = []
     count, left, since = 0, MOST, ended.timestamp() + _SOON
     for name in _files(scratch.origin):
         source, target = scratch.origin / name, scratch.folder / name
@@ -226,14 +252,17 @@ def _with_others(scratch: Scratch, tracked: frozenset[str], ended: datetime) -> 
         found = _stat(source)
         if found[0] / 1e9 > since:
             changed.append(name)
-        if found[1] > min(LARGE, left):
+        if found[1] > SMALL and found[1] > min(LARGE, left):
             target.symlink_to(source)
             linked.append((source, found))
             continue
-        left -= found[1]
-        _copy(source, target)
-    copied = replace(scratch, changed=tuple(sorted(changed)), linked=tuple(linked))
-    return replace(copied, notes=(*scratch.notes, _of_links(len(linked)))) if linked else copied
+        left -= found[1] if found[1] > SMALL else 0
+        if not _copy(source, target):
+            missing.append(name)
+    notes = [*([_of_links(len(linked))] if linked else []), *([_of_missing(missing)] if missing else [])]
+    return replace(
+        scratch, changed=tuple(sorted(changed)), linked=tuple(linked), notes=(*scratch.notes, *notes)
+    )  # fmt: skip
 
 
 def _led_to(scratch: Scratch, place: str) -> str | Path:
@@ -244,6 +273,11 @@ def _led_to(scratch: Scratch, place: str) -> str | Path:
 def _of_links(count: int) -> str:
     several = "1 large file is a link" if count == 1 else f"{count} large files are links"
     return f"{several} to yours, and what the code writes there, it writes to yours"
+
+
+def _of_missing(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"{', '.join(names[:_SHOWN])}{more} can't be read and {'is' if len(names) == 1 else 'are'} not in the copy"
 
 
 def _files(folder: Path) -> Iterator[str]:
@@ -263,15 +297,20 @@ def _is_environment(folder: Path) -> bool:
     return (folder / "pyvenv.cfg").exists() or (folder / "conda-meta").exists()
 
 
-def _copy(source: Path, target: Path) -> None:
-    """Copy a file, sharing its blocks where the file system can do that; one that can't be read is left out."""
-    with suppress(PermissionError):
-        with source.open("rb") as a, target.open("wb") as b:
-            try:
-                fcntl.ioctl(b.fileno(), _FICLONE, a.fileno())
-            except OSError:
-                shutil.copyfileobj(a, b, 1 << 20)
+def _copy(source: Path, target: Path) -> bool:
+    """Copy a file, sharing its blocks where the file system can do that, and return whether it could be read."""
+    try:
+        a = source.open("rb")
+    except (PermissionError, FileNotFoundError):  # nobody's business, or removed just now
+        return False
+    with a, target.open("wb") as b:
+        try:
+            fcntl.ioctl(b.fileno(), _FICLONE, a.fileno())
+        except OSError:
+            shutil.copyfileobj(a, b, 1 << 20)
+    with suppress(OSError):
         shutil.copystat(source, target)
+    return True
 
 
 def _stat(path: Path) -> tuple[int, int]:

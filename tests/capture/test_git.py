@@ -96,6 +96,7 @@ def test_a_rename_is_dirt_and_hides_no_untracked_file(committed):
     state = git_state(committed)
     assert state.dirty
     assert state.untracked == ("other.py",)
+    assert state.changed == ("even.py",)
     assert "rename from ? odd.py" in state.diff
 
 

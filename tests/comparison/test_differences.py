@@ -147,3 +147,13 @@ def test_html_shows_what_stands_there(text):
     assert text not in shown or text == "'\""
     assert "<script" not in shown
     assert "http" not in shown
+
+
+def test_files_too_large_to_be_read_are_said_and_not_counted_as_the_same():
+    run = evidence(files={"a.csv": "3 B sha256:aa", "big.bin": "60.0 MB"}, unread=frozenset({"big.bin"}))
+    diff = differences(run, run)
+    assert (diff["files"].same, diff["files"].unread) == (1, ("big.bin",))
+    for shown in (as_text(diff), as_html(diff)):
+        assert "not compared, of the same size and too large to be read: big.bin" in shown
+    alone = replace(run, files={"big.bin": "60.0 MB"})
+    assert "files" not in [one.title for one in differences(alone, alone).equal]

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from ml_experiment_nb import diff, make_plan, run
-from ml_experiment_nb.comparison.evidence import _doubtful, packages_in
+from ml_experiment_nb.comparison.evidence import _doubtful, _size, packages_in
 from ml_experiment_nb.errors import RunNotFoundError
 from ml_experiment_nb.specs import spec_from_mapping
 from ml_experiment_nb.tracking import Store
@@ -72,3 +72,8 @@ def test_files_that_can_not_be_read_are_not_the_same(stored, script, monkeypatch
 def test_of_many_large_files_some_are_read():
     sizes = {f"{k}.bin": 49_000_000 for k in range(20)} | {"large": 60_000_000, "other": 1}
     assert len(_doubtful(sizes, {**sizes, "other": 2})) == 10
+
+
+def test_sizes_that_read_the_same_are_told_to_the_byte():
+    assert _size(12_345, 12_341) == "12,345 B"
+    assert _size(12_345, 12_345) == _size(12_345, None) == _size(12_345, 99) != "12,345 B"

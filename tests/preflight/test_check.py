@@ -256,3 +256,19 @@ def test_what_git_does_not_have(book, here):
     (here / "new").mkdir()
     (here / "new" / "b.py").write_text("x = 1\n")
     assert "git doesn't have this file" in [one.text for one in check("new/b.py")]
+
+
+def test_files_that_were_renamed_have_other_letters_or_are_ignored_are_found_too(here):
+    git("init", "-q")
+    for name in ("old.py", "größe.py"):
+        (here / name).write_text("x = 1\n")
+    (here / ".gitignore").write_text("mine.py\n")
+    git("add", ".")
+    git("commit", "-q", "-m", "x")
+    git("mv", "old.py", "new name.py")
+    (here / "mine.py").write_text("x = 1\n")
+    assert check("new name.py")[0].text.startswith("differs from commit")
+    assert next(one.text for one in check("mine.py")) == "git doesn't have this file"
+    assert [one.text for one in check("größe.py")] == ["new name.py in its work tree differs from the commit"]
+    (here / "größe.py").write_text("x = 2\n")
+    assert check("größe.py")[0].text.startswith("differs from commit")

@@ -7,8 +7,9 @@ import pytest
 
 from ml_experiment_nb.comparison.differences import Evidence
 from ml_experiment_nb.records import Failure, Record, Status
+from ml_experiment_nb.replays import results
 from ml_experiment_nb.replays.judging import causes_of, is_alike, verdict_of
-from ml_experiment_nb.verdicts import Answer, Difference
+from ml_experiment_nb.verdicts import Answer, Difference, Verdict
 
 
 def record(**more):
@@ -132,3 +133,23 @@ def test_causes_are_told_with_data_first():
 def test_data_that_only_the_run_itself_names_is_a_cause_too():
     before, after = (Evidence(record(), data={"X_train": text * 32}) for text in "ab")
     assert [one.name for one in judged(before, after).causes] == ["X_train"]
+
+
+def test_a_file_that_was_not_read_is_not_called_the_same():
+    run = Evidence(
+        record(), files={"a.csv": "3 B sha256:aa", "big.bin": "60.0 MB"}, unread=frozenset({"big.bin"})
+    )  # fmt: skip
+    verdict = judged(run, run)
+    told = "the file big.bin was too large to be read, and of the same size"
+    assert verdict.sentence == f"identical: 1 file is the same; {told}"
+    assert Verdict.from_json(verdict.to_json()) == verdict
+    assert judged(run, run, ignored=["*.bin"]).sentence == "identical: 1 file is the same"
+
+
+def test_of_metrics_beyond_count_the_last_values_are_compared(monkeypatch):
+    def none(*_):
+        return []
+
+    monkeypatch.setattr(results, "_HISTORIES", 1)
+    monkeypatch.setattr(results, "curve", none)
+    assert results._curves(None, record(metrics={"a": 1.0, "b": 2.0}), ["a", "b", "c"]) == {"a": [], "b": [(0, 2.0)]}

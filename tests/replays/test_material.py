@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from ml_experiment_nb.errors import ReplayError
+from ml_experiment_nb.errors import ReplayError, SpecError
+from ml_experiment_nb.lineage import Executed
 from ml_experiment_nb.records import Record, Status
 from ml_experiment_nb.replays.material import OF, material_of
+from ml_experiment_nb.session import as_notebook
 from ml_experiment_nb.targets import Cell, Command, Notebook, Script
 
 SCRIPT_SPEC = "kind: experiment\nname: svm\nrun: [train.py]\nparams: {C: 0.5}\nroot_path: /home/me/project\n"
@@ -69,8 +71,36 @@ def test_an_inline_cell_is_run_by_the_slice_of_its_session():
     found = material_of(record(), CELL_SPEC, {"slice.ipynb": text}.get)
     [target] = found.spec.run
     assert isinstance(target, Notebook)
-    assert found.files == {Path(target.path): text}
+    assert list(found.files) == [Path(target.path)]
+    assert sources(found.files[Path(target.path)]) == ["base = 1", "%%experiment\n{'a': base}"]
     assert found.inner
+
+
+def test_a_session_is_run_again_without_what_only_its_first_run_was_to_do():
+    text = session("%%time\n%%experiment --prove x\n1", "%%experiment --needed --notify desktop\n{'a': base}")
+    [told] = material_of(record(), CELL_SPEC, {"slice.ipynb": text}.get).files.values()
+    assert sources(told) == ["%%time\n%%experiment x\n1", "%%experiment\n{'a': base}"]
+
+
+def test_a_session_that_has_changed_its_folder_begins_where_it_began():
+    cells = [Executed(1, "%cd sub"), Executed(2, "%%experiment\n{'a': base}")]
+    found = material_of(record(), CELL_SPEC, {"slice.ipynb": as_notebook(cells, {}, "/home/me")}.get)
+    assert (found.cwd, found.spec.root_path) == (Path("/home/me"), "/home/me")
+    with pytest.raises(SpecError, match="can't be read"):
+        material_of(record(), CELL_SPEC, {"slice.ipynb": "[]"}.get)
+
+
+def test_of_steps_each_is_run_alone_functions_too():
+    spec = "kind: experiment\nname: e\nrun: [prepare.py, {function: 'm:f'}, {function: 'm:g'}]\nparams: {a: 3, b: 1}\n"
+    step = record(name="e g", params={"b": "1"}, parent_id="c" * 32)
+    found = material_of(step, spec, {}.get)
+    [text] = found.files.values()
+    assert "from m import g as called" in text
+    assert found.spec.params == {"b": 1}
+    first = material_of(record(name="e prepare", parent_id="c" * 32), spec, {"source/prepare.py": "1"}.get)
+    assert first.spec.run == (Script(path="prepare.py"),)
+    with pytest.raises(ReplayError, match="several files"):
+        material_of(record(), spec, {}.get)
 
 
 def test_a_cell_that_needs_nothing_is_run_as_it_is():

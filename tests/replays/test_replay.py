@@ -50,14 +50,14 @@ def git(folder, *words):
 def folder(stored):
     """A project in git whose work tree is dirty."""
     (stored / "train.py").write_text(TRAIN)
-    (stored / "helper.py").write_text("def scale(x):\n    return x\n")
+    (stored / "helper.py").write_bytes(b"def scale(x):\r\n    return x\r\n")  # as on Windows
     (stored / "data").mkdir()
     (stored / "data" / "x.csv").write_text("1\n2\n3\n")
     (stored / ".gitignore").write_text("data/\n.ml-experiment/\n")
     git(stored, "init", "-q")
     git(stored, "add", "-A")
     git(stored, "commit", "-qm", "one")
-    (stored / "helper.py").write_text("def scale(x):\n    return x * 20  # not committed\n")
+    (stored / "helper.py").write_bytes(b"def scale(x):\r\n    return x * 20  # not committed\r\n")
     return stored
 
 
@@ -290,10 +290,14 @@ def test_a_notebook_that_was_deleted_and_cells_of_a_session_are_done_again(store
             cells[parameters].metadata["tags"] = ["parameters"]
         nbformat.write(nbformat.v4.new_notebook(cells=cells), stored / path)
 
+    (stored / "sub").mkdir()
+    (stored / "sub" / "base.txt").write_text("10")
     notebook("book.ipynb", "C = 1", "print('C is', C)", parameters=0)
     notebook(
         "session.ipynb",
-        "%load_ext ml_experiment_nb\nbase = 10",
+        "%load_ext ml_experiment_nb",
+        "%cd sub",
+        "base = int(open('base.txt').read())",
         "%%experiment inline\nC = 0.5\n{'a': base + C}",
         "%%group search --trials 2 --sampler random --maximize a --slots 1 --executor inline\n"
         "C = uniform(0, 1)\n{'a': base + C}",

@@ -120,6 +120,7 @@ def test_without_git_the_files_are_copied_and_environments_are_not(project):
 
 def test_a_large_file_is_a_link_and_it_is_seen_whether_it_was_written_to(project, monkeypatch):
     monkeypatch.setattr(scratches, "LARGE", 10)
+    monkeypatch.setattr(scratches, "SMALL", 0)
     write(project / "large.bin", "x" * 11)
     with scratch_of(project, Recorded(datetime.now(UTC)), project) as copy:
         assert copy.written() == []
@@ -154,3 +155,57 @@ def test_editable_packages_of_the_project_are_imported_from_the_copy(project):
     with scratch_of(project, Recorded(datetime.now(UTC)), project) as copy:
         found = import_paths(copy, [str(project), "/somewhere/else"])
         assert found == (str(copy.folder / "src"), str(copy.folder))
+
+
+def test_a_copy_that_is_kept_is_left_alone_by_the_next(project):
+    write(project / "train.py", "1")
+    with scratch_of(project, Recorded(datetime.now(UTC)), project, keep=True) as kept:
+        pass
+    with scratch_of(project, Recorded(datetime.now(UTC)), project):
+        assert (kept.folder / "train.py").read_text() == "1"
+
+
+def test_what_is_written_into_the_copy_never_reaches_the_user_s_files(project, tmp_path_factory):
+    outside = tmp_path_factory.mktemp("outside")
+    write(outside / "train.py", "mine")
+    (project / "train.py").symlink_to(outside / "train.py")
+    (project / "lib").symlink_to(outside)
+    with scratch_of(project, Recorded(datetime.now(UTC)), project) as copy:
+        copy.write(copy.folder / "train.py", "recorded")
+        assert (copy.folder / "train.py").read_text() == "recorded"
+        for name in ("lib/train.py", "lib/new/train.py"):
+            with pytest.raises(ReplayError, match="through a link out of the project"):
+                copy.write(copy.folder / name, "recorded")
+    assert [path.name for path in outside.iterdir()] == ["train.py"]
+    assert (outside / "train.py").read_text() == "mine"
+
+
+def test_small_files_are_copied_however_many_bytes_there_are(project, monkeypatch):
+    monkeypatch.setattr(scratches, "MOST", 30)
+    monkeypatch.setattr(scratches, "SMALL", 10)
+    for name in ("a.bin", "b.bin"):
+        write(project / name, "x" * 20)
+    write(project / "train.py", "1")
+    with scratch_of(project, Recorded(datetime.now(UTC)), project) as copy:
+        assert [one for one in ("a.bin", "b.bin", "train.py") if (copy.folder / one).is_symlink()] == ["b.bin"]
+
+
+def test_a_file_that_vanishes_meanwhile_is_said(project, monkeypatch):
+    write(project / "train.py", "1")
+    found = scratches._files
+    monkeypatch.setattr(scratches, "_files", lambda folder: [*found(folder), "gone.txt"])
+    (project / "gone.txt").write_text("")
+    (project / "gone.txt").unlink()
+    with scratch_of(project, Recorded(datetime.now(UTC)), project) as copy:
+        assert copy.notes == ("gone.txt can't be read and is not in the copy",)
+        assert not (copy.folder / "gone.txt").exists()
+
+
+def test_a_change_of_lines_that_end_as_on_windows_applies(repository):
+    (repository / "dos.py").write_bytes(b"a = 1\r\nb = 1\r\n")
+    git(repository, "add", "dos.py")
+    git(repository, "commit", "-qm", "dos")
+    (repository / "dos.py").write_bytes(b"a = 1\r\nb = 2\r\n")
+    with scratch_of(repository, recorded(repository), repository) as copy:
+        assert (copy.folder / "dos.py").read_bytes() == b"a = 1\r\nb = 2\r\n"
+        assert copy.notes == ()
