@@ -98,6 +98,8 @@ def warnings_of(record: Record) -> list[str]:
     told = [f"hidden state: {text}" for text in found]
     if unseeded := record.tags.get("mlexp.unseeded"):
         told.append(f"random numbers drawn without a seed: {unseeded}")
+    if preflight := record.tags.get("mlexp.preflight"):
+        told.append(preflight)
     if record.tags.get("mlexp.git.dirty") == "true":
         told.append("files differ from the git commit")
     return told

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ml_experiment_nb.cells import CellSource
     from ml_experiment_nb.lineage import Executed
     from ml_experiment_nb.plans import Plan, Spec
+    from ml_experiment_nb.recording import OpenRun
     from ml_experiment_nb.records import Record, Records
     from ml_experiment_nb.specs import Row
     from ml_experiment_nb.widgets.run import Shown
@@ -179,6 +180,7 @@ class ExperimentMagics(Magics):
                 live.add(Params(asked.spec.params))
                 if (told := cell_id()) is not None:
                     live.add(Tags({CELL: told}))
+                self._look_through(live, asked.cell.source)
                 with calling_secrets(self._namespace, asked.spec.params):
                     value = run_source(self.shell, source)
                     send_result(value, live)
@@ -197,6 +199,19 @@ class ExperimentMagics(Magics):
             shown = show_run(live.record, live.artifacts, live.files, later=later)
             if options.prove:
                 self._prove(live.record, shown)
+
+    def _look_through(self, live: OpenRun, source: str) -> None:
+        """Have a run say what is wrong with its cell; that alone never keeps it from running."""
+        from ml_experiment_nb.preflight import TAG, told_of_cell
+        from ml_experiment_nb.reports import Note, Tags
+
+        try:
+            found = told_of_cell(f"%%experiment\n{source}", self._namespace)
+        except Exception as error:
+            live.add(Note(f"the cell was not looked through: {type(error).__name__}: {error}"))
+        else:
+            if found:
+                live.add(Tags({TAG: found}))
 
     def _prove(self, record: Record, shown: Shown) -> None:
         """Have a run proven by another process; the card shows what that comes to."""

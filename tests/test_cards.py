@@ -55,16 +55,17 @@ def test_what_speaks_against_running_it_again():
     doubtful = replace(
         NOW,
         notes=("the session has hidden state, which its cells alone don't give: x: no cell binds it", "another"),
-        tags={"mlexp.unseeded": "numpy, torch", "mlexp.git.dirty": "true"},
+        tags={"mlexp.unseeded": "numpy, torch", "mlexp.preflight": "a path", "mlexp.git.dirty": "true"},
     )
     assert warnings_of(doubtful) == [
         "hidden state: x: no cell binds it",
         "random numbers drawn without a seed: numpy, torch",
+        "a path",
         "files differ from the git commit",
     ]
     assert card_text(Card(doubtful)).splitlines()[-2:] == [
         "  note: another",
-        "  ⚠ hidden state: x: no cell binds it; random numbers drawn without a seed: numpy, torch; "
+        "  ⚠ hidden state: x: no cell binds it; random numbers drawn without a seed: numpy, torch; a path; "
         "files differ from the git commit",
     ]
     assert "⚠" not in card_html(Card(NOW))

@@ -180,6 +180,16 @@ def run(shell):
     return run
 
 
+def test_a_run_says_what_is_wrong_with_its_cell(run, store):
+    shown = run("%%experiment\nC = 1\nif C > 1:\n    open('/home/me/x.csv')\n{'a': C}")
+    [record] = store.records()
+    told = "'/home/me/x.csv' is a path of this machine alone (line 4)"
+    assert record.tags["mlexp.preflight"] == told
+    assert f"⚠ {told}" in shown.displayed[-1]
+    run("%%experiment\nC = 1\n{'a': C}")
+    assert "mlexp.preflight" not in store.records()[0].tags
+
+
 def test_a_cell_is_an_experiment(run, store, shell):
     shown = run("""\
 %%experiment "SVM" --into result --tag team=vision

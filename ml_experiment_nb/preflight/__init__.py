@@ -21,9 +21,13 @@ if TYPE_CHECKING:
     from ml_experiment_nb.plans import Plan
     from ml_experiment_nb.targets import Target
 
-__all__ = ["RULES", "Finding", "Findings", "check", "check_cell", "check_plan"]
+__all__ = ["RULES", "TAG", "Finding", "Findings", "check", "check_cell", "check_plan", "told_of_cell"]
 
 _SPECS = (".yaml", ".yml", ".json")
+TAG = "mlexp.preflight"
+"""The tag of an inline run that says what was found in its cell; its card shows it."""
+
+_OF_ONE_CELL = ("overwritten-parameter", "stale-parameter", "absolute-path", "secret")
 _OF_CODE = (order, parameters, randomness)
 
 
@@ -78,6 +82,17 @@ def check_cell(
     found = [*order.check(alone), *literals.check_paths(alone), *literals.check_secrets(alone)]
     found += [one for rule in (parameters, randomness) for one in rule.check(whole) if one.cell is None]
     return sorted_findings(list(ignoring.kept(alone, found)))
+
+
+def told_of_cell(source: str, known: Collection[str]) -> str:
+    """Return what is wrong with a cell that can be told by it alone, in a line; empty where nothing is.
+
+    What it takes the cells above for, such as whether a function there reads a parameter, isn't looked at: a cell that
+    is run should not wait for that.
+    """
+    found = [one for one in check_cell(source, known) if one.rule in _OF_ONE_CELL]
+    more = f", and {len(found) - 1} more" if len(found) > 1 else ""
+    return f"{found[0].text} (line {found[0].line}){more}" if found else ""
 
 
 def _check_file(file: str) -> Findings:

@@ -9,7 +9,7 @@ from conftest import notebook
 
 from ml_experiment_nb import check, cli, make_plan, read_spec
 from ml_experiment_nb.errors import SpecError
-from ml_experiment_nb.preflight import RULES, check_cell, check_plan
+from ml_experiment_nb.preflight import RULES, check_cell, check_plan, told_of_cell
 
 BAD = ["import random\nx = random.random()", "print(x, nowhere)"]
 
@@ -213,6 +213,12 @@ def test_one_cell_of_a_notebook():
         "unused-parameter"
     ]
     assert [one.rule for one in check_cell(cell, {"np", "rng", "gone", "k"}, above=["def f():\n    return k"])] == []
+
+
+def test_what_a_run_says_of_its_own_cell():
+    cell = "%%experiment\nC = 1\nk = 2\ndata = open('/home/me/x.csv')\nmore = open('/home/me/y.csv')\nprint(f(C))"
+    assert told_of_cell(cell, {"f"}) == "'/home/me/x.csv' is a path of this machine alone (line 4), and 1 more"
+    assert told_of_cell("%%experiment\nC = 1\nprint(f())", {"f"}) == ""  # the function may read it
 
 
 def test_what_is_there_already_is_no_finding_of_one_cell():
