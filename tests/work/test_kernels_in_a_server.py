@@ -169,6 +169,7 @@ def test_execute_interrupt_restart_and_shutdown(server, start, has_ended):
     assert kernel.execute("print(x)").strip() == "1"
     kernel.post("restart")
     assert has_ended(pid)
+    kernel.reconnect()
     assert kernel.execute("print('x' in globals())").strip() == "False"
     again = int(kernel.execute(WHO).split()[0])
     assert again != pid
