@@ -153,6 +153,7 @@ def test_the_commands_of_jupyter(tmp_path):
 def test_the_console_runs_interrupts_and_ends_it(tmp_path, has_ended):
     words = ["-m", "jupyter", "console", "--kernel=forked", "--simple-prompt"]
     console = pexpect.spawn(sys.executable, words, cwd=str(tmp_path), encoding="utf-8", timeout=120)
+    console.delaybeforesend = 2  # as a person: what a kernel says before the console's line to it stands is lost
     try:
         console.expect(r"In \[1\]: ")
         console.sendline("import os, sys, time; print('is', os.getpid(), 'colorsys' in sys.modules)")
