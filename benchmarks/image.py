@@ -29,8 +29,8 @@ FROM {base}
 COPY wheels/ /tmp/wheels/
 COPY requirements.txt /tmp/requirements.txt
 RUN python3 -m pip install --find-links /tmp/wheels -r /tmp/requirements.txt
-COPY train.ipynb /work/train.ipynb
-WORKDIR /work
+COPY train.ipynb /project/train.ipynb
+WORKDIR /project
 CMD ["ml-experiment", "run", "train.ipynb"]
 """
 CODE = (

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-WORK: Final = "/work"
+WORK: Final = "/project"
 """Where the project stands in an image."""
 
 MODULES: Final = "/opt/modules"

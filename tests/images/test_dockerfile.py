@@ -13,8 +13,8 @@ USER root
 
 RUN echo 'runner:x:1000:1000::/home/runner:/bin/sh' >> /etc/passwd \\
     && echo 'runner:x:1000:' >> /etc/group \\
-    && mkdir -p /home/runner /work \\
-    && chmod 777 /home/runner /work
+    && mkdir -p /home/runner /project \\
+    && chmod 777 /home/runner /project
 
 RUN --mount=type=bind,source=tools/uv,target=/mnt/uv \\
     --mount=type=bind,source=wheels,target=/mnt/wheels \\
@@ -25,7 +25,7 @@ RUN --mount=type=bind,source=tools/uv,target=/mnt/uv \\
     && /mnt/uv pip install --quiet --python /opt/env --no-index --no-deps --require-hashes \\
         --find-links /mnt/wheels --requirement /mnt/requirements.txt
 
-COPY work/ /work/
+COPY work/ /project/
 
 COPY frozen.json /opt/frozen.json
 
@@ -40,7 +40,7 @@ ENV HOME=/home/runner \\
 
 USER 1000
 
-WORKDIR /work
+WORKDIR /project
 
 ENTRYPOINT ["/opt/env/bin/python", "-m", "ml_experiment_nb.images.entry", "train.ipynb"]
 """
@@ -88,12 +88,12 @@ def test_what_changes_seldom_stands_before_what_changes_often():
         "source=runner/local.txt",
         "COPY kernels/ /opt/runner/share/jupyter/kernels/",
         "COPY modules/ /opt/modules/",
-        "COPY work/ /work/",
+        "COPY work/ /project/",
         "chmod +x ./binder/postBuild",
         "HOME=/home/runner ./binder/postBuild",
         "PATH=/opt/env/bin:/opt/runner/bin:$PATH",
         "PYTHONPATH=/opt/modules",
-        "WORKDIR /work/sub/inner",
+        "WORKDIR /project/sub/inner",
         'ENTRYPOINT ["/opt/runner/bin/python"',
     ]
     assert [text.index(step) for step in steps] == sorted(text.index(step) for step in steps)
