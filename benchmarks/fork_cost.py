@@ -25,10 +25,11 @@ from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.connect import write_connection_file
 from nbformat.v4 import new_code_cell, new_notebook
 
+from ml_experiment_nb.events import Metrics
 from ml_experiment_nb.kernelspecs import beginning
 from ml_experiment_nb.plans import Step, Task, travels_in_payload
-from ml_experiment_nb.reports import Inbox, Metrics
 from ml_experiment_nb.targets import Function, Notebook
+from ml_experiment_nb.wire import Inbox
 from ml_experiment_nb.work.children import Child, Fresh
 from ml_experiment_nb.work.forkserver import ForkServer
 from ml_experiment_nb.work.payload import write_payload

@@ -51,7 +51,7 @@ def apart(sampler: str, trials: int, slots: int, executor: str) -> dict[str, lis
 
 def measure(sampler: str, trials: int, slots: int, executor: str) -> None:
     from ml_experiment_nb.loop import follow
-    from ml_experiment_nb.plans import make_plan
+    from ml_experiment_nb.planning import make_plan
     from ml_experiment_nb.records import Record
     from ml_experiment_nb.search import Search
     from ml_experiment_nb.specs import spec_from_mapping

@@ -53,7 +53,7 @@ def _tag(database: Path, group: object, rows: list[dict[str, int]]) -> None:
     """Say of each run that it is that of a row."""
     from ml_experiment_nb.capture.basis import basis_of
     from ml_experiment_nb.identity import code_of
-    from ml_experiment_nb.parents import identity_of
+    from ml_experiment_nb.provenance import identity_of
 
     code = code_of(group.targets, Path(group.cwd))
     basis = basis_of(group.targets, Path(group.cwd)).tags()

@@ -144,10 +144,11 @@ def optuna_alone(problem: Problem, seed: int, at_once: int) -> float:
 
 def ours(problem: Problem, seed: int, slots: int) -> tuple[float, float]:
     """Return the best value that a group finds, and the seconds from its first trial's start to its last one's end."""
-    from ml_experiment_nb.loop import Started, follow
-    from ml_experiment_nb.plans import make_plan
+    from ml_experiment_nb.loop import follow
+    from ml_experiment_nb.planning import make_plan
     from ml_experiment_nb.records import Record
     from ml_experiment_nb.specs import spec_from_mapping
+    from ml_experiment_nb.updates import Started
 
     asked: dict[str, Any] = {
         "kind": "group", "name": problem.function.__name__, "run": {"function": problem.function},

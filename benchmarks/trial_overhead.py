@@ -58,10 +58,11 @@ def peer(name: str, trials: int, slots: int) -> dict[str, float]:
 
 
 def ours(executor: str, trials: int, slots: int) -> None:
-    from ml_experiment_nb.loop import Started, follow
-    from ml_experiment_nb.plans import make_plan
+    from ml_experiment_nb.loop import follow
+    from ml_experiment_nb.planning import make_plan
     from ml_experiment_nb.records import Record
     from ml_experiment_nb.specs import spec_from_mapping
+    from ml_experiment_nb.updates import Started
 
     asked = {
         "name": "nothing",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ml_experiment_nb.listing import best_run, runs
     from ml_experiment_nb.loop import run
     from ml_experiment_nb.needs import needed
-    from ml_experiment_nb.plans import make_plan
+    from ml_experiment_nb.planning import make_plan
     from ml_experiment_nb.preflight import check
     from ml_experiment_nb.records import Record, Records, Status
     from ml_experiment_nb.replays import replay

@@ -10,15 +10,15 @@ from pathlib import Path
 
 from ml_experiment_nb import drivers
 from ml_experiment_nb.errors import StoreError
+from ml_experiment_nb.events import Metrics
 from ml_experiment_nb.groups import trials_of
 from ml_experiment_nb.literals import read_value
-from ml_experiment_nb.loop import Happened, Started, Update
 from ml_experiment_nb.projects import home
 from ml_experiment_nb.records import Record, Status
-from ml_experiment_nb.reports import Metrics
 from ml_experiment_nb.retries import was_lost
 from ml_experiment_nb.sweeps import sweep
 from ml_experiment_nb.tracking import Store
+from ml_experiment_nb.updates import Happened, Started, Update
 
 EVERY = 0.5  # seconds between two looks
 _SHARE = 10  # times as long as a question to the store takes is waited for before the next one

@@ -12,7 +12,7 @@ from typing import Any
 
 from mlflow.entities import Run
 
-from ml_experiment_nb import reports, secrecy
+from ml_experiment_nb import events, secrecy
 from ml_experiment_nb.addresses import without_password
 from ml_experiment_nb.capture import Snapshot
 from ml_experiment_nb.capture.packages import as_requirements
@@ -82,7 +82,7 @@ def open_run(
     )  # fmt: skip
     live = OpenRun(first, hold.folder, store, hold)
     secrecy.leave(live.folder, known.values())
-    live.add(reports.Params(dict(params)))
+    live.add(events.Params(dict(params)))
     _keep(live, snapshot)
     if kind != "trial" and at_once:  # of trials there may be many a second: theirs are written with what follows
         live.flush()
@@ -97,7 +97,7 @@ def _keep(live: OpenRun, snapshot: Snapshot) -> None:
     if snapshot.git is not None and snapshot.git.untracked:
         live.save("untracked.txt", "".join(f"{path}\n" for path in snapshot.git.untracked))
     for note in snapshot.notes:
-        live.add(reports.Note(note))
+        live.add(events.Note(note))
 
 
 def reopen_run(store: Store, record: Record, hold: Hold) -> OpenRun:
@@ -122,7 +122,7 @@ def reopen_run(store: Store, record: Record, hold: Hold) -> OpenRun:
     kept = {name: value for name, value in record.tags.items() if name != "mlexp.error"} | tags
     first = replace(record, status=Status.RUNNING, failure=None, params={}, metrics={}, tags=kept, notes=())
     live = OpenRun(first, hold.folder, store, hold)
-    live.params, live.notes = dict(record.params), list(record.notes)
+    live.told.params, live.told.notes = dict(record.params), list(record.notes)
     return live
 
 
@@ -141,8 +141,8 @@ def close_for(driver: Driver, store: Store, record: Record, folder: Path, outcom
         StoreError: The store can't be written; the folder stays.
     """
     live = OpenRun(record, folder, store)
-    live.metrics, live.notes = dict(record.metrics), list(record.notes)
-    live.params = {**{name: value_of(text) for name, text in driver.params.items()}, **record.params}
+    live.told.metrics, live.told.notes = dict(record.metrics), list(record.notes)
+    live.told.params = {**{name: value_of(text) for name, text in driver.params.items()}, **record.params}
     return live.close_late(driver, outcome, ended)
 
 
@@ -150,5 +150,5 @@ def untracked(name: str, kind: str, params: Mapping[str, Any], number: int | Non
     """Return the run of a job: it gathers like any other and is recorded nowhere."""
     first = Record(None, name, name, kind, Status.RUNNING, {}, {}, now(), 0.0, number=number)
     live = OpenRun(first, Path(tempfile.mkdtemp(prefix="mlexp-job-")), None)
-    live.add(reports.Params(dict(params)))
+    live.add(events.Params(dict(params)))
     return live

@@ -14,13 +14,13 @@ from typing import Any
 from ml_experiment_nb import writing
 from ml_experiment_nb.entries import notes_text
 from ml_experiment_nb.errors import SpecError, StoreError
-from ml_experiment_nb.loop import Started, Update
 from ml_experiment_nb.notices import message_of, tell
 from ml_experiment_nb.plans import Plan, Spec
 from ml_experiment_nb.recording import OpenRun
 from ml_experiment_nb.records import Failure, Record, Records, Status, now
 from ml_experiment_nb.specs import Group
 from ml_experiment_nb.sweeps import opened_store
+from ml_experiment_nb.updates import Started, Update
 
 HOOKS = ("on_start", "on_record", "on_end")
 

@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import ast
 import builtins
-import re
-import symtable
 import sys
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ml_experiment_nb.function_names import function_globals
+from ml_experiment_nb.magic_lines import is_timed, magic_code
+
 HIDDEN: Final = frozenset({"In", "Out", "get_ipython", "exit", "quit", "open", "display"})
 """Names that every kernel has, and that are nobody's values."""
-
-_OPTIONS = re.compile(r"(?:-\w+(?:\s+\d+)?\s+)*")
-_EXPANDED = re.compile(r"\{([^{}]+)\}|\$(\w+)")
 
 
 @dataclass(frozen=True)
@@ -69,7 +66,7 @@ def trace(
         lead: The parameters, by name, with the statements that give them.
         postponed: Whether annotations are not evaluated, by ``from __future__ import annotations`` in a cell above.
     """
-    later, written = _function_globals(text, module)
+    later, written = function_globals(text, module)
     flow = _Flow(set(written), postponed)
     parameters = {id(statement): name for name, statement in lead}
     for statement in module.body:
@@ -93,38 +90,6 @@ def imported_names(statement: ast.Import | ast.ImportFrom) -> Iterator[str]:
     for alias in statement.names:
         if alias.name != "*":
             yield alias.asname or alias.name.split(".")[0]
-
-
-def _function_globals(text: str, module: ast.Module) -> tuple[set[str], set[str]]:
-    """Return the globals that functions and lambdas read, and those that they declare and bind."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        symbols = list(_function_symbols(symtable.symtable(text, "<cell>", "exec")))
-    # Before Python 3.13, symtable takes the names of a function that is called `top` for a module's: both, then.
-    reads = {one.get_name() for one in symbols if one.is_global() and one.is_referenced() and not one.is_local()}
-    declared = [symbol for symbol in symbols if symbol.is_declared_global()]
-    writes = {symbol.get_name() for symbol in declared if symbol.is_assigned() or symbol.is_imported()}
-    for node in ast.walk(module):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            reads |= _global_counters(node)
-    return reads, writes
-
-
-def _function_symbols(table: symtable.SymbolTable, inside: bool = False) -> Iterator[symtable.Symbol]:
-    """Yield the symbols of all functions; what runs at once (class bodies, comprehensions) is `_Flow`'s."""
-    for child in table.get_children():
-        at_once = child.get_type() == "class" or ".0" in child.get_identifiers()
-        if inside or not at_once:
-            yield from child.get_symbols()
-        yield from _function_symbols(child, inside or not at_once)
-
-
-def _global_counters(function: ast.AST) -> set[str]:
-    """Return the names of ``global x; x += 1``, which symtable doesn't call a reference."""
-    nodes = list(ast.walk(function))
-    declared = {name for node in nodes if isinstance(node, ast.Global) for name in node.names}
-    targets = (node.target for node in nodes if isinstance(node, ast.AugAssign))
-    return declared & {target.id for target in targets if isinstance(target, ast.Name)}
 
 
 def _names(node: ast.AST, context: type[ast.expr_context]) -> set[str]:
@@ -207,8 +172,8 @@ class _Flow(ast.NodeVisitor):
 
     def visit_Call(self, node: ast.Call) -> None:
         self.generic_visit(node)
-        with self._being_ready(not _is_timed(node)):  # IPython leaves a name in a line as it is where there is none
-            self._visit_all(_magic_code(node))
+        with self._being_ready(not is_timed(node)):  # IPython leaves a name in a line as it is where there is none
+            self._visit_all(magic_code(node))
 
     # scopes
 
@@ -443,39 +408,3 @@ def _looks_whether_it_is_there(test: ast.expr) -> bool:
 
 def _takes_anything(case: ast.match_case) -> bool:
     return case.guard is None and isinstance(case.pattern, ast.MatchAs) and case.pattern.pattern is None
-
-
-def _magic_code(call: ast.Call) -> list[ast.stmt]:
-    """Return the Python inside a line of IPython's: all of ``%time f(x)``, the ``{x}`` of ``!ls {x}``."""
-    match call:
-        case ast.Call(
-            func=ast.Attribute(value=ast.Call(func=ast.Name(id="get_ipython")), attr=method),
-            args=[ast.Constant(value=str() as first), *others],
-        ):
-            pass
-        case _:
-            return []
-    line = getattr(others[0], "value", "") if method.endswith("_magic") and others else first
-    if _is_timed(call):
-        return _parsed_or_nothing(_OPTIONS.sub("", line, count=1))
-    return code_in_line(line)
-
-
-def _is_timed(call: ast.Call) -> bool:
-    """Return whether a call is a line magic that runs the Python behind it."""
-    match call:
-        case ast.Call(func=ast.Attribute(attr="run_line_magic"), args=[ast.Constant(value=str() as name), *_]):
-            return name in ("time", "timeit", "prun")
-    return False
-
-
-def code_in_line(line: str) -> list[ast.stmt]:
-    """Return the Python that IPython fills in in a line: the ``{x}`` and ``$x`` of ``!ls {x} $x``."""
-    return _parsed_or_nothing("\n".join(code.strip() or name for code, name in _EXPANDED.findall(line)))
-
-
-def _parsed_or_nothing(code: str) -> list[ast.stmt]:
-    try:
-        return ast.parse(code).body
-    except (SyntaxError, ValueError):
-        return []

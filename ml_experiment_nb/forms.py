@@ -25,15 +25,17 @@ from ml_experiment_nb.export import is_json
 from ml_experiment_nb.fields import plain
 from ml_experiment_nb.files import parse_mapping, spec_text
 from ml_experiment_nb.flow import is_everywhere
+from ml_experiment_nb.goals import Metric
 from ml_experiment_nb.identity import UNASKED, as_experiment, code_of, spec_hash
 from ml_experiment_nb.literals import read_value
 from ml_experiment_nb.notify import Notify
-from ml_experiment_nb.plans import Spec, space_text
+from ml_experiment_nb.plans import Spec
 from ml_experiment_nb.quantities import text_of
 from ml_experiment_nb.records import Record
 from ml_experiment_nb.secrecy import Secret
-from ml_experiment_nb.specs import Group, Metric, spec_from_mapping
-from ml_experiment_nb.targets import Cell, Notebook, Script, Target
+from ml_experiment_nb.spaces import space_text
+from ml_experiment_nb.specs import Group, spec_from_mapping
+from ml_experiment_nb.targets import Cell, Notebook, Script, Target, with_absolute_paths
 
 IN_CELL: Final = frozenset({"name", "run", "params", "param_space", "each", "metric", "tags"})
 """The keys of a spec that a cell and its magic have in a way of their own; others are options."""
@@ -230,7 +232,7 @@ def by_file(record: Record, spec: Spec) -> str:
 def absolute(spec: Spec) -> Spec:
     """Return a spec whose files have absolute paths, so that two can be compared."""
     root = Path(spec.root_path or ".")
-    return spec.model_copy(update={"run": tuple(_absolute(target, root) for target in spec.run)})
+    return spec.model_copy(update={"run": tuple(with_absolute_paths(target, root) for target in spec.run)})
 
 
 # --- what was asked ---
@@ -297,21 +299,13 @@ def _placed(spec: Spec, cwd: str | None) -> Spec:
     if cwd is None or spec.root_path == cwd:
         return spec
     root = Path(spec.root_path or cwd)
-    run = tuple(_absolute(target, root) for target in spec.run)
+    run = tuple(with_absolute_paths(target, root) for target in spec.run)
     changes: dict[str, Any] = {"run": run, "root_path": cwd}
     if isinstance(spec, Group) and isinstance(spec.each, str):
         changes["each"] = str(root / spec.each)
     if spec.data is not None and spec.data.has_files:
         changes["data"] = spec.data.model_copy(update={"folder": str(root / spec.data.folder)})
     return spec.model_copy(update=changes)
-
-
-def _absolute(target: Target, root: Path) -> Target:
-    if isinstance(target, Notebook) and target.is_elsewhere:
-        return target
-    if isinstance(target, Script | Notebook):
-        return target.model_copy(update={"path": str(root / target.path)})
-    return target
 
 
 def _differences(spec: Spec, record: Record) -> Iterable[str]:

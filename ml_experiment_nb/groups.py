@@ -16,7 +16,8 @@ from ml_experiment_nb.entries import key_of
 from ml_experiment_nb.errors import ExperimentError, ResumeError, RunNotFoundError, StillRunningError
 from ml_experiment_nb.files import spec_from_text
 from ml_experiment_nb.interrupts import held_back
-from ml_experiment_nb.plans import Plan, Spec, make_plan
+from ml_experiment_nb.planning import make_plan
+from ml_experiment_nb.plans import Plan, Spec
 from ml_experiment_nb.projects import find_root, home
 from ml_experiment_nb.records import Record, Status
 from ml_experiment_nb.rows import Table, read_table

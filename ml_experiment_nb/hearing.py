@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from ml_experiment_nb import secrecy
+from ml_experiment_nb.events import Ask, Cell, Done, Event, Log, Metrics, Note, Reads, Secrets, Tags
 from ml_experiment_nb.masking import Stream, Veil
-from ml_experiment_nb.reports import Ask, Cell, Done, Event, Log, Metrics, Note, Reads, Secrets, Tags
 from ml_experiment_nb.secrecy import known
 
 

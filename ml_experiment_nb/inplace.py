@@ -21,19 +21,19 @@ from ml_experiment_nb.capture.console import Tee
 from ml_experiment_nb.capture.inputs import inputs_of, values_here
 from ml_experiment_nb.endings import STOPPED, outcome_of, stopped_by, uninterrupted, whole
 from ml_experiment_nb.errors import StoreError
+from ml_experiment_nb.events import Log, Note, Tags
 from ml_experiment_nb.fields import shown
 from ml_experiment_nb.files import spec_text
 from ml_experiment_nb.identity import code_of, identity_tags
 from ml_experiment_nb.masking import masked
 from ml_experiment_nb.observing import Asked, observed
-from ml_experiment_nb.parents import environment_of, keep_inputs, keep_notebook, keep_sources, open_for
 from ml_experiment_nb.patience import Patience
 from ml_experiment_nb.plans import Spec
 from ml_experiment_nb.projects import find_root
+from ml_experiment_nb.provenance import environment_of, keep_inputs, keep_notebook, keep_sources, open_for
 from ml_experiment_nb.recording import OpenRun
 from ml_experiment_nb.records import Outcome, Status
 from ml_experiment_nb.repeating import repeating
-from ml_experiment_nb.reports import Log, Note, Tags
 from ml_experiment_nb.session import keep_session
 from ml_experiment_nb.sweeps import finishing, is_open, opened_store
 from ml_experiment_nb.tracking import Store
@@ -86,33 +86,37 @@ def here(
             live.add(Note(note))
         for note in secrecy.notes_of_short(secrecy.names_in(params)):
             live.add(Note(note))
-        heard, watch = Tee(live.log_path, notes=live.notes, veil=live.veil), Asked.of(spec)
+        heard, watch = Tee(live.log_path, notes=live.told.notes, veil=live.veil), Asked.of(spec)
         with _looked_after(live), heard, reports.local_sink(live), sampled(live, watch), observed(live, watch):
             yield live
     except BaseException as error:
-        if live is None:
-            raise
-        outcome = outcome_of(error)
-        if outcome is STOPPED and (who := drivers.stop_asked(live.folder)):
-            outcome = stopped_by(who)
-        if outcome.status is Status.FAILED and outcome.failure is not None:
-            live.add(Log(f"{outcome.failure.traceback}\n"))  # as in the log of a task
-        try:
-            if outcome.status is Status.FAILED:
-                Patience().insist(whole(lambda: live.close(outcome)))
-            else:  # who stops it doesn't wait
-                with uninterrupted():
-                    live.close(outcome)
-        except StoreError as gone:  # the code's own error says more
-            error.add_note(str(gone))
-        finally:
-            live.drop()  # what could not be written is a later sweep's
+        if live is not None:
+            _close_after(error, live)
         raise
     finished = Outcome(Status.FINISHED)
     if later and live.end(finished):
         writing.later(lambda: _close_here(store, live, finished), f"run {str(live.run_id)[:8]} is not written yet")
     else:
         _close_here(store, live, finished)
+
+
+def _close_after(error: BaseException, live: OpenRun) -> None:
+    """Close a run whose code has raised an error, or was stopped."""
+    outcome = outcome_of(error)
+    if outcome is STOPPED and (who := drivers.stop_asked(live.folder)):
+        outcome = stopped_by(who)
+    if outcome.status is Status.FAILED and outcome.failure is not None:
+        live.add(Log(f"{outcome.failure.traceback}\n"))  # as in the log of a task
+    try:
+        if outcome.status is Status.FAILED:
+            Patience().insist(whole(lambda: live.close(outcome)))
+        else:  # who stops it doesn't wait
+            with uninterrupted():
+                live.close(outcome)
+    except StoreError as gone:  # the code's own error says more
+        error.add_note(str(gone))
+    finally:
+        live.drop()  # what could not be written is a later sweep's
 
 
 def keep_script(live: OpenRun) -> None:

@@ -6,29 +6,17 @@ an assignment into it, or a call for its effect. What is changed through a secon
 
 from __future__ import annotations
 
-import ast
-import builtins
-import json
 import re
-import sys
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
-from pathlib import Path
-from types import BuiltinFunctionType, FunctionType, ModuleType
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
-from ml_experiment_nb.cells import parse, read_cell, shell_lines
+from ml_experiment_nb.cells import shell_lines
+from ml_experiment_nb.effects import Effects, Executed, names_by_star, read_effects
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.flow import is_everywhere
 
-OF_OURS: Final = re.compile(r"\s*%%(experiment|group)\b")
-RUNS_NOTHING: Final = re.compile(r"\s--(save|plan)\b")
-_INTO = re.compile(r"--into[ =](\w+)")
-_OPTION = re.compile(r"\{([^\W\d]\w*)|\s--(?:data|each)[ =]([^\W\d]\w*)")
-_RUN = re.compile(r"^\s*%run\s+(?:-\w+\s+)*(\S+\.(?:py|ipynb))\b", re.MULTILINE)
-_CAPTURE = re.compile(r"\s*%%capture\s+(?:--?[\w-]+\s+)*([^\W\d]\w*)")
 _DEEP = frozenset({"_", "__", "___", "In", "Out"})
 EARLIER: Final = re.compile(r"_+|_\d+|_i+|_i\d+|_[do]h|In|Out")
 CHANGES_FOLDER: Final = re.compile(r"^%?cd\b|\bos\.chdir\b", re.MULTILINE)
@@ -38,26 +26,6 @@ _RANDOM = re.compile(
     r"|\brandom\.(seed|random|randint|randrange|choices?|shuffle|sample|uniform|gauss)\b"
     r"|\b(torch|tf\.random)\.(manual_seed|set_seed|rand\w*)|\b(set_seed|seed_everything|set_random_seed)\("
 )
-_SHOWS = frozenset({"print", "display", "len", "help", "type", "repr", "plt", "sns", "matplotlib"})
-_LOOKS = frozenset(
-    {
-        "all", "any", "argmax", "argmin", "astype", "copy", "corr", "count", "describe", "endswith", "exists",
-        "format", "get", "groupby", "head", "hist", "index", "info", "isna", "isnull", "item", "items", "join",
-        "keys", "lower", "max", "mean", "min", "nunique", "plot", "predict", "predict_proba", "reshape", "score",
-        "show", "split", "startswith", "state_dict", "std", "strip", "sum", "tail", "to_numpy", "tolist",
-        "transform", "unique", "upper", "value_counts", "values"
-    }
-)  # fmt: skip
-"""Methods that leave what they are called on as it is."""
-
-
-@dataclass(frozen=True)
-class Executed:
-    """A cell that was executed: its number in ``In``, its text, and whether it failed."""
-
-    number: int
-    source: str
-    failed: bool = False
 
 
 def needed_cells(reads: Iterable[str], history: Sequence[Executed], namespace: Mapping[str, Any]) -> list[Executed]:
@@ -71,7 +39,7 @@ def needed_cells(reads: Iterable[str], history: Sequence[Executed], namespace: M
     Raises:
         SpecError: A name can't be traced: no executed cell binds it, or one does whose effect is not known.
     """
-    return _Slice([_read(one) for one in history], namespace).of(reads)
+    return _Slice([read_effects(one) for one in history], namespace).of(reads)
 
 
 @dataclass(frozen=True)
@@ -92,74 +60,17 @@ def dependencies(cell: Executed, history: Sequence[Executed], namespace: Mapping
         history: The cells that were executed before it.
         namespace: The notebook's variables when it began.
     """
-    mine = _read(cell, whole=True)
-    found = _Slice([_read(one, whole=True) for one in history], namespace, strict=False)
+    mine = read_effects(cell, whole=True)
+    found = _Slice([read_effects(one, whole=True) for one in history], namespace, strict=False)
     reads = {name for name in mine.reads if not is_everywhere(name) or name in _DEEP}
     cells = found.of(reads, draws=_RANDOM.search(cell.source) is not None)
     return Dependencies(tuple(cells), tuple(found.problems))
 
 
-@dataclass(frozen=True)
-class _Cell:
-    """What an executed cell reads, and what it does to names.
-
-    Attributes:
-        executed: The cell.
-        reads: The names that it takes from outside.
-        writes: The names that it may bind.
-        certain: Those that it binds in any case.
-        late: Those of `reads` that functions of it read, when they are called.
-        stores: The names into whose values it assigns.
-        calls: The names of which it calls a method that may change them.
-        effects: The names that it calls for an effect alone, or gives to such a call.
-        given: The names that it gives to other calls, by the name that is called.
-    """
-
-    executed: Executed
-    reads: frozenset[str] = frozenset()
-    writes: frozenset[str] = frozenset()
-    certain: frozenset[str] = frozenset()
-    late: frozenset[str] = frozenset()
-    stores: frozenset[str] = frozenset()
-    calls: frozenset[str] = frozenset()
-    effects: frozenset[str] = frozenset()
-    given: Mapping[str, frozenset[str]] = field(default_factory=dict)
-
-    @property
-    def is_ours(self) -> bool:
-        return OF_OURS.match(self.executed.source) is not None
-
-    @property
-    def place(self) -> str:
-        return f"In [{self.executed.number}]"
-
-    def concerns(self) -> set[str]:
-        """Return the names that it may bind, or whose values it may change."""
-        given = (one for names in self.given.values() for one in names)
-        return {*self.writes, *_names_by_star(self), *self.stores, *self.calls, *self.effects, *given}
-
-    def may_change(self, name: str, namespace: Mapping[str, Any]) -> bool:
-        """Return whether what `name` stands for may be another afterwards, though the name isn't bound again."""
-        value = namespace.get(name)
-        if type(value).__module__.partition(".")[0] == "ml_experiment_nb":  # calling a job doesn't change it
-            return False
-        if name in self.stores:
-            return True
-        if isinstance(value, ModuleType):
-            return name in self.effects and name not in _SHOWS
-        if value is None or isinstance(value, _UNCHANGING):
-            return False
-        made_here = (called for called, names in self.given.items() if name in names and _is_users(namespace, called))
-        return name in self.calls or name in self.effects or any(made_here)
-
-
-_UNCHANGING = (str, bytes, int, float, complex, bool, type, FunctionType, BuiltinFunctionType, frozenset, range)
-
-
 class _Slice:
     """The search for what is needed; where it is not `strict`, what it would refuse stands in `problems`."""
 
-    def __init__(self, cells: Sequence[_Cell], namespace: Mapping[str, Any], strict: bool = True) -> None:
+    def __init__(self, cells: Sequence[Effects], namespace: Mapping[str, Any], strict: bool = True) -> None:
         self._cells = cells
         self._namespace = namespace
         self._strict = strict
@@ -188,7 +99,7 @@ class _Slice:
             self._follow()
         return [self._cells[index].executed for index in sorted(self._chosen)]
 
-    def _counts(self, cell: _Cell) -> bool:
+    def _counts(self, cell: Effects) -> bool:
         """Whether a cell may have had an effect; a strict search takes none of ours, and none that has failed."""
         return not self._strict or not (cell.is_ours or cell.executed.failed)
 
@@ -219,7 +130,7 @@ class _Slice:
         candidates = self._of_name.get(name, [])
         for index in reversed(candidates[: bisect_left(candidates, before)]):
             cell = self._cells[index]
-            if name in cell.writes or name in _names_by_star(cell):
+            if name in cell.writes or name in names_by_star(cell):
                 self._check_maker(name, cell)
                 self._choose(index)
                 # What its functions read when they are called, which is before that moment.
@@ -234,7 +145,7 @@ class _Slice:
         elif not found:
             self._refuse(f"{reader} reads {name}, and no cell that was executed here makes it")
 
-    def _check_maker(self, name: str, cell: _Cell) -> None:
+    def _check_maker(self, name: str, cell: Effects) -> None:
         if not self._strict:
             return
         if cell.is_ours:
@@ -266,11 +177,7 @@ class _Slice:
         return any(name in cell.writes for cell in self._cells[:index])
 
 
-def _is_users(namespace: Mapping[str, Any], called: str) -> bool:
-    return getattr(namespace.get(called), "__module__", None) == "__main__"
-
-
-def _sets_up(cell: _Cell) -> bool:
+def _sets_up(cell: Effects) -> bool:
     """Return whether a cell changes the process or its shell, on which any cell below may depend."""
     source = cell.executed.source
     lines = [line for line in source.splitlines() if line.strip() and not line.startswith("#")]
@@ -278,167 +185,3 @@ def _sets_up(cell: _Cell) -> bool:
     if lines == shell and all(line.split() == ["%load_ext", "ml_experiment_nb"] for line in shell):
         return False
     return not cell.is_ours and (bool(shell) or _PROCESS.search(source) is not None)
-
-
-def _names_by_star(cell: _Cell) -> frozenset[str]:
-    """Return the names that ``from m import *`` binds in a cell, by the modules that are loaded."""
-    names: frozenset[str] = frozenset()
-    if "*" in cell.executed.source and not cell.is_ours:
-        for module in re.findall(r"^\s*from\s+([\w.]+)\s+import\s+\*", cell.executed.source, re.MULTILINE):
-            found = sys.modules.get(module)
-            public = getattr(found, "__all__", None)
-            names |= frozenset(public or [one for one in vars(found or object) if not one.startswith("_")])
-    return names
-
-
-def _read(executed: Executed, whole: bool = False) -> _Cell:
-    """Return what a cell does; `whole`: what a cell of ours does as well, in full."""
-    cell = _read_whole(executed) if whole and OF_OURS.match(executed.source) else _read_text(executed)
-    made = frozenset(_CAPTURE.findall(executed.source)[:1]) | _run_writes(executed.source)
-    return replace(cell, writes=cell.writes | made, certain=cell.certain | made) if made else cell
-
-
-def _run_writes(source: str) -> frozenset[str]:
-    """Return the names that the files bind which a cell runs with ``%run``, as the files are now."""
-    found: frozenset[str] = frozenset()
-    for name in _RUN.findall(source):
-        try:
-            text = Path(name).expanduser().read_text(encoding="utf-8")
-            if name.endswith(".ipynb"):
-                cells = [one for one in json.loads(text)["cells"] if one["cell_type"] == "code"]
-                text = "\n".join("".join(one["source"]) for one in cells)
-            found |= read_cell(text).writes
-        except (OSError, ValueError, KeyError, SpecError):
-            continue
-    return found
-
-
-@lru_cache(maxsize=4096)
-def _read_whole(executed: Executed) -> _Cell:
-    """Return what a cell of ours reads, and what it does to the notebook: a group's own trials do nothing to it."""
-    line, _, body = executed.source.lstrip().partition("\n")
-    if RUNS_NOTHING.search(line):
-        return _Cell(executed)
-    inner = _read_text(Executed(executed.number, body, executed.failed))
-    named = names_in_line(line)
-    bound = bound_by_line(line)
-    if line.startswith("%%group"):
-        return _Cell(executed, inner.reads | named, bound, bound)
-    return replace(
-        inner, executed=executed, reads=inner.reads | named, writes=inner.writes | bound, certain=inner.certain | bound
-    )
-
-
-@lru_cache(maxsize=4096)
-def _read_text(executed: Executed) -> _Cell:
-    if found := OF_OURS.match(executed.source):
-        line, _, body = executed.source.lstrip().partition("\n")
-        if RUNS_NOTHING.search(line):
-            return _Cell(executed)
-        bound = bound_by_line(line)
-        if found[1] == "group" or executed.failed:
-            return _Cell(executed, writes=bound, certain=bound)
-        try:
-            return _Cell(executed, writes=bound | read_cell(body).writes)
-        except SpecError:
-            return _Cell(executed, writes=bound)
-    try:
-        cell, module = read_cell(executed.source), parse(executed.source)
-    except SpecError:
-        return _Cell(executed)  # it can't have run
-    # A lead's parameters are statements like any other here: what they read is in `reads` but for distributions.
-    stores, calls, effects, given = _changes(module)
-    functions = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
-    return _Cell(
-        executed,
-        cell.reads | _called_distributions(cell.space, module),
-        cell.writes,
-        frozenset(bound_for_certain(module.body)),
-        frozenset(_names_in(node for node in ast.walk(module) if isinstance(node, functions))) & cell.reads,
-        stores,
-        calls,
-        effects,
-        given,
-    )
-
-
-def _names_in(nodes: Iterable[ast.AST]) -> Iterator[str]:
-    return (one.id for node in nodes for one in ast.walk(node) if isinstance(one, ast.Name))
-
-
-def _called_distributions(space: Mapping[str, Any], module: ast.Module) -> frozenset[str]:
-    """Return the names of distributions that a cell calls for values of its own: ``space = {"C": uniform(0, 1)}``."""
-    if not space:
-        return frozenset()
-    names = {node.func for node in ast.walk(module) if isinstance(node, ast.Call)}
-    return frozenset(func.id for func in names if isinstance(func, ast.Name) and not hasattr(builtins, func.id))
-
-
-def names_in_line(line: str) -> frozenset[str]:
-    """Return the names that the line of a magic of ours mentions: in braces, and behind ``--data`` and ``--each``."""
-    return frozenset(one or other for one, other in _OPTION.findall(line))
-
-
-def bound_by_line(line: str) -> frozenset[str]:
-    """Return the names that the line of a magic binds: behind ``--into``, and behind ``%%capture``."""
-    return frozenset(_INTO.findall(line)) | frozenset(_CAPTURE.findall(line)[:1])
-
-
-def bound_for_certain(body: Sequence[ast.stmt]) -> Iterator[str]:
-    """Yield the names that statements bind in any case."""
-    for statement in body:
-        match statement:
-            case ast.Assign(targets=targets):
-                for node in (node for target in targets for node in ast.walk(target)):
-                    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-                        yield node.id
-            case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr()):
-                yield name
-            case ast.AugAssign(target=ast.Name(id=name)):
-                yield name
-            case ast.Import(names=names) | ast.ImportFrom(names=names):
-                yield from (alias.asname or alias.name.split(".")[0] for alias in names)
-            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
-                yield name
-            case ast.With(body=inner):
-                yield from bound_for_certain(inner)
-
-
-def _root(node: ast.expr) -> str:
-    """Return the name that an expression begins with: ``a`` of ``a.b[0].c``."""
-    while not isinstance(node, ast.Name):
-        match node:
-            case ast.Attribute(value=inner) | ast.Subscript(value=inner) | ast.Call(func=inner):
-                node = inner
-            case _:
-                return ""
-    return node.id
-
-
-def _changes(
-    module: ast.Module,
-) -> tuple[frozenset[str], frozenset[str], frozenset[str], dict[str, frozenset[str]]]:
-    stores, calls, effects = set(), set(), set()
-    given: dict[str, frozenset[str]] = {}
-    for node in ast.walk(module):
-        match node:
-            case ast.Attribute(ctx=ast.Store() | ast.Del()) | ast.Subscript(ctx=ast.Store() | ast.Del()):
-                stores.add(_root(node))
-            case ast.Expr(value=ast.Call() as call) if _root(call.func) not in _SHOWS and not _only_looks(call):
-                effects |= {_root(call.func), *_given(call)}
-            case ast.Call(func=ast.Attribute() as func) if not _only_looks(node):
-                calls.add(_root(func))
-        if isinstance(node, ast.Call) and (called := _root(node.func)):
-            given[called] = given.get(called, frozenset()) | _given(node)
-    return frozenset(stores), frozenset(calls), frozenset(effects), given
-
-
-def _given(call: ast.Call) -> frozenset[str]:
-    values = [*call.args, *(keyword.value for keyword in call.keywords)]
-    return frozenset(node.id for value in values for node in ast.walk(value) if isinstance(node, ast.Name))
-
-
-def _only_looks(call: ast.Call) -> bool:
-    in_place = any(keyword.arg in ("inplace", "out") for keyword in call.keywords)
-    words = [node.attr for node in ast.walk(call.func) if isinstance(node, ast.Attribute)]
-    return bool(words) and not in_place and (words[0] in _LOOKS or "plot" in words)

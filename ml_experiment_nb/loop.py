@@ -3,35 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, nullcontext, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ml_experiment_nb import drivers, notify, secrecy
-from ml_experiment_nb.again import REPEATS
-from ml_experiment_nb.beginnings import untracked
-from ml_experiment_nb.capture import Snapshot, snapshot
-from ml_experiment_nb.capture.basis import basis_of, light
 from ml_experiment_nb.endings import STOPPED, outcome_of, stopped_by, uninterrupted, whole
 from ml_experiment_nb.errors import ExecutorError, StoreError
+from ml_experiment_nb.events import Done, Event, Metrics, Note, Secrets, waits
 from ml_experiment_nb.executors import Executor, open_executor
 from ml_experiment_nb.failures import failure_of
-from ml_experiment_nb.files import spec_text
-from ml_experiment_nb.identity import ASKED, code_of
-from ml_experiment_nb.interrupts import held_back
+from ml_experiment_nb.identity import ASKED
 from ml_experiment_nb.known import taken_of_group
 from ml_experiment_nb.limits import Limits
-from ml_experiment_nb.observing import Asked
 from ml_experiment_nb.parents import (
     Parent,
-    environment_of,
-    identity_of,
-    keep_inputs,
-    keep_sources,
-    open_for,
-    plan_inputs,
     write_values,
 )  # fmt: skip
 from ml_experiment_nb.patience import Patience
@@ -39,51 +26,18 @@ from ml_experiment_nb.plans import Plan, Task, prepared
 from ml_experiment_nb.projects import find_root
 from ml_experiment_nb.recording import OpenRun
 from ml_experiment_nb.records import Failure, Outcome, Record, Records, Status
-from ml_experiment_nb.reports import Done, Event, Metrics, Note, Secrets, waits
 from ml_experiment_nb.retries import Retries, was_lost
 from ml_experiment_nb.specs import Group
 from ml_experiment_nb.sweeps import finishing, sweep
 from ml_experiment_nb.taking import take, write_output
+from ml_experiment_nb.task_runs import TaskRuns
 from ml_experiment_nb.tasks import tasks_of
 from ml_experiment_nb.tracking import Store
+from ml_experiment_nb.updates import Happened, Started, Update
 from ml_experiment_nb.work.payload import names_in_payload
 
 if TYPE_CHECKING:
-    from ml_experiment_nb.work.readying import Ready
-
-
-@dataclass(frozen=True)
-class Started:
-    """A task has been given a slot. `parent`: this is the run that the tasks will belong to; `record`: as it begins."""
-
-    key: str
-    name: str
-    run_id: str | None
-    parent: bool = False
-    record: Record | None = None
-
-    @classmethod
-    def of(cls, live: OpenRun, key: str, *, parent: bool = False) -> Started:
-        """Return that a run was opened, with its record as it is then."""
-        return cls(key, live.first.name, live.run_id, parent, replace(live.first, params=dict(live.params)))
-
-
-@dataclass(frozen=True)
-class Happened:
-    """A running task sent an event."""
-
-    key: str
-    event: Event
-
-
-@dataclass(frozen=True)
-class Readied:
-    """A line of what is said while the tasks' container is made ready, before anything runs."""
-
-    text: str
-
-
-Update = Started | Happened | Readied | Record
+    pass
 
 
 def run(plan: Plan) -> Iterator[Record]:
@@ -126,17 +80,13 @@ def follow(plan: Plan) -> Iterator[Update]:
             raise
 
 
+def _started(live: OpenRun, key: str, *, parent: bool = False) -> Started:
+    """Return that a run was opened, with its record as it is then."""
+    return Started(key, live.first.name, live.run_id, parent, replace(live.first, params=dict(live.params)))
+
+
 def _without_slots(plan: Plan) -> Plan:
     return replace(plan, executor="inline", slots=1, distributed=None)
-
-
-def _snapshot(plan: Plan) -> Snapshot:
-    """Return code, machine and packages, and what the code stands on; of large values only where that is asked for."""
-    too_much = plan.known is None and not light(plan.values)
-    basis = basis_of(plan.targets, Path(plan.cwd), values={} if too_much else plan.values, path=plan.path)
-    if too_much or (plan.again is not None and plan.again.payload is not None and not plan.values):
-        basis = replace(basis, problem="it was not looked at")
-    return replace(snapshot(Path(plan.cwd), plan.python), basis=basis)
 
 
 def _known_already(plan: Plan, records: Sequence[Record]) -> Iterator[Update]:
@@ -169,18 +119,14 @@ class _Driver:
             stack.callback(self.store.settle)
             stack.enter_context(finishing(self.store))
             sweep(self.store)
-        self.snapshot = _snapshot(plan) if plan.tracked else None
+        self.runs = TaskRuns(plan, self.root, self.store)
         self.open: dict[str, OpenRun] = {}
-        self.code = code_of(plan.targets, Path(plan.cwd)) if plan.tracked else None
-        self.inputs = plan_inputs(plan, self.root) if plan.tracked else []
-        self.spec_yaml = spec_text(plan.spec)
         self.parent = self._parent(stack)
         self.payload = self.parent.payload if self.parent else write_values(plan, stack)
         names = plan.secrets | names_in_payload(self.payload)
         secrecy.learn_those_set(names)  # so that they are masked here
         self.secrets = secrecy.environment(names)
         self.tasks = tasks_of(plan, self.root)
-        self.ready: Ready | None = None
         self.executor: Executor | None = None
         self.retries = Retries(plan.spec.retries if isinstance(plan.spec, Group) else 0)
         self.done: list[Record] = self.tasks.kept()
@@ -196,14 +142,13 @@ class _Driver:
 
     def drive(self) -> Iterator[Update]:
         if self.plan.spec.docker_config is not None:
-            yield from self._ready()
+            yield from self.runs.ready()
         if self.parent is not None:
             with uninterrupted():
-                live = self.parent.open(self.tasks)
-                keep_inputs(live, self.inputs)
-                self._keep_container(live)
+                live = self.parent.open(self.tasks, self.runs.snapshot)
+                self.runs.describe_parent(live)
                 self.payload = self.parent.payload
-            yield Started.of(live, "", parent=True)
+            yield _started(live, "", parent=True)
         yield from list(self.done)
         yield from self._known_first()
         self.executor = open_executor(self.plan if self._goes_on else _without_slots(self.plan))
@@ -252,36 +197,10 @@ class _Driver:
             if self.executor is not None:
                 stack.callback(self.executor.close, interrupted=True)
 
-    def _ready(self) -> Iterator[Update]:
-        """Make the tasks' container ready: what fails here leaves no run behind."""
-        with held_back():
-            from ml_experiment_nb.work.readying import readying  # which loads Docker's client
-        with closing(readying(self.plan)) as work:
-            while self.ready is None:
-                try:
-                    yield Readied(next(work))
-                except StopIteration as end:
-                    self.ready = end.value
-        if self.snapshot is not None:
-            self.snapshot = self.ready.described(self.snapshot)
-        if self.parent is not None and self.snapshot is not None:
-            self.parent.snapshot = self.snapshot
-
-    @property
-    def _image_tags(self) -> Mapping[str, str]:
-        return self.ready.container.tags if self.ready is not None else {}
-
-    def _keep_container(self, live: OpenRun) -> None:
-        """Say in a run's record which image its tasks run in."""
-        if self.ready is not None:
-            live.tag(self._image_tags)
-            for note in self.ready.notes:
-                live.add(Note(note))
-
     def _parent(self, stack: ExitStack) -> Parent | None:
-        if not self.plan.nested or self.store is None or self.snapshot is None or self.code is None:
+        if not self.plan.nested or self.store is None:
             return None
-        return Parent(self.plan, self.root, self.store, self.snapshot, self.code, stack)
+        return Parent(self.plan, self.root, self.store, self.runs.code, stack)
 
     def _has_room(self) -> bool:
         assert self.executor is not None
@@ -319,14 +238,14 @@ class _Driver:
         if started is not None:
             yield started
         if found is not None and started is not None:
-            self.limits.saw(task.key, task.name, self.open[task.key].metrics)
+            self.limits.saw(task.key, task.name, self.open[task.key].told.metrics)
             if (record := self._close(task.key, Outcome(Status.FINISHED))) is not None:
                 yield record
 
     def _known(self, task: Task) -> Record | None:
-        if self.plan.known is None or self.code is None or self.store is None:
+        if self.plan.known is None or self.store is None:
             return None
-        found = self.plan.known.records.get(identity_of(self.plan, self.code, task)[ASKED])
+        found = self.plan.known.records.get(self.runs.identity(task)[ASKED])
         if found is None or task.output is None or write_output(self.store, found, task.output):
             return found
         return None
@@ -339,10 +258,14 @@ class _Driver:
                 return None
             self.open[task.key], self.waiting = live, None
             take(live, found, self.plan)
-        return Started.of(live, task.key)
+        return _started(live, task.key)
 
     def _opened(self, task: Task) -> OpenRun | None:
-        return self._open_run(task) if self.parent is None else self.patience.attempt(lambda: self._open_run(task))
+        parent_id = self.parent.live.run_id if self.parent and self.parent.live else None
+        tags = self.retries.tags(task.key)
+        if self.parent is None:
+            return self.runs.open(task, parent_id, tags)
+        return self.patience.attempt(lambda: self.runs.open(task, parent_id, tags))
 
     def _start(self, task: Task) -> Started | None:
         """Open a task's run and give it a slot; None when its run can't be opened yet, as the store has gone."""
@@ -357,22 +280,13 @@ class _Driver:
             if (lost := self.retries.begin(task, live.run_id)) is not None and self.store is not None:
                 with suppress(StoreError):  # it says so itself: `mlexp.retry_of`
                     self.store.set_tags(lost, {"mlexp.retried_by": live.run_id or ""})
-        if self.store is not None:
-            spec = self.plan.spec_of(task)
-            text = self.spec_yaml if spec is self.plan.spec else spec_text(spec)
-            keep_sources(live, text, self.plan.sources_of(task))
-            keep_inputs(live, self.inputs, whole=self.parent is None)
-            notes = (*self.plan.notes, *(self.ready.notes if self.ready else ()))
-            for note in notes if self.parent is None else ():
-                live.add(Note(note))
-        env = {**self.secrets, **environment_of(self.store, live, self.root), **Asked.of(self.plan.spec).as_env()}
-        env |= self.plan.env
+        self.runs.describe(live, task, alone=self.parent is None)
+        env, container = {**self.secrets, **self.runs.environment(live)}, self.runs.container
         assert self.executor is not None
-        container = self.ready.container if self.ready is not None else None
         self.executor.submit(
             prepared(task, folder=str(live.folder), payload=self.payload, env=env, container=container)
         )
-        return Started.of(live, task.key)
+        return _started(live, task.key)
 
     def _take(self, key: str, event: Event) -> Update | None:
         event = self.open[key].veiled(event)
@@ -382,7 +296,7 @@ class _Driver:
         live = self.open[key]
         live.add(event)
         if isinstance(event, Metrics):
-            self.limits.saw(key, live.first.name, live.metrics)
+            self.limits.saw(key, live.first.name, live.told.metrics)
         if waits(event):
             assert self.executor is not None
             self.executor.answer(key, self.tasks.answer(key, event, live))
@@ -423,7 +337,7 @@ class _Driver:
 
     def _tell(self, key: str, live: OpenRun, outcome: Outcome) -> Outcome:
         live.settle(outcome)  # should the driver die between the two, the next sweep knows how it ended
-        return self.tasks.tell(key, outcome, live.metrics)
+        return self.tasks.tell(key, outcome, live.told.metrics)
 
     def _is_retried(self, key: str, outcome: Outcome) -> bool:
         if not was_lost(outcome):
@@ -475,21 +389,3 @@ class _Driver:
                 if outcome is not None:
                     self._asked.add(key)
                     self.executor.kill(key, outcome)
-
-    def _open_run(self, task: Task) -> OpenRun:
-        spec = self.plan.spec
-        if self.store is None or self.snapshot is None or self.code is None:
-            return untracked(task.name, spec.kind, task.params, task.number)
-        return open_for(
-            self.store,
-            spec,
-            name=task.name,
-            kind="trial" if isinstance(spec, Group) else spec.kind,
-            params=task.params,
-            taken=self.snapshot,
-            cwd=self.plan.cwd,
-            identity={**identity_of(self.plan, self.code, task), **self.retries.tags(task.key)},
-            parent_id=self.parent.live.run_id if self.parent and self.parent.live else None,
-            number=task.number,
-            more={**({REPEATS: str(task.repeats)} if task.repeats is not None else {}), **self._image_tags},
-        )

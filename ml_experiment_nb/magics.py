@@ -5,49 +5,33 @@ Loading this module costs next to nothing: what a magic needs is imported when i
 
 from __future__ import annotations
 
-import ast
-import os
 import sys
 import traceback
 from argparse import Namespace
-from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import Magics, cell_magic, magics_class
 from IPython.core.magic_arguments import argument, magic_arguments
 
 from ml_experiment_nb import completion, proofs, session, writing
-from ml_experiment_nb.errors import ExperimentError, SpecError, TaskError
+from ml_experiment_nb.errors import ExperimentError, TaskError
 from ml_experiment_nb.interrupts import held_back
 from ml_experiment_nb.line_magics import LookingMagics
 from ml_experiment_nb.usage import errors_in_one_line, in_one_line, parsed
-from ml_experiment_nb.words import AUTOLOG, HELP, NEEDED, NO_AUTOLOG, NOTIFY, autolog_keys, search_keys
+from ml_experiment_nb.words import AUTOLOG, HELP, NEEDED, NO_AUTOLOG, NOTIFY
 
 if TYPE_CHECKING:
-    from ml_experiment_nb.cells import CellSource
-    from ml_experiment_nb.lineage import Executed
-    from ml_experiment_nb.plans import Plan, Spec
+    from ml_experiment_nb.cell_requests import CellRequest
+    from ml_experiment_nb.effects import Executed
+    from ml_experiment_nb.plans import Plan
     from ml_experiment_nb.recording import OpenRun
     from ml_experiment_nb.records import Record, Records
-    from ml_experiment_nb.specs import Row
     from ml_experiment_nb.widgets.run import Shown
 
 _STOPPED = (
     "the group was stopped and its runs are closed; run the cell again to go on with it, or with --fresh to start anew"
 )
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What a magic's line and cell ask for."""
-
-    spec: Spec
-    cell: CellSource
-    into: str | None
-    plan: bool
-    save: str | None
 
 
 @magics_class
@@ -142,17 +126,8 @@ class ExperimentMagics(Magics):
             verb(parsed(magic, line), cell)
 
     def _experiment(self, options: Namespace, cell: str) -> None:
-        with held_back():
-            from ml_experiment_nb import inplace
-        from ml_experiment_nb.callbacks import watching
-        from ml_experiment_nb.cells import with_values
-        from ml_experiment_nb.earlier import CELL
-        from ml_experiment_nb.failures import user_frames
-        from ml_experiment_nb.plans import make_plan
-        from ml_experiment_nb.reports import Params, Tags, send_result
-        from ml_experiment_nb.widgets.bundle import cell_id
-        from ml_experiment_nb.widgets.run import show_run
-        from ml_experiment_nb.work.shell import calling_secrets, render_in_notebook, run_source, show_value
+        from ml_experiment_nb.cell_requests import captured, parse_cell
+        from ml_experiment_nb.planning import make_plan
 
         asked = parse_cell(options, cell, kind="experiment", known=self._namespace)
         if asked.save is not None:
@@ -160,14 +135,32 @@ class ExperimentMagics(Magics):
             return
         values = captured(asked.cell, self._namespace)
         if asked.plan or options.needed:
+            from ml_experiment_nb.needs import needed
+
             plan = make_plan(asked.spec, values=values if options.needed else {})
-            plan = _of_needed(plan) if options.needed else plan
+            plan = needed(plan) if options.needed else plan
             if asked.plan:
                 self._show_plan(plan, asked.cell.source)
                 return
             if plan.known is not None and plan.known.whole:
                 self._take_known(plan.known.whole[-1], asked)
                 return
+        self._run(asked, values, options)
+
+    def _run(self, asked: CellRequest, values: Mapping[str, Any], options: Namespace) -> None:
+        """Run an experiment's cell here."""
+        with held_back():
+            from ml_experiment_nb import inplace
+        from ml_experiment_nb.callbacks import watching
+        from ml_experiment_nb.cells import with_values
+        from ml_experiment_nb.earlier import CELL
+        from ml_experiment_nb.events import Params, Tags
+        from ml_experiment_nb.failures import user_frames
+        from ml_experiment_nb.reports import send_result
+        from ml_experiment_nb.widgets.bundle import cell_id
+        from ml_experiment_nb.widgets.run import show_run
+        from ml_experiment_nb.work.shell import calling_secrets, render_in_notebook, run_source, show_value
+
         source = with_values(asked.cell, asked.spec.params)
         live = None
         later = hasattr(self.shell, "kernel")  # elsewhere nobody waits for a reply
@@ -202,8 +195,8 @@ class ExperimentMagics(Magics):
 
     def _look_through(self, live: OpenRun, source: str) -> None:
         """Have a run say what is wrong with its cell; that alone never keeps it from running."""
+        from ml_experiment_nb.events import Note, Tags
         from ml_experiment_nb.preflight import TAG, told_of_cell
-        from ml_experiment_nb.reports import Note, Tags
 
         try:
             found = told_of_cell(f"%%experiment\n{source}", self._namespace)
@@ -226,7 +219,7 @@ class ExperimentMagics(Magics):
         if problem is not None:
             print(f"note: the run is not proven: {problem}", file=sys.stderr)
 
-    def _take_known(self, record: Record, asked: Asked) -> None:
+    def _take_known(self, record: Record, asked: CellRequest) -> None:
         """Show the record of an earlier run in place of running a cell."""
         from ml_experiment_nb.widgets.run import show_card
 
@@ -240,8 +233,9 @@ class ExperimentMagics(Magics):
         with held_back():
             from ml_experiment_nb import earlier, loop, unfinished
         from ml_experiment_nb.callbacks import watched
+        from ml_experiment_nb.cell_requests import captured, given_rows, parse_cell
         from ml_experiment_nb.groups import continued
-        from ml_experiment_nb.plans import make_plan
+        from ml_experiment_nb.planning import make_plan
         from ml_experiment_nb.progress import is_live, show_progress
 
         rows = given_rows(options.each, self._namespace) if options.each is not None else None
@@ -252,7 +246,9 @@ class ExperimentMagics(Magics):
         values = captured(asked.cell, self._namespace)
         plan = make_plan(asked.spec, values=values, path=tuple(p for p in sys.path if p))
         if options.needed:
-            plan = _of_needed(plan)
+            from ml_experiment_nb.needs import needed
+
+            plan = needed(plan)
         if asked.plan:
             left = not options.fresh and unfinished.was_left(plan)
             self._show_plan(continued(plan, look=True) if left else plan, asked.cell.source)
@@ -287,7 +283,7 @@ class ExperimentMagics(Magics):
         if found := check_plan(plan, known=self._namespace, above=[one.source for one in self._history(source)]):
             print(found)
 
-    def _save(self, asked: Asked, file: str) -> None:
+    def _save(self, asked: CellRequest, file: str) -> None:
         from ml_experiment_nb.export import make_pair, write_pair
 
         pair = make_pair(asked.spec, asked.cell, self._history(asked.cell.source), self._namespace, file)
@@ -332,157 +328,6 @@ class ExperimentMagics(Magics):
         display(value)
 
 
-def parse_cell(
-    options: Namespace, source: str, *, kind: str, rows: Sequence[Row] | None = None, known: Container[str] = ()
-) -> Asked:
-    """Turn a magic's options and cell into a spec; it needs no IPython and starts nothing.
-
-    Args:
-        options: The line's options.
-        source: The cell.
-        kind: ``experiment`` or ``group``.
-        rows: The points of a group that has a run for each; what they leave out is as the cell has it.
-        known: The names of the notebook's variables.
-
-    Raises:
-        SpecError: The cell is no Python, or an option is wrong.
-        ParameterError: ``-p`` names no parameter of the cell.
-    """
-    from ml_experiment_nb.cells import read_cell
-    from ml_experiment_nb.datasets import asked_for
-    from ml_experiment_nb.jobs import read_assignments
-    from ml_experiment_nb.notify import read_words
-    from ml_experiment_nb.plans import make_plan, with_params
-    from ml_experiment_nb.specs import spec_from_mapping
-    from ml_experiment_nb.targets import Cell
-
-    if options.into is not None and not options.into.isidentifier():
-        raise SpecError(f"--into {options.into}: not a variable's name")
-    if options.save is not None and options.plan:
-        raise SpecError("--save writes and --plan shows: give one of them")
-    cell = read_cell(source)
-    _refuse_await(source)
-    if kind == "group":
-        _refuse_misspelt(source, cell, known)
-    given = read_assignments(options.param or [])
-    unset = [name for name in cell.space if name not in given]
-    if kind == "experiment" and unset:
-        raise SpecError(f"{unset[0]} is a distribution: search it with %%group, or fix it with -p {unset[0]}=VALUE")
-    asked: dict[str, Any] = {
-        "kind": kind,
-        "name": options.name or _notebook_name(),
-        "run": [Cell(source=source, parameters=(*cell.params, *cell.space))],
-        "params": cell.params,
-        "tags": _tags(options.tag or []),
-        **({"seed": options.seed} if options.seed is not None else {}),
-        **({"data": asked_for(options.data, known)} if options.data else {}),
-        "notify": read_words(options.notify or []),
-        **autolog_keys(options.autolog, options.no_autolog),
-    }
-    if rows is not None:
-        asked |= {"params": {n: v for n, v in cell.params.items() if not any(n in row for row in rows)}}
-        asked |= {"each": _completed(rows, cell, given)}
-    if kind == "group":
-        asked |= _group_keys(options, cell)
-    spec = with_params(spec_from_mapping(asked), given)
-    make_plan(spec)  # checks the parameters
-    return Asked(spec, cell, options.into, options.plan, options.save)
-
-
-def _of_needed(plan: Plan) -> Plan:
-    from ml_experiment_nb.needs import needed
-
-    return needed(plan)
-
-
-def given_rows(name: str, namespace: Mapping[str, Any]) -> Sequence[Row]:
-    """Return the rows that ``--each`` names: a variable of the notebook, or a table's file.
-
-    Raises:
-        SpecError: There is neither, or it holds no rows.
-    """
-    from ml_experiment_nb.errors import nearest
-    from ml_experiment_nb.rows import SUFFIXES, read_table
-    from ml_experiment_nb.specs import read_rows
-
-    if name in namespace:
-        return read_rows(namespace[name])
-    if name.lower().endswith(SUFFIXES):
-        return read_table(name).rows
-    hint = nearest(name, [one for one in namespace if not one.startswith("_")])
-    raise SpecError(f"--each {name}: there is no such variable, and it is no table's file{hint}")
-
-
-def _completed(rows: Sequence[Row], cell: CellSource, given: Mapping[str, Any]) -> list[Row]:
-    """Return rows that give what any of them gives: a row that leaves a parameter out takes what the cell has."""
-    names = {name for row in rows for name in row}
-    for name in cell.space:
-        if name not in given and not all(name in row for row in rows):
-            raise SpecError(f"{name} is a distribution: give it in every row, or fix it with -p {name}=VALUE")
-    defaults = {name: value for name, value in cell.params.items() if name in names}
-    return [{**defaults, **row} for row in rows]
-
-
-def _refuse_await(source: str) -> None:
-    """Say at once what IPython can't do within a cell magic."""
-    from ml_experiment_nb.cells import parse
-    from ml_experiment_nb.errors import SpecError
-
-    waiting: list[ast.AST] = [parse(source)]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, ast.Await | ast.AsyncFor | ast.AsyncWith):
-            raise SpecError(
-                "a tracked cell can't await at its top level: await in a cell above, or in a thread of its own",
-                line=node.lineno,
-            )
-        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            waiting += ast.iter_child_nodes(node)
-
-
-def _refuse_misspelt(source: str, cell: CellSource, known: Container[str]) -> None:
-    """Say which distribution is meant by one that there isn't: each trial would fail with its name."""
-    from ml_experiment_nb.cells import assignment, parse
-    from ml_experiment_nb.errors import SpaceError, nearest
-    from ml_experiment_nb.flow import is_everywhere
-    from ml_experiment_nb.spaces import NAMES
-
-    for statement in parse(source).body:
-        match assignment(statement):
-            case (name, ast.Call(func=ast.Name(id=called))) if called in cell.reads - set(NAMES):
-                hint = "" if called in known or is_everywhere(called) else nearest(called, NAMES)
-                if hint:
-                    raise SpaceError(f"{called} is no distribution{hint}", line=statement.lineno, key=name)
-
-
-def captured(cell: CellSource, namespace: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a cell reads from a notebook's namespace."""
-    from ml_experiment_nb.flow import HIDDEN
-
-    return {
-        name: namespace[name]
-        for name in sorted(cell.reads)
-        if name in namespace and name not in HIDDEN and not name.startswith("__")
-    }
-
-
-def _group_keys(options: Namespace, cell: CellSource) -> dict[str, Any]:
-    if not cell.space and options.each is None and not options.define_by_run:
-        raise SpecError(
-            "the cell has no distribution to search: begin it with one, such as C = loguniform(0.01, 1000); or give "
-            "--define-by-run if it draws by itself, with Trial.get_current()"
-        )
-    keys = {
-        "param_space": cell.space if options.each is None else None,
-        "slots": options.slots,
-        "timeout": options.timeout,
-        "memory": options.memory,
-        "executor": options.executor,
-        "docker_config": {"image": options.image} if options.image is not None else None,
-    }
-    return {name: value for name, value in keys.items() if value is not None} | search_keys(vars(options))
-
-
 def _let_write() -> None:
     """Let the run of the cell above be written before this one begins, unless that takes long."""
     writing.wait(writing.CELL)
@@ -498,23 +343,6 @@ def _unfinished(plan: Plan, done: list[Record]) -> Records:
     from ml_experiment_nb.records import Records
 
     return Records(done, None, *plan.goal)
-
-
-def _tags(words: Sequence[str]) -> dict[str, str]:
-    tags = {}
-    for word in words:
-        name, equals, value = word.partition("=")
-        if not equals or not name:
-            raise SpecError(f"--tag {word}: write it as NAME=VALUE, such as team=vision")
-        tags[name] = value
-    return tags
-
-
-def _notebook_name() -> str:
-    """Return the notebook's name where somebody tells it, and ``cell`` where nobody does."""
-    from ml_experiment_nb.capture.notebook import this_notebook
-
-    return Path(this_notebook() or os.environ.get("JPY_SESSION_NAME") or "cell").stem
 
 
 def load_ipython_extension(shell: Any) -> None:

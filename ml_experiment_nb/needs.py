@@ -19,9 +19,9 @@ from ml_experiment_nb.identity import ASKED, CODE, Code, code_of
 from ml_experiment_nb.known import DATA, REPLAY_OF, TAKEN_FROM, Known, compared, counts, differences, digests_of, taken
 from ml_experiment_nb.limits import is_cut_by_time
 from ml_experiment_nb.observing.seeding import UNSEEDED
-from ml_experiment_nb.parents import identity_of, plan_inputs
 from ml_experiment_nb.plans import Plan
 from ml_experiment_nb.projects import find_root, has_store
+from ml_experiment_nb.provenance import identity_of, plan_inputs
 from ml_experiment_nb.readings import Wanted
 from ml_experiment_nb.records import Record
 from ml_experiment_nb.specs import Group

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -44,6 +45,12 @@ def filled_in(path: str, params: Mapping[str, Any], *, giver: str = "the run") -
 def literal(path: str) -> str:
     """Return a path in which nothing is found to be filled in."""
     return path.replace("{", "{{").replace("}", "}}")
+
+
+def row_output(pattern: str, number: int, params: Mapping[str, Any]) -> str:
+    """Return where a row's executed notebook is written: `pattern` with the row's number and parameters filled in."""
+    place = filled_in(pattern, {"row": number, **params}, giver=f"row {number}")
+    return place if is_elsewhere(place) else os.path.normpath(place)
 
 
 _BRACES = "; {{ and }} stand for braces"

@@ -16,7 +16,7 @@ from ml_experiment_nb.cells import SHELL_MAGICS, parse, read_cell, value_text, w
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.flow import is_everywhere
 from ml_experiment_nb.forms import Asked, Form, as_cell
-from ml_experiment_nb.lineage import OF_OURS
+from ml_experiment_nb.magic_lines import OF_OURS
 from ml_experiment_nb.scripts import job_functions
 from ml_experiment_nb.session import SLICE
 from ml_experiment_nb.specs import Group
@@ -37,7 +37,7 @@ for _name, _content in _artifacts.items():
     artifact(_name, _content)
 """
 _OF_END: Final = """from ml_experiment_nb.capture.artifacts import as_artifacts
-from ml_experiment_nb.reports import as_number
+from ml_experiment_nb.events import as_number
 """
 
 

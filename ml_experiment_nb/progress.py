@@ -17,11 +17,11 @@ from rich.cells import set_cell_size
 
 from ml_experiment_nb import drivers
 from ml_experiment_nb.capture.console import Collapser
-from ml_experiment_nb.loop import Happened, Readied, Started, Update
+from ml_experiment_nb.events import Cell
 from ml_experiment_nb.plans import Plan
 from ml_experiment_nb.projects import find_root, home
 from ml_experiment_nb.records import Record, Status, duration, number
-from ml_experiment_nb.reports import Cell
+from ml_experiment_nb.updates import Happened, Readied, Started, Update
 from ml_experiment_nb.widgets.bundle import NEEDED, has_front_end, has_widgets
 from ml_experiment_nb.work.shell import current_shell
 

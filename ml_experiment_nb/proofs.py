@@ -21,7 +21,7 @@ SENTENCE: Final = "mlexp.proof.says"
 CELLS: Final = "mlexp.proof.cells"
 SECONDS: Final = "mlexp.proof.seconds"
 
-OF_OURS: Final = re.compile(r"\s*(?:%%(?!experiment\b|group\b)[^\n]*\n\s*)*%%(?:experiment|group)\b")
+OURS_BELOW_OTHERS: Final = re.compile(r"\s*(?:%%(?!experiment\b|group\b)[^\n]*\n\s*)*%%(?:experiment|group)\b")
 """A cell of our magics, below others such as ``%%time`` too; it ends with the magic's name."""
 
 _NOT_AGAIN = re.compile(r"\s--(?:prove\b|needed\b|notify(?:=|\s+)(?:'[^']*'|\"[^\"]*\"|\S+))")
@@ -226,7 +226,7 @@ def as_repeated(slice_text: str) -> str:
     notebook = json.loads(slice_text)
     for cell in notebook["cells"]:
         source = "".join(cell["source"])
-        if found := OF_OURS.match(source):
+        if found := OURS_BELOW_OTHERS.match(source):
             line, newline, body = source[found.end() :].partition("\n")
             cell["source"] = [found[0].lstrip() + _NOT_AGAIN.sub("", line) + newline + body]
     return json.dumps(notebook)

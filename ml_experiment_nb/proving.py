@@ -24,10 +24,12 @@ from pathlib import Path
 from typing import Final
 
 from ml_experiment_nb import secrecy, sqlstore
+from ml_experiment_nb.events import Done
 from ml_experiment_nb.masking import masked
 from ml_experiment_nb.observing import Asked
 from ml_experiment_nb.observing.seeding import UNSEEDED
-from ml_experiment_nb.plans import make_plan, prepared
+from ml_experiment_nb.planning import make_plan
+from ml_experiment_nb.plans import prepared
 from ml_experiment_nb.projects import FOLDER, SOCKETS, STORE, home
 from ml_experiment_nb.proofs import (
     Answer,
@@ -44,7 +46,6 @@ from ml_experiment_nb.proofs import (
 )
 from ml_experiment_nb.readings import Wanted
 from ml_experiment_nb.records import Outcome, Record, Status
-from ml_experiment_nb.reports import Done
 from ml_experiment_nb.session import saved_notebook
 from ml_experiment_nb.specs import spec_from_mapping
 from ml_experiment_nb.verdicts import metric_differences

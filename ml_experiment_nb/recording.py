@@ -7,53 +7,45 @@ user's own artifacts stand at the run's root.
 
 from __future__ import annotations
 
-import json
 import shutil
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Param
 from mlflow.exceptions import MlflowException
 
-from ml_experiment_nb import absences, reports, secrecy
-from ml_experiment_nb.absences import Absence, Waiting, as_data, waiting
+from ml_experiment_nb import absences, dues, events, secrecy
+from ml_experiment_nb.absences import Absence, waiting
 from ml_experiment_nb.capture.artifacts import kept_files
 from ml_experiment_nb.capture.console import Collapser
 from ml_experiment_nb.capture.inputs import Input
 from ml_experiment_nb.drivers import Driver, Hold
+from ml_experiment_nb.dues import Due
 from ml_experiment_nb.entries import (
     METRICS,
-    PARAM_LENGTH,
     PARAMS,
-    TAG_LENGTH,
     TAGS,
     TO_MLFLOW,
-    is_plain,
-    key_of,
-    notes_text,
     run_tags,
 )
 from ml_experiment_nb.errors import StoreError
 from ml_experiment_nb.hearing import heard
-from ml_experiment_nb.literals import value_of
 from ml_experiment_nb.masking import Veil, masked
-from ml_experiment_nb.quantities import text_of
-from ml_experiment_nb.readings import AUTOLOGGED, TEXTS
-from ml_experiment_nb.records import SYSTEM, Failure, Outcome, Record, Status, now, number
-from ml_experiment_nb.secrecy import known, recognised
+from ml_experiment_nb.records import Outcome, Record, now
+from ml_experiment_nb.secrecy import known
 from ml_experiment_nb.stores import check, is_refusal, translated
+from ml_experiment_nb.told import Told
 from ml_experiment_nb.tracking import LOG, Store
 from ml_experiment_nb.trials import Fixed, answered
 
 FLUSH_SECONDS = 1.0
 WITHHELD = "withheld"  # below .ml-experiment: files of runs that hold secrets which can't be taken out of them
-_DUE = "due.json"  # what is to be written of a run that has ended, until it is
 
 
 class OpenRun:
@@ -72,31 +64,19 @@ class OpenRun:
         self._ended: datetime | None = None
         self.folder = folder
         self.artifacts = folder / "artifacts"
-        self.params: dict[str, Any] = {}
-        self._looking_otherwise: list[str] = []
-        self.metrics: dict[str, float] = {}
-        self.notes: list[str] = []
-        self._tags: dict[str, str] = {}
-        self.autologged: dict[str, Any] = {}
-        self._fitted: dict[str, dict[str, Any]] = {}  # the values that libraries' fits had, by name and text
         self._lock = threading.RLock()  # of what is gathered; never held while `_writes` is waited for
         self.environment: dict[str, str] = {}  # where it is this process's code that is recorded
         self._store = store
         self._id = first.run_id or ""
         self._writes = threading.RLock()  # a run of this process may be looked after by a thread
-        self._pending: list[Metric] = []
-        self._new_params: list[Param] = []
-        self._new_tags: dict[str, str] = {}
-        self._inputs: list[Input] = []
-        self._new_inputs: list[Input] = []
-        self._last: dict[str, tuple[int, int]] = {}
-        self._told: dict[str, str] = {}  # the tag of the notes, as the store has it
+        self._notes_there: dict[str, str] = {}  # the tag of the notes, as the store has it
         self._flushed = time.monotonic()
         self._collapser = Collapser()
         self._absence = Absence(folder)
         self._kept = False
         self._is_looked_through = True
         self.veil = Veil()
+        self.told = Told(self.veil, self.save)
         self._printed = self.veil.stream("its output")
         (self.artifacts / "record").mkdir(parents=True, exist_ok=True)
         self.log_path = self.artifacts / LOG
@@ -110,50 +90,55 @@ class OpenRun:
         return self.first.run_id
 
     @property
+    def params(self) -> dict[str, Any]:
+        """Its parameters so far."""
+        return self.told.params
+
+    @property
     def client(self) -> Any:
         """The client that the run is written by; None where it isn't tracked."""
         return self._store.client if self._store is not None else None
 
-    def send(self, event: reports.Event) -> None:
+    def send(self, event: events.Event) -> None:
         """Take an event of code in this process, of any thread; what it prints is masked in order."""
         with self._lock:
             self._add(self.veiled(event))
         self.flush_if_due()
 
-    def ask(self, event: reports.Metrics | reports.Ask) -> reports.Answer:
+    def ask(self, event: events.Metrics | events.Ask) -> events.Answer:
         """Take an event of code in this process that waits for an answer."""
         self.send(event)
         return self.judge(event)
 
-    def judge(self, event: reports.Metrics | reports.Ask) -> reports.Answer:
+    def judge(self, event: events.Metrics | events.Ask) -> events.Answer:
         """Answer for a run that is no trial of a study: it is never pruned, and nothing is drawn for it."""
-        if isinstance(event, reports.Metrics):
-            return reports.Answer(False)
+        if isinstance(event, events.Metrics):
+            return events.Answer(False)
         return answered(event, Fixed(self.params, self.first.number), self)
 
-    def veiled(self, event: reports.Event) -> reports.Event:
+    def veiled(self, event: events.Event) -> events.Event:
         """Return an event of the code as it may be shown and recorded."""
         return heard(event, self.veil, self._printed, self.folder)
 
-    def add(self, event: reports.Event) -> None:
+    def add(self, event: events.Event) -> None:
         """Take an event, of any thread: autologging has some of its own."""
         with self._lock:
             self._add(event)
         self.flush_if_due()
 
-    def _add(self, event: reports.Event) -> None:
+    def _add(self, event: events.Event) -> None:
         match event:
-            case reports.Log(text):
+            case events.Log(text):
                 self._append(self._collapser.feed(text))
-            case reports.Metrics():
-                self._add_metrics(event)
-            case reports.Params(values, autologged):
-                self._add_autologged(values) if autologged else self._add_params(values)
-            case reports.Note(text):
-                self._note(text)
-            case reports.Tags(values):
-                self._set(values)
-            case reports.Reads(inputs):
+            case events.Metrics():
+                self.told.add_metrics(event)
+            case events.Params(values, autologged):
+                self.told.add_autologged(values) if autologged else self.told.add_params(values)
+            case events.Note(text):
+                self.told.note(text)
+            case events.Tags(values):
+                self.told.set(values)
+            case events.Reads(inputs):
                 self.use([Input(**one) for one in inputs])
 
     def flush_if_due(self) -> None:
@@ -175,10 +160,7 @@ class OpenRun:
 
     def _keep_waiting(self) -> None:
         with self._lock:
-            self._absence.keep(self._waiting())
-
-    def _waiting(self) -> Waiting:
-        return Waiting(self._pending, self._new_params, self._new_inputs, self._new_tags, self.notes)
+            self._absence.keep(self.told.waiting())
 
     def save(self, name: str, text: str) -> None:
         """Keep a file of the record itself, such as its source."""
@@ -187,26 +169,18 @@ class OpenRun:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(self.veil.text(text, f"record/{name}"), encoding="utf-8", errors="backslashreplace")
         except OSError as error:
-            self._note(f"record/{name} could not be written: {error.strerror}")
+            self.told.note(f"record/{name} could not be written: {error.strerror}")
 
     def use(self, inputs: Sequence[Input]) -> None:
         """Say which data the run reads."""
         inputs = [Input(**self.veil.data(vars(one), "what it reads")) for one in inputs] if known else inputs
         with self._lock:
-            new = [one for one in inputs if str(one) not in map(str, self._inputs)]
-            self._inputs += new
-            self._new_inputs += new
-            if new:
-                self._set({"mlexp.data": "; ".join(map(str, self._inputs))})
-
-    def _set(self, tags: Mapping[str, str]) -> None:
-        self._tags |= tags
-        self._new_tags |= tags
+            self.told.use(inputs)
 
     def tag(self, tags: Mapping[str, str]) -> None:
         """Set tags, and write what has gathered."""
         with self._lock:
-            self._set({name: masked(text) for name, text in tags.items()})
+            self.told.set({name: masked(text) for name, text in tags.items()})
         self.flush()
 
     def flush(self, tags: Mapping[str, str] | None = None) -> None:
@@ -218,63 +192,40 @@ class OpenRun:
         self._flushed = time.monotonic()
         with self._writes:
             with self._lock:
-                own, inputs, noted = dict(self._new_tags), list(self._new_inputs), self._noted()
-            rest = list(run_tags({**own, **({} if noted == self._told else noted), **(tags or {})}))
-            if self._store is None or not (self._pending or self._new_params or inputs or rest):
+                own, inputs, noted = dict(self.told.new_tags), list(self.told.new_inputs), self.told.noted()
+            rest = list(run_tags({**own, **({} if noted == self._notes_there else noted), **(tags or {})}))
+            if self._store is None or not (self.told.pending or self.told.new_params or inputs or rest):
                 return
             try:
                 with translated(self._store.uri):
                     check(self._store.uri)
-                    while self._pending or self._new_params or rest:
-                        metrics, params = self._pending[:METRICS], self._new_params[:PARAMS]
-                        self._send(self._store, metrics, params, rest[:TAGS])
+                    while self.told.pending or self.told.new_params or rest:
+                        metrics, params = self.told.pending[:METRICS], self.told.new_params[:PARAMS]
+                        refused = self._store.log_batch(self._id, metrics, params, rest[:TAGS])
                         del rest[:TAGS]
                         with self._lock:
+                            for text in refused:
+                                self.told.note(text)
                             self._absence.wrote(len(metrics), len(params))
-                            del self._pending[: len(metrics)], self._new_params[: len(params)]
+                            del self.told.pending[: len(metrics)], self.told.new_params[: len(params)]
                     if inputs:
                         self._store.log_inputs(self._id, inputs)
                     with self._lock:
                         self._absence.wrote(0, 0, len(inputs))
-                        del self._new_inputs[: len(inputs)]
-                        self._new_tags = {n: text for n, text in self._new_tags.items() if own.get(n) != text}
-                    self._told = noted
+                        del self.told.new_inputs[: len(inputs)]
+                        self.told.new_tags = {n: text for n, text in self.told.new_tags.items() if own.get(n) != text}
+                    self._notes_there = noted
             except StoreError as error:
                 if not is_refusal(error):
                     self._is_away(time.monotonic() - self._flushed)
                 raise
             with self._lock:
-                if not (self._pending or self._new_params or self._new_inputs) and (note := self._absence.end()):
-                    self._note(note)
+                if self.told.is_written and (note := self._absence.end()):
+                    self.told.note(note)
 
     def _is_away(self, took: float) -> None:
         with self._lock:
-            self._absence.begin(self._waiting(), took)
-
-    def _send(self, store: Store, metrics: list[Metric], params: list[Param], tags: list[RunTag]) -> None:
-        """Write a batch. What of it the store refuses is noted, and doesn't keep it from the rest."""
-        try:
-            with translated(store.uri):
-                store.client.log_batch(self._id, metrics=metrics, params=params, tags=tags)
-        except StoreError as error:
-            if not is_refusal(error):
-                raise
-            self._send_apart(store, metrics, params, tags)
-
-    def _send_apart(self, store: Store, metrics: list[Metric], params: list[Param], tags: list[RunTag]) -> None:
-        parts: list[tuple[str, list[Metric], list[Param], list[RunTag]]] = [
-            ("metrics", metrics, [], []),
-            ("tags", [], [], tags),
-            *((f"parameter {one.key!r}", [], [one], []) for one in params),
-        ]
-        for what, some, given, told in parts:
-            try:
-                with translated(store.uri):
-                    store.client.log_batch(self._id, metrics=some, params=given, tags=told)
-            except StoreError as error:
-                if not is_refusal(error):
-                    raise
-                self._note(f"the store refused the {what}: {error}")
+            self._absence.begin(self.told.waiting(), took)
 
     def close(self, outcome: Outcome, tags: Mapping[str, str] | None = None) -> Record:
         """End the run and return its record. It is closed in the store even if its files can't be written.
@@ -304,20 +255,20 @@ class OpenRun:
         return Record(
             **{name: getattr(self.first, name) for name in _KEPT},
             status=outcome.status,
-            params=dict(self.params),
-            metrics=dict(self.metrics),
-            autologged=dict(self.autologged),
+            params=dict(self.told.params),
+            metrics=dict(self.told.metrics),
+            autologged=dict(self.told.autologged),
             seconds=(ended - self.first.started).total_seconds(),
             failure=outcome.failure,
-            tags={**self.first.tags, **self._tags, **final},
-            notes=tuple(self.notes),
+            tags={**self.first.tags, **self.told.tags, **final},
+            notes=tuple(self.told.notes),
         )
 
     def end(self, outcome: Outcome) -> bool:
         """End the run with its record, before it is written; return whether `close` can do that later, or a sweep."""
         self.settle(outcome)
         self.record = self._record(outcome, self._ended or now(), {"mlexp.status": outcome.status.value})
-        return (self.folder / _DUE).exists()
+        return (self.folder / dues.FILE).exists()
 
     def settle(self, outcome: Outcome) -> None:
         """Leave in the folder what is to be written of the run's end, should the driver die before it is written."""
@@ -332,33 +283,21 @@ class OpenRun:
 
     def close_late(self, driver: Driver, outcome: Outcome, ended: datetime) -> Record:
         """Close a run that another process drove; see `close_for`."""
-        left = waiting(self.folder)
-        known = {**driver.params, **{one.key: one.value for one in left.params}}
-        self._pending, self._new_params = list(left.metrics), [Param(*one) for one in known.items()]
-        self._new_inputs, tags = list(left.inputs), dict(left.tags)
-        self.notes += [note for note in left.notes if note not in self.notes]
-        self._take_pending()
-        with suppress(OSError, ValueError, KeyError, TypeError):  # the disk was full, or the driver died as it wrote
-            due = json.loads((self.folder / _DUE).read_text())
-            failure = Failure(**due["failure"]) if due["failure"] else None
-            outcome, ended = Outcome(Status(due["status"]), failure), datetime.fromtimestamp(due["ended"], UTC)
-            self._new_params = [Param(*one) for one in due["params"]]
-            self._pending = [Metric(*one) for one in due["metrics"]]
-            self._take_pending()
-            self.notes += [note for note in due["notes"] if note not in self.notes]
-            tags |= due["tags"]
-            self._new_inputs = [Input(**one) for one in due["inputs"]]
+        left, due = waiting(self.folder), dues.left(self.folder)
+        params = {**driver.params, **{one.key: one.value for one in left.params}}
+        self.told.take_over(replace(left, params=[Param(*one) for one in params.items()]))
+        tags = dict(left.tags)
+        if due is not None:
+            self.told.take_over(due.waiting)
+            outcome, ended, tags = due.outcome, due.ended, {**tags, **due.waiting.tags}
         self._ended = ended
         if missing := secrecy.learn_those_left(self.folder):
-            self._note(
+            self.told.note(
                 f"its files were not looked through for {', '.join(missing)}: not set where the run was closed, "
                 "after its driver had died"
             )
         self._mask_files()
         return self.close(outcome, tags)
-
-    def _take_pending(self) -> None:
-        self.metrics |= {one.key: one.value for one in self._pending if not one.key.startswith(SYSTEM)}
 
     def _end(self, outcome: Outcome, ended: datetime) -> None:
         self._ended = ended
@@ -375,29 +314,18 @@ class OpenRun:
             self._is_looked_through = True
         except OSError as error:
             self._is_looked_through = False
-            self._note(f"its files could not all be looked through for secrets: {error}")
+            self.told.note(f"its files could not all be looked through for secrets: {error}")
         for note in self.veil.notes():
-            self._note(note)
+            self.told.note(note)
 
     def _leave(self, outcome: Outcome, tags: Mapping[str, str]) -> None:
         if self._store is None or self._ended is None:
             return
-        due = {
-            "status": outcome.status.value,
-            "failure": asdict(outcome.failure) if outcome.failure else None,
-            "ended": self._ended.timestamp(),
-            "params": [(one.key, one.value) for one in self._new_params],
-            "metrics": [(one.key, one.value, one.timestamp, one.step) for one in self._pending],
-            "tags": {**self._new_tags, **tags},
-            "inputs": [as_data(one) for one in self._new_inputs],
-            "notes": self.notes,
-        }
+        left = self.told.waiting()
         try:
-            partial = self.folder / f"{_DUE}.partial"
-            partial.write_text(json.dumps(due))
-            partial.rename(self.folder / _DUE)
+            dues.leave(self.folder, Due(outcome, self._ended, replace(left, tags={**left.tags, **tags})))
         except OSError as error:
-            self._note(f"{self.folder} can't be written: {error.strerror}")
+            self.told.note(f"{self.folder} can't be written: {error.strerror}")
 
     def _let_go(self) -> None:
         """Remove what nobody needs any more, the driver's file last: until then a sweep would finish the work."""
@@ -413,7 +341,7 @@ class OpenRun:
             with self.log_path.open("a", encoding="utf-8", errors="backslashreplace", newline="") as file:
                 file.write(text)
         except OSError as error:
-            self._note(f"not all of the log could be written: {error.strerror}")
+            self.told.note(f"not all of the log could be written: {error.strerror}")
 
     def _write(self, outcome: Outcome, tags: Mapping[str, str], ended: datetime) -> dict[str, str]:
         """Write the rest, end the run, and return the tags that came of it."""
@@ -423,7 +351,7 @@ class OpenRun:
             if not is_refusal(error):
                 raise
             self._keep(f"the store takes nothing more of this run, which may have been deleted there: {error}")
-            return self._noted()
+            return self.told.noted()
 
     def _write_all(self, outcome: Outcome, tags: Mapping[str, str], ended: datetime) -> dict[str, str]:
         """See `_write`.
@@ -441,100 +369,24 @@ class OpenRun:
                 if not is_refusal(error):
                     raise
                 self._keep(f"not all parameters and metrics could be recorded: {error}")
-                store.client.log_batch(self._id, tags=run_tags({**tags, **self._noted()}))
+                store.client.log_batch(self._id, tags=run_tags({**tags, **self.told.noted()}))
             try:
                 if not self._is_looked_through:
                     self._keep("files were not sent to the store, for they may hold secrets")
-                    store.client.log_batch(self._id, tags=run_tags(self._noted()))
+                    store.client.log_batch(self._id, tags=run_tags(self.told.noted()))
                 elif self.artifacts.exists():  # else they were sent before the store went away
                     store.take_files(self.first, self.artifacts)
             except (MlflowException, OSError) as error:
                 check(store.uri)
                 self._keep(f"files could not be sent to the store: {error}")
-                store.client.log_batch(self._id, tags=run_tags(self._noted()))
+                store.client.log_batch(self._id, tags=run_tags(self.told.noted()))
             store.client.set_terminated(self._id, TO_MLFLOW[outcome.status], int(ended.timestamp() * 1000))
-        return self._noted()
-
-    def _noted(self) -> dict[str, str]:
-        return {"mlexp.notes": notes_text(self.notes)} if self.notes else {}
-
-    def _add_params(self, values: Mapping[str, Any]) -> None:
-        for name, given in recognised(dict(values)).items():
-            value = given
-            if known and not is_plain(given) and (text := masked(whole := text_of(given))) != whole:
-                value = text  # an object that holds a secret, and would show it
-            if name not in self.params:
-                self.params[name] = value
-                if isinstance(value, str) and value_of(value) != value:
-                    self._looking_otherwise.append(key_of(name))
-                    self._new_tags[TEXTS] = json.dumps(self._looking_otherwise)[:TAG_LENGTH]
-                if name not in self.autologged:  # else it is written: a store takes no other value
-                    self._new_params.append(self._param(name, value))
-                    continue
-                del self.autologged[name]
-                self._name_autologged()
-                self._compare_with_fits(name)
-            elif is_plain(value) and is_plain(self.params[name]) and value != self.params[name]:
-                self._note(f"parameter {name!r} was given as {self.params[name]!r}; the code ran with {value!r}")
-
-    def _add_autologged(self, values: Mapping[str, Any]) -> None:
-        """Take a library's own parameters: in the store beside the run's, in its record apart from them."""
-        for name, value in recognised(dict(values)).items():
-            fitted = self._fitted.setdefault(name, {})
-            fitted.setdefault(text_of(value), value)
-            if name not in self.params and name not in self.autologged:
-                self.autologged[name] = value
-                self._new_params.append(self._param(name, value))
-            elif name in self.params:
-                self._compare_with_fits(name)
-            elif name in self.autologged and value != self.autologged[name]:
-                self._note("fits differ in their libraries' parameters: those of the first one are recorded")
-        self._name_autologged()
-
-    def _compare_with_fits(self, name: str) -> None:
-        """Note that a parameter was given as something that no fit had, as long as none has."""
-        given, fitted = self.params[name], self._fitted[name]
-        told = f"parameter {name!r} was given as {number(given)}; a library's fit had "
-        self.notes = [note for note in self.notes if not note.startswith(masked(told))]
-        if text_of(given) not in fitted:
-            self._note(told + number(next(iter(fitted.values()))))
-
-    def _name_autologged(self) -> None:
-        self._new_tags[AUTOLOGGED] = json.dumps([key_of(one) for one in self.autologged])[:TAG_LENGTH]
-
-    def _param(self, name: str, value: Any) -> Param:
-        key, text = key_of(name), self.veil.text(text_of(value), f"the parameter {name}")
-        if len(text) > PARAM_LENGTH:
-            self.save(f"params/{key}.txt", text)
-            self._note(f"parameter {name!r} is cut at {PARAM_LENGTH} characters; record/params/ has it whole")
-        return Param(key, text[:PARAM_LENGTH])
-
-    def _add_metrics(self, event: reports.Metrics) -> None:
-        for name, value in event.values.items():
-            key, moment = key_of(name), int(event.time * 1000)
-            if key != name:
-                self._note(f"metric {name!r} is called {key!r} in MLflow, which doesn't take some of its characters")
-            # MLflow's latest value is that of the highest step, then of the latest time: a value without a step
-            # belongs to the last step, and comes after what was reported there.
-            last_step, last_moment = self._last.get(name, (0, 0))
-            step = last_step if event.step is None else event.step
-            if step == last_step:
-                moment = max(moment, last_moment + 1)
-            if step >= last_step:
-                self._last[name] = step, moment
-            if not name.startswith(SYSTEM):
-                self.metrics[name] = value
-            self._pending.append(Metric(key, value, moment, step))
+        return self.told.noted()
 
     def _keep(self, problem: str) -> None:
         """Leave the run's files where they are, since the store hasn't got them."""
         self._kept = True
-        self._note(f"{problem}; they are in {self.folder}")
-
-    def _note(self, text: str) -> None:
-        text = masked(text)
-        if text not in self.notes:
-            self.notes.append(text)
+        self.told.note(f"{problem}; they are in {self.folder}")
 
 
 _KEPT = ("run_id", "name", "experiment", "kind", "started", "number", "parent_id", "artifact_uri")
@@ -542,6 +394,6 @@ _KEPT = ("run_id", "name", "experiment", "kind", "started", "number", "parent_id
 
 def clear(folder: Path) -> None:
     """Remove from a run's folder what is in the store, and what was there for its driver alone."""
-    for name in ("artifacts", "request.pkl", _DUE, absences.FILE, secrecy.FILE):
+    for name in ("artifacts", "request.pkl", dues.FILE, absences.FILE, secrecy.FILE):
         path = folder / name
         shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)

@@ -1,137 +1,29 @@
-"""What user code says to its run, and how it gets there: the writer and the reader of one stream.
+"""What user code says to its run, and how it gets there: as `events`.
 
-User code calls `report` and `artifact`. Where it runs in a process of its own, events go as JSON lines over a
-Unix socket whose path stands in the environment, so that a script, the kernel of a notebook and any process they
-start all reach the same run. Where it runs in the user's own process (an inline cell, a called job), the events
-are handed over directly. `Inbox` is the reading end.
+User code calls `report` and `artifact`. Where it runs in a process of its own, events go over the `wire` to its
+driver. Where it runs in the user's own process (an inline cell, a called job), they
+are handed over directly.
 """
 
 from __future__ import annotations
 
 import inspect
-import json
 import os
-import shutil
-import socket
-import tempfile
-import threading
-import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from contextlib import closing, contextmanager
 from itertools import count
 from numbers import Real
 from pathlib import Path
-from typing import Any, Protocol, TypeGuard
+from typing import Any, Protocol
 
 from ml_experiment_nb import secrecy
 from ml_experiment_nb.capture.artifacts import as_artifacts, save_artifact
 from ml_experiment_nb.errors import CaptureError, MetricError
-from ml_experiment_nb.projects import SOCKETS
-from ml_experiment_nb.records import Failure, Outcome, Status
+from ml_experiment_nb.events import Answer, Ask, Event, Metrics, Note, Params, Secrets, as_number
+from ml_experiment_nb.wire import SOCKET, SocketSink
 
-SOCKET = "ML_EXPERIMENT_SOCKET"
-ARTIFACTS = "ML_EXPERIMENT_ARTIFACTS"
 PRUNING = "ML_EXPERIMENT_PRUNING"
-READ_AT_ONCE = 1 << 20  # bytes after which a writer's reader turns to what else there is to do
-
-
-@dataclass(frozen=True)
-class Log:
-    """Text that the task printed."""
-
-    text: str
-
-
-@dataclass(frozen=True)
-class Metrics:
-    """Values of metrics at a moment (`time` in seconds since the epoch). `ask`: the sender waits for an `Answer`.
-
-    Its value says whether the trial is given up.
-    """
-
-    values: dict[str, float]
-    step: int | None = None
-    time: float = field(default_factory=time.time)
-    ask: bool = False
-
-
-@dataclass(frozen=True)
-class Params:
-    """Parameters as the code got them, defaults included. `autologged`: a library's own, which the user didn't name."""
-
-    values: dict[str, Any]
-    autologged: bool = False
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A notebook is at its code cell `index` of `count`, counted from 1; `title` is what to call it."""
-
-    index: int
-    count: int
-    title: str = ""
-
-
-@dataclass(frozen=True)
-class Note:
-    """Something the record should say."""
-
-    text: str
-
-
-@dataclass(frozen=True)
-class Tags:
-    """Tags of the run, as the code that runs shows them."""
-
-    values: dict[str, str]
-
-
-@dataclass(frozen=True)
-class Reads:
-    """Data that the code reads: the fields of `capture.inputs.Input`, of each."""
-
-    inputs: list[dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class Secrets:
-    """Secrets that the code has asked for, by name, so that its driver can mask them; they are recorded nowhere."""
-
-    values: dict[str, str] = field(repr=False)
-
-
-@dataclass(frozen=True)
-class Ask:
-    """A question of a trial's code, `what` with what is `given`; the sender waits for an `Answer`: see `trials`."""
-
-    what: str
-    given: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Done:
-    """The last event of every task."""
-
-    outcome: Outcome
-
-
-Event = Log | Metrics | Params | Cell | Note | Tags | Reads | Secrets | Ask | Done
-_KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in Event.__args__}
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a driver says to a task that waits: a value that JSON has a form for, or why there is none."""
-
-    value: Any = None
-    error: str | None = None
-
-
-def waits(event: Event) -> TypeGuard[Metrics | Ask]:
-    """Whether the sender of an event waits for an `Answer`."""
-    return isinstance(event, Ask) or (isinstance(event, Metrics) and event.ask)
 
 
 class Pruned(BaseException):
@@ -282,16 +174,6 @@ def send_last() -> None:
         send_result(shell.user_ns.get("Out", {}).get(shell.execution_count - 1), sink)
 
 
-def as_number(value: Any) -> float | None:
-    """Return a number, a NumPy or a tensor scalar as a float; None for anything else."""
-    try:
-        if not isinstance(value, Real) and callable(getattr(value, "item", None)):
-            value = value.item()  # fails for more than one element
-        return float(value) if isinstance(value, Real) else None
-    except Exception:  # another library's object may raise what it likes; an int may be too large for a float
-        return None
-
-
 def _split(value: Any) -> tuple[Mapping[Any, Any], dict[str, Any]]:
     if isinstance(value, Mapping):
         return value, {}
@@ -352,153 +234,3 @@ def local_sink(sink: Sink) -> Iterator[None]:
         yield
     finally:
         _local = before
-
-
-class SocketSink:
-    """The writing end of the stream: a connection to the inbox at `path`, in a forked process one of its own."""
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self.artifacts = Path(os.environ[ARTIFACTS])
-        self._connect()
-
-    def send(self, event: Event) -> None:
-        """Write one line. A reader that is gone is no fault of the user's code."""
-        with self._own_lock():
-            self._write(event)
-
-    def ask(self, event: Metrics | Ask) -> Answer:
-        """Write one line and wait for the answer."""
-        with self._own_lock():
-            self._write(event)
-            line = self._lines.readline()
-        return Answer(**json.loads(line)) if line else Answer(error="nobody is left to answer")
-
-    def _connect(self) -> None:
-        self._process = os.getpid()
-        self._lock = threading.Lock()
-        self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.connect(self.path)
-        self._lines = self._socket.makefile("r", encoding="utf-8")
-
-    def _own_lock(self) -> threading.Lock:
-        if self._process != os.getpid():  # forked: the parent's lines and answers must not mix with ours
-            self._connect()
-        return self._lock
-
-    def _write(self, event: Event) -> None:
-        line = encode(event)
-        try:
-            self._socket.sendall(line)
-        except ConnectionError:
-            os._exit(1)  # nobody is left to work for
-
-
-# ---------------------------------------------------------------------------------------------- the reading end
-
-
-class Inbox:
-    """The reading end: a Unix socket in a private folder, with as many writers as the task has processes."""
-
-    def __init__(self) -> None:
-        self._folder = tempfile.mkdtemp(prefix="mlexp-", dir=SOCKETS)
-        self.path = os.path.join(self._folder, "s")
-        self._server = socket.socket(socket.AF_UNIX)
-        self._server.bind(self.path)
-        self._server.listen(64)
-        self._server.setblocking(False)
-        self._rests: dict[socket.socket, bytearray] = {}
-        self._asking: list[socket.socket] = []
-
-    def sockets(self) -> list[socket.socket]:
-        """Return what to wait on for reading."""
-        return [self._server, *self._rests]
-
-    def read(self) -> list[Event]:
-        """Return what has arrived, without waiting; of a writer that never pauses, a part of it."""
-        events: list[Event] = []
-        while (connection := self._accept()) is not None:
-            self._rests[connection] = bytearray()
-        for connection in list(self._rests):
-            events += self._read_one(connection)
-        return events
-
-    def answer(self, answer: Answer) -> None:
-        """Answer the writer that has waited longest."""
-        if self._asking:
-            with suppress(OSError):  # the writer may be gone by now
-                self._asking.pop(0).sendall(json.dumps(asdict(answer), default=_plain).encode() + b"\n")
-
-    def close(self) -> None:
-        """Close every connection and remove the folder."""
-        for one in self.sockets():
-            one.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-    def _accept(self) -> socket.socket | None:
-        try:
-            connection, _ = self._server.accept()
-        except BlockingIOError:
-            return None
-        return connection
-
-    def _read_one(self, connection: socket.socket) -> list[Event]:
-        data = self._rests[connection]
-        seen = len(data)
-        while len(data) - seen < READ_AT_ONCE:
-            try:
-                more = connection.recv(1 << 16, socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                break
-            except OSError:
-                more = b""
-            if not more:
-                del self._rests[connection]
-                connection.close()
-                break
-            data += more
-        end = data.rfind(b"\n", seen) + 1
-        events = _decode_lines(data[:end])
-        del data[:end]  # what a writer that was killed leaves behind its last newline is never read
-        self._asking += [connection] * sum(map(waits, events))
-        return events
-
-
-def encode(event: Event) -> bytes:
-    """Return an event as a line of JSON. What JSON has no form for is written as its repr."""
-    data = asdict(event) if isinstance(event, Done) else vars(event)  # asdict copies, which not every value allows
-    named = {"event": type(event).__name__} | data
-    try:
-        text = json.dumps(named, default=_plain)
-    except (TypeError, ValueError, RecursionError):  # keys that are no text, or a value that holds itself
-        values = {str(name): _text(value) for name, value in named.pop("values").items()}
-        text = json.dumps(named | {"values": values})
-    return text.encode() + b"\n"
-
-
-def decode(line: bytes | bytearray) -> Event:
-    """Read what `encode` wrote."""
-    data = json.loads(line)
-    kind = _KINDS[data.pop("event")]
-    if kind is not Done:
-        event: Event = kind(**data)
-        return event
-    outcome = data["outcome"]
-    failure = Failure(**outcome["failure"]) if outcome["failure"] else None
-    return Done(Outcome(Status(outcome["status"]), failure))
-
-
-def _decode_lines(data: bytes | bytearray) -> list[Event]:
-    return [decode(line) for line in data.splitlines()]
-
-
-def _plain(value: Any) -> Any:
-    number = as_number(value)
-    return _text(value) if number is None else value.item() if hasattr(value, "item") else number
-
-
-def _text(value: Any) -> str:
-    try:
-        return repr(value)
-    except Exception:  # the user's own class, and its own mistake
-        return object.__repr__(value)

@@ -13,19 +13,22 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from ml_experiment_nb.errors import SpecError, nearest
 from ml_experiment_nb.fields import check_identifier
 from ml_experiment_nb.literals import read_value
 from ml_experiment_nb.records import Record, as_json
-from ml_experiment_nb.specs import Row
+from ml_experiment_nb.secrecy import recognised
 
 SUFFIXES = (".csv", ".jsonl", ".json")
 RESULTS = (".csv", ".jsonl")
 _MINE = ("row", "trial", "status", "seconds", "error", "run_id", "taken_from")
 """Columns of a table of results that are ours."""
 Error = TypeVar("Error", bound=SpecError)
+
+Row: TypeAlias = Mapping[str, Any]
+"""The parameters of one run of a group with a table: a name that is left out keeps its default."""
 
 
 @dataclass(frozen=True)
@@ -270,3 +273,33 @@ def results_text(rows: Sequence[Mapping[str, Any]], suffix: str = ".csv") -> str
     writer.writeheader()
     writer.writerows(rows)
     return stream.getvalue()
+
+
+def read_rows(value: Any) -> tuple[Row, ...]:
+    """Return the rows of a list of mappings, or of a data frame; what is missing in one is left out.
+
+    Raises:
+        SpecError: It is something else, it is empty, or a row has a key that is no parameter's name.
+    """
+    if hasattr(value, "columns") and hasattr(value, "to_dict"):
+        value = _frame_rows(value)
+    if not isinstance(value, list | tuple):
+        raise SpecError("must be a table's path (.csv, .jsonl, .json), or a list of mappings of parameters", key="each")
+    if not value:
+        raise SpecError("has no row: there is nothing to run", key="each")
+    for k, row in enumerate(value):
+        if not isinstance(row, Mapping):
+            raise SpecError(f"must be a mapping of parameters, such as {{C: 0.5}}, not {row!r}", key=f"each[{k}]")
+        for name in row:
+            check_identifier(name, key=f"each[{k}]")
+    return tuple(recognised(dict(row)) for row in value)
+
+
+def _frame_rows(frame: Any) -> list[dict[Any, Any]]:
+    """Return a data frame's rows, without the values that are missing in them."""
+    if not frame.columns.is_unique:
+        twice = next(name for k, name in enumerate(frame.columns) if name in list(frame.columns[:k]))
+        raise SpecError(f"two columns are called {twice!r}: keep one", key="each")
+    given = frame.notna().to_dict("records")
+    rows = frame.to_dict("records")
+    return [{name: row[name] for name in row if has[name]} for row, has in zip(rows, given, strict=True)]

@@ -11,8 +11,9 @@ from typing import Any, get_args
 
 from ml_experiment_nb.algorithms import Pruner, Sampler
 from ml_experiment_nb.distribution import Framework
+from ml_experiment_nb.goals import Metric
 from ml_experiment_nb.spaces import MODULES, NAMES
-from ml_experiment_nb.specs import Experiment, Group, Metric
+from ml_experiment_nb.specs import Experiment, Group
 from ml_experiment_nb.targets import Command, Notebook
 
 DRAFT = "http://json-schema.org/draft-07/schema#"  # the newest that VS Code's YAML extension knows whole

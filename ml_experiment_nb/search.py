@@ -20,10 +20,11 @@ from optuna.trial import FrozenTrial, TrialState
 from ml_experiment_nb import optuna_spaces
 from ml_experiment_nb.again import IMPORTED, REPEATS, Again, Taken
 from ml_experiment_nb.errors import MetricError, SpecError, StoreError, nearest
+from ml_experiment_nb.goals import Metric
 from ml_experiment_nb.projects import home
 from ml_experiment_nb.records import Outcome, Record, Status
 from ml_experiment_nb.rehearsal import make_pruner, make_sampler
-from ml_experiment_nb.specs import Group, Metric
+from ml_experiment_nb.specs import Group
 from ml_experiment_nb.studies import load_study, open_storage
 from ml_experiment_nb.trials import Fixed, Wanted
 

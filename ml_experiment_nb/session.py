@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ml_experiment_nb.capture.notebook import this_notebook
-from ml_experiment_nb.proofs import OF_OURS, Ran, Saved, changed_cells
+from ml_experiment_nb.proofs import OURS_BELOW_OTHERS, Ran, Saved, changed_cells
 
 if TYPE_CHECKING:
-    from ml_experiment_nb.lineage import Executed
+    from ml_experiment_nb.effects import Executed
 
 SESSION, SLICE = "session.ipynb", "slice.ipynb"
 _METADATA = "ml_experiment_nb"  # the key of what is ours in a notebook's metadata
@@ -92,7 +92,7 @@ def edited_since(needed: Iterable[Executed], cells: Sequence[Executed], ids: Map
 
 def executed_cells(shell: Any) -> list[Executed]:
     """Return the cells that were executed in a shell, in their order; the one that runs now is the last."""
-    from ml_experiment_nb.lineage import Executed
+    from ml_experiment_nb.effects import Executed
 
     failed = failures(shell)
     texts = list(shell.history_manager.input_hist_raw)
@@ -230,7 +230,7 @@ def as_notebook(cells: Sequence[Executed], failed: dict[int, str], folder: str |
     interrupted, was no Python, or would end the session is tagged to be skipped.
     """
     made = []
-    if any(OF_OURS.match(one.source) for one in cells) and not _is_loaded(cells):
+    if any(OURS_BELOW_OTHERS.match(one.source) for one in cells) and not _is_loaded(cells):
         made.append(_cell("extension", "%load_ext ml_experiment_nb", None, []))
     for one in cells[:-1]:
         error = failed.get(one.number)
@@ -269,7 +269,7 @@ def _tried(source: str, error: str) -> str:
 def _is_loaded(cells: Iterable[Executed]) -> bool:
     """Return whether the extension is loaded before the first cell that has a magic of ours."""
     for one in cells:
-        if OF_OURS.match(one.source):
+        if OURS_BELOW_OTHERS.match(one.source):
             return False
         if _LOADS.search(one.source):
             return True

@@ -379,3 +379,8 @@ def _literal(value: Any) -> Any:
 
 def _number(value: float) -> str:
     return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
+
+
+def space_text(value: Any) -> str:
+    """Return a parameter's distribution, or its list of distributions, as text."""
+    return "[" + ", ".join(map(str, value)) + "]" if isinstance(value, list | tuple) else str(value)

@@ -40,15 +40,15 @@ from ml_experiment_nb.fields import (
     plain,
     translated,
 )
+from ml_experiment_nb.goals import Metric, metric_json, read_metric
 from ml_experiment_nb.libraries import Autolog
 from ml_experiment_nb.notify import Notify
+from ml_experiment_nb.rows import Row, read_rows
 from ml_experiment_nb.secrecy import recognised
 from ml_experiment_nb.spaces import Value, parse_value
 from ml_experiment_nb.targets import Target, read_targets
 
 Kind: TypeAlias = Literal["job", "experiment", "group"]
-Row: TypeAlias = Mapping[str, Any]
-"""The parameters of one run of a group with a table: a name that is left out keeps its default."""
 
 
 def spec_from_mapping(data: Mapping[str, Any]) -> Job | Experiment | Group:
@@ -116,27 +116,6 @@ class Resources(Frozen):
 
     cpu: Amount = 1.0
     gpu: Amount = 0.0
-
-
-_DIRECTIONS = {"min": "minimize", "minimise": "minimize", "max": "maximize", "maximise": "maximize"}
-_DIRECTIONS |= {way: way for way in _DIRECTIONS.values()}
-
-
-class Metric(Frozen):
-    """What a group optimises."""
-
-    name: str = Field(min_length=1)
-    direction: Literal["minimize", "maximize"] = "minimize"
-
-    @model_validator(mode="before")
-    @classmethod
-    def _read(cls, value: Any) -> Any:
-        return {"name": value} if isinstance(value, str) else value
-
-    @field_validator("direction", mode="before")
-    @classmethod
-    def _read_direction(cls, value: Any) -> Any:
-        return _DIRECTIONS.get(value.lower(), value.lower()) if isinstance(value, str) else value
 
 
 # --- specs ---
@@ -232,8 +211,8 @@ class Group(Experiment):
     each: Annotated[str | tuple[Row, ...] | None, PlainValidator(lambda value: _each(value))] = None
     metric: Annotated[
         Metric | tuple[Metric, ...] | None,
-        PlainValidator(lambda value: _metric(value)),
-        PlainSerializer(lambda metric: _metric_json(metric)),
+        PlainValidator(lambda value: read_metric(value)),
+        PlainSerializer(lambda metric: metric_json(metric)),
     ] = None
     num_trials: Count | None = None
     sampler: Sampler = Sampler(name="TPE")
@@ -319,42 +298,6 @@ def _space(value: object) -> dict[str, Value]:
     return space
 
 
-def _metric(value: Any) -> Metric | tuple[Metric, ...] | None:
-    """Return one metric, or several: a list of them, or a mapping from their names to their directions."""
-    if value is None or isinstance(value, Metric):
-        return value
-    if _is_directions(value):
-        value = [{"name": name, "direction": direction} for name, direction in value.items()]
-    if not isinstance(value, list | tuple):
-        return _one_metric(value, "metric")
-    found = tuple(_one_metric(item, f"metric[{k}]") for k, item in enumerate(value))
-    names = [metric.name for metric in found]
-    if not found or len(set(names)) < len(names):
-        twice = next((name for name in names if names.count(name) > 1), None)
-        raise SpecError(f"{twice!r} stands there twice: keep one" if twice else "is empty: name one", key="metric")
-    return found[0] if len(found) == 1 else found
-
-
-def _is_directions(value: Any) -> bool:
-    """Whether it is a mapping from names to directions, and not a metric's own keys."""
-    if not isinstance(value, Mapping) or not value or value.keys() & Metric.model_fields.keys():
-        return False
-    return all(isinstance(way, str) and way.lower() in _DIRECTIONS for way in value.values())
-
-
-def _metric_json(metric: Metric | tuple[Metric, ...] | None) -> Any:
-    if isinstance(metric, tuple):
-        return [one.model_dump(exclude_defaults=True) for one in metric]
-    return None if metric is None else metric.model_dump(exclude_defaults=True)
-
-
-def _one_metric(value: Any, key: str) -> Metric:
-    try:
-        return Metric.model_validate(value)
-    except ValidationError as error:
-        raise translated(error, Metric, prefix=key) from None
-
-
 def _points(value: Any) -> tuple[Row, ...]:
     if isinstance(value, Mapping):
         value = [value]
@@ -371,36 +314,6 @@ def _each(value: Any) -> str | tuple[Row, ...] | None:
     if value is None or isinstance(value, str):
         return value
     return str(value) if isinstance(value, PurePath) else read_rows(value)
-
-
-def read_rows(value: Any) -> tuple[Row, ...]:
-    """Return the rows of a list of mappings, or of a data frame; what is missing in one is left out.
-
-    Raises:
-        SpecError: It is something else, it is empty, or a row has a key that is no parameter's name.
-    """
-    if hasattr(value, "columns") and hasattr(value, "to_dict"):
-        value = _frame_rows(value)
-    if not isinstance(value, list | tuple):
-        raise SpecError("must be a table's path (.csv, .jsonl, .json), or a list of mappings of parameters", key="each")
-    if not value:
-        raise SpecError("has no row: there is nothing to run", key="each")
-    for k, row in enumerate(value):
-        if not isinstance(row, Mapping):
-            raise SpecError(f"must be a mapping of parameters, such as {{C: 0.5}}, not {row!r}", key=f"each[{k}]")
-        for name in row:
-            check_identifier(name, key=f"each[{k}]")
-    return tuple(recognised(dict(row)) for row in value)
-
-
-def _frame_rows(frame: Any) -> list[dict[Any, Any]]:
-    """Return a data frame's rows, without the values that are missing in them."""
-    if not frame.columns.is_unique:
-        twice = next(name for k, name in enumerate(frame.columns) if name in list(frame.columns[:k]))
-        raise SpecError(f"two columns are called {twice!r}: keep one", key="each")
-    given = frame.notna().to_dict("records")
-    rows = frame.to_dict("records")
-    return [{name: row[name] for name in row if has[name]} for row, has in zip(rows, given, strict=True)]
 
 
 def _space_texts(space: Mapping[str, Value]) -> dict[str, str | list[str]]:

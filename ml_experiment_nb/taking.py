@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from ml_experiment_nb.entries import key_of
+from ml_experiment_nb.events import Metrics, Note, Params, Tags
 from ml_experiment_nb.known import TAKEN_FROM, taken_note
 from ml_experiment_nb.observing.seeding import UNSEEDED
 from ml_experiment_nb.plans import Plan
 from ml_experiment_nb.recording import OpenRun
 from ml_experiment_nb.records import Record
-from ml_experiment_nb.reports import Metrics, Note, Params, Tags
 from ml_experiment_nb.tracking import Store
 
 

@@ -268,3 +268,15 @@ def _file(path: str, key: str) -> Script | Notebook:
         f"{path!r} is neither a script (.py) nor a notebook (.ipynb); to run a command, write {{command: {path!r}}}",
         key=key,
     )
+
+
+def with_absolute_paths(target: Target, root: Path) -> Target:
+    """Return a target whose files, where they are this machine's, don't depend on the working directory."""
+    names: tuple[str, ...] = ()
+    if isinstance(target, Notebook):
+        names = ("stdout_file", "stderr_file") if target.is_elsewhere else ("path", "stdout_file", "stderr_file")
+    elif isinstance(target, Script):
+        names = ("path",)
+    given = {name: getattr(target, name) for name in names}
+    changes = {name: str((root / path).absolute()) for name, path in given.items() if path}
+    return target.model_copy(update=changes) if changes else target

@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ml_experiment_nb import reports
+from ml_experiment_nb import events
 from ml_experiment_nb.errors import MetricError, nearest
+from ml_experiment_nb.events import Answer, Ask, Metrics
 from ml_experiment_nb.interrupts import held_back
 from ml_experiment_nb.plans import Plan, Task
 from ml_experiment_nb.recording import OpenRun
 from ml_experiment_nb.records import Failure, Outcome, Record, Records, Status
-from ml_experiment_nb.reports import Answer, Ask, Metrics
 from ml_experiment_nb.rows import Table, results, results_text
 from ml_experiment_nb.specs import Group
 from ml_experiment_nb.trials import Wanted, answered
@@ -143,12 +143,12 @@ class _Rows:
         came = list(dict.fromkeys(name for record in done for name in record.metrics))
         for metric in self._plan.group.metrics if done else ():
             if metric.name not in came:
-                parent.add(reports.Note(f"no row reported {metric.name!r}{nearest(metric.name, came)}"))
+                parent.add(events.Note(f"no row reported {metric.name!r}{nearest(metric.name, came)}"))
         try:
             text = results_text(results(done, self._table.names))
             (parent.artifacts / "results.csv").write_text(text, encoding="utf-8", errors="backslashreplace")
         except Exception as error:  # a value of the user's whose text can't be had: the run is still to be closed
-            parent.add(reports.Note(f"results.csv could not be written: {error!r}"))
+            parent.add(events.Note(f"results.csv could not be written: {error!r}"))
 
 
 class _Trials:

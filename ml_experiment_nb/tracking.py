@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, Experiment, Run, RunTag, ViewType
+from mlflow.entities import Dataset, DatasetInput, Experiment, Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 
 from ml_experiment_nb import sqlstore
@@ -21,10 +21,11 @@ from ml_experiment_nb.addresses import without_password
 from ml_experiment_nb.artifact_stores import artifact_root, location, refusals, send
 from ml_experiment_nb.capture.inputs import Input, as_json
 from ml_experiment_nb.drivers import Hold
+from ml_experiment_nb.errors import StoreError
 from ml_experiment_nb.projects import home
 from ml_experiment_nb.readings import PARENT, Kept, Point, Wanted, chosen, named, not_found, record_of
 from ml_experiment_nb.records import Record
-from ml_experiment_nb.stores import opening, settle, store_uri, translated
+from ml_experiment_nb.stores import is_refusal, opening, settle, store_uri, translated
 
 LOG = "record/log.txt"
 SPEC = "record/spec.yaml"
@@ -157,6 +158,42 @@ class Store:
         """Set tags of a run that has ended."""
         with translated(self.uri):
             self.client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+
+    def log_batch(
+        self, run_id: str, metrics: Sequence[Metric], params: Sequence[Param], tags: Sequence[RunTag]
+    ) -> list[str]:
+        """Write a batch, and return what of it the store refuses, which doesn't keep it from the rest.
+
+        Raises:
+            StoreError: The store can't be written.
+        """
+        try:
+            with translated(self.uri):
+                self.client.log_batch(run_id, metrics=metrics, params=params, tags=tags)
+        except StoreError as error:
+            if not is_refusal(error):
+                raise
+            return self._log_apart(run_id, metrics, params, tags)
+        return []
+
+    def _log_apart(
+        self, run_id: str, metrics: Sequence[Metric], params: Sequence[Param], tags: Sequence[RunTag]
+    ) -> list[str]:
+        refused = []
+        parts: list[tuple[str, Sequence[Metric], Sequence[Param], Sequence[RunTag]]] = [
+            ("metrics", metrics, [], []),
+            ("tags", [], [], tags),
+            *((f"parameter {one.key!r}", [], [one], []) for one in params),
+        ]
+        for what, some, given, told in parts:
+            try:
+                with translated(self.uri):
+                    self.client.log_batch(run_id, metrics=some, params=given, tags=told)
+            except StoreError as error:
+                if not is_refusal(error):
+                    raise
+                refused.append(f"the store refused the {what}: {error}")
+        return refused
 
     def log_inputs(self, run_id: str, inputs: Sequence[Input]) -> None:
         """Say which data a run reads: MLflow's data set inputs."""

@@ -12,8 +12,9 @@ from typing import Any, Literal, Protocol
 
 from ml_experiment_nb import secrecy
 from ml_experiment_nb.errors import ExperimentError, SpecError
+from ml_experiment_nb.events import Answer, Ask, Event, Metrics, Params, Tags, as_number
 from ml_experiment_nb.fields import plain
-from ml_experiment_nb.reports import Answer, Ask, Event, Metrics, Params, Sink, Tags, active_sink, as_number
+from ml_experiment_nb.reports import Sink, active_sink
 
 DRAWN = "mlexp.drawn"
 """The tag of a run whose code has drawn a parameter by itself."""
@@ -168,7 +169,9 @@ class Source(Protocol):
 class Run(Protocol):
     """What is recorded of the run whose code asks."""
 
-    params: dict[str, Any]
+    @property
+    def params(self) -> Mapping[str, Any]:
+        """Its parameters so far."""
 
     def add(self, event: Event) -> None:
         """Take an event."""

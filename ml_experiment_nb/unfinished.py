@@ -16,8 +16,9 @@ from ml_experiment_nb import drivers
 from ml_experiment_nb.capture.sources import sources
 from ml_experiment_nb.cells import without_lead
 from ml_experiment_nb.errors import ResumeError, SpecError
-from ml_experiment_nb.plans import Plan, Spec, space_text
+from ml_experiment_nb.plans import Plan, Spec
 from ml_experiment_nb.projects import FOLDER, find_root, home
+from ml_experiment_nb.spaces import space_text
 from ml_experiment_nb.targets import Cell, Command, Function, Notebook, Script, Target
 
 _FILE = "group.json"

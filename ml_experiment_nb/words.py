@@ -1,4 +1,4 @@
-"""What is typed of a search, in the line of a magic as in a command: options as keys of a group's spec."""
+"""What is typed in the line of a magic as in a command: parameters, and options of a search as keys of its spec."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ml_experiment_nb.errors import SpecError
+from ml_experiment_nb import secrecy
+from ml_experiment_nb.errors import ParameterError, SpecError
+from ml_experiment_nb.literals import read_value
 
 HELP = {
     "trials": "How many points to try (10; a grid tries all of its points).",
@@ -78,7 +80,6 @@ def autolog_keys(libraries: str | None, off: bool) -> dict[str, Any]:
 
 
 def _points(texts: Iterable[str]) -> Iterable[dict[str, Any]]:
-    from ml_experiment_nb.jobs import read_assignments
 
     for text in texts:
         try:
@@ -86,3 +87,20 @@ def _points(texts: Iterable[str]) -> Iterable[dict[str, Any]]:
         except ValueError as error:
             raise SpecError(f"--enqueue {text!r} can't be read: {error}") from None
         yield read_assignments(words)
+
+
+def read_assignments(words: Iterable[str]) -> dict[str, Any]:
+    """Read ``C=0.5`` words.
+
+    Raises:
+        ParameterError: One has no ``=``, or its name is no Python name.
+    """
+    found = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not name.strip().isidentifier():
+            raise ParameterError(f"{word!r} is not NAME=VALUE, such as C=0.5")
+        asked = secrecy.read(value.strip())
+        value = read_value(asked) if isinstance(asked, str) else asked
+        found[name.strip()] = value if isinstance(value, str) else secrecy.read(value)
+    return found

@@ -14,8 +14,8 @@ from ml_experiment_nb import inplace, recording, report
 from ml_experiment_nb.absences import Absence, Waiting, note, waiting
 from ml_experiment_nb.capture.inputs import Input
 from ml_experiment_nb.errors import StoreError
+from ml_experiment_nb.events import Note, Tags
 from ml_experiment_nb.records import Status
-from ml_experiment_nb.reports import Note, Tags
 from ml_experiment_nb.specs import spec_from_mapping
 from ml_experiment_nb.sweeps import sweep
 from ml_experiment_nb.tracking import Store
@@ -148,6 +148,7 @@ def test_a_driver_that_is_killed_while_the_store_is_away_loses_nothing(stored, g
 SAYS_ALL = """
 import os, signal
 import numpy as np
+from ml_experiment_nb import events
 from ml_experiment_nb import inplace, recording, reports
 from ml_experiment_nb.capture.inputs import inputs_of
 from ml_experiment_nb.datasets import Data
@@ -155,19 +156,19 @@ from ml_experiment_nb.specs import spec_from_mapping
 
 spec = spec_from_mapping({"name": "here", "kind": "experiment", "run": "script.py"})
 with inplace.here(spec, {"C": 1}) as live:
-    live.add(reports.Note("said while it was there"))
-    live.add(reports.Tags({"stage": "first"}))
+    live.add(events.Note("said while it was there"))
+    live.add(events.Tags({"stage": "first"}))
     live.flush()
     os.rename(".ml-experiment/mlflow.db", ".ml-experiment/away.db")
     recording.FLUSH_SECONDS = 0.0
-    live.add(reports.Metrics({"loss": 1.0}))
+    live.add(events.Metrics({"loss": 1.0}))
     recording.FLUSH_SECONDS = 600.0  # the store is not tried again
-    live.add(reports.Note("said while it was away"))
-    live.add(reports.Tags({"stage": "second", "ärt": "x"}))
-    live.add(reports.Tags({"stage": "third"}))
-    live.add(reports.Params({"depth": 3}))
+    live.add(events.Note("said while it was away"))
+    live.add(events.Tags({"stage": "second", "ärt": "x"}))
+    live.add(events.Tags({"stage": "third"}))
+    live.add(events.Params({"depth": 3}))
     live.use(inputs_of(Data(values=("X",)), live.folder, {"X": np.zeros((3, 2))}, live.folder))
-    live.add(reports.Metrics({"loss": 0.5}))
+    live.add(events.Metrics({"loss": 0.5}))
     os.kill(os.getpid(), signal.SIGKILL)
 """
 

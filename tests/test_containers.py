@@ -19,12 +19,12 @@ from ml_experiment_nb.files import read_spec
 from ml_experiment_nb.images import containers
 from ml_experiment_nb.images.builds import build
 from ml_experiment_nb.images.engine import reach
-from ml_experiment_nb.loop import Readied
-from ml_experiment_nb.plans import make_plan
+from ml_experiment_nb.planning import make_plan
 from ml_experiment_nb.records import Status
 from ml_experiment_nb.specs import spec_from_mapping
 from ml_experiment_nb.targets import Function
 from ml_experiment_nb.tracking import Store
+from ml_experiment_nb.updates import Readied
 
 TRAIN = """
 import argparse, os

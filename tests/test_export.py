@@ -7,14 +7,15 @@ from jupyter_client.manager import start_new_kernel
 from nbclient import NotebookClient
 
 from ml_experiment_nb import loop
+from ml_experiment_nb.cell_requests import parse_cell
 from ml_experiment_nb.cells import read_cell
+from ml_experiment_nb.effects import Executed
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.export import make_pair, middle, split_cell, write_pair
 from ml_experiment_nb.files import read_spec
 from ml_experiment_nb.identity import spec_hash
-from ml_experiment_nb.lineage import Executed
-from ml_experiment_nb.magics import ExperimentMagics, parse_cell
-from ml_experiment_nb.plans import make_plan
+from ml_experiment_nb.magics import ExperimentMagics
+from ml_experiment_nb.planning import make_plan
 from ml_experiment_nb.spaces import contains, parse, parse_value
 
 CELL = """\

@@ -11,7 +11,7 @@ from ml_experiment_nb.again import Again
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.forecast import estimate, first_points, forecast, how_many
 from ml_experiment_nb.identity import code_of, identity_tags
-from ml_experiment_nb.plans import make_plan
+from ml_experiment_nb.planning import make_plan
 from ml_experiment_nb.records import Record, Status, now
 from ml_experiment_nb.search import Search
 from ml_experiment_nb.specs import spec_from_mapping

@@ -9,14 +9,15 @@ from click.testing import CliRunner
 from ruamel.yaml import YAML
 
 from ml_experiment_nb import cli, loop
+from ml_experiment_nb.cell_requests import parse_cell
 from ml_experiment_nb.cli.forms import _options, form_of
 from ml_experiment_nb.cli.run import read_command
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.files import read_spec, spec_text
 from ml_experiment_nb.forms import IN_CELL, NOT_IN_MAGIC, Asked, as_cell, as_file, as_words, asked_by
 from ml_experiment_nb.identity import spec_hash
-from ml_experiment_nb.magics import ExperimentMagics, parse_cell
-from ml_experiment_nb.plans import make_plan
+from ml_experiment_nb.magics import ExperimentMagics
+from ml_experiment_nb.planning import make_plan
 from ml_experiment_nb.records import Record, Status, now
 from ml_experiment_nb.specs import Experiment, Group, spec_from_mapping, to_mapping
 from ml_experiment_nb.targets import Notebook

@@ -9,16 +9,27 @@ import pytest
 from mlflow import MlflowClient
 from optuna.trial import TrialState
 
-from ml_experiment_nb import drivers, groups, loop, orphans, parents, patience, recording, sweeps, unfinished
+from ml_experiment_nb import (
+    drivers,
+    groups,
+    loop,
+    orphans,
+    patience,
+    provenance,
+    recording,
+    sweeps,
+    unfinished,
+)
 from ml_experiment_nb.errors import ResumeError, RunNotFoundError, StillRunningError, StoreError
+from ml_experiment_nb.events import Log
 from ml_experiment_nb.files import write_spec
 from ml_experiment_nb.parents import Parent
-from ml_experiment_nb.plans import make_plan
+from ml_experiment_nb.planning import make_plan
 from ml_experiment_nb.records import Status
-from ml_experiment_nb.reports import Log
 from ml_experiment_nb.specs import spec_from_mapping
 from ml_experiment_nb.targets import Cell
 from ml_experiment_nb.tracking import Store
+from ml_experiment_nb.updates import Happened, Started
 
 HANG = """
 import os, time
@@ -89,7 +100,7 @@ def interrupted(project_folder):
         updates = loop.follow(made)
         hanging, run_id = set(), next(updates).run_id
         for update in updates:
-            if isinstance(update, loop.Happened) and isinstance(update.event, Log) and "hanging" in update.event.text:
+            if isinstance(update, Happened) and isinstance(update.event, Log) and "hanging" in update.event.text:
                 hanging.add(update.key)
             if len(hanging) == 2:
                 break
@@ -175,7 +186,7 @@ def test_a_point_that_was_drawn_and_whose_run_was_never_opened_is_not_lost(plan,
         if len(opened) == 3:
             raise StoreError("it has gone")
         opened.append(options["number"])
-        return parents.open_for(*arguments, **options)
+        return provenance.open_for(*arguments, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(loop, "open_for", gone)
@@ -197,7 +208,7 @@ def test_a_store_that_goes_for_a_moment_costs_nothing(plan, store, monkeypatch):
     def moody(*arguments, **options):
         if next(away, False):
             raise StoreError("it has gone")
-        return parents.open_for(*arguments, **options)
+        return provenance.open_for(*arguments, **options)
 
     monkeypatch.setattr(loop, "open_for", moody)
     monkeypatch.setattr(patience, "AGAIN", 0.05)
@@ -667,7 +678,7 @@ def driven(project_folder):
         def drive():
             for update in loop.follow(made):
                 found.append(update)
-                if isinstance(update, loop.Happened) and isinstance(update.event, Log):
+                if isinstance(update, Happened) and isinstance(update.event, Log):
                     begun.set()
 
         thread = threading.Thread(target=drive)
@@ -703,7 +714,7 @@ def test_a_group_is_stopped_and_goes_on(plan, driven, store, project_folder):
 @pytest.mark.slow
 def test_one_trial_is_stopped_and_the_others_go_on(plan, driven, store, project_folder):
     found, thread = driven(plan(param_space={"C": "range(2, 5)"}))
-    trial = next(one for one in found if isinstance(one, loop.Started) and not one.parent)
+    trial = next(one for one in found if isinstance(one, Started) and not one.parent)
     record = groups.stop(trial.run_id, store=store)
     assert (record.status, record.failure.type) == (Status.KILLED, "Stopped")
     (project_folder / "hang").unlink()

@@ -12,9 +12,11 @@ import pandas as pd
 import pytest
 
 from ml_experiment_nb import artifact, job, report, reports
+from ml_experiment_nb.arguments import parse_arguments
 from ml_experiment_nb.errors import MetricError, ParameterError, SpecError
-from ml_experiment_nb.jobs import Job, parse_arguments, read_assignments
+from ml_experiment_nb.jobs import Job
 from ml_experiment_nb.records import Status
+from ml_experiment_nb.words import read_assignments
 
 
 @pytest.fixture

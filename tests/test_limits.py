@@ -3,7 +3,7 @@ import time
 import pytest
 
 from ml_experiment_nb.limits import Limits
-from ml_experiment_nb.plans import make_plan
+from ml_experiment_nb.planning import make_plan
 from ml_experiment_nb.records import Failure, Outcome, Record, Status, now
 from ml_experiment_nb.specs import spec_from_mapping
 

@@ -2,8 +2,9 @@ import builtins
 
 import pytest
 
+from ml_experiment_nb.effects import Executed
 from ml_experiment_nb.errors import SpecError
-from ml_experiment_nb.lineage import Executed, needed_cells
+from ml_experiment_nb.lineage import needed_cells
 
 
 @pytest.fixture

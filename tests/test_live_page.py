@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from test_faults import answers
 
 from ml_experiment_nb import loop
-from ml_experiment_nb.plans import make_plan
+from ml_experiment_nb.planning import make_plan
 from ml_experiment_nb.records import Status
 from ml_experiment_nb.specs import spec_from_mapping
 from ml_experiment_nb.tracking import Store

@@ -14,13 +14,14 @@ from optuna.trial import TrialState
 
 from ml_experiment_nb import inplace, loop
 from ml_experiment_nb.errors import CaptureError, ExecutorError, SpecError, StoreError
+from ml_experiment_nb.events import Done, Log
 from ml_experiment_nb.executors.inline import InlineExecutor
-from ml_experiment_nb.loop import Happened, Started
-from ml_experiment_nb.plans import make_plan
+from ml_experiment_nb.planning import make_plan
 from ml_experiment_nb.records import Failure, Outcome, Status
-from ml_experiment_nb.reports import Done, Log, report
+from ml_experiment_nb.reports import report
 from ml_experiment_nb.specs import spec_from_mapping
 from ml_experiment_nb.targets import Function
+from ml_experiment_nb.updates import Happened, Started
 
 TRAIN = """
 from ml_experiment import job

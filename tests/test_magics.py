@@ -17,8 +17,9 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from papermill.exceptions import PapermillExecutionError
 
+from ml_experiment_nb.cell_requests import captured, parse_cell
 from ml_experiment_nb.errors import ExperimentError, SpecError, TaskError
-from ml_experiment_nb.magics import ExperimentMagics, captured, parse_cell
+from ml_experiment_nb.magics import ExperimentMagics
 from ml_experiment_nb.records import Status
 from ml_experiment_nb.usage import parsed
 

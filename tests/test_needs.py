@@ -14,7 +14,7 @@ from ml_experiment_nb.cli import commands
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.known import TAKEN_FROM
 from ml_experiment_nb.needs import needed
-from ml_experiment_nb.plans import make_plan
+from ml_experiment_nb.planning import make_plan
 from ml_experiment_nb.records import Status
 from ml_experiment_nb.specs import spec_from_mapping
 from ml_experiment_nb.tracking import Store

@@ -9,7 +9,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from ml_experiment_nb import cli, loop
 from ml_experiment_nb.pages import add_page_of_best, add_pages
-from ml_experiment_nb.plans import make_plan
+from ml_experiment_nb.planning import make_plan
 from ml_experiment_nb.specs import spec_from_mapping
 from ml_experiment_nb.tracking import Store
 

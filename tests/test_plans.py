@@ -6,7 +6,9 @@ import pytest
 
 from ml_experiment_nb import cells, markup
 from ml_experiment_nb.errors import ParameterError, SpecError
-from ml_experiment_nb.plans import Task, make_plan, prepared, space_text, with_params
+from ml_experiment_nb.planning import make_plan, with_params
+from ml_experiment_nb.plans import Task, prepared
+from ml_experiment_nb.spaces import space_text
 from ml_experiment_nb.specs import spec_from_mapping
 from ml_experiment_nb.targets import Cell, Function
 

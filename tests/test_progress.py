@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 import pytest
 
 from ml_experiment_nb import progress
-from ml_experiment_nb.loop import Happened, Started
-from ml_experiment_nb.plans import make_plan
+from ml_experiment_nb.events import Cell, Log
+from ml_experiment_nb.planning import make_plan
 from ml_experiment_nb.progress import Console, Progress, show_progress, stopping
 from ml_experiment_nb.records import Record, Status
-from ml_experiment_nb.reports import Cell, Log
 from ml_experiment_nb.specs import spec_from_mapping
+from ml_experiment_nb.updates import Happened, Started
 
 
 def record(number, value, status=Status.FINISHED, kind="trial"):

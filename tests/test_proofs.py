@@ -6,7 +6,7 @@ import pytest
 from test_records import record
 
 from ml_experiment_nb.cards import Card, card_html, card_markdown, card_text
-from ml_experiment_nb.lineage import Executed
+from ml_experiment_nb.effects import Executed
 from ml_experiment_nb.proofs import (
     CELLS,
     PROOF,

@@ -12,11 +12,11 @@ import pytest
 from ml_experiment_nb import proving
 from ml_experiment_nb.beginnings import open_run
 from ml_experiment_nb.capture import snapshot
-from ml_experiment_nb.lineage import Executed
+from ml_experiment_nb.effects import Executed
+from ml_experiment_nb.events import Metrics
 from ml_experiment_nb.proofs import PROOF, SENTENCE, Answer, Ran
 from ml_experiment_nb.proving import Request, copy_project, prove
 from ml_experiment_nb.records import Outcome, Status
-from ml_experiment_nb.reports import Metrics
 from ml_experiment_nb.session import as_notebook
 from ml_experiment_nb.tracking import Store
 

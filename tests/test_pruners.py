@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 
 from ml_experiment_nb import Trial, loop, report
 from ml_experiment_nb.algorithms import Pruner
-from ml_experiment_nb.plans import make_plan
+from ml_experiment_nb.planning import make_plan
 from ml_experiment_nb.records import Status
 from ml_experiment_nb.specs import spec_from_mapping
 from ml_experiment_nb.targets import Function, Notebook

@@ -12,10 +12,10 @@ from ml_experiment_nb.beginnings import open_run
 from ml_experiment_nb.capture import Snapshot
 from ml_experiment_nb.capture.system import system_info
 from ml_experiment_nb.errors import StoreError
+from ml_experiment_nb.events import Ask, Log, Metrics, Params, Secrets, Tags
 from ml_experiment_nb.loop import run
-from ml_experiment_nb.plans import make_plan
+from ml_experiment_nb.planning import make_plan
 from ml_experiment_nb.records import Outcome, Status
-from ml_experiment_nb.reports import Ask, Log, Metrics, Params, Secrets, Tags
 from ml_experiment_nb.specs import spec_from_mapping
 from ml_experiment_nb.sweeps import sweep
 from ml_experiment_nb.tracking import Store
@@ -189,4 +189,4 @@ def test_a_short_secret_that_the_code_asks_for_draws_a_note(live, monkeypatch):
     live.send(Log("pin 8341, loss 0.28341\n"))
     live.settle(FINISHED)
     assert live.log_path.read_text() == "pin <secret PIN>, loss 0.28341\n"
-    assert any(note.startswith("the secret PIN has fewer than 8 characters") for note in live.notes)
+    assert any(note.startswith("the secret PIN has fewer than 8 characters") for note in live.told.notes)

@@ -13,24 +13,12 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from ml_experiment_nb import reports
+from ml_experiment_nb import events, reports, wire
 from ml_experiment_nb.errors import MetricError
+from ml_experiment_nb.events import Answer, Ask, Cell, Done, Log, Metrics, Note, Params, decode, encode
 from ml_experiment_nb.records import Failure, Outcome, Status
-from ml_experiment_nb.reports import (
-    Answer,
-    Ask,
-    Cell,
-    Done,
-    Inbox,
-    Log,
-    Metrics,
-    Note,
-    Params,
-    Pruned,
-    decode,
-    encode,
-    report,
-)
+from ml_experiment_nb.reports import Pruned, report
+from ml_experiment_nb.wire import Inbox
 
 
 class Gathered:
@@ -57,7 +45,7 @@ class Gathered:
 
 @pytest.fixture
 def sink(tmp_path, monkeypatch):
-    for name in (reports.SOCKET, reports.PRUNING):
+    for name in (wire.SOCKET, reports.PRUNING):
         monkeypatch.delenv(name, raising=False)
     found = Gathered(tmp_path)
     with reports.local_sink(found):
@@ -66,15 +54,15 @@ def sink(tmp_path, monkeypatch):
 
 @pytest.fixture
 def outside(monkeypatch):
-    monkeypatch.delenv(reports.SOCKET, raising=False)
+    monkeypatch.delenv(wire.SOCKET, raising=False)
 
 
 @pytest.fixture
 def inbox(tmp_path, monkeypatch):
     """An inbox that this process is told of, as a task is."""
     found = Inbox()
-    monkeypatch.setenv(reports.SOCKET, found.path)
-    monkeypatch.setenv(reports.ARTIFACTS, str(tmp_path))
+    monkeypatch.setenv(wire.SOCKET, found.path)
+    monkeypatch.setenv(wire.ARTIFACTS, str(tmp_path))
     monkeypatch.delenv(reports.PRUNING, raising=False)
     yield found
     found.close()
@@ -211,7 +199,7 @@ def test_sending_does_not_copy_the_value():
     ids=str,
 )
 def test_what_counts_as_a_number(value, number):
-    assert reports.as_number(value) == number
+    assert events.as_number(value) == number
 
 
 def test_an_object_that_fails_to_give_its_item_is_no_number():
@@ -221,7 +209,7 @@ def test_an_object_that_fails_to_give_its_item_is_no_number():
         def item(self):
             raise KeyError("item")
 
-    assert reports.as_number(Strange()) is None
+    assert events.as_number(Strange()) is None
 
 
 # ------------------------------------------------------------------------------------------------ the inbox
@@ -399,7 +387,7 @@ def test_a_forked_process_writes_lines_of_its_own(inbox):
 def test_a_writer_ends_when_its_reader_is_gone(tmp_path):
     inbox = Inbox()
     code = "from ml_experiment_nb import report\nreport(a=1)\ninput()\nreport(a=2)\nprint('on')"
-    env = os.environ | {reports.SOCKET: inbox.path, reports.ARTIFACTS: str(tmp_path), reports.PRUNING: ""}
+    env = os.environ | {wire.SOCKET: inbox.path, wire.ARTIFACTS: str(tmp_path), reports.PRUNING: ""}
     with subprocess.Popen(
         [sys.executable, "-c", code], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as writer:

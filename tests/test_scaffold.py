@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from ml_experiment_nb import cli
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.files import read_spec
-from ml_experiment_nb.plans import make_plan
+from ml_experiment_nb.planning import make_plan
 from ml_experiment_nb.preflight import check
 from ml_experiment_nb.scaffold import start_project, with_ignored
 

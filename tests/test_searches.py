@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 
 from ml_experiment_nb import Trial, job, loop, report
 from ml_experiment_nb.errors import SpecError
-from ml_experiment_nb.plans import make_plan
+from ml_experiment_nb.planning import make_plan
 from ml_experiment_nb.records import Status
 from ml_experiment_nb.specs import spec_from_mapping
 from ml_experiment_nb.targets import Cell, Function, Notebook

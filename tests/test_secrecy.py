@@ -8,10 +8,10 @@ from ml_experiment_nb.cells import read_cell, value_text, with_values
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.files import spec_text
 from ml_experiment_nb.identity import spec_hash
-from ml_experiment_nb.jobs import read_assignments
-from ml_experiment_nb.plans import make_plan
+from ml_experiment_nb.planning import make_plan
 from ml_experiment_nb.secrecy import Secret
 from ml_experiment_nb.specs import spec_from_mapping
+from ml_experiment_nb.words import read_assignments
 
 
 @pytest.fixture(autouse=True)

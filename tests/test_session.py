@@ -10,7 +10,7 @@ from jupyter_client.manager import start_new_kernel
 from traitlets.config import Config
 
 from ml_experiment_nb import session
-from ml_experiment_nb.lineage import Executed
+from ml_experiment_nb.effects import Executed
 from ml_experiment_nb.tracking import Store
 
 

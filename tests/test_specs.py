@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from ml_experiment_nb.errors import SpaceError, SpecError
+from ml_experiment_nb.goals import Metric
 from ml_experiment_nb.spaces import Choice, LogUniform, Range, Uniform
 from ml_experiment_nb.specs import (
     Data,
@@ -16,7 +17,6 @@ from ml_experiment_nb.specs import (
     Experiment,
     Group,
     Job,
-    Metric,
     Pruner,
     RayConfig,
     Resources,

@@ -11,8 +11,8 @@ from ml_experiment_nb.capture import Snapshot
 from ml_experiment_nb.capture.system import system_info
 from ml_experiment_nb.drivers import read_driver
 from ml_experiment_nb.errors import StoreError
+from ml_experiment_nb.events import Log, Metrics, Note
 from ml_experiment_nb.records import Failure, Outcome, Status
-from ml_experiment_nb.reports import Log, Metrics, Note
 from ml_experiment_nb.specs import spec_from_mapping
 from ml_experiment_nb.sweeps import sweep
 from ml_experiment_nb.tracking import Store

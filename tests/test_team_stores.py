@@ -21,10 +21,11 @@ from test_faults import TRAIN, answers, check_whole, command, ended, finish, fol
 
 from ml_experiment_nb import artifact_stores, loop
 from ml_experiment_nb.cli import commands
-from ml_experiment_nb.plans import make_plan
+from ml_experiment_nb.planning import make_plan
 from ml_experiment_nb.records import Record, Status
 from ml_experiment_nb.specs import spec_from_mapping
 from ml_experiment_nb.tracking import Store
+from ml_experiment_nb.updates import Started
 
 pytestmark = [
     pytest.mark.slow,
@@ -223,7 +224,7 @@ def test_a_script_whose_database_or_bucket_is_away_for_a_while(team, tables, buc
     back = threading.Timer(6, gate.open)
     records = []
     for update in loop.follow(plan):
-        if isinstance(update, loop.Started):
+        if isinstance(update, Started):
             gate.shut()
             back.start()
         records += [update] if isinstance(update, Record) else []

@@ -14,10 +14,10 @@ from mlflow.exceptions import MlflowException
 from ml_experiment_nb.beginnings import open_run, untracked
 from ml_experiment_nb.capture import Snapshot, snapshot
 from ml_experiment_nb.errors import RunNotFoundError, StoreError
+from ml_experiment_nb.events import Log, Metrics, Note, Params
 from ml_experiment_nb.projects import home
 from ml_experiment_nb.readings import TEXTS, Kept, Wanted, record_of
 from ml_experiment_nb.records import Failure, Outcome, Record, Status
-from ml_experiment_nb.reports import Log, Metrics, Note, Params
 from ml_experiment_nb.stores import default_uri
 from ml_experiment_nb.tracking import Store
 

@@ -5,21 +5,22 @@ import time
 
 import pytest
 
-from ml_experiment_nb import Trial, job, loop, reports
+from ml_experiment_nb import Trial, job, loop, wire
 from ml_experiment_nb.errors import SpecError
-from ml_experiment_nb.plans import make_plan
+from ml_experiment_nb.events import Answer, Ask, Metrics, Note, Params, Tags
+from ml_experiment_nb.planning import make_plan
 from ml_experiment_nb.records import Status
-from ml_experiment_nb.reports import Answer, Ask, Inbox, Metrics, Note, Params, Tags
 from ml_experiment_nb.specs import spec_from_mapping
 from ml_experiment_nb.trials import DRAWN, Fixed, Wanted, answered
+from ml_experiment_nb.wire import Inbox
 
 
 @pytest.fixture
 def told(tmp_path, monkeypatch):
     """Answer what this process asks as the test says, over a real inbox; the questions are kept."""
     inbox, asked, answers, ended = Inbox(), [], {}, threading.Event()
-    monkeypatch.setenv(reports.SOCKET, inbox.path)
-    monkeypatch.setenv(reports.ARTIFACTS, str(tmp_path))
+    monkeypatch.setenv(wire.SOCKET, inbox.path)
+    monkeypatch.setenv(wire.ARTIFACTS, str(tmp_path))
     answers["trial"] = Answer({"number": 3, "params": {"kernel": "rbf"}, "metric": "acc"})
 
     def listen():
@@ -41,7 +42,7 @@ def told(tmp_path, monkeypatch):
 
 
 def test_outside_of_a_run_there_is_no_trial(monkeypatch):
-    monkeypatch.delenv(reports.SOCKET, raising=False)
+    monkeypatch.delenv(wire.SOCKET, raising=False)
     with pytest.raises(SpecError, match="is for code that a group runs, or an experiment; this is no run"):
         Trial.get_current()
 

@@ -161,7 +161,7 @@ def _check_job(where: Where, asked: JobAsked) -> dict[str, Any]:
 
 def _check_text(path: Path, text: str) -> dict[str, Any]:
     from ml_experiment_nb.files import SUFFIXES, located, parse_spec
-    from ml_experiment_nb.plans import make_plan
+    from ml_experiment_nb.planning import make_plan
 
     if path.suffix.lower() not in SUFFIXES:
         raise Refused(400, f"file is no spec's name: it ends in one of {', '.join(SUFFIXES)}")

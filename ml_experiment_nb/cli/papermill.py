@@ -93,7 +93,7 @@ def read_parameters(options: Mapping[str, Any], target: str, output: str | None)
     Raises:
         SpecError: One of them can't be read.
     """
-    from ml_experiment_nb.jobs import read_assignments
+    from ml_experiment_nb.words import read_assignments
 
     found: dict[str, Any] = {}
     if options["inject_input_path"] or options["inject_paths"]:

@@ -11,10 +11,10 @@ import click
 from ml_experiment_nb.cli.look import say_closed
 
 if TYPE_CHECKING:
-    from ml_experiment_nb.loop import Update
     from ml_experiment_nb.plans import Plan
     from ml_experiment_nb.records import Record
     from ml_experiment_nb.replays import Env
+    from ml_experiment_nb.updates import Update
 
 DIFFERS, COULD_NOT_RUN = 1, 7
 

@@ -35,9 +35,9 @@ from ml_experiment_nb.paths import INPUT, OUTPUT, is_elsewhere, literal
 from ml_experiment_nb.words import AUTOLOG, NEEDED, NO_AUTOLOG, NOTIFY, autolog_keys, search_keys
 
 if TYPE_CHECKING:
-    from ml_experiment_nb.loop import Update
     from ml_experiment_nb.plans import Plan, Spec
     from ml_experiment_nb.records import Record
+    from ml_experiment_nb.updates import Update
 
 Watch: TypeAlias = "Callable[[Plan, Iterator[Update]], Iterator[Update]]"
 """Hands on what happens in a plan, and sees it on the way."""
@@ -143,7 +143,7 @@ def read_command(words: Sequence[str]) -> Plan:
 
 def _make_plan(target: str, output: str | None, folder: str, options: Mapping[str, Any]) -> Plan:
     """Return what will be done; what goes to standard output is first written to `folder`."""
-    from ml_experiment_nb.plans import make_plan, with_params
+    from ml_experiment_nb.planning import make_plan, with_params
     from ml_experiment_nb.specs import Group
 
     if target == options["each"] == "-":
@@ -213,7 +213,7 @@ def run_plan(
 
 def _noting(begun: list[str], updates: Iterator[Update]) -> Iterator[Update]:
     """Yield the updates, and put the run that all of a plan's tasks belong to into `begun`."""
-    from ml_experiment_nb.loop import Started
+    from ml_experiment_nb.updates import Started
 
     for update in updates:
         if isinstance(update, Started) and update.parent:
@@ -349,11 +349,11 @@ def shown_updates(
         quiet: Show nothing.
         cells: Show which cell a notebook is at.
     """
-    from ml_experiment_nb.loop import Happened, Readied
+    from ml_experiment_nb.events import Cell, Log
     from ml_experiment_nb.progress import Console, show_progress, stopping
     from ml_experiment_nb.records import Record
-    from ml_experiment_nb.reports import Cell, Log
     from ml_experiment_nb.targets import Notebook
+    from ml_experiment_nb.updates import Happened, Readied
 
     context = click.get_current_context(silent=True)
     if context is not None and context.obj is not None:

@@ -13,8 +13,8 @@ from ml_experiment_nb import cli, submissions
 from ml_experiment_nb.submissions import Progress
 
 if TYPE_CHECKING:
-    from ml_experiment_nb.loop import Update
     from ml_experiment_nb.plans import Plan
+    from ml_experiment_nb.updates import Update
 
 EVERY = 1.0  # seconds between two words of how far it is
 _CRASHED = 1
@@ -34,9 +34,9 @@ class Told:
 
     def watch(self, plan: Plan, updates: Iterator[Update]) -> Iterator[Update]:
         """Hand on what happens in a plan, leaving word of its run, how far it is, and why it fails."""
-        from ml_experiment_nb.loop import Happened, Started
+        from ml_experiment_nb.events import Cell
         from ml_experiment_nb.records import Record
-        from ml_experiment_nb.reports import Cell
+        from ml_experiment_nb.updates import Happened, Started
 
         begun, done, total = False, 0, _total(plan)
         try:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from ml_experiment_nb.events import Answer, Event
 from ml_experiment_nb.interrupts import held_back
 from ml_experiment_nb.plans import Plan, Task
 from ml_experiment_nb.records import Outcome
-from ml_experiment_nb.reports import Answer, Event
 
 
 class Executor(Protocol):

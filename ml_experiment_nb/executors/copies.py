@@ -12,9 +12,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ml_experiment_nb.events import Note
 from ml_experiment_nb.paths import is_elsewhere
 from ml_experiment_nb.plans import Step, Task
-from ml_experiment_nb.reports import Note
 from ml_experiment_nb.targets import Notebook, Script, Target
 
 CHUNK = 4 << 20  # bytes of a file that travel at once

@@ -5,9 +5,9 @@ from __future__ import annotations
 import queue
 import threading
 
+from ml_experiment_nb.events import Answer, Done, Event
 from ml_experiment_nb.plans import Task
 from ml_experiment_nb.records import Failure, Outcome, Status
-from ml_experiment_nb.reports import Answer, Done, Event
 from ml_experiment_nb.work.process import Running
 from ml_experiment_nb.work.setups import Warm
 

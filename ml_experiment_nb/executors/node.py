@@ -12,11 +12,11 @@ from typing import Any
 
 import ray
 
+from ml_experiment_nb.events import Answer, Done, Event
 from ml_experiment_nb.executors.capacity import Need
 from ml_experiment_nb.executors.copies import Beacon, Copies, Piece
 from ml_experiment_nb.plans import Task
 from ml_experiment_nb.records import Outcome
-from ml_experiment_nb.reports import Answer, Done, Event
 from ml_experiment_nb.work.process import Running
 from ml_experiment_nb.work.setups import Warm
 

@@ -13,6 +13,7 @@ from ray import exceptions
 from ray.exceptions import RayError
 
 from ml_experiment_nb.errors import SlotLostError, SlotMemoryError
+from ml_experiment_nb.events import Answer, Done, Event, Note
 from ml_experiment_nb.executors.connection import connect, is_ours, shutdown
 from ml_experiment_nb.executors.copies import Piece
 from ml_experiment_nb.executors.fleet import Fleet, Place
@@ -20,7 +21,6 @@ from ml_experiment_nb.executors.node import Hello, boot_id
 from ml_experiment_nb.executors.packing import runtime_env_of
 from ml_experiment_nb.plans import Plan, Task
 from ml_experiment_nb.records import Failure, Outcome, Status
-from ml_experiment_nb.reports import Answer, Done, Event, Note
 from ml_experiment_nb.work.faraway import reachable
 
 CLOSE_TIMEOUT = 5.0  # seconds that tasks may take to end

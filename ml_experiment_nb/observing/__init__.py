@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ml_experiment_nb import reports
+from ml_experiment_nb import events, reports
 from ml_experiment_nb.specs import Group, Job
 
 VARIABLE = "ML_EXPERIMENT_OBSERVE"
@@ -101,7 +101,7 @@ def _harmless(name: str, sink: reports.Sink, observer: AbstractContextManager[No
     try:
         observer.__enter__()
     except Exception as error:
-        sink.send(reports.Note(f"{name} could not be observed: {type(error).__name__}: {error}"))
+        sink.send(events.Note(f"{name} could not be observed: {type(error).__name__}: {error}"))
         yield
         return
     try:
@@ -110,4 +110,4 @@ def _harmless(name: str, sink: reports.Sink, observer: AbstractContextManager[No
         try:
             observer.__exit__(None, None, None)
         except Exception as error:
-            sink.send(reports.Note(f"{name} could not be observed: {type(error).__name__}: {error}"))
+            sink.send(events.Note(f"{name} could not be observed: {type(error).__name__}: {error}"))

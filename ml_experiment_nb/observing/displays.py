@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
-from ml_experiment_nb import reports
+from ml_experiment_nb import events, reports, wire
 from ml_experiment_nb.capture.gallery import Gallery
 from ml_experiment_nb.observing import Asked
 from ml_experiment_nb.observing.imports import when_imported
@@ -28,12 +28,12 @@ def observing(sink: reports.Sink, asked: Asked) -> Iterator[None]:
     global _current
 
     def note(text: str) -> None:
-        sink.send(reports.Note(text))
+        sink.send(events.Note(text))
 
     gallery = Gallery(sink.artifacts, note, is_trial=asked.trial)
     before, _current = _current, gallery
     shell = _shell()
-    is_alone = reports.SOCKET in os.environ and not hasattr(shell, "kernel")
+    is_alone = wire.SOCKET in os.environ and not hasattr(shell, "kernel")
     with ExitStack() as stack:
         if shell is not None:
             stack.enter_context(_watched(shell, gallery))

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ml_experiment_nb import reports, secrecy
+from ml_experiment_nb import events, reports, secrecy
 from ml_experiment_nb.masking import Veil
 from ml_experiment_nb.observing import Asked
 from ml_experiment_nb.observing.imports import when_imported
@@ -130,4 +130,4 @@ def _without(value: Any, veil: Veil) -> Any:
 def _tell(veil: Veil) -> None:
     if (notes := veil.notes()) and (sink := reports.active_sink()) is not None:
         for note in notes:
-            sink.send(reports.Note(note))
+            sink.send(events.Note(note))

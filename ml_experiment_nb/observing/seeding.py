@@ -17,7 +17,7 @@ from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from ml_experiment_nb import reports
+from ml_experiment_nb import events, reports
 from ml_experiment_nb.observing.imports import when_imported
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def observing(sink: reports.Sink, asked: Asked) -> Iterator[None]:
         if is_first:
             unwatch()
         if (unseeded := _unseeded()) and os.getpid() == _process:
-            sink.send(reports.Tags({UNSEEDED: ", ".join(unseeded)}))
+            sink.send(events.Tags({UNSEEDED: ", ".join(unseeded)}))
         _sink = None
         _forget(before)
         if undo is not None:
@@ -310,7 +310,7 @@ def _tell() -> None:
     if (hashes := os.environ.get(HASHES, "random")) != "random":
         told[HASHES] = int(hashes) if hashes.isdigit() else hashes
     if told and _sink is not None:
-        _sink.send(reports.Tags({SEEDS: json.dumps(told)}))
+        _sink.send(events.Tags({SEEDS: json.dumps(told)}))
 
 
 def _earlier() -> dict[str, str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ml_experiment_nb import reports
+from ml_experiment_nb import events, reports
 
 RUN_ID = "ML_EXPERIMENT_RUN"
 _NOTES = 5  # of a run, on what could not be autologged
@@ -60,18 +60,18 @@ class ThisRun:
     def params(self, values: Mapping[str, Any]) -> None:
         """Record a library's own parameters."""
         if values:
-            self.sink.send(reports.Params({str(name): str(value) for name, value in values.items()}, autologged=True))
+            self.sink.send(events.Params({str(name): str(value) for name, value in values.items()}, autologged=True))
 
     def tags(self, values: Mapping[str, Any]) -> None:
         """Set tags."""
         if values:
-            self.sink.send(reports.Tags({str(name): str(value) for name, value in values.items()}))
+            self.sink.send(events.Tags({str(name): str(value) for name, value in values.items()}))
 
     def note(self, text: str) -> None:
         """Say what could not be recorded; of many such things, the first."""
         if len(self._noted) < _NOTES and text not in self._noted:
             self._noted.add(text)
-            self.sink.send(reports.Note(text))
+            self.sink.send(events.Note(text))
 
     def begin(self, fit: Any) -> None:
         """A fit begins, or goes on: `fit` is what tells it from others. Its curves go on where an earlier one's end."""
@@ -114,11 +114,11 @@ class ThisRun:
         with self._lock:
             by_step: dict[int, dict[str, float]] = {}
             for name, value in values.items():
-                if (number := reports.as_number(value)) is not None and not reports.is_reported(name):
+                if (number := events.as_number(value)) is not None and not reports.is_reported(name):
                     by_step.setdefault(self._step(name, step), {})[name] = number
             for moved, numbers in by_step.items():
                 self._send(
-                    reports.Metrics(numbers, moved, moment or time.time(), ask=bool(os.environ.get(reports.PRUNING)))
+                    events.Metrics(numbers, moved, moment or time.time(), ask=bool(os.environ.get(reports.PRUNING)))
                 )
         if self.pruned is not None and threading.current_thread() is threading.main_thread():
             raise reports.Pruned(f"pruned at step {self.pruned}")
@@ -128,7 +128,7 @@ class ThisRun:
         self._last[name] = max(first + step, self._last.get(name, -1))
         return first + step
 
-    def _send(self, event: reports.Metrics) -> None:
+    def _send(self, event: events.Metrics) -> None:
         if not event.ask:
             self.sink.send(event)
         elif self.sink.ask(event).value:

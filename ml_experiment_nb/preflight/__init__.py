@@ -99,7 +99,7 @@ def _check_file(file: str) -> Findings:
     suffix = Path(file).suffix.lower()
     if suffix in _SPECS:
         from ml_experiment_nb.files import read_spec
-        from ml_experiment_nb.plans import make_plan
+        from ml_experiment_nb.planning import make_plan
 
         found = check_plan(make_plan(read_spec(file)))
         own = [one for one in commits.check([file]) if one not in found]

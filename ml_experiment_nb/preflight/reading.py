@@ -13,9 +13,10 @@ from typing import Any, Final
 
 from ml_experiment_nb import scripts
 from ml_experiment_nb.cells import Parameter, assignment, lead, text_and_tree
+from ml_experiment_nb.effects import bound_for_certain
 from ml_experiment_nb.errors import SpecError
-from ml_experiment_nb.flow import Trace, code_in_line, trace
-from ml_experiment_nb.lineage import OF_OURS, RUNS_NOTHING, bound_by_line, bound_for_certain, names_in_line
+from ml_experiment_nb.flow import Trace, trace
+from ml_experiment_nb.magic_lines import OF_OURS, RUNS_NOTHING, bound_by_line, code_in_line, names_in_line
 from ml_experiment_nb.preflight import namespaces
 from ml_experiment_nb.preflight.namespaces import BINDS_NOTHING, magic_calls, names_bound_by
 

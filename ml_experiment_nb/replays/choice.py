@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from ml_experiment_nb.errors import ReplayError
 from ml_experiment_nb.files import parse_mapping
+from ml_experiment_nb.goals import Metric
 from ml_experiment_nb.groups import trials_of
 from ml_experiment_nb.records import Record, Records
 from ml_experiment_nb.replays.material import OF
-from ml_experiment_nb.specs import Metric
 from ml_experiment_nb.tracking import SPEC, Store
 
 

@@ -22,7 +22,8 @@ from ml_experiment_nb.errors import CaptureError, ReplayError, SpecError
 from ml_experiment_nb.files import parse_mapping
 from ml_experiment_nb.observing import Asked
 from ml_experiment_nb.observing.seeding import HASHES, SEEDS
-from ml_experiment_nb.plans import Plan, make_plan
+from ml_experiment_nb.planning import make_plan
+from ml_experiment_nb.plans import Plan
 from ml_experiment_nb.records import Record
 from ml_experiment_nb.replays import environments
 from ml_experiment_nb.replays.judging import causes_of

@@ -16,7 +16,6 @@ from ml_experiment_nb.capture import snapshot
 from ml_experiment_nb.comparison.differences import Evidence
 from ml_experiment_nb.comparison.evidence import LARGEST, curve, read_both
 from ml_experiment_nb.errors import ExperimentError, ReplayError, StoreError
-from ml_experiment_nb.loop import Started, Update
 from ml_experiment_nb.plans import Plan
 from ml_experiment_nb.records import Failure, Outcome, Record, Status
 from ml_experiment_nb.replays import judging
@@ -24,6 +23,7 @@ from ml_experiment_nb.replays.material import OF
 from ml_experiment_nb.replays.preparing import Ready
 from ml_experiment_nb.sweeps import sweep
 from ml_experiment_nb.tracking import Store
+from ml_experiment_nb.updates import Started, Update
 from ml_experiment_nb.verdicts import Tolerance, Verdict, could_not_run
 
 Shown: TypeAlias = Callable[[Plan, Iterator[Update]], Iterable[Record]]

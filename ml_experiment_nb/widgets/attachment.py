@@ -9,11 +9,11 @@ from typing import Any
 from ml_experiment_nb import attached, drivers
 from ml_experiment_nb.errors import ExperimentError, RunNotFoundError, SpecError
 from ml_experiment_nb.literals import read_value
-from ml_experiment_nb.loop import Update
 from ml_experiment_nb.plans import Plan
 from ml_experiment_nb.projects import home
 from ml_experiment_nb.records import Record, Status
 from ml_experiment_nb.tracking import Store
+from ml_experiment_nb.updates import Update
 from ml_experiment_nb.widgets import live_html
 from ml_experiment_nb.widgets.bundle import bundle
 from ml_experiment_nb.widgets.live import LiveGroup

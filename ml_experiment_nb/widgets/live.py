@@ -14,11 +14,11 @@ from datetime import datetime
 from typing import Any
 
 from ml_experiment_nb import triage
-from ml_experiment_nb.loop import Happened, Started, Update
+from ml_experiment_nb.events import Cell, Metrics, Note
 from ml_experiment_nb.plans import Plan
 from ml_experiment_nb.records import SYSTEM, Record, Records, Status, as_json, duration, now, number, pairs
-from ml_experiment_nb.reports import Cell, Metrics, Note
 from ml_experiment_nb.spaces import LogUniform
+from ml_experiment_nb.updates import Happened, Started, Update
 from ml_experiment_nb.widgets.columns import ABSENT
 from ml_experiment_nb.widgets.growing import Growing
 

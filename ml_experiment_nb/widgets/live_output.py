@@ -14,9 +14,9 @@ from typing import Any
 
 from ml_experiment_nb import drivers
 from ml_experiment_nb.errors import StillRunningError
-from ml_experiment_nb.loop import Started, Update
 from ml_experiment_nb.plans import Plan
 from ml_experiment_nb.records import Status
+from ml_experiment_nb.updates import Started, Update
 from ml_experiment_nb.widgets import control, live_html
 from ml_experiment_nb.widgets.badge import badge_of_group
 from ml_experiment_nb.widgets.bundle import bundle, cell_id, execution_id

@@ -9,7 +9,7 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
-from ml_experiment_nb import reports
+from ml_experiment_nb import events, reports, wire
 from ml_experiment_nb.work.perform import Request, perform
 from ml_experiment_nb.work.tree import MARK, end_tree
 
@@ -28,12 +28,12 @@ def main() -> None:
         with suppress(Exception):  # the task may have closed it, or put anything in its place
             stream.flush()
     if os.getpid() == process:  # a process that the task forked may come along here too
-        sink.send(reports.Done(outcome))
+        sink.send(events.Done(outcome))
 
 
 def _die_with_owner() -> None:
     """End this process and what it started when the slot that owns it is gone, however it went."""
-    path, mark = os.environ[reports.SOCKET], os.environ[MARK]
+    path, mark = os.environ[wire.SOCKET], os.environ[MARK]
     with suppress(OSError), socket.socket(socket.AF_UNIX) as line:
         line.connect(path)
         line.recv(1)

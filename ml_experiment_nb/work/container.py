@@ -27,8 +27,8 @@ from ml_experiment_nb.paths import is_elsewhere
 from ml_experiment_nb.plans import Task
 from ml_experiment_nb.projects import SOCKETS
 from ml_experiment_nb.records import Failure, Outcome, Status, size
-from ml_experiment_nb.reports import SOCKET
 from ml_experiment_nb.targets import Notebook, Script
+from ml_experiment_nb.wire import SOCKET
 from ml_experiment_nb.work import lent
 from ml_experiment_nb.work.children import death
 from ml_experiment_nb.work.contained import ENV, OUTPUT

@@ -26,7 +26,7 @@ from typing import Any
 
 import cloudpickle
 
-from ml_experiment_nb import reports
+from ml_experiment_nb import events, reports
 from ml_experiment_nb.distribution import RAY, Distributed
 from ml_experiment_nb.errors import ExecutorError, TaskDiedError, TaskError, WorkerFailedError
 from ml_experiment_nb.records import Outcome, Status
@@ -233,7 +233,7 @@ class Hub:
                         rank, who = hello["rank"], f"process {hello['pid']} on {hello['host']}"
                         shown = _Shown(rank, self._sink.artifacts)
                     case b"E":
-                        self._take(reports.decode(content), connection)
+                        self._take(events.decode(content), connection)
                     case b"L" if shown is not None:
                         shown.write(content)
                     case b"F":
@@ -244,8 +244,8 @@ class Hub:
             self._lost[rank] = who
             self.stopped.set()
 
-    def _take(self, event: reports.Event, connection: Connection) -> None:
-        if reports.waits(event):
+    def _take(self, event: events.Event, connection: Connection) -> None:
+        if events.waits(event):
             answer = self._sink.ask(event)
             connection.send_bytes(b"A" + json.dumps({"value": answer.value, "error": answer.error}).encode())
         else:
@@ -260,8 +260,8 @@ class Hub:
 
     def _end(self, rank: int, content: bytes, connection: Connection) -> None:
         line, _, value = content.partition(b"\n")
-        done = reports.decode(line)
-        assert isinstance(done, reports.Done)
+        done = events.decode(line)
+        assert isinstance(done, events.Done)
         self._ends[rank] = done.outcome
         self._value = value or self._value
         if done.outcome.status is Status.FINISHED:

@@ -20,7 +20,7 @@ from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine
 from papermill.log import logger
 
-from ml_experiment_nb import reports
+from ml_experiment_nb import events, reports, wire
 from ml_experiment_nb.kernelspecs import PROVISIONER
 from ml_experiment_nb.notebooks import tags, title
 from ml_experiment_nb.projects import SOCKETS
@@ -70,7 +70,7 @@ class Client(PapermillNotebookClient):
             return True
         self.nb_man.cell_start(cell, index)
         if self._sink is not None and id(cell) in self._place:
-            self._sink.send(reports.Cell(self._place[id(cell)], len(self._place), title(cell)))
+            self._sink.send(events.Cell(self._place[id(cell)], len(self._place), title(cell)))
         try:
             self.execute_cell(cell, index)
         except CellExecutionError as error:
@@ -153,7 +153,7 @@ class Engine(NBClientEngine):
         )
         # Sockets in a private folder: no ports to race for, and nothing that another user could listen to.
         # A task's own folder is removed even if this process is killed.
-        where = os.path.dirname(os.environ[reports.SOCKET]) if reports.SOCKET in os.environ else SOCKETS
+        where = os.path.dirname(os.environ[wire.SOCKET]) if wire.SOCKET in os.environ else SOCKETS
         with tempfile.TemporaryDirectory(prefix="k-", dir=where) as folder:
             client.create_kernel_manager()
             client.km.transport = "ipc"

@@ -36,7 +36,7 @@ def refuse(store_uri: str, artifact_uri: str | None = None, **_: Any) -> NoRetur
     """
     from mlflow.exceptions import MlflowException
 
-    from ml_experiment_nb import reports
+    from ml_experiment_nb import events, reports
 
     uri = store_uri.removeprefix(f"{SCHEME}:")
     what = "listens on the driver's machine alone" if uri.startswith("http") else "is a file of the driver's machine"
@@ -46,5 +46,5 @@ def refuse(store_uri: str, artifact_uri: str | None = None, **_: Any) -> NoRetur
         "and set MLFLOW_TRACKING_URI to its address; report() and artifact() need none"
     )
     if (sink := reports.active_sink()) is not None:  # autologging catches what is raised, so the record says it too
-        sink.send(reports.Note(text))
+        sink.send(events.Note(text))
     raise MlflowException(text)

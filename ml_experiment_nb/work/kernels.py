@@ -24,7 +24,7 @@ from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 from traitlets import List, Unicode
 
-from ml_experiment_nb import reports
+from ml_experiment_nb import events, reports
 from ml_experiment_nb.errors import ExecutorError
 from ml_experiment_nb.kernelspecs import LAUNCHER, PROVISIONER, is_this_python, launcher_arguments
 from ml_experiment_nb.work.forkserver import Fork, ForkServer, fork_at
@@ -152,7 +152,7 @@ class ForkProvisioner(LocalProvisioner):
         self.log.warning(text)
         with suppress(OSError):  # a run that is over
             if (sink := reports.active_sink()) is not None:
-                sink.send(reports.Note(text))
+                sink.send(events.Note(text))
 
 
 _Kind = tuple[str, tuple[str, ...], tuple[tuple[str, str], ...]]

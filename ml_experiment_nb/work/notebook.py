@@ -20,7 +20,7 @@ from papermill.exceptions import PapermillException, PapermillExecutionError
 from papermill.execute import execute_notebook, remove_error_markers
 from papermill.iorw import load_notebook_node, write_ipynb
 
-from ml_experiment_nb import reports, secrecy
+from ml_experiment_nb import events, reports, secrecy
 from ml_experiment_nb.capture.page import page
 from ml_experiment_nb.errors import CellFailedError, SpecError, TaskDiedError, TaskTimeoutError
 from ml_experiment_nb.kernelspecs import DEFAULT_KERNEL
@@ -55,11 +55,11 @@ def run_notebook(target: Notebook, params: Mapping[str, Any], sink: reports.Sink
         SpecError: The kernel, the engine or `output` can't be had.
     """
     kept = sink.artifacts / file_name(output or target.path)
-    sink.send(reports.Params(dict(params)))
+    sink.send(events.Params(dict(params)))
     nb = read_notebook(target.file)
     secrecy.learn_those_set(name for cell in nb.cells for name in secrecy.names_in_code(cell.source))
     for note in _notes(target, nb):
-        sink.send(reports.Note(note))
+        sink.send(events.Note(note))
     places = _places(target, nb, kept, output)
     os.environ["JPY_SESSION_NAME"] = str(target.file)  # the driver's own notebook is another one
     try:
@@ -172,16 +172,16 @@ def _places(target: Notebook, nb: nbformat.NotebookNode, kept: Path, output: str
 def _finish(places: Places, sink: reports.Sink, *, failed: bool = False) -> None:
     """Give OUTPUT the notebook's last state. If that can't be done, a failure that there is already goes first."""
     for note in places.veil.notes():
-        sink.send(reports.Note(note))
+        sink.send(events.Note(note))
     try:
         places.finish()
     except SpecError as error:
         if not failed:
             raise
-        sink.send(reports.Note(str(error)))
+        sink.send(events.Note(str(error)))
     else:
         if places.problem is not None and not failed:
-            sink.send(reports.Note(f"OUTPUT was written in the end, but not after each cell: {places.problem}"))
+            sink.send(events.Note(f"OUTPUT was written in the end, but not after each cell: {places.problem}"))
 
 
 def _keep_page(kept: Path, sink: reports.Sink) -> None:
@@ -192,7 +192,7 @@ def _keep_page(kept: Path, sink: reports.Sink) -> None:
     try:
         target.write_text(page(kept.read_text(encoding="utf-8"), kept.stem), encoding="utf-8")
     except Exception as error:
-        sink.send(reports.Note(f"{kept.name} is not there as a page: {type(error).__name__}: {error}"))
+        sink.send(events.Note(f"{kept.name} is not there as a page: {type(error).__name__}: {error}"))
 
 
 def _notes(target: Notebook, nb: nbformat.NotebookNode) -> Iterator[str]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ml_experiment_nb import reports, secrecy
+from ml_experiment_nb import events, reports, secrecy
 from ml_experiment_nb.distribution import asked_here
 from ml_experiment_nb.errors import SpecError, TaskDiedError
 from ml_experiment_nb.failures import failure_of
@@ -106,7 +106,7 @@ def _script(target: Script, request: Request, sink: reports.Sink) -> None:
 @_perform.register
 def _command(target: Command, request: Request, sink: reports.Sink) -> None:
     asked, params = request.step.params, secrecy.resolved(dict(request.step.params))
-    sink.send(reports.Params(dict(params)))
+    sink.send(events.Params(dict(params)))
     command, env = target.command, {}
     for name, value in params.items():
         if any(secrecy.names_in(asked[name])):  # others can read a command line, and not an environment

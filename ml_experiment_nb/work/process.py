@@ -17,8 +17,9 @@ from pathlib import Path
 
 import cloudpickle
 
-from ml_experiment_nb import reports
+from ml_experiment_nb import reports, wire
 from ml_experiment_nb.errors import ExecutorError
+from ml_experiment_nb.events import Answer, Done, Event, Log, Note, Secrets, waits
 from ml_experiment_nb.plans import Step, Task
 from ml_experiment_nb.records import Failure, Outcome, Status, duration, size
 from ml_experiment_nb.targets import Notebook
@@ -50,17 +51,17 @@ class Running:
     def __init__(self, task: Task, warm: Warm | None = None) -> None:
         self.task = task
         self._warm = warm
-        self._inbox = reports.Inbox()
+        self._inbox = wire.Inbox()
         self._mark = uuid.uuid4().hex
         self._child: Child | None = None
-        self._notes: list[reports.Event] = []
+        self._notes: list[Event] = []
         self._stopped: Outcome | None = None
         self._deadline: float | None = None
         self._memory = Watch(task.memory) if task.memory is not None else None
         self._kernels: ForkServer | None = None
         self._sampler = Sampler(task.env)
 
-    def batches(self) -> Iterator[list[reports.Event]]:
+    def batches(self) -> Iterator[list[Event]]:
         """Perform the task and yield its events as they come, in small lists; the very last one is `Done`.
 
         Raises:
@@ -73,14 +74,14 @@ class Running:
                     outcome = yield from self._perform(step)
                 if outcome.status is not Status.FINISHED:
                     break
-            yield [reports.Done(self._stopped or outcome)]
+            yield [Done(self._stopped or outcome)]
         finally:
             if self._child is not None:
                 self._child.end()
                 self._child.close()
             self._inbox.close()
 
-    def answer(self, answer: reports.Answer) -> None:
+    def answer(self, answer: Answer) -> None:
         """Answer a task that waits for it."""
         self._inbox.answer(answer)
 
@@ -91,7 +92,7 @@ class Running:
         if child is not None:
             child.terminate()
 
-    def _perform(self, step: Step) -> Generator[list[reports.Event], None, Outcome]:
+    def _perform(self, step: Step) -> Generator[list[Event], None, Outcome]:
         if self._deadline is None and self.task.timeout is not None:
             self._deadline = time.monotonic() + self.task.timeout
         child = self._start(step)
@@ -114,10 +115,10 @@ class Running:
                 give_up_at = time.monotonic() + GRACE
             last = ended is not None and (not self._wait(output, 0) or time.monotonic() > give_up_at)
             text += output.rest() if last else ""
-            told = next((e.outcome for e in events if isinstance(e, reports.Done)), told)
-            batch: list[reports.Event] = [e for e in events if isinstance(e, reports.Secrets)]  # before what is printed
-            batch += [reports.Log(text)] if text else []
-            batch += [e for e in events if not isinstance(e, reports.Done | reports.Secrets)]
+            told = next((e.outcome for e in events if isinstance(e, Done)), told)
+            batch: list[Event] = [e for e in events if isinstance(e, Secrets)]  # before what is printed
+            batch += [Log(text)] if text else []
+            batch += [e for e in events if not isinstance(e, Done | Secrets)]
             if batch:
                 yield batch
             if last and ended is not None:
@@ -188,7 +189,7 @@ class Running:
         return server
 
     def _note(self, text: str) -> None:
-        self._notes.append(reports.Note(text))
+        self._notes.append(Note(text))
 
     def _can_fork(self, server: ForkServer, otherwise: str) -> bool:
         """Wait for a server's setup, as long as nobody stops the task; note what is done otherwise."""
@@ -208,13 +209,13 @@ class Running:
         return {
             **self.task.env,
             MARK: self._mark,
-            reports.SOCKET: self._inbox.path,
-            reports.ARTIFACTS: str(Path(self.task.folder) / "artifacts"),
+            wire.SOCKET: self._inbox.path,
+            wire.ARTIFACTS: str(Path(self.task.folder) / "artifacts"),
             reports.PRUNING: "1" if self.task.pruning else "",
             "PYTHONPATH": os.pathsep.join(self.task.path + tuple(filter(None, [os.environ.get("PYTHONPATH")]))),
         }
 
-    def _gather(self, child: Child, output: _Output) -> tuple[str, list[reports.Event]]:
+    def _gather(self, child: Child, output: _Output) -> tuple[str, list[Event]]:
         """Wait until something has come, and a little longer for more; return what was printed and what was sent."""
         text, events = "", self._inbox.read()
         until = time.monotonic() + (min(PATIENCE, self._memory.due_in) if self._memory else PATIENCE)
@@ -222,7 +223,7 @@ class Running:
             until = min(until, time.monotonic() + GATHER) if not (text or events) else until
             text += output.read()
             events += self._inbox.read()
-            if len(text) > MUCH or any(map(reports.waits, events)):
+            if len(text) > MUCH or any(map(waits, events)):
                 return text, events
             if not output.waitable():  # most likely it is just ending
                 child.wait(GATHER)

@@ -36,7 +36,7 @@ from typing import Any
 
 import cloudpickle
 
-from ml_experiment_nb import reports
+from ml_experiment_nb import events, reports, wire
 from ml_experiment_nb.distribution import ASKED, RANK
 from ml_experiment_nb.failures import failure_of
 from ml_experiment_nb.records import Failure, Outcome, Status
@@ -118,18 +118,18 @@ class Link:
         self.write(b"H", json.dumps({"rank": rank, "pid": os.getpid(), "host": socket.gethostname()}).encode())
         threading.Thread(target=self._listen, name="other end", daemon=True).start()
 
-    def send(self, event: reports.Event) -> None:
+    def send(self, event: events.Event) -> None:
         """Hand one event over."""
         if self._counts:
-            self.write(b"E", reports.encode(event))
+            self.write(b"E", events.encode(event))
 
-    def ask(self, event: reports.Metrics | reports.Ask) -> reports.Answer:
+    def ask(self, event: events.Metrics | events.Ask) -> events.Answer:
         """Hand a question over, or metrics that ask for a verdict, and return the answer; rank 0 alone may ask."""
-        if isinstance(event, reports.Ask) and not self._counts:
-            return reports.Answer(error="only the first worker can ask for its trial: hand what it says to the others")
+        if isinstance(event, events.Ask) and not self._counts:
+            return events.Answer(error="only the first worker can ask for its trial: hand what it says to the others")
         with self._asking:
             self.send(event)
-            return reports.Answer(**json.loads(self._answers.get()[1:]))
+            return events.Answer(**json.loads(self._answers.get()[1:]))
 
     def write(self, letter: bytes, content: bytes) -> None:
         """Send one message."""
@@ -147,7 +147,7 @@ class Link:
 
     def end(self, outcome: Outcome, value: bytes) -> None:
         """Say how the function ended, and wait until that has been taken note of."""
-        self.write(b"X", reports.encode(reports.Done(outcome)) + (value if self._counts else b""))
+        self.write(b"X", events.encode(events.Done(outcome)) + (value if self._counts else b""))
         self._answers.get()
 
     def _listen(self) -> None:
@@ -195,13 +195,13 @@ def call(function: Any, arguments: Mapping[str, Any], sink: reports.Sink, record
 def _set_up(work: Work, rank: int, scratch: Path) -> Iterator[None]:
     """Give the worker its task's surroundings. MLflow's own calls meet the run on rank 0, and nothing elsewhere."""
     env = {name: value for name, value in work.env.items() if name.startswith(_OURS)}
-    env |= {RANK: str(rank), reports.ARTIFACTS: str(scratch), reports.PRUNING: "1" if work.pruning and not rank else ""}
-    for name in (reports.SOCKET, ASKED):
+    env |= {RANK: str(rank), wire.ARTIFACTS: str(scratch), reports.PRUNING: "1" if work.pruning and not rank else ""}
+    for name in (wire.SOCKET, ASKED):
         env.pop(name, None)
     if rank:
         env.pop("MLFLOW_RUN_ID", None)
         env["MLFLOW_TRACKING_URI"] = f"sqlite:///{scratch}/mlflow.db"
-    for name in ("MLFLOW_RUN_ID", reports.SOCKET, ASKED):
+    for name in ("MLFLOW_RUN_ID", wire.SOCKET, ASKED):
         os.environ.pop(name, None)
     os.environ.update(env)
     sys.path[:0] = [folder for folder in work.path if folder not in sys.path]

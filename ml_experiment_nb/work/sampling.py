@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import count
 
-from ml_experiment_nb import reports
+from ml_experiment_nb import events, reports
 from ml_experiment_nb.capture.usage import Usage
 from ml_experiment_nb.observing import Asked
 from ml_experiment_nb.repeating import repeating
@@ -32,7 +32,7 @@ class Sampler:
         """Whether it is time for a sample."""
         return not self._is_over and self._usage.due_in <= 0
 
-    def sample(self, trees: Sequence[Tree]) -> list[reports.Event]:
+    def sample(self, trees: Sequence[Tree]) -> list[events.Event]:
         """Return a sample of the task's processes, if there is one, as what the task's slot sends."""
         try:
             if not self._count and not Asked.of_env(self._env).system_metrics:
@@ -41,11 +41,11 @@ class Sampler:
             found = self._usage.look([pid for tree in trees for pid in tree.pids], lambda: used([*trees]))
         except Exception as error:
             self._is_over = True
-            return [reports.Note(f"what the run uses is not sampled: {type(error).__name__}: {error}")]
+            return [events.Note(f"what the run uses is not sampled: {type(error).__name__}: {error}")]
         if not found:
             return []
         self._count += 1
-        return [reports.Metrics(found, self._count - 1)]
+        return [events.Metrics(found, self._count - 1)]
 
 
 @contextmanager
@@ -59,10 +59,10 @@ def sampled(sink: reports.Sink, asked: Asked) -> Iterator[None]:
     def look() -> bool:
         try:
             if found := usage.look(descendants(os.getpid())):
-                sink.send(reports.Metrics(found, next(step)))
+                sink.send(events.Metrics(found, next(step)))
         except Exception as error:
             with suppress(Exception):
-                sink.send(reports.Note(f"what the run uses is not sampled: {type(error).__name__}: {error}"))
+                sink.send(events.Note(f"what the run uses is not sampled: {type(error).__name__}: {error}"))
             return False
         return True
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import Any
 
-from ml_experiment_nb import reports
+from ml_experiment_nb import events, reports
 from ml_experiment_nb.observing import observed
 
 _LENGTH = 80
@@ -32,7 +32,7 @@ def watch(shell: Any) -> None:
         if code and sink is not None:
             short = command if len(command) <= _LENGTH else f"{command[:_LENGTH]}…"
             cell = len(shell.history_manager.input_hist_parsed) - 1
-            sink.send(reports.Note(f"In [{cell}]: !{short} ended with exit code {code}"))
+            sink.send(events.Note(f"In [{cell}]: !{short} ended with exit code {code}"))
 
     def show_usage_error(error: BaseException) -> None:
         shell._showtraceback(type(error), error, [f"UsageError: {error}"])

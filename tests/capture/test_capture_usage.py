@@ -8,7 +8,7 @@ import pytest
 from ml_experiment_nb import inplace, loop
 from ml_experiment_nb.capture import usage
 from ml_experiment_nb.capture.usage import Usage
-from ml_experiment_nb.plans import make_plan
+from ml_experiment_nb.planning import make_plan
 from ml_experiment_nb.specs import spec_from_mapping
 from ml_experiment_nb.tracking import Store
 

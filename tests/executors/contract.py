@@ -9,8 +9,8 @@ import cloudpickle
 import psutil
 import pytest
 
+from ml_experiment_nb.events import Answer, Ask, Done, Log, Metrics, Params
 from ml_experiment_nb.records import SYSTEM, Failure, Outcome, Status
-from ml_experiment_nb.reports import Answer, Ask, Done, Log, Metrics, Params
 from ml_experiment_nb.targets import Function
 from ml_experiment_nb.work.payload import write_payload
 

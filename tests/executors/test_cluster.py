@@ -19,13 +19,14 @@ from optuna.storages.journal import JournalFileBackend
 from ray._private.authentication_test_utils import reset_auth_token_state
 
 from ml_experiment_nb.errors import ExecutorError
-from ml_experiment_nb.loop import Happened, Started, collect, follow, run
-from ml_experiment_nb.plans import make_plan
+from ml_experiment_nb.events import Metrics
+from ml_experiment_nb.loop import collect, follow, run
+from ml_experiment_nb.planning import make_plan
 from ml_experiment_nb.records import Record, Status
-from ml_experiment_nb.reports import Metrics
 from ml_experiment_nb.specs import spec_from_mapping
 from ml_experiment_nb.targets import Cell
 from ml_experiment_nb.tracking import Store
+from ml_experiment_nb.updates import Happened, Started
 
 pytestmark = pytest.mark.ray
 

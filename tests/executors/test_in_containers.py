@@ -15,7 +15,7 @@ from contract import KILLED, ExecutorContract, Listener, square, wait_for_good
 from ml_experiment_nb.executors.inline import InlineExecutor
 from ml_experiment_nb.images import containers
 from ml_experiment_nb.images.engine import reach
-from ml_experiment_nb.plans import make_plan
+from ml_experiment_nb.planning import make_plan
 from ml_experiment_nb.specs import spec_from_mapping
 from ml_experiment_nb.work.container import sweep
 from ml_experiment_nb.work.readying import readying

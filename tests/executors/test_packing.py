@@ -6,7 +6,7 @@ from ml_experiment_nb.errors import ExecutorError
 from ml_experiment_nb.executors import packing
 from ml_experiment_nb.executors.copies import CHUNK, Copies, Piece
 from ml_experiment_nb.executors.packing import belongings, contents, pack
-from ml_experiment_nb.plans import make_plan
+from ml_experiment_nb.planning import make_plan
 from ml_experiment_nb.specs import spec_from_mapping
 
 

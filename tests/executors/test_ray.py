@@ -15,7 +15,7 @@ from ml_experiment_nb import drivers, groups, loop
 from ml_experiment_nb.errors import ExecutorError
 from ml_experiment_nb.executors import connection, fleet
 from ml_experiment_nb.executors.ray import RayExecutor
-from ml_experiment_nb.plans import make_plan
+from ml_experiment_nb.planning import make_plan
 from ml_experiment_nb.projects import home
 from ml_experiment_nb.records import Status
 from ml_experiment_nb.specs import spec_from_mapping
@@ -219,7 +219,8 @@ import sys
 sys.path.insert(0, {os.path.dirname(__file__)!r})
 from contract import Listener, wait_for_good
 from ml_experiment_nb.executors.ray import RayExecutor
-from ml_experiment_nb.plans import Step, Task, make_plan
+from ml_experiment_nb.plans import Step, Task
+from ml_experiment_nb.planning import make_plan
 from ml_experiment_nb.specs import spec_from_mapping
 from ml_experiment_nb.targets import Function
 from ml_experiment_nb.work.payload import write_payload

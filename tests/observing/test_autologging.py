@@ -13,12 +13,12 @@ from sklearn.metrics import roc_auc_score
 
 from ml_experiment_nb import loop
 from ml_experiment_nb.capture.artifacts import save_artifact
+from ml_experiment_nb.events import Metrics, Note, Params
 from ml_experiment_nb.observing.models import save_model
 from ml_experiment_nb.observing.scores import roc_auc
 from ml_experiment_nb.observing.thisrun import ThisRun
-from ml_experiment_nb.plans import make_plan
+from ml_experiment_nb.planning import make_plan
 from ml_experiment_nb.projects import home
-from ml_experiment_nb.reports import Metrics, Note, Params
 from ml_experiment_nb.specs import spec_from_mapping
 from ml_experiment_nb.tracking import Store
 from ml_experiment_nb.work.faraway import SCHEME

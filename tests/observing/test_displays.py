@@ -9,7 +9,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from ml_experiment_nb import loop
 from ml_experiment_nb.cells import read_cell
-from ml_experiment_nb.plans import make_plan
+from ml_experiment_nb.planning import make_plan
 from ml_experiment_nb.specs import spec_from_mapping
 from ml_experiment_nb.targets import Cell
 from ml_experiment_nb.tracking import Store

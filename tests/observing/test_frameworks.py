@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from ml_experiment_nb import loop
+from ml_experiment_nb.events import Metrics, Note
 from ml_experiment_nb.observing.thisrun import ThisRun
-from ml_experiment_nb.plans import make_plan
+from ml_experiment_nb.planning import make_plan
 from ml_experiment_nb.projects import home
-from ml_experiment_nb.reports import Metrics, Note, Pruned
+from ml_experiment_nb.reports import Pruned
 from ml_experiment_nb.specs import spec_from_mapping
 from ml_experiment_nb.tracking import Store
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ml_experiment_nb import reports
+from ml_experiment_nb import events
 from ml_experiment_nb.observing import Asked, observed
 from ml_experiment_nb.observing.seeding import SEEDS, UNSEEDED
 
@@ -25,7 +25,7 @@ class Kept:
         self.tags, self.others = {}, []
 
     def send(self, event):
-        if isinstance(event, reports.Tags):
+        if isinstance(event, events.Tags):
             self.tags |= event.values
         else:
             self.others.append(event)
@@ -191,7 +191,7 @@ def test_a_seed_that_numpy_does_not_take_seeds_too(sink):
 
 
 def test_what_is_imported_later_is_seeded_then(script, make_task, sink):
-    from ml_experiment_nb.reports import Metrics, Tags
+    from ml_experiment_nb.events import Metrics, Tags
     from ml_experiment_nb.work.process import Running
 
     target = script(

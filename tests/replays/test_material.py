@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from ml_experiment_nb.effects import Executed
 from ml_experiment_nb.errors import ReplayError, SpecError
-from ml_experiment_nb.lineage import Executed
 from ml_experiment_nb.records import Record, Status
 from ml_experiment_nb.replays.material import OF, material_of
 from ml_experiment_nb.session import as_notebook

@@ -12,7 +12,7 @@ import pytest
 
 from ml_experiment_nb import cli, loop
 from ml_experiment_nb.errors import ReplayError, SpecError
-from ml_experiment_nb.plans import make_plan
+from ml_experiment_nb.planning import make_plan
 from ml_experiment_nb.records import Status
 from ml_experiment_nb.replays import chosen, replay
 from ml_experiment_nb.specs import spec_from_mapping

@@ -4,7 +4,7 @@ import engine as engines
 import pytest
 
 from ml_experiment_nb import loop
-from ml_experiment_nb.plans import make_plan
+from ml_experiment_nb.planning import make_plan
 from ml_experiment_nb.records import Status
 from ml_experiment_nb.replays import replay
 from ml_experiment_nb.specs import spec_from_mapping

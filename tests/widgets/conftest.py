@@ -23,7 +23,7 @@ def handle(monkeypatch):
 @pytest.fixture
 def plan(project):
     """A group of trials, which nobody runs."""
-    from ml_experiment_nb.plans import make_plan
+    from ml_experiment_nb.planning import make_plan
     from ml_experiment_nb.specs import spec_from_mapping
 
     (project / "train.py").write_text("")

@@ -5,9 +5,9 @@ import threading
 import pytest
 
 from ml_experiment_nb import attached
-from ml_experiment_nb.loop import Happened
-from ml_experiment_nb.reports import Cell
+from ml_experiment_nb.events import Cell
 from ml_experiment_nb.tracking import Store
+from ml_experiment_nb.updates import Happened
 from ml_experiment_nb.widgets import live_output
 from ml_experiment_nb.widgets.attachment import as_it_stands, attach
 from ml_experiment_nb.widgets.bundle import MIME

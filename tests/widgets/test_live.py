@@ -10,11 +10,11 @@ from fractions import Fraction
 import pytest
 
 from ml_experiment_nb import records
-from ml_experiment_nb.loop import Happened, Started
-from ml_experiment_nb.plans import make_plan
+from ml_experiment_nb.events import Cell, Metrics, Note
+from ml_experiment_nb.planning import make_plan
 from ml_experiment_nb.records import Failure, Record, Status
-from ml_experiment_nb.reports import Cell, Metrics, Note
 from ml_experiment_nb.specs import spec_from_mapping
+from ml_experiment_nb.updates import Happened, Started
 from ml_experiment_nb.widgets import live_html
 from ml_experiment_nb.widgets.live import LiveGroup
 

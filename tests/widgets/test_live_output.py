@@ -13,10 +13,10 @@ import pytest
 from jupyter_client.manager import start_new_kernel
 from nbclient import NotebookClient
 
-from ml_experiment_nb.loop import Started
 from ml_experiment_nb.projects import find_root
 from ml_experiment_nb.records import Record, Status, now
 from ml_experiment_nb.tracking import Store
+from ml_experiment_nb.updates import Started
 from ml_experiment_nb.widgets import control, live_html, live_output
 from ml_experiment_nb.widgets.bundle import MIME, VIEW
 from ml_experiment_nb.widgets.live_output import LiveOutput

@@ -13,10 +13,10 @@ import numpy as np
 import psutil
 import pytest
 
+from ml_experiment_nb.events import Done, Log, Metrics, Note
 from ml_experiment_nb.observing import observers
 from ml_experiment_nb.plans import Step, Task, travels_in_payload
 from ml_experiment_nb.records import Outcome, Status
-from ml_experiment_nb.reports import Done, Log, Metrics, Note
 from ml_experiment_nb.targets import Function, Script
 from ml_experiment_nb.work.forkserver import ForkServer
 from ml_experiment_nb.work.forkwire import Setup

@@ -17,8 +17,9 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from ml_experiment_nb import make_plan, run
 from ml_experiment_nb.errors import ExecutorError
+from ml_experiment_nb.events import Note
 from ml_experiment_nb.plans import Step, Task
-from ml_experiment_nb.reports import Note, local_sink
+from ml_experiment_nb.reports import local_sink
 from ml_experiment_nb.specs import spec_from_mapping
 from ml_experiment_nb.targets import Notebook
 from ml_experiment_nb.work.kernels import ForkedKernel, ForkProvisioner, install_kernel

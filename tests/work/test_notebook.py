@@ -7,8 +7,8 @@ import nbformat
 import pytest
 
 from ml_experiment_nb.errors import SpecError
+from ml_experiment_nb.events import Answer, Cell, Done, Log, Metrics, Note, Params
 from ml_experiment_nb.records import SYSTEM, Failure, Outcome, Status
-from ml_experiment_nb.reports import Answer, Cell, Done, Log, Metrics, Note, Params
 from ml_experiment_nb.targets import Notebook, with_options
 from ml_experiment_nb.work.notebook import run_notebook
 from ml_experiment_nb.work.process import Running

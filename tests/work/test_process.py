@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from ml_experiment_nb.events import Answer, Done, Log, Metrics, Note, Params
 from ml_experiment_nb.records import SYSTEM, Failure, Outcome, Status
-from ml_experiment_nb.reports import Answer, Done, Log, Metrics, Note, Params
 from ml_experiment_nb.targets import Cell, Command, Function
 from ml_experiment_nb.work.payload import write_payload
 from ml_experiment_nb.work.process import Running

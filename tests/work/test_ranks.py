@@ -8,7 +8,7 @@ from multiprocessing.connection import Client
 
 import pytest
 
-from ml_experiment_nb import reports
+from ml_experiment_nb import events
 from ml_experiment_nb.errors import WorkerFailedError
 from ml_experiment_nb.records import Failure, Outcome, Status
 from ml_experiment_nb.work.distributed import Hub
@@ -27,7 +27,7 @@ class Sink:
 
     def ask(self, event):
         self.events.append(event)
-        return reports.Answer(event.values["loss"] > 1)
+        return events.Answer(event.values["loss"] > 1)
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def end_all(*links):
 def test_rank_0_alone_is_heard(hub, sink, link):
     first, second = link(0), link(1)
     for rank, one in enumerate((first, second)):
-        one.send(reports.Metrics({"loss": rank}, step=0))
+        one.send(events.Metrics({"loss": rank}, step=0))
     end_all(first, second)
     assert [one.values for one in sink.events] == [{"loss": 0}]
     assert hub.all_finished
@@ -75,8 +75,8 @@ def test_rank_0_alone_is_heard(hub, sink, link):
 
 def test_a_verdict_comes_back(hub, link):
     one = link(0)
-    asked = [reports.Metrics({"loss": loss}, ask=True) for loss in (0.5, 2)]
-    assert [one.ask(event) for event in asked] == [reports.Answer(False), reports.Answer(True)]
+    asked = [events.Metrics({"loss": loss}, ask=True) for loss in (0.5, 2)]
+    assert [one.ask(event) for event in asked] == [events.Answer(False), events.Answer(True)]
     one.end(FINISHED, b"")
 
 

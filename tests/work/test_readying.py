@@ -4,7 +4,7 @@ import pytest
 
 from ml_experiment_nb.errors import EngineError, ImageError
 from ml_experiment_nb.images.engine import Image
-from ml_experiment_nb.plans import make_plan
+from ml_experiment_nb.planning import make_plan
 from ml_experiment_nb.specs import spec_from_mapping
 from ml_experiment_nb.targets import Function
 from ml_experiment_nb.work import readying
