@@ -42,7 +42,7 @@ _HOMES = {
     "listing": ("best_run", "runs"),
     "loop": ("run",),
     "needs": ("needed",),
-    "plans": ("make_plan",),
+    "planning": ("make_plan",),
     "preflight": ("check",),
     "records": ("Record", "Records", "Status"),
     "replays": ("replay",),

@@ -135,10 +135,11 @@ class ExperimentMagics(Magics):
             return
         values = captured(asked.cell, self._namespace)
         if asked.plan or options.needed:
-            from ml_experiment_nb.needs import needed
-
             plan = make_plan(asked.spec, values=values if options.needed else {})
-            plan = needed(plan) if options.needed else plan
+            if options.needed:
+                with held_back():
+                    from ml_experiment_nb.needs import needed
+                plan = needed(plan)
             if asked.plan:
                 self._show_plan(plan, asked.cell.source)
                 return
@@ -246,8 +247,8 @@ class ExperimentMagics(Magics):
         values = captured(asked.cell, self._namespace)
         plan = make_plan(asked.spec, values=values, path=tuple(p for p in sys.path if p))
         if options.needed:
-            from ml_experiment_nb.needs import needed
-
+            with held_back():
+                from ml_experiment_nb.needs import needed
             plan = needed(plan)
         if asked.plan:
             left = not options.fresh and unfinished.was_left(plan)
