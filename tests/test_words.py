@@ -1,7 +1,9 @@
+import json
+
 import pytest
 
 from ml_experiment_nb.errors import ParameterError, SpecError
-from ml_experiment_nb.words import given, search_keys
+from ml_experiment_nb.words import given, read_assignments, search_keys
 
 
 def test_what_was_not_typed_asks_for_nothing():
@@ -37,3 +39,11 @@ def test_a_point_that_can_not_be_read(text, error, says):
     with pytest.raises(error) as caught:
         search_keys({"enqueue": [text]})
     assert says in str(caught.value)
+
+
+def test_read_assignments():
+    assert read_assignments(["C=0.5", "name = a=b", "empty="]) == {"C": 0.5, "name": "a=b", "empty": ""}
+    for wrong in ("C", "=1", "a-b=1", "1a=2", ""):
+        with pytest.raises(ParameterError, match=r"is not NAME=VALUE, such as C=0\.5"):
+            read_assignments([wrong])
+    assert json.dumps(read_assignments(["x=nan"])) == '{"x": NaN}'
