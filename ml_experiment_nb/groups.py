@@ -14,7 +14,8 @@ from ml_experiment_nb.again import IMPORTED, REPEATS, Again, Taken, Trial, is_lo
 from ml_experiment_nb.capture.sources import sources
 from ml_experiment_nb.entries import key_of
 from ml_experiment_nb.errors import ExperimentError, ResumeError, RunNotFoundError, StillRunningError
-from ml_experiment_nb.files import spec_from_text
+from ml_experiment_nb.files import parse_mapping, spec_from_text
+from ml_experiment_nb.goals import read_metric
 from ml_experiment_nb.interrupts import held_back
 from ml_experiment_nb.planning import make_plan
 from ml_experiment_nb.plans import Plan, Spec
@@ -23,7 +24,7 @@ from ml_experiment_nb.records import Record, Status
 from ml_experiment_nb.rows import Table, read_table
 from ml_experiment_nb.specs import Group
 from ml_experiment_nb.sweeps import forget, opened_store, sweep
-from ml_experiment_nb.tracking import Store
+from ml_experiment_nb.tracking import SPEC, Store
 from ml_experiment_nb.unfinished import Asked, Left, asked_of
 
 STOP_SECONDS = 60.0  # that a driver may take to stop a run
@@ -270,6 +271,14 @@ def trials_of(store: Store, record: Record) -> list[Record]:
     return [*_imported(store, record), *own.values()]
 
 
+def goals_of(store: Store, record: Record) -> dict[str, bool]:
+    """Return the metrics that a group optimised, and of each whether more of it is better."""
+    text = store.text(record, SPEC)
+    found = read_metric(parse_mapping(text).get("metric")) if text is not None else None
+    several = found if isinstance(found, tuple) else () if found is None else (found,)
+    return {one.name: one.direction == "maximize" for one in several}
+
+
 def _check_table(plan: Plan, store: Store, record: Record) -> None:
     """Refuse a table that isn't what it was: its runs are known by the numbers of their rows."""
     if (table := plan.table) is None or table.file is None:
@@ -300,7 +309,7 @@ def _imported(store: Store, record: Record) -> tuple[Record, ...]:
 def _recorded(store: Store, record: Record, folder: Path, *, values: bool = True) -> tuple[Group, dict[str, Any]]:
     """Return a group's spec and what its record keeps of its plan."""
     plan = store.text(record, f"record/{unfinished.PLAN}")
-    text = store.text(record, "record/spec.yaml")
+    text = store.text(record, SPEC)
     if plan is None or text is None:
         raise ResumeError(f"{_short(record)} has no record of what it ran (record/spec.yaml): run it anew")
     try:

@@ -54,7 +54,7 @@ def prove(request: Request, told: Callable[[Proof], None]) -> None:
             with suppress(OSError):  # a file system without locks
                 fcntl.flock(lock, fcntl.LOCK_EX)  # the process inherits it, and has it as long as it lives
             process = subprocess.Popen(
-                [sys.executable, "-m", "ml_experiment_nb.proving", str(folder)],
+                [sys.executable, "-P", "-m", "ml_experiment_nb.proving", str(folder)],
                 env=first_environment(), cwd=request.cwd, text=True, start_new_session=True,
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=(lock.fileno(),),
             )  # fmt: skip

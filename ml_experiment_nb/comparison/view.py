@@ -14,13 +14,11 @@ from ml_experiment_nb.comparison.evidence import curve
 from ml_experiment_nb.comparison.studies import check_metrics, importances, scored_study, study_of
 from ml_experiment_nb.entries import known_as
 from ml_experiment_nb.errors import ExperimentError, MetricError, ParameterError, RunNotFoundError, nearest
-from ml_experiment_nb.files import spec_from_text
-from ml_experiment_nb.groups import trials_of
+from ml_experiment_nb.groups import goals_of, trials_of
 from ml_experiment_nb.readings import Wanted
 from ml_experiment_nb.records import Record, Records
-from ml_experiment_nb.specs import Group
 from ml_experiment_nb.sweeps import opened_store
-from ml_experiment_nb.tracking import SPEC, Store
+from ml_experiment_nb.tracking import Store
 from ml_experiment_nb.widgets.bundle import bundle, has_front_end
 from ml_experiment_nb.widgets.fallback import comparison_html
 
@@ -81,7 +79,8 @@ def compare(
         if len(found) > limit:
             found, note = found[:limit], f"only the newest {limit:,} of the runs: a higher limit shows more"
     known = {name: more for run in runs if isinstance(run, Records) for name, more in run.goals}
-    names, wanted = _goal(found, known | _goals_of(store, groups), metric, maximize)
+    known |= {name: more for group in groups for name, more in goals_of(store, group).items()}
+    names, wanted = _goal(found, known, metric, maximize)
     return Comparison(Records(found, groups[0] if len(groups) == 1 else None, names, wanted), store, note=note)
 
 
@@ -346,17 +345,6 @@ def _gathered(store: Store, given: Iterable[str | Record]) -> tuple[list[Record]
         else:
             found[record.run_id] = record
     return list(found.values()), groups
-
-
-def _goals_of(store: Store, groups: Sequence[Record]) -> dict[str, bool]:
-    """Return the metrics that groups optimised, and of each whether more of it is better."""
-    known: dict[str, bool] = {}
-    for group in groups:
-        text = store.text(group, SPEC)
-        spec = spec_from_text(text) if text else None
-        if isinstance(spec, Group):
-            known |= {one.name: one.direction == "maximize" for one in spec.metrics}
-    return known
 
 
 def _goal(

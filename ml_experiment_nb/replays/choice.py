@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from ml_experiment_nb.entries import known_as
 from ml_experiment_nb.errors import ReplayError
 from ml_experiment_nb.files import parse_mapping
-from ml_experiment_nb.goals import Metric
-from ml_experiment_nb.groups import trials_of
+from ml_experiment_nb.groups import goals_of, trials_of
 from ml_experiment_nb.records import Record, Records
 from ml_experiment_nb.replays.material import OF
 from ml_experiment_nb.tracking import SPEC, Store
@@ -38,7 +38,9 @@ def _trials(store: Store, record: Record, every: bool) -> list[Record]:
         raise ReplayError(f"no trial of the group {record.name!r} finished: replay one of them by its id")
     if every or len(finished) == 1:
         return finished
-    if (best := Records(finished, None, *_goal(store, record)).best) is not None:
+    measured = {name for one in finished for name in one.metrics}
+    goals = {known_as(name, measured): more for name, more in goals_of(store, record).items()}
+    if (best := Records(finished, None, tuple(goals), tuple(goals.values())).best) is not None:
         return [best]
     raise ReplayError(
         f"the group {record.name!r} has no single best trial: replay one of them by its id, or all (--all)"
@@ -53,12 +55,3 @@ def _steps(store: Store, record: Record) -> list[Record]:
     if len(parse_mapping(text).get("run", ())) < 2:
         return []
     return [one for one in store.children(str(record.run_id)) if one.ok]
-
-
-def _goal(store: Store, record: Record) -> tuple[tuple[str, ...], tuple[bool, ...]]:
-    """Return the metrics that a group optimised, and of each whether more of it is better."""
-    text = store.text(record, SPEC)
-    metric = parse_mapping(text).get("metric") if text is not None else None
-    several = metric if isinstance(metric, list) else [metric] if metric else []
-    found = [Metric.model_validate(one) for one in several]
-    return tuple(one.name for one in found), tuple(one.direction == "maximize" for one in found)
