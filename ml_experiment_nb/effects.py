@@ -126,16 +126,24 @@ def _run_writes(source: str) -> frozenset[str]:
     return found
 
 
+def _magic(source: str) -> tuple[str, str, str]:
+    """Return a cell of ours as its magic's name, what stands behind that, and the code below."""
+    found = OF_OURS.match(source)
+    assert found is not None
+    line, _, body = source[found.end() :].partition("\n")
+    return found[1], line, body
+
+
 @lru_cache(maxsize=4096)
 def _read_whole(executed: Executed) -> Effects:
     """Return what a cell of ours reads, and what it does to the notebook: a group's own trials do nothing to it."""
-    line, _, body = executed.source.lstrip().partition("\n")
+    kind, line, body = _magic(executed.source)
     if RUNS_NOTHING.search(line):
         return Effects(executed)
     inner = _read_text(Executed(executed.number, body, executed.failed))
     named = names_in_line(line)
     bound = bound_by_line(line)
-    if line.startswith("%%group"):
+    if kind == "group":
         return Effects(executed, inner.reads | named, bound, bound)
     return replace(
         inner, executed=executed, reads=inner.reads | named, writes=inner.writes | bound, certain=inner.certain | bound
@@ -144,12 +152,12 @@ def _read_whole(executed: Executed) -> Effects:
 
 @lru_cache(maxsize=4096)
 def _read_text(executed: Executed) -> Effects:
-    if found := OF_OURS.match(executed.source):
-        line, _, body = executed.source.lstrip().partition("\n")
+    if OF_OURS.match(executed.source):
+        kind, line, body = _magic(executed.source)
         if RUNS_NOTHING.search(line):
             return Effects(executed)
         bound = bound_by_line(line)
-        if found[1] == "group" or executed.failed:
+        if kind == "group" or executed.failed:
             return Effects(executed, writes=bound, certain=bound)
         try:
             return Effects(executed, writes=bound | read_cell(body).writes)

@@ -16,6 +16,7 @@ from ml_experiment_nb.cells import shell_lines
 from ml_experiment_nb.effects import Effects, Executed, names_by_star, read_effects
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.flow import is_everywhere
+from ml_experiment_nb.magic_lines import OF_OURS
 
 _DEEP = frozenset({"_", "__", "___", "In", "Out"})
 EARLIER: Final = re.compile(r"_+|_\d+|_i+|_i\d+|_[do]h|In|Out")
@@ -148,9 +149,8 @@ class _Slice:
     def _check_maker(self, name: str, cell: Effects) -> None:
         if not self._strict:
             return
-        if cell.is_ours:
-            magic = cell.executed.source.split(maxsplit=1)[0]
-            raise SpecError(f"{name} was made by {cell.place}, a {magic} cell: make it in a cell of its own")
+        if found := OF_OURS.match(cell.executed.source):
+            raise SpecError(f"{name} was made by {cell.place}, a %%{found[1]} cell: make it in a cell of its own")
         if cell.executed.failed:
             raise SpecError(f"{name} may have been made by {cell.place}, which failed: run it again")
 

@@ -6,7 +6,9 @@ import ast
 import re
 from typing import Final
 
-OF_OURS: Final = re.compile(r"\s*%%(experiment|group)\b")
+OF_OURS: Final = re.compile(r"\s*(?:%%(?!experiment\b|group\b)[^\n]*\n\s*)*%%(experiment|group)\b")
+"""A cell of our magics, below others such as ``%%time`` too; it ends with the magic's name."""
+
 RUNS_NOTHING: Final = re.compile(r"\s--(save|plan)\b")
 _INTO = re.compile(r"--into[ =](\w+)")
 _OPTION = re.compile(r"\{([^\W\d]\w*)|\s--(?:data|each)[ =]([^\W\d]\w*)")

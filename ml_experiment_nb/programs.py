@@ -253,7 +253,7 @@ def _plain(cell: Any, asked: Asked | None) -> str:
     if found := OF_OURS.match(source):
         if found[1] == "group":
             raise SpecError("a %%group cell stands above it, which a script can't have: take the form notebook")
-        source = source.lstrip().partition("\n")[2]
+        source = source[found.end() :].partition("\n")[2]
         if asked is not None:
             source = _with_lead(source, asked.spec.params)
     source = "\n".join(line for line in source.splitlines() if not line.startswith(SHELL_MAGICS))

@@ -14,6 +14,7 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import Any, Final
 
+from ml_experiment_nb.magic_lines import OF_OURS
 from ml_experiment_nb.verdicts import Difference
 
 PROOF: Final = "mlexp.proof"
@@ -21,8 +22,6 @@ SENTENCE: Final = "mlexp.proof.says"
 CELLS: Final = "mlexp.proof.cells"
 SECONDS: Final = "mlexp.proof.seconds"
 
-OURS_BELOW_OTHERS: Final = re.compile(r"\s*(?:%%(?!experiment\b|group\b)[^\n]*\n\s*)*%%(?:experiment|group)\b")
-"""A cell of our magics, below others such as ``%%time`` too; it ends with the magic's name."""
 
 _NOT_AGAIN = re.compile(r"\s--(?:prove\b|needed\b|notify(?:=|\s+)(?:'[^']*'|\"[^\"]*\"|\S+))")
 _TITLE = 40  # characters of a cell by which it is named
@@ -226,7 +225,7 @@ def as_repeated(slice_text: str) -> str:
     notebook = json.loads(slice_text)
     for cell in notebook["cells"]:
         source = "".join(cell["source"])
-        if found := OURS_BELOW_OTHERS.match(source):
+        if found := OF_OURS.match(source):
             line, newline, body = source[found.end() :].partition("\n")
             cell["source"] = [found[0].lstrip() + _NOT_AGAIN.sub("", line) + newline + body]
     return json.dumps(notebook)

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ml_experiment_nb.capture.notebook import this_notebook
-from ml_experiment_nb.proofs import OURS_BELOW_OTHERS, Ran, Saved, changed_cells
+from ml_experiment_nb.magic_lines import OF_OURS
+from ml_experiment_nb.proofs import Ran, Saved, changed_cells
 
 if TYPE_CHECKING:
     from ml_experiment_nb.effects import Executed
@@ -230,7 +231,7 @@ def as_notebook(cells: Sequence[Executed], failed: dict[int, str], folder: str |
     interrupted, was no Python, or would end the session is tagged to be skipped.
     """
     made = []
-    if any(OURS_BELOW_OTHERS.match(one.source) for one in cells) and not _is_loaded(cells):
+    if any(OF_OURS.match(one.source) for one in cells) and not _is_loaded(cells):
         made.append(_cell("extension", "%load_ext ml_experiment_nb", None, []))
     for one in cells[:-1]:
         error = failed.get(one.number)
@@ -269,7 +270,7 @@ def _tried(source: str, error: str) -> str:
 def _is_loaded(cells: Iterable[Executed]) -> bool:
     """Return whether the extension is loaded before the first cell that has a magic of ours."""
     for one in cells:
-        if OURS_BELOW_OTHERS.match(one.source):
+        if OF_OURS.match(one.source):
             return False
         if _LOADS.search(one.source):
             return True

@@ -4,7 +4,7 @@ import pytest
 
 from ml_experiment_nb.effects import Executed
 from ml_experiment_nb.errors import SpecError
-from ml_experiment_nb.lineage import needed_cells
+from ml_experiment_nb.lineage import dependencies, needed_cells
 
 
 @pytest.fixture
@@ -91,3 +91,15 @@ def test_a_name_that_no_cell_makes():
         needed_cells(["b"], history, {"a": 1, "b": 2})
     with pytest.raises(SpecError, match="r was made by"):
         needed_cells(["r"], [Executed(1, "%%group x --into r\nC = uniform(0, 1)\n{'a': C}")], {"r": 1})
+
+
+@pytest.mark.parametrize("above", ["", "%%time\n", "%%capture out\n%%time\n"])
+def test_a_cell_of_ours_is_known_below_other_magics_too(above):
+    history = [
+        Executed(0, "def fit(C): return C"),
+        Executed(1, f"{above}%%experiment --into first\nC = 1\nmodel = fit(C)"),
+    ]
+    found = dependencies(Executed(2, "model, first"), history, dict.fromkeys(("fit", "model", "first"), 1))
+    assert ([one.number for one in found.cells], found.problems) == ([0, 1], ())
+    with pytest.raises(SpecError, match=r"first was made by In \[1\], a %%experiment cell"):
+        needed_cells(["first"], history, {"first": 1})

@@ -76,7 +76,7 @@ def test_a_notebook_as_a_script():
     assert text == (
         "from ml_experiment_nb import artifact, report\n"
         "from ml_experiment_nb.capture.artifacts import as_artifacts\n"
-        "from ml_experiment_nb.reports import as_number\n\n"
+        "from ml_experiment_nb.events import as_number\n\n"
         "# %%\nbase = 2\n\n\n# %%\nC = 1\nk = 3\n\n\n# %%\nC = 5\n\n\n"
         "# %%\nx = C * base; _value = (\n    {'accuracy': x + k}\n)\n"
         "_metrics, _artifacts = _value, {}\n"

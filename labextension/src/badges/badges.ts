@@ -18,7 +18,8 @@ import { STATUSES, statusText } from '../panel/status';
 import { Badge, type Last, lastOf } from './badge';
 
 const KEY = 'ml_experiment_nb';
-const OURS = /^\s*%%(experiment|group)(?![\w.])/;
+const OURS =
+  /^\s*(?:%%(?!(?:experiment|group)(?![\w.]))[^\n]*\n\s*)*%%(experiment|group)(?![\w.])/;
 
 export const badges: JupyterFrontEndPlugin<void> = {
   id: 'ml-experiment-nb:badges',
