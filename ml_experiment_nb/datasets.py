@@ -13,8 +13,7 @@ from pydantic import model_validator
 
 from ml_experiment_nb.errors import SpecError, nearest
 from ml_experiment_nb.fields import Frozen
-
-_NOT_DATA = frozenset({".ml-experiment", ".git", "__pycache__", ".ipynb_checkpoints"})
+from ml_experiment_nb.projects import NOT_OF_IT
 
 
 class Data(Frozen):
@@ -113,6 +112,6 @@ def _matching(pattern: str, folder: Path, key: str) -> Listed:
 def _all_files(folder: Path) -> tuple[Path, ...]:
     found: list[Path] = []
     for above, folders, names in os.walk(folder):
-        folders[:] = [one for one in folders if one not in _NOT_DATA]
+        folders[:] = [one for one in folders if one not in NOT_OF_IT]
         found += [path for path in (Path(above, name) for name in names) if path.is_file()]
     return tuple(sorted(found))

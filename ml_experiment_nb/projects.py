@@ -16,6 +16,23 @@ FOLDER = ".ml-experiment"
 STORE = "mlflow.db"
 SOCKETS = "/tmp" if os.path.isdir("/tmp") else None
 """Where sockets' folders are made: a socket's path has at most 107 bytes, and a user's TMPDIR may be longer."""
+NOT_OF_IT = frozenset(
+    {
+        FOLDER,
+        ".git",
+        ".hg",
+        ".svn",
+        "__pycache__",
+        ".ipynb_checkpoints",
+        "node_modules",
+        "mlruns",
+        ".venv",
+        ".tox",
+        ".nox",
+    }
+    | {".mypy_cache", ".ruff_cache", ".pytest_cache", ".import_linter_cache"}
+)
+"""Names of folders in a project that tools have made: no part of it, wherever its files are copied or sent."""
 _MARKS = (FOLDER, ".git", "pyproject.toml")
 
 
@@ -32,6 +49,11 @@ def find_root(start: Path | None = None) -> Path:
         if any((folder / mark).exists() for mark in _MARKS):
             return folder
     return start
+
+
+def is_environment(folder: Path) -> bool:
+    """Return whether a folder is a Python environment, which is no part of the project that it stands in."""
+    return (folder / "pyvenv.cfg").exists() or (folder / "conda-meta").exists()
 
 
 def has_store(root: Path) -> bool:

@@ -30,7 +30,7 @@ from ml_experiment_nb.observing import Asked
 from ml_experiment_nb.observing.seeding import UNSEEDED
 from ml_experiment_nb.planning import make_plan
 from ml_experiment_nb.plans import prepared
-from ml_experiment_nb.projects import FOLDER, SOCKETS, STORE, home
+from ml_experiment_nb.projects import FOLDER, NOT_OF_IT, SOCKETS, STORE, home, is_environment
 from ml_experiment_nb.proofs import (
     Answer,
     Finding,
@@ -62,10 +62,6 @@ EXECUTED: Final = "proof.ipynb"
 _LARGE = 64 << 20  # bytes of a file that is linked, and not copied
 _MOST = 1 << 30  # bytes that are copied
 _MANY = 20_000  # files that are
-_LEFT_OUT = frozenset(
-    {FOLDER, ".git", ".hg", ".venv", "venv", "env", "node_modules", "__pycache__", ".ipynb_checkpoints", "mlruns",
-     ".mypy_cache", ".ruff_cache", ".pytest_cache", ".tox"}
-)  # fmt: skip
 _OF_THE_RUN = (
     "MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "ML_EXPERIMENT_RUN",
     "ML_EXPERIMENT_SOCKET",
@@ -204,7 +200,9 @@ def copy_project(root: Path, work: Path) -> Copied:
         folder, copy = waiting.popleft()
         for one in _entries(folder, missing):
             target = copy / one.name
-            if one.name in _LEFT_OUT or (not one.is_symlink() and not one.is_file() and not one.is_dir()):
+            if one.name in NOT_OF_IT or (not one.is_symlink() and not one.is_file() and not one.is_dir()):
+                continue
+            if one.is_dir(follow_symlinks=False) and is_environment(Path(one.path)):
                 continue
             try:
                 if one.is_symlink():

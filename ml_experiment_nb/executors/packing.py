@@ -18,14 +18,13 @@ from ray._private.thirdparty.pathspec.pathspec import PathSpec
 from ml_experiment_nb.datasets import listed
 from ml_experiment_nb.errors import ExecutorError
 from ml_experiment_nb.plans import Plan
-from ml_experiment_nb.projects import FOLDER
+from ml_experiment_nb.projects import NOT_OF_IT, is_environment
 from ml_experiment_nb.records import size
 from ml_experiment_nb.targets import Notebook, Script
 
 LIMIT = 100_000_000
 """Bytes that a project may have to be sent."""
 
-_NEVER = {FOLDER, ".git", "__pycache__", ".ipynb_checkpoints", "node_modules", ".venv", "venv"}
 _IGNORES = (".gitignore", ".rayignore")
 
 
@@ -106,9 +105,9 @@ def _walk(folder: Path, ignored: list[tuple[Path, Any]]) -> Iterator[Path]:
         for entry in sorted(entries, key=lambda one: one.name):
             path = Path(entry.path)
             is_folder = entry.is_dir(follow_symlinks=False)
-            if entry.name in _NEVER or any(_matches(spec, path, above, is_folder) for above, spec in ignored):
+            if entry.name in NOT_OF_IT or any(_matches(spec, path, above, is_folder) for above, spec in ignored):
                 continue
-            if is_folder and not (path / "pyvenv.cfg").exists():
+            if is_folder and not is_environment(path):
                 yield from _walk(path, ignored)
             elif entry.is_file() or entry.is_symlink():
                 yield path

@@ -13,6 +13,7 @@ from typing import Final
 from ml_experiment_nb.errors import ImageError
 from ml_experiment_nb.images.choices import Choices
 from ml_experiment_nb.images.program import Program
+from ml_experiment_nb.projects import NOT_OF_IT, is_environment
 
 _NEVER: Final = (
     *(".env", ".env.*", ".envrc", ".netrc", "_netrc", ".pypirc", ".npmrc", ".pgpass", ".git-credentials", ".htpasswd"),
@@ -22,8 +23,6 @@ _NEVER: Final = (
 """Files that hold secrets by their names: they are never taken."""
 _NEVER_IN: Final = frozenset({".ssh", ".aws", ".docker", ".kube", ".gnupg"})
 """Folders that do."""
-SKIPPED: Final = frozenset({"__pycache__", ".git", ".hg", ".ml-experiment", ".ipynb_checkpoints", "node_modules",
-                             ".venv", ".tox", ".mypy_cache", ".pytest_cache", ".ruff_cache"})  # fmt: skip
 _SECRET: Final = "it holds secrets by its name"
 _SHOWN: Final = 3  # files that a note names
 
@@ -167,7 +166,7 @@ def _why_out(path: Path, program: Program, choices: Choices, excluded: Container
     parts = set(path.relative_to(program.root).parts)
     if is_secret(path) or _NEVER_IN & parts:
         return _SECRET
-    if SKIPPED & parts:
+    if NOT_OF_IT & parts:
         return "it is a cache by its name"
     if path in excluded:
         return "it is excluded"
@@ -185,8 +184,8 @@ def _walked(folder: Path, excluded: Container[Path]) -> Iterator[tuple[Path, str
     """Yield the files in a folder, in order, each with why it stays out; nothing of caches and what is excluded."""
     unread: list[OSError] = []
     for parent, inner, names in os.walk(folder, onerror=unread.append):
-        folders = [Path(parent, one) for one in sorted(inner) if one not in SKIPPED]
-        folders = [one for one in folders if one not in excluded and not (one / "pyvenv.cfg").is_file()]
+        folders = [Path(parent, one) for one in sorted(inner) if one not in NOT_OF_IT]
+        folders = [one for one in folders if one not in excluded and not is_environment(one)]
         yield from ((one, why) for one in folders if (why := _why_left(one)))
         inner[:] = [one.name for one in folders if not _why_left(one)]
         for path in (Path(parent, name) for name in sorted(names)):

@@ -23,17 +23,13 @@ from typing import Final
 
 from ml_experiment_nb.capture.git import git_environment
 from ml_experiment_nb.errors import ReplayError
-from ml_experiment_nb.projects import home
+from ml_experiment_nb.projects import NOT_OF_IT, home, is_environment
 
 FOLDER: Final = "replays"  # below .ml-experiment: where the copies stand while they are in use
 SMALL: Final = 1_000_000  # bytes of a file that is always copied
 LARGE: Final = 500_000_000  # bytes of a file that is linked, not copied
 MOST: Final = 2_000_000_000  # bytes that are copied of all files that are not small
 FILES: Final = 100_000  # files of a project
-_SKIPPED: Final = frozenset(
-    {".git", ".ml-experiment", "__pycache__", ".ipynb_checkpoints", "node_modules", "mlruns", ".tox", ".nox"}
-    | {".mypy_cache", ".ruff_cache", ".pytest_cache", ".import_linter_cache"}
-)
 _FICLONE: Final = 0x40049409  # Linux: a copy that shares its blocks until one is written to
 _PATIENCE: Final = 600.0  # seconds that one git command may take
 _SHOWN: Final = 3  # names that a note tells of many
@@ -285,16 +281,12 @@ def _files(folder: Path) -> Iterator[str]:
     for above, folders, names in os.walk(folder):
         links = [name for name in folders if Path(above, name).is_symlink()]
         folders[:] = sorted(
-            name for name in folders if name not in {*_SKIPPED, *links} and not _is_environment(Path(above, name))
+            name for name in folders if name not in {*NOT_OF_IT, *links} and not is_environment(Path(above, name))
         )
         for name in sorted([*names, *links]):
             path = Path(above, name)
             if path.is_symlink() or path.is_file():
                 yield str(path.relative_to(folder))
-
-
-def _is_environment(folder: Path) -> bool:
-    return (folder / "pyvenv.cfg").exists() or (folder / "conda-meta").exists()
 
 
 def _copy(source: Path, target: Path) -> bool:
