@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from ml_experiment_nb.errors import StillRunningError
+from ml_experiment_nb.whole_files import write_whole
 
 FILE = "driver"
 STOP = "stop"
@@ -209,9 +210,7 @@ def ask_to_stop(folder: Path) -> None:
     Raises:
         FileNotFoundError: It has ended.
     """
-    partial = folder / f".stop-{os.getpid()}"
-    partial.write_text(f"stopped by {_user()} on {socket.gethostname()}")
-    partial.rename(folder / STOP)
+    write_whole(folder / STOP, f"stopped by {_user()} on {socket.gethostname()}")
 
 
 def stop_asked(folder: Path) -> str | None:

@@ -12,6 +12,7 @@ from mlflow.entities import Metric, Param
 from ml_experiment_nb.absences import Waiting, as_data
 from ml_experiment_nb.capture.inputs import Input
 from ml_experiment_nb.records import Failure, Outcome, Status
+from ml_experiment_nb.whole_files import write_whole
 
 FILE = "due.json"
 
@@ -42,9 +43,7 @@ def leave(folder: Path, due: Due) -> None:
         "inputs": [as_data(one) for one in waiting.inputs],
         "notes": list(waiting.notes),
     }
-    partial = folder / f"{FILE}.partial"
-    partial.write_text(json.dumps(data))
-    partial.rename(folder / FILE)
+    write_whole(folder / FILE, json.dumps(data))
 
 
 def left(folder: Path) -> Due | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 
 from ml_experiment_nb.projects import FOLDER, home
+from ml_experiment_nb.whole_files import write_whole
 
 _FILE = "ui.json"
 
@@ -32,10 +33,7 @@ def announce(root: Path, uri: str, host: str, port: int) -> None:
     """Leave word that this process is about to become the server of a store's page."""
     said = {"store": _digest(uri), "pid": os.getpid(), "began": psutil.Process().create_time(), "port": port}
     said["host"] = "127.0.0.1" if host in ("0.0.0.0", "::", "") else host
-    path = home(root) / _FILE
-    partial = path.with_name(f"{_FILE}.{os.getpid()}")
-    partial.write_text(json.dumps(said))
-    partial.rename(path)
+    write_whole(home(root) / _FILE, json.dumps(said))
 
 
 def _served(root: Path, uri: str) -> str | None:

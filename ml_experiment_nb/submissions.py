@@ -36,6 +36,7 @@ import psutil
 from ml_experiment_nb.errors import RunNotFoundError, StillRunningError, StoreError
 from ml_experiment_nb.projects import FOLDER, home
 from ml_experiment_nb.records import now
+from ml_experiment_nb.whole_files import write_whole
 
 MODULE = "ml_experiment_nb.cli.submitted"  # what the process runs
 KEPT = 200  # that have ended
@@ -248,7 +249,7 @@ def read_asked(folder: Path) -> Asked:
 
 def say_run(folder: Path, run_id: str) -> None:
     """Leave word of the run."""
-    _replace(folder / _RUN, run_id)
+    write_whole(folder / _RUN, run_id)
 
 
 def say_progress(folder: Path, progress: Progress) -> None:
@@ -319,14 +320,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _write(path: Path, value: dict[str, Any]) -> None:
-    _replace(path, json.dumps(value))
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file so that nobody sees a part of it."""
-    partial = path.with_name(f".{path.name}")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, json.dumps(value))
 
 
 def folders(root: Path) -> Iterator[tuple[str, float]]:

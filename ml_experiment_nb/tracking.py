@@ -238,6 +238,13 @@ class Store:
         found = self.content(record, path)
         return None if found is None else found.decode(errors="replace").replace("\r\n", "\n")
 
+    def kept(self, record: Record, name: str) -> str | None:
+        """Return what the record of a run keeps under a name, or that of the group that a trial belongs to."""
+        found = self.text(record, f"record/{name}")
+        if found is None and record.kind == "trial" and record.parent_id:
+            return self.text(self.record(record.parent_id), f"record/{name}")
+        return found
+
     def log_text(self, record: Record) -> str:
         """Return what a run has printed so far."""
         return self.text(record, LOG) or ""

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from ml_experiment_nb.drivers import folders
 from ml_experiment_nb.projects import FOLDER
 from ml_experiment_nb.readings import wanted
 from ml_experiment_nb.submissions import end_of
+from ml_experiment_nb.whole_files import write_whole
 
 if TYPE_CHECKING:
     from ml_experiment_nb.records import Record
@@ -140,7 +142,7 @@ def form(project: Project, where: Where, asked: FormAsked) -> dict[str, Any]:
 
     store = project.store()
     record = store.record(where.run)
-    found = form_of(record, store.text(record, SPEC), asked.as_, lambda name: store.text(record, f"record/{name}"))
+    found = form_of(record, store.text(record, SPEC), asked.as_, partial(store.kept, record))
     return {"text": found.text.rstrip("\n") + "\n", "losses": list(found.losses)}
 
 
@@ -271,8 +273,8 @@ def _put(file: Path, content: bytes) -> None:
         there = file.read_bytes()
         if there == content or not written.exists() or written.read_text() != sha256(there).hexdigest():
             return
-    written.write_text(sha256(content).hexdigest())
-    file.write_bytes(content)
+    write_whole(written, sha256(content).hexdigest())
+    write_whole(file, content)
 
 
 def _executed(files: dict[str, int]) -> str | None:

@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -77,7 +78,7 @@ def show(run_id: str, as_json: bool, form: str | None, as_pages: bool) -> None:
         from ml_experiment_nb.cli.forms import form_of
         from ml_experiment_nb.tracking import SPEC
 
-        found = form_of(record, store.text(record, SPEC), form, lambda name: store.text(record, f"record/{name}"))
+        found = form_of(record, store.text(record, SPEC), form, partial(store.kept, record))
         for loss in found.losses:
             click.echo(f"note: {loss}", err=True)
         click.echo(found.text.rstrip("\n"))

@@ -32,6 +32,7 @@ from ml_experiment_nb.cli.search import search_options, with_search
 from ml_experiment_nb.cli.tables import print_json, print_rows, print_table
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.paths import INPUT, OUTPUT, is_elsewhere, literal
+from ml_experiment_nb.whole_files import write_whole
 from ml_experiment_nb.words import AUTOLOG, NEEDED, NO_AUTOLOG, NOTIFY, autolog_keys, search_keys
 
 if TYPE_CHECKING:
@@ -319,10 +320,8 @@ def _write_results(plan: Plan, records: list[Record], file: str | None) -> None:
     if file is None or not trials:
         return
     text = results_text(_results(plan, trials), Path(file).suffix.lower())
-    partial = Path(f"{file}.partial")
     try:
-        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
-        partial.replace(file)
+        write_whole(Path(file), text, errors="backslashreplace")
     except OSError as error:
         raise SpecError(f"the results can't be written: {error.strerror}", file=file) from None
 

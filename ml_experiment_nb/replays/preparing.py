@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -86,7 +87,7 @@ class Preparation:
         scratch: Scratch | None = None
         try:
             text = self.store.text(self.original, SPEC)
-            material = material_of(self.original, text, self._kept)
+            material = material_of(self.original, text, partial(self.store.kept, self.original))
             data = parse_mapping(text or "")
             scratch = stack.enter_context(self._scratch(material.cwd))
             python, env = self._environment(scratch)
@@ -96,13 +97,6 @@ class Preparation:
         except (ReplayError, SpecError, CaptureError) as error:
             told = str(error)
             return could_not_run(scratch.as_recorded(told) if scratch is not None else told)
-
-    def _kept(self, name: str) -> str | None:
-        """Return what is kept with the run, or with the group that it belongs to."""
-        found = self.store.text(self.original, f"record/{name}")
-        if found is None and self.original.kind == "trial" and self.original.parent_id:
-            return self.store.text(self.store.record(self.original.parent_id), f"record/{name}")
-        return found
 
     def _scratch(self, cwd: Path) -> AbstractContextManager[Scratch]:
         tags, root = self.original.tags, self.store.root
@@ -191,7 +185,7 @@ class Preparation:
         requirements = self.store.text(self.original, "record/requirements.txt") or ""
         found = list(import_paths(scratch, environments.editable_folders(requirements)))
         with suppress(ValueError, LookupError, TypeError):
-            for folder in json.loads(self._kept(PLAN) or "{}").get("path", ()):
+            for folder in json.loads(self.store.kept(self.original, PLAN) or "{}").get("path", ()):
                 if (moved := scratch.moved(folder)).is_relative_to(scratch.folder):
                     found.append(str(moved))
         return tuple(dict.fromkeys(found))

@@ -125,7 +125,7 @@ class Places:
         """Take what papermill writes."""
         text = self._with_old_outputs(text) if self._old_outputs else text
         text = self.veil.text(text, self._kept.name)
-        partial = self._kept.parent.with_name(f"{self._kept.name}.partial")  # whoever is killed leaves a whole notebook
+        partial = self._kept.parent.with_name(f"{self._kept.name}.partial")  # not among the artifacts
         partial.write_text(text, encoding="utf-8")
         partial.replace(self._kept)
         if self._copied and self.problem is None and self.output_path != str(self._kept):
