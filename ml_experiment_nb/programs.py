@@ -15,12 +15,13 @@ from ml_experiment_nb import notebooks, secrecy
 from ml_experiment_nb.cells import SHELL_MAGICS, parse, read_cell, value_text, with_values
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.flow import is_everywhere
-from ml_experiment_nb.forms import Asked, Form, as_cell
+from ml_experiment_nb.forms import Asked, Form
 from ml_experiment_nb.magic_lines import OF_OURS
 from ml_experiment_nb.scripts import job_functions
 from ml_experiment_nb.session import SLICE
 from ml_experiment_nb.specs import Group
 from ml_experiment_nb.targets import Cell, Notebook, Script
+from ml_experiment_nb.typed_forms import as_cell
 from ml_experiment_nb.work.perform import command_line
 
 Kept = Callable[[str], str | None]

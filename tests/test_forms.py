@@ -14,7 +14,7 @@ from ml_experiment_nb.cli.forms import _options, form_of
 from ml_experiment_nb.cli.run import read_command
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.files import read_spec, spec_text
-from ml_experiment_nb.forms import IN_CELL, NOT_IN_MAGIC, Asked, as_cell, as_file, as_words, asked_by
+from ml_experiment_nb.forms import Asked, as_file, asked_by
 from ml_experiment_nb.identity import spec_hash
 from ml_experiment_nb.magics import ExperimentMagics
 from ml_experiment_nb.planning import make_plan
@@ -22,6 +22,7 @@ from ml_experiment_nb.records import Record, Status, now
 from ml_experiment_nb.specs import Experiment, Group, spec_from_mapping, to_mapping
 from ml_experiment_nb.targets import Notebook
 from ml_experiment_nb.tracking import SPEC, Store
+from ml_experiment_nb.typed_forms import IN_CELL, NOT_IN_MAGIC, as_cell, as_words
 
 DOCS = (Path(__file__).parents[1] / "docs/specs.md").read_text()
 EXAMPLES = re.findall(r"^\| `.*\| `([^`]+)` \|$", DOCS, re.M)

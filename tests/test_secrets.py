@@ -251,8 +251,9 @@ def test_a_cell(project, value, shell):
     assert value not in shown.stdout + shown.stderr
     assert shell.user_ns["token"] == value
     assert "secret" not in shell.user_ns
-    from ml_experiment_nb.forms import as_cell, as_file, asked_by
+    from ml_experiment_nb.forms import as_file, asked_by
     from ml_experiment_nb.tracking import Store
+    from ml_experiment_nb.typed_forms import as_cell
 
     asked = asked_by(record, _kept(project, record, "record/spec.yaml"))
     assert asked.losses == ()

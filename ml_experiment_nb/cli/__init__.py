@@ -22,8 +22,9 @@ from ml_experiment_nb.cli.image import image
 from ml_experiment_nb.cli.kernel import kernel
 from ml_experiment_nb.cli.look import list_runs, logs, show, ui
 from ml_experiment_nb.cli.replay import replay
-from ml_experiment_nb.cli.run import Watch, run
+from ml_experiment_nb.cli.run import run
 from ml_experiment_nb.cli.schema import schema
+from ml_experiment_nb.cli.showing import Watch
 from ml_experiment_nb.cli.starting import completion, init
 from ml_experiment_nb.errors import (
     EngineError,

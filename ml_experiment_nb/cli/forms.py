@@ -9,11 +9,12 @@ import click
 
 from ml_experiment_nb.cli.run import read_command, run
 from ml_experiment_nb.errors import SpecError
-from ml_experiment_nb.forms import Asked, Form, Option, absolute, as_cell, as_file, as_words, asked_by, by_file
+from ml_experiment_nb.forms import Asked, Form, absolute, as_file, asked_by
 from ml_experiment_nb.records import Record
 from ml_experiment_nb.session import SLICE
 from ml_experiment_nb.specs import to_mapping
 from ml_experiment_nb.targets import Cell
+from ml_experiment_nb.typed_forms import Option, as_cell, as_words, by_file
 
 
 def form_of(record: Record, text: str | None, form: str, kept: Callable[[str], str | None] = lambda name: None) -> Form:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ml_experiment_nb.cli.look import say_closed
-from ml_experiment_nb.cli.run import exit_code, print_result, run_plan
+from ml_experiment_nb.cli.showing import exit_code, print_result, run_plan
 
 if TYPE_CHECKING:
     from ml_experiment_nb.records import Record

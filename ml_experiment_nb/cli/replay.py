@@ -51,7 +51,7 @@ def replay(run_id: str, every: bool, as_json: bool, quiet: bool, env: Env, **opt
     store = opened_store(closed=say_closed)
 
     def shown(plan: Plan, updates: Iterator[Update]) -> Iterator[Record]:
-        from ml_experiment_nb.cli.run import shown_updates
+        from ml_experiment_nb.cli.showing import shown_updates
 
         return shown_updates(plan, updates, as_json=False, aside=True, quiet=quiet, cells=not quiet)
 

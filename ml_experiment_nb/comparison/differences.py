@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from ml_experiment_nb.capture.packages import DIGEST
+from ml_experiment_nb.comparison.shown import as_html, as_text
 from ml_experiment_nb.comparison.texts import Hunk, is_notebook, output_hunks, text_hunks
 from ml_experiment_nb.records import Record, number
 
@@ -127,16 +128,12 @@ class Diff:
         return json.dumps({"a": self.a.run_id, "b": self.b.run_id, "sections": sections})
 
     def __str__(self) -> str:
-        from ml_experiment_nb.comparison.shown import as_text
-
         return as_text(self)
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         printer.text(str(self))
 
     def _repr_html_(self) -> str:
-        from ml_experiment_nb.comparison.shown import as_html
-
         return as_html(self)
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
-from ml_experiment_nb.comparison.differences import Change, Diff, Section
 from ml_experiment_nb.comparison.texts import Hunk
 from ml_experiment_nb.markup import TABLE
 from ml_experiment_nb.quantities import told_apart
 from ml_experiment_nb.records import Record, duration, number
+
+if TYPE_CHECKING:
+    from ml_experiment_nb.comparison.differences import Change, Diff, Section
 
 MOST = 40  # lines of one text, or changes of one kind, that are shown
 _NONE = "—"

@@ -20,7 +20,7 @@ from ml_experiment_nb.cells import parse, read_cell, value_text
 from ml_experiment_nb.errors import ReplayError, SpecError
 from ml_experiment_nb.files import parse_mapping
 from ml_experiment_nb.flow import is_everywhere
-from ml_experiment_nb.forms import Asked, as_cell, asked_spec
+from ml_experiment_nb.forms import Asked, asked_spec
 from ml_experiment_nb.inplace import SCRIPT
 from ml_experiment_nb.known import REPLAY_OF
 from ml_experiment_nb.proofs import as_repeated
@@ -28,6 +28,7 @@ from ml_experiment_nb.records import Record, Status
 from ml_experiment_nb.session import SLICE, started_in
 from ml_experiment_nb.specs import Experiment, Job, spec_from_mapping
 from ml_experiment_nb.targets import Cell, Command, Notebook, Script, read_targets
+from ml_experiment_nb.typed_forms import as_cell
 
 Kept = Callable[[str], str | None]
 """Gives the text of a file in the ``record`` folder of a run, or of the group that it belongs to; None without it."""

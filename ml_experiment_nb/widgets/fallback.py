@@ -41,12 +41,6 @@ def comparison_html(records: Records, *, note: str = "") -> str:
     return f"<div>{line}{_parallel(records)}{markup.as_html(overview(records))}</div>"
 
 
-def group_text(records: Records) -> str:
-    """Return a group in a line, and its best run, for a terminal or a screen reader."""
-    best = records.best
-    return summary(records) if best is None else f"{summary(records)}\n{best}"
-
-
 def history_html(records: Records) -> str:
     """Return how the metric of a group went as a picture, of two metrics their front; empty where there is none."""
     goals = records.goals
