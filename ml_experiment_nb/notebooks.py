@@ -11,7 +11,7 @@ import io
 import json
 import re
 import tokenize
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -23,6 +23,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from ml_experiment_nb.cells import (
+    DYNAMIC,
     SHELL_MAGICS,
     assignment,
     literal,
@@ -131,6 +132,19 @@ def notebook_params(nb: NotebookNode) -> dict[str, Any] | None:
         return {name: literal(node) for name, node in filter(None, assigned)}
     except SpecError as error:
         raise SpecError(error.problem, line=error.line, key=key) from None
+
+
+def effective_params(nb: NotebookNode, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values that a notebook is run with: those given, and the defaults that are literals, beside them.
+
+    Where nothing is given, papermill leaves what it injected the last time, and so those values are in effect.
+    """
+    found = notebook_params(nb) or {}
+    for cell in nb.cells if not given and _is_python(nb) else ():
+        if INJECTED_TAG in tags(cell) and cell.cell_type == "code":
+            with suppress(SpecError):  # no Python: its run will say so
+                found |= {name: literal(node) for name, node in filter(None, map(assignment, parse(cell.source).body))}
+    return {**{name: value for name, value in found.items() if value is not DYNAMIC}, **given}
 
 
 def described_params(nb: NotebookNode) -> list[Described]:

@@ -13,6 +13,7 @@ from ml_experiment_nb.errors import ParameterError, SpecError
 from ml_experiment_nb.notebooks import (
     check_notebook_params,
     code_cells,
+    effective_params,
     kernel_name,
     language,
     left_out,
@@ -261,3 +262,25 @@ def test_a_part_that_there_is_not(first, last, problem):
 )
 def test_what_a_cell_is_called(source, name):
     assert title(new_code_cell(source)) == name
+
+
+def test_the_values_that_a_notebook_is_run_with(notebook_of):
+    nb = notebook_of(parameters="C = 1\nkernel: str = 'rbf'\nrate = 2 * C\nC = 2", injected="C = 5\nextra = [1]")
+    assert effective_params(nb, {"C": 0.5}) == {"C": 0.5, "kernel": "rbf"}
+    assert effective_params(nb, {}) == {"C": 5, "kernel": "rbf", "extra": [1]}
+    assert effective_params(notebook_of(), {"C": 0.5}) == {"C": 0.5}
+    nb.metadata["language_info"] = {"name": "R"}
+    assert effective_params(nb, {}) == {}
+
+
+@pytest.fixture
+def notebook_of():
+    def make(**cells):
+        nb = nbformat.v4.new_notebook()
+        for name, source in cells.items():
+            cell = nbformat.v4.new_code_cell(source)
+            cell.metadata["tags"] = [{"injected": "injected-parameters"}.get(name, name)]
+            nb.cells.append(cell)
+        return nb
+
+    return make

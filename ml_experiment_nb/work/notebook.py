@@ -26,6 +26,7 @@ from ml_experiment_nb.errors import CellFailedError, SpecError, TaskDiedError, T
 from ml_experiment_nb.kernelspecs import DEFAULT_KERNEL
 from ml_experiment_nb.masking import Veil
 from ml_experiment_nb.notebooks import (
+    effective_params,
     kernel_name,
     language,
     left_out,
@@ -55,8 +56,8 @@ def run_notebook(target: Notebook, params: Mapping[str, Any], sink: reports.Sink
         SpecError: The kernel, the engine or `output` can't be had.
     """
     kept = sink.artifacts / file_name(output or target.path)
-    sink.send(events.Params(dict(params)))
     nb = read_notebook(target.file)
+    sink.send(events.Params(effective_params(nb, params)))
     secrecy.learn_those_set(name for cell in nb.cells for name in secrecy.names_in_code(cell.source))
     for note in _notes(target, nb):
         sink.send(events.Note(note))
