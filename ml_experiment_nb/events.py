@@ -22,13 +22,14 @@ class Log:
 class Metrics:
     """Values of metrics at a moment (`time` in seconds since the epoch). `ask`: the sender waits for an `Answer`.
 
-    Its value says whether the trial is given up.
+    Its value says whether the trial is given up. `autologged`: a library's own, which the user didn't name.
     """
 
     values: dict[str, float]
     step: int | None = None
     time: float = field(default_factory=time.time)
     ask: bool = False
+    autologged: bool = False
 
 
 @dataclass(frozen=True)

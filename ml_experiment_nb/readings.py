@@ -18,12 +18,25 @@ from ml_experiment_nb.literals import value_of
 from ml_experiment_nb.records import SYSTEM, Failure, Record, Status
 
 AUTOLOGGED = "mlexp.autologged"  # the tag that names the parameters which a library has of itself, as JSON
+OWN_METRICS = (
+    "mlexp.metrics"  # the tag that names the metrics which the code itself has told, as JSON, where there are others
+)
 TEXTS = "mlexp.texts"  # the tag that names the parameters which are texts though they look like something else, as JSON
 RETRIED = "mlexp.retried_by"
 NAME = "mlflow.runName"
 PARENT = "mlflow.parentRunId"
 OWN_TAGS = (
-    *("mlexp.kind", "mlexp.status", "mlexp.error", "mlexp.trial", "mlexp.notes", RETRIED, AUTOLOGGED, TEXTS),
+    *(
+        "mlexp.kind",
+        "mlexp.status",
+        "mlexp.error",
+        "mlexp.trial",
+        "mlexp.notes",
+        RETRIED,
+        AUTOLOGGED,
+        OWN_METRICS,
+        TEXTS,
+    ),
     *(PARENT, NAME),
 )
 """The tags that a record's own fields are read from, and that say whether it is listed."""
@@ -81,7 +94,7 @@ def record_of(kept: Kept) -> Record:
         kind=tags.get("mlexp.kind", "experiment"),
         status=status,
         params=_values(params, tags.get(TEXTS)),
-        metrics={name: value for name, value in kept.metrics.items() if not name.startswith(SYSTEM)},
+        metrics=_own_first(kept.metrics, tags.get(OWN_METRICS)),
         started=datetime.fromtimestamp(started, UTC),
         seconds=max(0.0, ended - started),
         failure=Failure(*error.split(": ", 1)) if error and ": " in error else Failure(error, "") if error else None,
@@ -111,11 +124,19 @@ def _parted(params: Mapping[str, Any], told: str | None) -> tuple[Mapping[str, A
     return asked, {name: value for name, value in params.items() if name in names}
 
 
-def _named_in(tag: str) -> set[str]:
+def _own_first(metrics: Mapping[str, float], told: str | None) -> Mapping[str, float]:
+    """Return metrics but for the machine's: first those that the code itself has told, then a library's own."""
+    own = _named_in(told) if told else {}
+    names = [*(name for name in own if name in metrics), *(name for name in metrics if name not in own)]
+    return {name: metrics[name] for name in names if not name.startswith(SYSTEM)}
+
+
+def _named_in(tag: str) -> Mapping[str, None]:
+    """Return the names that a tag has, in their order."""
     try:
-        return set(json.loads(tag))
+        return dict.fromkeys(json.loads(tag))
     except (ValueError, TypeError):  # it may have been cut
-        return set(re.findall(r'"([^"]+)"', tag))
+        return dict.fromkeys(re.findall(r'"([^"]+)"', tag))
 
 
 def status_of(mlflows: str, tags: Mapping[str, str]) -> Status:

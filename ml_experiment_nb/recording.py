@@ -256,7 +256,7 @@ class OpenRun:
             **{name: getattr(self.first, name) for name in _KEPT},
             status=outcome.status,
             params=dict(self.told.params),
-            metrics=dict(self.told.metrics),
+            metrics=self.told.metrics_by_worth(),
             autologged=dict(self.told.autologged),
             seconds=(ended - self.first.started).total_seconds(),
             failure=outcome.failure,

@@ -15,7 +15,7 @@ from ml_experiment_nb.entries import PARAM_LENGTH, TAG_LENGTH, is_plain, key_of,
 from ml_experiment_nb.literals import value_of
 from ml_experiment_nb.masking import Veil, masked
 from ml_experiment_nb.quantities import text_of
-from ml_experiment_nb.readings import AUTOLOGGED, TEXTS
+from ml_experiment_nb.readings import AUTOLOGGED, OWN_METRICS, TEXTS
 from ml_experiment_nb.records import SYSTEM, number
 from ml_experiment_nb.secrecy import known, recognised
 
@@ -30,7 +30,7 @@ class Told:
     Attributes:
         params: What the code was given, and ran with.
         autologged: A library's own parameters, which the user didn't name.
-        metrics: The last value of each.
+        metrics: The last value of each, in the order in which they came; see `metrics_by_worth`.
         notes: What the record should say.
         tags: The run's tags, besides those it was opened with.
         pending: Values of metrics that aren't written yet; so are `new_params`, `new_tags` and `new_inputs`.
@@ -51,6 +51,7 @@ class Told:
         self._inputs: list[Input] = []
         self._looking_otherwise: list[str] = []  # names of texts that look like values of another type
         self._fitted: dict[str, dict[str, Any]] = {}  # the values that libraries' fits had, by name and text
+        self._own_metrics: dict[str, None] = {}  # those that the code itself has told
         self._last: dict[str, tuple[int, int]] = {}  # the last step of each metric, and its time
 
     def use(self, inputs: Sequence[Input]) -> None:
@@ -143,6 +144,8 @@ class Told:
 
     def add_metrics(self, event: events.Metrics) -> None:
         """Take values of metrics."""
+        if not event.autologged:
+            self._own_metrics |= dict.fromkeys(event.values)
         for name, value in event.values.items():
             key, moment = key_of(name), int(event.time * 1000)
             if key != name:
@@ -158,6 +161,15 @@ class Told:
             if not name.startswith(SYSTEM):
                 self.metrics[name] = value
             self.pending.append(Metric(key, value, moment, step))
+        named = [key_of(name) for name in self._own_metrics if not name.startswith(SYSTEM)]
+        text = json.dumps(named)[:TAG_LENGTH] if 0 < len(named) < len(self.metrics) else None
+        if text is not None and text != self.tags.get(OWN_METRICS):
+            self.set({OWN_METRICS: text})
+
+    def metrics_by_worth(self) -> dict[str, float]:
+        """Return the metrics, those first that the code itself has told: a library's own come after."""
+        own = {name: self.metrics[name] for name in self._own_metrics if name in self.metrics}
+        return {**own, **self.metrics}
 
     def note(self, text: str) -> None:
         """Take something that the record should say, once."""

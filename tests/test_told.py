@@ -49,6 +49,15 @@ def test_a_value_without_a_step_comes_after_the_last_one(told):
     assert told.metrics == {"loss": 1.0}
 
 
+def test_what_the_code_itself_tells_comes_before_a_library_s_own(told):
+    told.add_metrics(Metrics({"training_score": 1.0}, autologged=True))
+    assert "mlexp.metrics" not in told.new_tags
+    told.add_metrics(Metrics({"val_acc%": 0.5}))
+    told.add_metrics(Metrics({"SVC_score": 0.75}, autologged=True))
+    assert list(told.metrics_by_worth()) == ["val_acc%", "training_score", "SVC_score"]
+    assert told.new_tags == {"mlexp.metrics": '["val_acc_"]'}
+
+
 def test_a_note_is_taken_once_in_the_list_that_others_hold(told):
     held = told.notes
     told.note("a")

@@ -117,9 +117,8 @@ class ThisRun:
                 if (number := events.as_number(value)) is not None and not reports.is_reported(name):
                     by_step.setdefault(self._step(name, step), {})[name] = number
             for moved, numbers in by_step.items():
-                self._send(
-                    events.Metrics(numbers, moved, moment or time.time(), ask=bool(os.environ.get(reports.PRUNING)))
-                )
+                asks = bool(os.environ.get(reports.PRUNING))
+                self._send(events.Metrics(numbers, moved, moment or time.time(), ask=asks, autologged=True))
         if self.pruned is not None and threading.current_thread() is threading.main_thread():
             raise reports.Pruned(f"pruned at step {self.pruned}")
 
