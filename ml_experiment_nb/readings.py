@@ -18,26 +18,14 @@ from ml_experiment_nb.literals import value_of
 from ml_experiment_nb.records import SYSTEM, Failure, Record, Status
 
 AUTOLOGGED = "mlexp.autologged"  # the tag that names the parameters which a library has of itself, as JSON
-OWN_METRICS = (
-    "mlexp.metrics"  # the tag that names the metrics which the code itself has told, as JSON, where there are others
-)
+OWN_METRICS = "mlexp.metrics"  # the tag that names the metrics which the code itself has told, if there are more
 TEXTS = "mlexp.texts"  # the tag that names the parameters which are texts though they look like something else, as JSON
 RETRIED = "mlexp.retried_by"
 NAME = "mlflow.runName"
 PARENT = "mlflow.parentRunId"
 OWN_TAGS = (
-    *(
-        "mlexp.kind",
-        "mlexp.status",
-        "mlexp.error",
-        "mlexp.trial",
-        "mlexp.notes",
-        RETRIED,
-        AUTOLOGGED,
-        OWN_METRICS,
-        TEXTS,
-    ),
-    *(PARENT, NAME),
+    *("mlexp.kind", "mlexp.status", "mlexp.error", "mlexp.trial", "mlexp.notes", RETRIED),
+    *(AUTOLOGGED, OWN_METRICS, TEXTS, PARENT, NAME),
 )
 """The tags that a record's own fields are read from, and that say whether it is listed."""
 _FROM_MLFLOW = {
