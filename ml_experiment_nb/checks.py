@@ -22,7 +22,10 @@ def accepts(target: Target) -> frozenset[str] | None:
     """Return the parameters that a target knows; None when it takes any, or can't be asked."""
     match target:
         case Script():
-            jobs = scripts.read_script(Path(target.path)).jobs
+            script = scripts.read_script(Path(target.path))
+            jobs = script.jobs
+            if not jobs and script.options.all:
+                return frozenset(script.options.by_name)
             if not jobs or any(job.accepts_any for job in jobs):
                 return None
             return frozenset(name for job in jobs for name in job.params)

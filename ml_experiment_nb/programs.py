@@ -17,12 +17,12 @@ from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.flow import is_everywhere
 from ml_experiment_nb.forms import Asked, Form
 from ml_experiment_nb.magic_lines import OF_OURS
+from ml_experiment_nb.script_options import command_line, read_options
 from ml_experiment_nb.scripts import job_functions
 from ml_experiment_nb.session import SLICE
 from ml_experiment_nb.specs import Group
 from ml_experiment_nb.targets import Cell, Notebook, Script
 from ml_experiment_nb.typed_forms import as_cell
-from ml_experiment_nb.work.perform import command_line
 
 Kept = Callable[[str], str | None]
 """Gives the text of a file in the run's ``record``, or None."""
@@ -188,7 +188,8 @@ def _with_params(text: str, params: Mapping[str, Any]) -> str:
         named = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
         if {one.arg for one in named} >= params.keys():
             return _with_defaults(text, function.args, params)
-    line = f"import sys; sys.argv[1:] = {command_line(params)!r}  # what the run was given\n"
+    words = command_line(params, read_options(module).by_name)
+    line = f"import sys; sys.argv[1:] = {words!r}  # what the run was given\n"
     above = _first_line(module)
     lines = text.splitlines(keepends=True)
     return "".join([*lines[:above], line, *lines[above:]])

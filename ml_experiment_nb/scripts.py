@@ -8,12 +8,13 @@ import inspect
 import tokenize
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 from ml_experiment_nb.cells import OURS, literal
 from ml_experiment_nb.errors import SpecError
+from ml_experiment_nb.script_options import Options, read_options
 
 
 class _Missing(enum.Enum):
@@ -67,12 +68,14 @@ class JobSignature:
 class ScriptSource:
     """A script's text and the jobs that it defines, in the order of their definition.
 
-    `uses_them` says whether any of them is named outside of its definition: else nothing calls it.
+    `uses_them` says whether any of them is named outside of its definition: else nothing calls it. `options` are those
+    of the script's own command line.
     """
 
     source: str
     jobs: tuple[JobSignature, ...]
     uses_them: bool = True
+    options: Options = field(default_factory=lambda: Options({}))
 
 
 def read_script(path: str | Path) -> ScriptSource:
@@ -101,7 +104,7 @@ def read_script(path: str | Path) -> ScriptSource:
     except ValueError as error:  # undecodable, or null bytes
         raise SpecError(f"isn't a Python script: {error}", file=file) from None
     jobs = _jobs(module.body)
-    return ScriptSource(source, jobs, _names_one({job.name for job in jobs}, module))
+    return ScriptSource(source, jobs, _names_one({job.name for job in jobs}, module), read_options(module))
 
 
 def _names_one(names: set[str], module: ast.Module) -> bool:

@@ -90,7 +90,7 @@ def _points(texts: Iterable[str]) -> Iterable[dict[str, Any]]:
 
 
 def read_assignments(words: Iterable[str]) -> dict[str, Any]:
-    """Read ``C=0.5`` words.
+    """Read ``C=0.5`` words; ``max-depth=3`` is ``max_depth``, as a script's own command line has it.
 
     Raises:
         ParameterError: One has no ``=``, or its name is no Python name.
@@ -98,9 +98,10 @@ def read_assignments(words: Iterable[str]) -> dict[str, Any]:
     found = {}
     for word in words:
         name, equals, value = word.partition("=")
-        if not equals or not name.strip().isidentifier():
+        name = name.strip().replace("-", "_")
+        if not equals or not name.isidentifier():
             raise ParameterError(f"{word!r} is not NAME=VALUE, such as C=0.5")
         asked = secrecy.read(value.strip())
         value = read_value(asked) if isinstance(asked, str) else asked
-        found[name.strip()] = value if isinstance(value, str) else secrecy.read(value)
+        found[name] = value if isinstance(value, str) else secrecy.read(value)
     return found

@@ -644,3 +644,14 @@ def test_the_plan_of_a_group_that_would_go_on_says_so(folder, command, store):
     assert (code, "note       goes on with the group" in out, "such as" in out) == (0, True, False)
     code, out, _ = command(*words, "--plan", "--fresh")
     assert (code, "goes on" in out, "such as" in out) == (0, False, True)
+
+
+def test_a_script_s_own_options_are_known(folder, command):
+    (folder / "tree.py").write_text(
+        "import argparse\nparser = argparse.ArgumentParser()\nparser.add_argument('--max-depth', type=int)\n"
+        "parser.add_argument('--verbose', action='store_true')\nprint(parser.parse_args())\n"
+    )
+    code, out, err = command("run", "tree.py", "-p", "max-depth=4", "-p", "verbose=True")
+    assert (code, "Namespace(max_depth=4, verbose=True)" in out) == (0, True), err
+    code, _, err = command("run", "tree.py", "-p", "max_dept=4")
+    assert (code, "did you mean 'max_depth'?" in err) == (2, True)

@@ -268,7 +268,7 @@ def _join_parameters(words: list[str]) -> list[str]:
             found[-1] = "-p"
             name = next(rest, None)
             if name is not None:
-                value = None if re.match(r"\w+\s*=", name) else next(rest, None)
+                value = None if re.match(r"[\w-]+\s*=", name) else next(rest, None)
                 found.append(name if value is None else f"{name}={value}")
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import json
 import os
@@ -24,6 +25,7 @@ from ml_experiment_nb.failures import failure_of
 from ml_experiment_nb.observing import observed
 from ml_experiment_nb.plans import Step
 from ml_experiment_nb.records import Failure, Outcome, Status
+from ml_experiment_nb.script_options import Option, command_line, read_options, word_of
 from ml_experiment_nb.targets import Cell, Command, Function, Notebook, Script
 from ml_experiment_nb.work.payload import read_payload
 
@@ -96,11 +98,17 @@ def _script(target: Script, request: Request, sink: reports.Sink) -> None:
     params = secrecy.resolved(dict(request.step.params))
     reports.assigned = params
     _answer_to_the_papers_name()
-    sys.argv = [str(path), *command_line(params)]
+    sys.argv = [str(path), *command_line(params, _options(path) if params else {})]
     sys.path[0:0] = [str(path.parent)]
     main = _fresh_main()
     main.__dict__.update(__file__=str(path), __builtins__=__builtins__)
     exec(compile(path.read_bytes(), str(path), "exec"), main.__dict__)
+
+
+def _options(path: Path) -> Mapping[str, Option]:
+    with suppress(SyntaxError, ValueError):  # it says so itself, when it is run
+        return read_options(ast.parse(path.read_bytes())).by_name
+    return {}
 
 
 @_perform.register
@@ -111,10 +119,10 @@ def _command(target: Command, request: Request, sink: reports.Sink) -> None:
     for name, value in params.items():
         if any(secrecy.names_in(asked[name])):  # others can read a command line, and not an environment
             variable = f"ML_EXPERIMENT_SECRET_{name}"
-            env[variable] = _word(value)
+            env[variable] = word_of(value)
             command = with_variable(command, "{" + name + "}", variable)
         else:
-            command = command.replace("{" + name + "}", shlex.quote(_word(value)))
+            command = command.replace("{" + name + "}", shlex.quote(word_of(value)))
     env["ML_EXPERIMENT_PARAMS"] = json.dumps(params, default=str)
     ended = subprocess.run(["/bin/sh", "-c", command], env=os.environ | env)
     if ended.returncode:
@@ -174,11 +182,6 @@ def _fresh_main() -> ModuleType:
     return main
 
 
-def command_line(params: Mapping[str, Any]) -> list[str]:
-    """Return parameters as a script's arguments: ``--C 0.5 --layers '[1, 2]'``."""
-    return [word for name, value in params.items() for word in (f"--{name}", _word(value))]
-
-
 def with_variable(command: str, place: str, variable: str) -> str:
     """Return a shell command with a variable's value in each place of that name, however it is quoted there."""
     made, quote, at = "", "", 0
@@ -196,10 +199,6 @@ def with_variable(command: str, place: str, variable: str) -> str:
         made += command[at]
         at += 1
     return made
-
-
-def _word(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def _answer_to_the_papers_name() -> None:
