@@ -151,7 +151,7 @@ class _Driver:
             yield _started(live, "", parent=True)
         yield from list(self.done)
         yield from self._known_first()
-        self.executor = open_executor(self.plan if self._goes_on else _without_slots(self.plan))
+        self.executor = open_executor(self.plan if self._goes_on else _without_slots(self.plan), self._note)
         while True:
             for key in self.limits.due(self.open):
                 self.executor.kill(key, self.limits.stopped())
@@ -201,6 +201,10 @@ class _Driver:
         if not self.plan.nested or self.store is None:
             return None
         return Parent(self.plan, self.root, self.store, self.runs.code, stack)
+
+    def _note(self, text: str) -> None:
+        if self.parent is not None and self.parent.live is not None:
+            self.parent.live.add(Note(text))
 
     def _has_room(self) -> bool:
         assert self.executor is not None

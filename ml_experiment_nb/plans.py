@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -179,6 +180,13 @@ class Plan:
         if self.again is not None and self.again.missing is not None:
             return len(self.again.kept) + self.again.missing
         return self.spec.num_trials if isinstance(self.spec, Group) else len(self.targets)
+
+    @property
+    def may_do_without_ray(self) -> bool:
+        """Whether nobody asked for Ray, and nothing is asked that it alone can give."""
+        spec = self.spec
+        is_free = spec.executor == "auto" and spec.ray_config is None and not os.environ.get("RAY_ADDRESS")
+        return is_free and self.distributed is None and not spec.resources_per_worker.gpu
 
     @property
     def cpus_per_slot(self) -> float:

@@ -404,7 +404,7 @@ def test_a_wrong_option_of_the_sampler_leaves_no_run_open(plan, script, client):
 
 
 def test_slots_that_can_not_be_had_leave_no_run_open(plan, script, client, monkeypatch):
-    def refuse(plan):
+    def refuse(plan, note):
         raise ExecutorError("no Ray answers")
 
     monkeypatch.setattr(loop, "open_executor", refuse)
@@ -587,7 +587,7 @@ def losing(monkeypatch):
                         after(self)
                 return arrived
 
-        monkeypatch.setattr(loop, "open_executor", lambda plan: Losing(1))
+        monkeypatch.setattr(loop, "open_executor", lambda plan, note: Losing(1))
         return lost
 
     return lose

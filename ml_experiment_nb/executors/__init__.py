@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
+from ml_experiment_nb.errors import ExecutorError
 from ml_experiment_nb.events import Answer, Event
 from ml_experiment_nb.interrupts import held_back
 from ml_experiment_nb.plans import Plan, Task
@@ -40,8 +42,14 @@ class Executor(Protocol):
         """Stop what still runs and give the slots back."""
 
 
-def open_executor(plan: Plan) -> Executor:
+def open_executor(plan: Plan, note: Callable[[str], None]) -> Executor:
     """Return the executor that a plan names.
+
+    Where nobody asked for Ray and it can't be started here, as on a machine that is too busy, slots of this machine do.
+
+    Args:
+        plan: The plan.
+        note: Takes what the record should say of it.
 
     Raises:
         ExecutorError: Its slots can't be had.
@@ -53,8 +61,12 @@ def open_executor(plan: Plan) -> Executor:
     if plan.executor == "ray":
         with held_back():
             from ml_experiment_nb.executors.ray import RayExecutor
-
-        return RayExecutor(plan)
+        try:
+            return RayExecutor(plan)
+        except ExecutorError as error:
+            if not plan.may_do_without_ray:
+                raise
+            note(f"its slots are plain processes: {str(error).partition(' (`--executor')[0]}")
     from ml_experiment_nb.executors.inline import InlineExecutor
 
     return InlineExecutor(plan.slots or 1)

@@ -52,7 +52,7 @@ def connect(plan: Plan) -> dict[str, Any]:
         options = {"_system_config": {"kill_child_processes_on_worker_exit": False}} | options
     try:
         with undrawn():
-            _init(address or "local", options)
+            _init(address or "local", options, patiently=not plan.may_do_without_ray)
     except Exception as error:  # Ray raises its own, Python's and bare ones
         what = f"reached at {address}" if address else "started"
         raise ExecutorError(f"Ray can't be {what}: {error} (`--executor inline` needs no Ray)") from error
@@ -100,12 +100,12 @@ def _for_actors(runtime_env: dict[str, Any]) -> dict[str, Any]:
     return runtime_env
 
 
-def _init(address: str, options: dict[str, Any]) -> None:
-    """Start or reach Ray; twice, for it allows itself 30 s to start, which a busy machine may not keep to."""
+def _init(address: str, options: dict[str, Any], *, patiently: bool) -> None:
+    """Start or reach Ray; `patiently` twice: it allows itself 30 s to start, which a busy machine may not keep to."""
     try:
         _init_once(address, options)
     except Exception as error:
-        if "timed out during startup" not in str(error):
+        if not patiently or "timed out during startup" not in str(error):
             raise
         _init_once(address, options)
 

@@ -242,3 +242,20 @@ sys.stdin.read()
         assert len(pids) == 2
         one.kill()
     assert [has_ended(pid, timeout=30) for pid in pids] == [True, True]
+
+
+def test_where_ray_can_not_be_started_and_nobody_asked_for_it_slots_are_plain_processes(project, script, monkeypatch):
+    connection.shutdown()
+    ray.shutdown()
+    monkeypatch.setenv("RAY_TMPDIR", "/proc/none")  # where nothing can be written
+    keys = {"num_trials": 2, "slots": 2, "allow_unknown_params": True, "param_space": {"x": "range(0, 9)"}}
+    spec = {"run": script("print('here')").path, **keys}
+    asked = make_plan(spec_from_mapping(spec))
+    assert asked.executor == "ray"
+    records = loop.collect(asked, loop.run(asked))
+    assert [one.status for one in records] == [Status.FINISHED] * 2
+    assert any(
+        note.startswith("its slots are plain processes: Ray can't be started: ") for note in records.parent.notes
+    )
+    with pytest.raises(ExecutorError, match=r"Ray can't be started: .* \(`--executor inline` needs no Ray\)"):
+        list(loop.run(make_plan(spec_from_mapping({**spec, "executor": "ray"}))))
