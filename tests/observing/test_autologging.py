@@ -400,7 +400,7 @@ def test_a_cross_validation_is_no_training_of_the_run_and_nothing_of_a_cell_is_l
     by_hand(
         stored,
         f"""
-        from sklearn.model_selection import cross_val_score
+        from sklearn.model_selection import cross_val_predict, cross_val_score
         from sklearn.svm import SVC
         from ml_experiment_nb import job
         {textwrap.indent(DATA, " " * 8).strip()}
@@ -408,6 +408,7 @@ def test_a_cross_validation_is_no_training_of_the_run_and_nothing_of_a_cell_is_l
         @job
         def train(C=0.5):
             SVC(C=C).fit(X, y)
+            cross_val_predict(SVC(C=9.0), X, y)
             return {{"score": cross_val_score(SVC(C=7.0), X, y).mean()}}
 
         train()
@@ -418,4 +419,5 @@ def test_a_cross_validation_is_no_training_of_the_run_and_nothing_of_a_cell_is_l
     for run in all_runs(stored):
         assert {"kernel", "gamma", "coef0"} <= run.data.params.keys()
         assert not any("_X_test" in name for name in run.data.metrics)
+        assert len(client(stored).get_metric_history(run.info.run_id, "training_score")) == 1
         assert "mlexp.notes" not in run.data.tags
