@@ -55,7 +55,7 @@ def main() -> None:
     rows = [(INSTALL, float(os.environ["FIRST"]))] if "FIRST" in os.environ else []
     with tempfile.TemporaryDirectory(prefix="first-steps-") as folder:
         rows += measured(Path(folder))
-    if missing := STEPS.values() - {name for name, _ in rows}:
+    if missing := {*STEPS.values()} - {name for name, _ in rows}:
         sys.exit(f"the tutorial has no such step any more: {', '.join(sorted(missing))}")
     text = table(rows, load)
     print(text)
