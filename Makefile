@@ -9,7 +9,7 @@ unexport MLFLOW_TRACKING_URI MLFLOW_EXPERIMENT_NAME ML_EXPERIMENT_ROOT
 
 .NOTPARALLEL:
 .PHONY: help demo labextension test lint lint-labextension test-labextension test-quick test-real test-browser test-docker \
-	test-frameworks screenshots docs bench bench-search bench-peers bench-all clean
+	test-frameworks screenshots docs bench bench-search bench-peers bench-quick bench-all clean
 
 help:  ## Say what can be made.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -76,6 +76,10 @@ bench-peers: $(VENV)/for-tests  ## Measure notebooks and trials beside papermill
 	python benchmarks/notebook_parts.py
 	python benchmarks/notebooks_per_minute.py
 	python benchmarks/trial_overhead.py
+
+bench-quick: $(VENV)/for-tests  ## Measure the most telling of it beside the peers, roughly (some minutes).
+	uv pip install --quiet --compile-bytecode --python $(VENV) --editable '.[bench]'
+	python benchmarks/all.py --quick
 
 bench-all: $(VENV)/for-frameworks  ## Run every benchmark beside its peers, and write what they say to build/benchmarks.md.
 	uv pip install --quiet --compile-bytecode --python $(VENV) --editable '.[bench]'

@@ -97,7 +97,7 @@ def warnings_of(record: Record) -> list[str]:
     found = [note.partition(": ")[2] for note in record.notes if note.startswith(HIDDEN_STATE)]
     told = [f"hidden state: {text}" for text in found]
     if unseeded := record.tags.get("mlexp.unseeded"):
-        told.append(f"random numbers drawn without a seed: {unseeded}")
+        told.append(f"random numbers drawn without a seed: {unseeded} (with --seed 1 each run draws the same)")
     if preflight := record.tags.get("mlexp.preflight"):
         told.append(preflight)
     if record.tags.get("mlexp.git.dirty") == "true":

@@ -353,7 +353,7 @@ def _of_run(run_id: str, cwd: str | Path | None, kernel: str | None) -> tuple[Pr
     if isinstance(asked.spec, Group):
         raise SpecError(f"{record.name} is a group: make an image of its spec's file, or of one of its trials")
     is_script = isinstance(asked.spec.run[0], Script)
-    form = programs.as_script(asked, kept) if is_script else programs.as_notebook(asked, kept)
+    form = programs.as_script(asked, kept) if is_script else programs.as_headless(asked, kept)
     name = _slug(record.name)
     if is_script:
         program = of_script(form.text, folder / f"{name}.py")

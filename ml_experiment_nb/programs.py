@@ -14,6 +14,7 @@ from typing import Any, Final
 from ml_experiment_nb import notebooks, secrecy
 from ml_experiment_nb.cells import SHELL_MAGICS, parse, read_cell, value_text, with_values
 from ml_experiment_nb.errors import SpecError
+from ml_experiment_nb.export import split_cell
 from ml_experiment_nb.flow import is_everywhere
 from ml_experiment_nb.forms import Asked, Form
 from ml_experiment_nb.magic_lines import OF_OURS
@@ -76,6 +77,34 @@ def as_notebook(asked: Asked, kept: Kept) -> Form:
             cell.metadata["tags"] = [*notebooks.tags(cell), "skip-execution"]
     for _, cell in notebooks.code_cells(nb):
         cell.outputs, cell.execution_count = [], None
+    return Form(json.dumps(nb, indent=1, ensure_ascii=False), _losses(asked))
+
+
+def as_headless(asked: Asked, kept: Kept) -> Form:
+    """Return a run's code as a notebook whose headless run has the run's own metrics, and takes its parameters.
+
+    It is `as_notebook`'s, but for a tracked cell: there it would be the cell's run that has them, and not the
+    notebook's. The cell goes without its magic, and its parameters are a cell of their own.
+
+    Args:
+        asked: What was asked.
+        kept: Gives what is kept with the run.
+
+    Raises:
+        SpecError: It is no single run of a notebook or a cell, or what it needs is not kept.
+    """
+    form = as_notebook(asked, kept)
+    target = _only_target(asked, "notebook")
+    if not isinstance(target, Cell):
+        return form
+    nb = notebooks.parse_notebook(form.text, file="the run's notebook")
+    *_, (index, last) = notebooks.code_cells(nb)
+    parameters, last.source = split_cell(read_cell(target.source), asked.spec.params)
+    if parameters:
+        from nbformat import v4
+
+        tagged = {"tags": [notebooks.PARAMETERS_TAG]}
+        nb.cells.insert(index, v4.new_code_cell(parameters, id="parameters", metadata=tagged))
     return Form(json.dumps(nb, indent=1, ensure_ascii=False), _losses(asked))
 
 

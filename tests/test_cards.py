@@ -59,13 +59,14 @@ def test_what_speaks_against_running_it_again():
     )
     assert warnings_of(doubtful) == [
         "hidden state: x: no cell binds it",
-        "random numbers drawn without a seed: numpy, torch",
+        "random numbers drawn without a seed: numpy, torch (with --seed 1 each run draws the same)",
         "a path",
         "files differ from the git commit",
     ]
     assert card_text(Card(doubtful)).splitlines()[-2:] == [
         "  note: another",
-        "  ⚠ hidden state: x: no cell binds it; random numbers drawn without a seed: numpy, torch; a path; "
+        "  ⚠ hidden state: x: no cell binds it; random numbers drawn without a seed: numpy, torch "
+        "(with --seed 1 each run draws the same); a path; "
         "files differ from the git commit",
     ]
     assert "⚠" not in card_html(Card(NOW))

@@ -22,11 +22,11 @@ def examples(project):
     return project / "examples"
 
 
-def run(target, *words):
+def run(target, *words, timeout=280):
     """Run an example by the command and return its records."""
     command = [BIN / "ml-experiment", "run", target, "--json", "--quiet", *words]
     env = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=env, timeout=280)
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=env, timeout=timeout)
     assert done.returncode == 0, done.stderr + done.stdout
     return [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -220,6 +220,57 @@ def test_one_model_on_two_workers(examples):
     (record,) = run(examples / "notebooks/07_distributed_training.ipynb", "-p", "epochs", "2")
     assert (record["status"], record["metrics"]["workers"]) == ("finished", 2)
     assert record["metrics"]["accuracy"] > 0.8
+
+
+@pytest.mark.kernel
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_an_image_without_an_engine_is_planned_and_its_folder_written(examples, project, monkeypatch):
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{project}/absent.sock")
+    monkeypatch.setenv("ML_EXPERIMENT_NB_SKIP_LABEXTENSION", "1")
+    folder = examples / "notebooks"
+    (record,) = run(folder / "08_image.ipynb", project / "out.ipynb", "--cwd", folder, timeout=560)
+    assert record["status"] == "finished"
+    assert record["metrics"]["built"] == 0
+    assert record["metrics"]["wheels"] > 20
+    assert "FROM " in (folder / "build/wine-image/Dockerfile").read_text()
+    text = outputs(project / "out.ipynb")
+    assert "image     wine:1" in text  # the plan
+    assert "The image was not built, for no engine answers here." in text
+
+
+@pytest.mark.docker
+@pytest.mark.kernel
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_an_image_is_built_and_gives_the_run_s_own_metrics(examples, project, docker, monkeypatch):
+    import engine
+
+    monkeypatch.setenv("ML_EXPERIMENT_NB_SKIP_LABEXTENSION", "1")
+    folder = examples / "notebooks"
+    words = ("-p", "base", engine.BASE, "--cwd", folder)
+    (record,) = run(folder / "08_image.ipynb", project / "out.ipynb", *words, timeout=1100)
+    assert record["metrics"]["built"] == 1
+    text = outputs(project / "out.ipynb")
+    assert "proof    the run repeated in it: identical: " in text
+    assert "measurements=10" in text  # with the C that the container was given
+
+
+@pytest.mark.kernel
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_doing_a_run_again(examples, project):
+    folder = examples / "notebooks"
+    (record,) = run(folder / "09_replay.ipynb", project / "out.ipynb", "--cwd", folder, timeout=560)
+    assert record["metrics"]["identical"] == 1
+    assert record["notes"] == []
+    text = outputs(project / "out.ipynb")
+    assert "differs: metric error 44.64 → 44.88" in text
+    assert "identical: 1 metric and 1 output are the same" in text
+    assert "1 of 3 runs were not run" in text
+    assert "nothing of it yet" in text
+    assert "unseeded   differs: in a new kernel its cells give something else" in text
+    assert "seeded     clean: " in text
 
 
 @pytest.mark.kernel

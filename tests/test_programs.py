@@ -9,11 +9,13 @@ import nbformat
 import pytest
 from test_forms import record
 
-from ml_experiment_nb import programs
+from ml_experiment_nb import forms, programs
 from ml_experiment_nb.cli.forms import form_of
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.files import spec_text
 from ml_experiment_nb.specs import spec_from_mapping
+from ml_experiment_nb.sweeps import opened_store
+from ml_experiment_nb.tracking import SPEC
 
 SCRIPT = '''"""A script."""
 from __future__ import annotations
@@ -233,3 +235,22 @@ def test_a_cell_s_run_comes_back(project, comes_back):
     other = newest(project, name="x")
     assert (other["metrics"], other["params"]) == (run["metrics"], run["params"])
     assert other["run_id"] != run["run_id"]
+
+
+@pytest.mark.kernel
+@pytest.mark.slow
+def test_a_cell_s_run_as_a_notebook_that_is_run_headless_has_its_metrics_and_takes_its_parameters(project):
+    cell = "%%experiment 'x' -p C=4\nC: int = 1\nkernel = 'rbf'\n\nbase = len(kernel)\n{'accuracy': double(C) + base}"
+    (project / "a.ipynb").write_text(
+        notebook(["%load_ext ml_experiment_nb"], ["def double(x):\n    return 2 * x"], [cell])
+    )
+    sh("ml-experiment", "run", "a.ipynb", cwd=project)
+    run = newest(project, name="x")
+    store = opened_store()
+    found = store.record(run["run_id"])
+    asked = forms.asked_by(found, store.text(found, SPEC))
+    form = programs.as_headless(asked, lambda name: store.text(found, f"record/{name}"))
+    (project / "b.ipynb").write_text(form.text)
+    for words, accuracy in ((), 11), (("-p", "C=1"), 5):
+        printed = sh("ml-experiment", "run", "-q", "--json", "b.ipynb", *words, cwd=project)
+        assert json.loads(printed.splitlines()[-1])["metrics"] == {"accuracy": accuracy}

@@ -10,6 +10,7 @@ import importlib
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from ml_experiment_nb.doctor.findings import Finding, Level, without_secrets
@@ -26,11 +27,13 @@ CHECKS = {
     "ray": "machine:ray",
     "docker": "machine:docker",
     "gpu": "machine:gpu",
-    "jupyterlab": "machine:jupyterlab",
+    "jupyterlab": "lab:jupyterlab",
 }
 """What is looked at, in this order: the module and the function of each."""
+BESIDES = frozenset({"git", "docker", "gpu", "jupyterlab"})
+"""What runs on this machine alone do without: nothing of it is worse than a warning."""
 
-__all__ = ["CHECKS", "SECONDS", "Finding", "Level", "examine"]
+__all__ = ["BESIDES", "CHECKS", "SECONDS", "Finding", "Level", "examine"]
 
 
 def examine(root: Path, *, seconds: float = SECONDS) -> Iterator[Finding]:
@@ -45,14 +48,17 @@ def examine(root: Path, *, seconds: float = SECONDS) -> Iterator[Finding]:
     for look in looks:
         look.thread.join(max(0.0, until - time.monotonic()))
         if look.thread.is_alive():
-            yield Finding(
-                look.name,
-                Level.PROBLEM,
-                f"no answer within {seconds:g} s",
-                "look at it by hand, or give more --timeout",
-            )
+            advice = "look at it by hand, or give more --timeout"
+            yield _weighed(Finding(look.name, Level.PROBLEM, f"no answer within {seconds:g} s", advice))
         else:
-            yield from map(without_secrets, look.found)
+            yield from (_weighed(without_secrets(one)) for one in look.found)
+
+
+def _weighed(finding: Finding) -> Finding:
+    """Return a finding that is no problem, if runs do without what it is about."""
+    if finding.level is Level.PROBLEM and finding.check in BESIDES:
+        return replace(finding, level=Level.WARNING)
+    return finding
 
 
 class _Look:
@@ -71,4 +77,6 @@ class _Look:
             self.found = list(check(self._root))
         except Exception as error:  # a check that fails is a finding, too
             what = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-            self.found = [Finding(self.name, Level.PROBLEM, what)]
+            self.found = [
+                Finding(self.name, Level.PROBLEM, what, "look at what is installed; this is none of your code's")
+            ]

@@ -1,4 +1,4 @@
-"""The machine and what is installed on it: Python, its kernel, git, disks, Ray, Docker, GPUs, JupyterLab."""
+"""The machine and what is installed on it: Python, its kernel, git, disks, Ray, Docker, GPUs."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _DOCKER = "/var/run/docker.sock"
 def python(root: Path) -> Iterator[Finding]:
     """The interpreter, and this package's version with those of what it stands on."""
     names = ("ml-experiment-nb", "mlflow", "optuna", "ray", "papermill")
-    parts = ", ".join(f"{name} {_version(name) or 'missing'}" for name in names)
-    missing = [name for name in names if _version(name) is None]
+    parts = ", ".join(f"{name} {version_of(name) or 'missing'}" for name in names)
+    missing = [name for name in names if version_of(name) is None]
     text = f"Python {platform.python_version()} ({sys.executable}); {parts}"
     if missing:
         yield Finding("python", Level.PROBLEM, text, f"pip install {' '.join(missing)}")
@@ -48,7 +48,7 @@ def kernel(root: Path) -> Iterator[Finding]:
     if os.path.isabs(program) and not os.access(program, os.X_OK):
         yield Finding("kernel", Level.PROBLEM, f"the kernel python3 runs {program}, which is not there", advice)
     else:
-        yield Finding("kernel", Level.OK, f"ipykernel {_version('ipykernel')}; {names}")
+        yield Finding("kernel", Level.OK, f"ipykernel {version_of('ipykernel')}; {names}")
 
 
 def git(root: Path) -> Iterator[Finding]:
@@ -177,20 +177,8 @@ def gpu(root: Path) -> Iterator[Finding]:
         yield Finding("gpu", Level.OK, "none")
 
 
-def jupyterlab(root: Path) -> Iterator[Finding]:
-    """JupyterLab and this package's extension of it."""
-    from jupyter_core.paths import jupyter_path
-
-    version = _version("jupyterlab")
-    if version is None:
-        yield Finding("jupyterlab", Level.OK, "not installed in this environment")
-        return
-    found = [one for one in jupyter_path("labextensions", "ml-experiment-nb") if os.path.isdir(one)]
-    which = f"the extension is in {found[0]}" if found else "without an extension of ours"
-    yield Finding("jupyterlab", Level.OK, f"JupyterLab {version}, {which}")
-
-
-def _version(name: str) -> str | None:
+def version_of(name: str) -> str | None:
+    """Return a distribution's version; None where it isn't installed."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:

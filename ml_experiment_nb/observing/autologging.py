@@ -58,6 +58,8 @@ _ours: dict[str, dict[str, Any]] = {}
 _plain: dict[str, bool] = {}
 _estimators: set[type] = set()
 """The classes of scikit-learn's that were there when MLflow patched them last."""
+_watches: list[_Watch] = []
+"""The runs whose code is observed: within a notebook's run, those of its cells; the innermost last."""
 _lock = threading.RLock()
 
 
@@ -82,16 +84,25 @@ def observing(sink: reports.Sink, asked: Asked) -> Iterator[None]:
         yield
         return
     with ExitStack() as stack:
+        stack.callback(_go_on)
         watch = _Watch(run, wanted, stack)
         finder = _Finder(watch.imported)
         sys.meta_path.insert(0, finder)
+        _watches.append(watch)
         try:
             run.settle = watch.look
             watch.look()
             yield
         finally:
             run.settle = _nothing  # what MLflow imports from now on is looked after by nobody
+            _watches.remove(watch)
             _remove(finder)
+
+
+def _go_on() -> None:
+    """Have the run around one that has ended look after what was imported in that."""
+    if _watches:
+        _watches[-1].look()
 
 
 def prepare(autolog: Mapping[str, Any]) -> None:
@@ -121,6 +132,7 @@ class _Watch:
     wanted: Wanted
     stack: ExitStack
     on: set[str] = field(default_factory=set)
+    armed: bool = False
     _importing: int = 0
     _waiting: list[str] = field(default_factory=list)
     _routed: bool | None = None
@@ -155,7 +167,7 @@ class _Watch:
         self.on.add(library)
         try:
             if library == "sklearn":
-                self.stack.callback(_disarm)
+                self.stack.callback(_disarm, self)
             if library == "sklearn" and "sklearn" not in _ours and not _kinds():
                 _arm(self)  # what its estimators are is known when the first of them is made
             else:
@@ -182,7 +194,7 @@ class _Watch:
     def estimators(self) -> None:
         """An estimator of scikit-learn's is being made: patch those that there are."""
         with _lock:
-            _disarm()
+            _disarm(self)
             try:
                 self.switch_on("sklearn")
             except Exception as error:
@@ -274,30 +286,35 @@ def _kinds() -> set[type]:
             yield one
             yield from below(one)
 
-    base = getattr(sys.modules.get("sklearn.base"), "BaseEstimator", None)
+    base = _base_estimator()
     found = () if base is None else below(base)
     return {one for one in found if one.__module__.startswith("sklearn.") and one.__name__[0] != "_"}
 
 
 def _arm(watch: _Watch) -> None:
-    """Have the next estimator that is made, of whichever class, be noticed."""
-    base = sys.modules.get("sklearn.base")
-    kind: Any = getattr(base, "BaseEstimator", None)
+    """Have the next estimator that is made in a run's own code, of whichever class, be noticed."""
+    kind = _base_estimator()
+    watch.armed = kind is not None
     if kind is None or "__setattr__" in vars(kind):
         return
 
     def notice(self: Any, name: str, value: Any) -> None:
-        watch.estimators()
+        if _watches and _watches[-1].armed:  # one that is made in a cell's run is none of its notebook's
+            _watches[-1].estimators()
         super(kind, self).__setattr__(name, value)
 
     kind.__setattr__ = notice
 
 
-def _disarm() -> None:
-    base = sys.modules.get("sklearn.base")
-    kind: Any = getattr(base, "BaseEstimator", None)
-    if kind is not None and "__setattr__" in vars(kind):
+def _disarm(watch: _Watch) -> None:
+    watch.armed = False
+    kind = _base_estimator()
+    if kind is not None and "__setattr__" in vars(kind) and not any(one.armed for one in _watches):
         del kind.__setattr__
+
+
+def _base_estimator() -> Any:
+    return getattr(sys.modules.get("sklearn.base"), "BaseEstimator", None)
 
 
 # --- imports ---

@@ -94,7 +94,8 @@ def _patches(run: ThisRun, models: bool, plots: bool) -> Iterator[tuple[Any, str
 
     yield sklearn_utils, "_log_specialized_estimator_content", _quietly
     if (validation := sys.modules.get("sklearn.model_selection._validation")) is not None:
-        yield validation, "_fit_and_score", _without_autologging
+        for name in ("_fit_and_score", "_fit_and_predict", "_incremental_fit_estimator"):
+            yield validation, name, _without_autologging
     if (ranking := sys.modules.get("sklearn.metrics._ranking")) is not None:
         yield ranking, "_average_multiclass_ovo_score", functools.partial(scores.quick_pairs, ranking, is_autologging)
     if (counting := sys.modules.get("sklearn.metrics._classification")) is not None:

@@ -370,12 +370,37 @@ def test_a_fit_in_a_set_up_cell_opens_no_run_and_each_trial_has_its_own(stored):
     assert len(all_runs(stored)) == 3
 
 
+@pytest.mark.kernel
+def test_a_notebook_and_the_runs_of_its_cells_have_each_what_was_fitted_in_their_own_code(stored):
+    """The first estimator of all is made in a cell's run, and a library is imported in one that fails."""
+    nb = nbformat.v4.new_notebook()
+    nb.cells = [
+        nbformat.v4.new_code_cell(
+            "%load_ext ml_experiment_nb\nfrom sklearn.linear_model import LogisticRegression" + DATA
+        ),
+        nbformat.v4.new_code_cell('%%experiment "inner"\nC = 0.5\nLogisticRegression(C=C).fit(X, y)\n{"done": 1}'),
+        nbformat.v4.new_code_cell(
+            'try:\n    get_ipython().run_cell_magic("experiment", "\'fails\'", '
+            '"from sklearn.naive_bayes import GaussianNB\\n1 / 0")\nexcept ZeroDivisionError:\n    pass'
+        ),
+        nbformat.v4.new_code_cell("GaussianNB(var_smoothing=0.25).fit(X, y)\n{'done': 1}"),
+    ]
+    nb.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(nb, stored / "train.ipynb")
+    [record] = perform(run="train.ipynb")
+    assert record.ok, record.failure
+    names = {run.info.run_name: run.data for run in all_runs(stored)}
+    assert (names["inner"].params["C"], names["inner"].params["max_iter"]) == ("0.5", "100")
+    assert names["inner"].metrics.keys() >= set(CURVE)
+    assert record.autologged == {"var_smoothing": "0.25", "priors": "None"}
+
+
 @pytest.mark.slow
 def test_a_cross_validation_is_no_training_of_the_run_and_nothing_of_a_cell_is_lost(stored):
     by_hand(
         stored,
         f"""
-        from sklearn.model_selection import cross_val_score
+        from sklearn.model_selection import cross_val_predict, cross_val_score
         from sklearn.svm import SVC
         from ml_experiment_nb import job
         {textwrap.indent(DATA, " " * 8).strip()}
@@ -383,6 +408,7 @@ def test_a_cross_validation_is_no_training_of_the_run_and_nothing_of_a_cell_is_l
         @job
         def train(C=0.5):
             SVC(C=C).fit(X, y)
+            cross_val_predict(SVC(C=9.0), X, y)
             return {{"score": cross_val_score(SVC(C=7.0), X, y).mean()}}
 
         train()
@@ -393,4 +419,5 @@ def test_a_cross_validation_is_no_training_of_the_run_and_nothing_of_a_cell_is_l
     for run in all_runs(stored):
         assert {"kernel", "gamma", "coef0"} <= run.data.params.keys()
         assert not any("_X_test" in name for name in run.data.metrics)
+        assert len(client(stored).get_metric_history(run.info.run_id, "training_score")) == 1
         assert "mlexp.notes" not in run.data.tags
