@@ -23,7 +23,6 @@ from ml_experiment_nb.images.choices import Choices
 from ml_experiment_nb.images.dockerfile import Image, default_base, dockerfile
 from ml_experiment_nb.images.environments import OURS
 from ml_experiment_nb.images.freeze import Frozen, facts, freeze
-from ml_experiment_nb.images.interpreter import interpreter
 from ml_experiment_nb.images.names import Name
 from ml_experiment_nb.images.program import Program, of_notebook, of_script, read_program
 from ml_experiment_nb.images.wheels import Index
@@ -164,9 +163,9 @@ def write_context(plan: Plan, folder: str | Path, *, tell: Tell = lambda text: N
 def export_image(
     target: str | Path | None = None, name: str | None = None, *, base: str | None = None, push: bool = False,
     verify: bool = True, only_imports: bool = False, lab: bool | None = None, data: bool = True,
-    include: Sequence[str] = (), exclude: Sequence[str] = (), without: Sequence[str] = (), index_url: str | None = None,
-    extra_index_urls: Sequence[str] = (), cwd: str | Path | None = None, kernel: str | None = None,
-    tell: Tell = lambda text: None,
+    include: Sequence[str] = (), exclude: Sequence[str] = (), without: Sequence[str] = (), whole: bool = False,
+    index_url: str | None = None, extra_index_urls: Sequence[str] = (), cwd: str | Path | None = None,
+    kernel: str | None = None, tell: Tell = lambda text: None,
 ) -> Exported:  # fmt: skip
     """Make a Docker image of a notebook, a script, a spec or a run, with the environment of its kernel.
 
@@ -184,6 +183,7 @@ def export_image(
         include: Files and folders that go in besides.
         exclude: Patterns of files that stay out.
         without: Packages that stay out.
+        whole: Take packages whole: with their tests, and whatever else nothing reads when code runs.
         index_url: The package index, in place of the one of pip's and uv's settings.
         extra_index_urls: Further indexes.
         cwd: The folder that the code runs in, in place of the notebook's own.
@@ -195,7 +195,7 @@ def export_image(
         EngineError: No engine can be reached, or it is too old.
         ImageError: A package isn't to be had, or the image can't be built or pushed. No half of it is left.
     """
-    choices = Choices(only_imports, lab, data, tuple(without), tuple(exclude), tuple(include))
+    choices = Choices(only_imports, lab, data, tuple(without), tuple(exclude), tuple(include), whole)
     index = Index(index_url, tuple(extra_index_urls))
     plan = plan_image(target, name, base=base, choices=choices, index=index, cwd=cwd, kernel=kernel)
     return build(plan, push=push, verify=verify, tell=tell)
@@ -316,7 +316,7 @@ def _write(plan: Plan, folder: Path, tell: Tell) -> tuple[str, ...]:
         raise ImageError(
             "uv isn't installed here, which an image needs: pip install 'ml-experiment-nb[docker]'"
         ) from None
-    uv = wheels.uv_wheel(interpreter(sys.executable, frozen.program.folder), version, index=index)
+    uv = wheels.uv_wheel(frozen.kernel.interpreter, version, index=index)
     tell("writing the build context")
     return context.write_context(folder, frozen, gathered, plan.image, uv)
 

@@ -36,6 +36,7 @@ _CODES = {"identical": 0, "within tolerance": 0, "differs": 1, "could not run": 
 @click.option("--include", metavar="PATH", multiple=True, help="A file or folder that goes in besides.")
 @click.option("--exclude", metavar="PATTERN", multiple=True, help="Files that stay out: 'data/raw/*'.")
 @click.option("--without", metavar="PACKAGE", multiple=True, help="A package that stays out.")
+@click.option("--whole", is_flag=True, help="Take packages whole, with their tests and sources of compiled modules.")
 @click.option("--index-url", metavar="URL", help="The package index, in place of the one in pip's settings.")
 @click.option("--extra-index-url", metavar="URL", multiple=True, help="One more index.")
 @click.option("-k", "--kernel", metavar="NAME", help="The kernel, in place of the notebook's.")
@@ -53,7 +54,7 @@ def image(target: str, plan_only: bool, context_only: str | None, push: bool, qu
 
     choices = Choices(
         only_imports=options["only_imports"], lab=options["lab"], data=options["data"] == "in",
-        without=options["without"], exclude=options["exclude"], include=options["include"],
+        without=options["without"], exclude=options["exclude"], include=options["include"], whole=options["whole"],
     )  # fmt: skip
     index = Index(options["index_url"], options["extra_index_url"])
     plan = imaging.plan_image(

@@ -28,7 +28,7 @@ from ml_experiment_nb.addresses import without_credentials
 from ml_experiment_nb.capture.digests import file_digests
 from ml_experiment_nb.capture.packages import Package, wheel_digest
 from ml_experiment_nb.errors import ImageError
-from ml_experiment_nb.images.caches import cache, short
+from ml_experiment_nb.images.caches import cache, remembered, short
 from ml_experiment_nb.images.code import folder_of
 from ml_experiment_nb.images.environments import Environment
 from ml_experiment_nb.images.files import file_of, files_in
@@ -122,11 +122,17 @@ def gather(
     more = _besides(pip, place / "index", environment, requirements, tell)
     found |= more
     digests = {one.path: one.digest for one in file_digests([*found.values()], cache() / "digests.db")}
+    installed = remembered("wheels", "\n".join(sorted(digests.values())), lambda: _digests_of(digests))
     for one, path in found.items():
-        if one.digest and not one.source and wheel_digest(path) != one.digest:
+        if one.digest and not one.source and installed[digests[path]] != one.digest:
             notes.append(f"{one.name} {one.version}: its files here are not those of the index's wheel, which goes in")
     wheels = tuple(Wheel(one, path, digests[path]) for one, path in sorted(found.items()))
     return Gathered(environment, wheels, tuple(notes))
+
+
+def _digests_of(wheels: Mapping[Path, str]) -> dict[str, str]:
+    """Return the digests of what wheels install, by those of their files."""
+    return {sha256: wheel_digest(path) for path, sha256 in wheels.items()}
 
 
 def uv_wheel(python: Interpreter, version: str, *, index: Index) -> Path:
