@@ -24,8 +24,8 @@ from ml_experiment_nb.images.dockerfile import Image, default_base, dockerfile
 from ml_experiment_nb.images.environments import OURS
 from ml_experiment_nb.images.freeze import Frozen, facts, freeze
 from ml_experiment_nb.images.names import Name
+from ml_experiment_nb.images.pip import Index
 from ml_experiment_nb.images.program import Program, of_notebook, of_script, read_program
-from ml_experiment_nb.images.wheels import Index
 from ml_experiment_nb.specs import Group
 from ml_experiment_nb.targets import Script
 from ml_experiment_nb.verdicts import Tolerance, Verdict, read_tolerances

@@ -50,7 +50,7 @@ def image(target: str, plan_only: bool, context_only: str | None, push: bool, qu
     """
     from ml_experiment_nb import imaging
     from ml_experiment_nb.images.choices import Choices
-    from ml_experiment_nb.images.wheels import Index
+    from ml_experiment_nb.images.pip import Index
 
     choices = Choices(
         only_imports=options["only_imports"], lab=options["lab"], data=options["data"] == "in",
