@@ -48,7 +48,7 @@ def image(target: str, plan_only: bool, context_only: str | None, push: bool, qu
     It has the environment of the notebook's kernel. `docker run IMAGE -p C 0.5` is a headless run of it then, and
     `docker run -p 8888:8888 IMAGE lab` opens JupyterLab.
     """
-    from ml_experiment_nb import imaging
+    from ml_experiment_nb import image_plans, imaging
     from ml_experiment_nb.images.choices import Choices
     from ml_experiment_nb.images.pip import Index
 
@@ -57,7 +57,7 @@ def image(target: str, plan_only: bool, context_only: str | None, push: bool, qu
         without=options["without"], exclude=options["exclude"], include=options["include"], whole=options["whole"],
     )  # fmt: skip
     index = Index(options["index_url"], options["extra_index_url"])
-    plan = imaging.plan_image(
+    plan = image_plans.plan_image(
         target, options["name"], base=options["base"], choices=choices, index=index, cwd=options["cwd"],
         kernel=options["kernel"],
     )  # fmt: skip
