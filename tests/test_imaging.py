@@ -15,10 +15,11 @@ import nbformat
 import pytest
 from click.testing import CliRunner
 
-from ml_experiment_nb import imaging, verifying
+from ml_experiment_nb import image_plans, imaging, verifying
 from ml_experiment_nb.cli import commands
 from ml_experiment_nb.cli.image import told
 from ml_experiment_nb.errors import EngineError, ImageError, SpecError
+from ml_experiment_nb.files import read_spec
 from ml_experiment_nb.images.choices import Choices
 from ml_experiment_nb.images.engine import reach
 from ml_experiment_nb.listing import listed
@@ -87,7 +88,7 @@ def test_what_is_no_machine_to_make_images_on_is_said_in_the_plan(project, monke
     write_notebook(project / "train.ipynb")
     monkeypatch.setattr(sys, "platform", "darwin")
     with pytest.raises(ImageError, match="make it on Linux"):
-        imaging.plan_image("train.ipynb")
+        image_plans.plan_image("train.ipynb")
 
 
 @pytest.mark.parametrize(
@@ -109,7 +110,7 @@ def test_without_what_reads_libraries_it_is_said_what_to_install(project, monkey
     monkeypatch.setitem(sys.modules, "elftools.common.exceptions", None)
     write_notebook(project / "train.ipynb")
     with pytest.raises(ImageError, match=r"pip install 'ml-experiment-nb\[docker\]'"):
-        imaging.plan_image("train.ipynb")
+        image_plans.plan_image("train.ipynb")
 
 
 @pytest.mark.kernel
@@ -119,7 +120,7 @@ def test_a_runs_code_packages_and_parameters_are_what_an_image_is_made_of(stored
     subprocess.run(run, check=True, timeout=300, capture_output=True)
     [record] = listed(stored, wanted(limit=5))
     (stored / "train.ipynb").write_text("{}")  # what it is now is no matter
-    plan = imaging.plan_image(record.run_id[:12], "svm:1", base="base:1")
+    plan = image_plans.plan_image(record.run_id[:12], "svm:1", base="base:1")
     [content] = plan.frozen.program.contents.values()
     assert "C = 7" in content.decode()
     assert plan.image.labels["mlexp.run"] == record.run_id
@@ -127,6 +128,35 @@ def test_a_runs_code_packages_and_parameters_are_what_an_image_is_made_of(stored
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/absent.sock")  # no engine is asked before
     with pytest.raises(SpecError, match="the run has no metric 'doubel'"):
         imaging.build(plan, tolerances=["doubel=1%"])
+
+
+@pytest.mark.slow
+def test_a_runs_seed_and_limits_are_in_its_image(stored):
+    """What its code doesn't say of how it was done is a spec's, which the image runs."""
+    (stored / "draw.py").write_text(
+        "import random\nfrom ml_experiment_nb import report\nx = 1\nreport({'drawn': x * random.random()})\n"
+    )
+    (stored / "draw.yaml").write_text(
+        "name: Draw\nrun: [draw.py]\nseed: 7\nautolog: false\nmemory: 1GB\nresources_per_worker: {cpu: 2}\n"
+    )
+    run = [sys.executable, "-m", "ml_experiment_nb.cli", "run", "-q", "draw.yaml", "-p", "x", "2"]
+    subprocess.run(run, check=True, timeout=300, capture_output=True)
+    [record] = listed(stored, wanted(limit=5))
+    plan = image_plans.plan_image(record.run_id[:12], "draw:1", base="base:1")
+    program = plan.frozen.program
+    assert program.file == "draw.yaml"
+    assert plan.dockerfile.rstrip().endswith('"ml_experiment_nb.images.entry", "draw.yaml"]')
+    for place, content in program.contents.items():
+        (stored / "again" / place).parent.mkdir(parents=True, exist_ok=True)
+        (stored / "again" / place).write_bytes(content)
+    spec = read_spec(stored / "again/draw.yaml")
+    assert (spec.seed, spec.memory, spec.autolog.libraries) == (7, 10**9, ())
+    assert not any(one.startswith(("seed", "autolog")) for one in program.notes)
+    limits = verifying.limits_of(Store(stored), record, is_for_gpus=False)
+    assert limits == verifying.Limits(memory=10**9 + 2**30, cpus=2.0)
+    run = [sys.executable, "-m", "ml_experiment_nb.cli", "run", "-q", "--json", "again/draw.yaml"]
+    done = subprocess.run(run, check=True, timeout=300, capture_output=True, text=True)
+    assert json.loads(done.stdout.splitlines()[-1])["metrics"] == record.metrics
 
 
 @pytest.mark.parametrize(
@@ -317,7 +347,7 @@ def test_a_build_that_is_interrupted_leaves_nothing(built, here, monkeypatch, tm
 @pytest.mark.docker
 def test_a_context_builds_with_docker_alone(built, here, tmp_path):
     """All of its layers are those of the image that was made here."""
-    plan = imaging.plan_image("train.ipynb", "team/svm:4", base=BASE, choices=Choices(only_imports=True))
+    plan = image_plans.plan_image("train.ipynb", "team/svm:4", base=BASE, choices=Choices(only_imports=True))
     imaging.write_context(plan, tmp_path / "context")
     assert (tmp_path / "context/Dockerfile").read_text() == plan.dockerfile
     build = ["docker", "build", "-q", "--network", "none", "-t", "team/svm:4", str(tmp_path / "context")]
@@ -338,6 +368,10 @@ def test_an_image_of_a_run_is_proven_by_its_metrics(built, host_run, here):
     assert record.tags["mlexp.image.verdict"].startswith("identical")
     with reach() as engine:
         image = engine.find("team/svm:5")
+        assert image.id == made.id
+        assert image.labels["mlexp.image.verdict"] == "identical"
+        assert engine.find("team/svm:1").labels["mlexp.image.verdict"] == "not verified"
+        assert not subprocess.check_output(["docker", "image", "ls", "-q", "--filter", "dangling=true"], text=True)
         other = replace(record, metrics={"value": 12.1})
         found = verifying.verify(engine, image, other, built.secrets, {}, lambda text: None)
         assert found.answer is Answer.DIFFERS

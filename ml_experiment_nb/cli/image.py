@@ -36,6 +36,7 @@ _CODES = {"identical": 0, "within tolerance": 0, "differs": 1, "could not run": 
 @click.option("--include", metavar="PATH", multiple=True, help="A file or folder that goes in besides.")
 @click.option("--exclude", metavar="PATTERN", multiple=True, help="Files that stay out: 'data/raw/*'.")
 @click.option("--without", metavar="PACKAGE", multiple=True, help="A package that stays out.")
+@click.option("--whole", is_flag=True, help="Take packages whole, with their tests and sources of compiled modules.")
 @click.option("--index-url", metavar="URL", help="The package index, in place of the one in pip's settings.")
 @click.option("--extra-index-url", metavar="URL", multiple=True, help="One more index.")
 @click.option("-k", "--kernel", metavar="NAME", help="The kernel, in place of the notebook's.")
@@ -47,16 +48,16 @@ def image(target: str, plan_only: bool, context_only: str | None, push: bool, qu
     It has the environment of the notebook's kernel. `docker run IMAGE -p C 0.5` is a headless run of it then, and
     `docker run -p 8888:8888 IMAGE lab` opens JupyterLab.
     """
-    from ml_experiment_nb import imaging
+    from ml_experiment_nb import image_plans, imaging
     from ml_experiment_nb.images.choices import Choices
-    from ml_experiment_nb.images.wheels import Index
+    from ml_experiment_nb.images.pip import Index
 
     choices = Choices(
         only_imports=options["only_imports"], lab=options["lab"], data=options["data"] == "in",
-        without=options["without"], exclude=options["exclude"], include=options["include"],
+        without=options["without"], exclude=options["exclude"], include=options["include"], whole=options["whole"],
     )  # fmt: skip
     index = Index(options["index_url"], options["extra_index_url"])
-    plan = imaging.plan_image(
+    plan = image_plans.plan_image(
         target, options["name"], base=options["base"], choices=choices, index=index, cwd=options["cwd"],
         kernel=options["kernel"],
     )  # fmt: skip

@@ -10,6 +10,7 @@ import tempfile
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
+from functools import lru_cache
 from pathlib import Path
 
 from ml_experiment_nb.errors import ImageError
@@ -85,7 +86,7 @@ def building(
         words += [word for name, value in (args or {}).items() for word in ("--build-arg", f"{name}={value}")]
         words += [word for name, value in (labels or {}).items() for word in ("--label", f"{name}={value}")]
         words += [*(["--network", network] if network else []), *options, str(context)]
-        yield from _said(words, _environment(engine))
+        yield from _said(words, _environment(engine.address))
         found = engine.find(made.read_text().strip())
     if found is None:
         raise ImageError("the image can't be built: the engine hasn't got it afterwards")
@@ -94,16 +95,21 @@ def building(
 
 def has_buildkit(engine: Engine) -> bool:
     """Whether this machine has the command that builds with BuildKit."""
-    if shutil.which("docker") is None:
-        return False
-    asked = subprocess.run(["docker", "buildx", "version"], env=_environment(engine), capture_output=True)
-    return asked.returncode == 0
+    program = shutil.which("docker")
+    return program is not None and _has_buildx(program, os.environ.get("DOCKER_CONFIG", ""), engine.address)
 
 
-def _environment(engine: Engine) -> dict[str, str]:
+@lru_cache(maxsize=8)
+def _has_buildx(program: str, config: str, address: str) -> bool:
+    """Ask the command once: it takes a moment to say so."""
+    env = _environment(address)
+    return subprocess.run([program, "buildx", "version"], env=env, capture_output=True).returncode == 0
+
+
+def _environment(address: str) -> dict[str, str]:
     # Its own context, and a builder that somebody has chosen for other engines, are not asked.
     kept = {name: value for name, value in os.environ.items() if name not in ("DOCKER_CONTEXT", "BUILDX_BUILDER")}
-    return {**kept, "DOCKER_HOST": engine.address, "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
+    return {**kept, "DOCKER_HOST": address, "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
 
 
 def _inside(context: Path, dockerfile: Path | None) -> str:

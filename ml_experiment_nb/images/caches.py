@@ -6,9 +6,12 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+from packaging.version import InvalidVersion
 
 
 def cache() -> Path:
@@ -41,3 +44,23 @@ def remembered(kind: str, key: str, find: Callable[[], dict[str, str]]) -> dict[
 def short(text: str) -> str:
     """Return a digest of a text that tells it from others, as part of a file's name."""
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+def kept_wheels(place: Path) -> dict[tuple[str, str], Path]:
+    """Return the wheels of a folder by the names and versions of their packages."""
+    found: dict[tuple[str, str], Path] = {}
+    for path in sorted(place.glob("*.whl")) if place.is_dir() else ():
+        with suppress(InvalidWheelFilename, InvalidVersion):
+            name, version, _, _ = parse_wheel_filename(path.name)
+            found[str(name), str(version)] = path
+    return found
+
+
+@contextmanager
+def filled(place: Path) -> Iterator[Path]:
+    """Give a folder to write wheels to; they are put in their place when all of it has gone well."""
+    place.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".new-", dir=place.parent) as folder:
+        yield Path(folder)
+        for path in sorted(Path(folder).rglob("*.whl")):
+            os.replace(path, place / path.name)

@@ -16,6 +16,7 @@ class Choices:
         without: Packages that are left out.
         exclude: Patterns of files that are left out.
         include: Files and folders that go in besides.
+        whole: Take packages whole: with their tests, and whatever else nothing reads when code runs.
     """
 
     only_imports: bool = False
@@ -24,3 +25,4 @@ class Choices:
     without: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     include: tuple[str, ...] = ()
+    whole: bool = False

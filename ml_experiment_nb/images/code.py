@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Container, Iterator
 from dataclasses import dataclass, field, replace
-from importlib.metadata import Distribution
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlparse
@@ -85,13 +84,6 @@ def _merged(one: Needs, other: Needs) -> Needs:
     names = [name for name in Needs.__dataclass_fields__ if name != "dynamic"]
     both = {name: getattr(one, name) | getattr(other, name) for name in names}
     return Needs(**both, dynamic=one.dynamic or other.dynamic)
-
-
-def has_module(one: Distribution, module: str) -> bool:
-    """Return whether a package has a top-level module."""
-    record = f"\n{one.read_text('RECORD') or one.read_text('SOURCES.txt') or ''}"
-    tops = (one.read_text("top_level.txt") or "").split()
-    return module in tops or any(f"\n{module}{end}" in record for end in ("/", ".py,", ".cpython", ".abi3", ".so"))
 
 
 def folder_of(package: Package) -> Path | None:

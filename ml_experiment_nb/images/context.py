@@ -9,11 +9,13 @@ import shutil
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
 from ml_experiment_nb import secrecy
 from ml_experiment_nb.errors import ImageError
+from ml_experiment_nb.images.caches import cache
 from ml_experiment_nb.images.dockerfile import Image, Installed, dockerfile
 from ml_experiment_nb.images.files import File, file_of
 from ml_experiment_nb.images.freeze import Frozen, kernel_env
@@ -69,8 +71,11 @@ def write_context(
     """
     _write_tools(folder / "tools", uv)
     (folder / "wheels").mkdir()
-    for one in gathered:
+    for number, one in enumerate(gathered):
         _write_environment(folder, one)
+        spare = [part.place for part in frozen.spare[number]] if frozen.spare else []
+        _write_lines(folder / one.environment.name / "spare.txt", spare)
+        _write_lines(folder / one.environment.name / "bytecode.txt", frozen.bytecode[number] if frozen.bytecode else [])
     _write_work(folder / "work", frozen)
     for file in frozen.outside:
         _copy(file, folder / "modules" / file.place)
@@ -131,6 +136,10 @@ def manifest(frozen: Frozen, gathered: Sequence[Gathered], notes: Sequence[str])
         "cuda": frozen.cuda,
         "environments": {one.environment.name: [_package(wheel) for wheel in one.wheels] for one in gathered},
         "dropped": list(frozen.dropped),
+        "left_out_of_packages": [
+            {"package": one.package, "place": one.place, "why": one.why, "size": one.size}
+            for one in dict.fromkeys(one for of_one in frozen.spare for one in of_one)
+        ],
         "debian": dict(frozen.debian),
         "modules": [one.place for one in (*frozen.modules, *frozen.outside)],
         "data": [{name: getattr(one, name) for name in _TOLD} for one in frozen.data],
@@ -162,12 +171,25 @@ def _inside(frozen: Frozen, path: Path) -> str:
 
 
 def _write_tools(folder: Path, uv: Path) -> None:
-    """Take uv's program out of its wheel: a base image need have nothing but Python."""
+    """Write uv's program, and what is done with packages that it has installed: a base image need have only Python."""
     folder.mkdir()
-    with zipfile.ZipFile(uv) as archive:
-        name = next(one for one in archive.namelist() if one.endswith(".data/scripts/uv"))
-        (folder / "uv").write_bytes(archive.read(name))
-    (folder / "uv").chmod(0o755)
+    _link(_program_of(uv), folder / "uv")
+    settle = files("ml_experiment_nb.images") / "settle.py"
+    (folder / "settle.py").write_bytes(settle.read_bytes())
+
+
+def _program_of(uv: Path) -> Path:
+    """Return uv's program, taken out of its wheel once: a build sends no file anew that has its place and time."""
+    place = cache() / "tools" / uv.stem / "uv"
+    if not place.exists():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        partial = place.with_name(f".uv.{os.getpid()}")
+        with zipfile.ZipFile(uv) as archive:
+            name = next(one for one in archive.namelist() if one.endswith(".data/scripts/uv"))
+            partial.write_bytes(archive.read(name))
+        partial.chmod(0o755)
+        os.replace(partial, place)
+    return place
 
 
 def _write_environment(folder: Path, gathered: Gathered) -> None:
@@ -181,6 +203,10 @@ def _write_environment(folder: Path, gathered: Gathered) -> None:
         (folder / name / "local.txt").write_text(requirements_of(local), encoding="utf-8")
     for one in gathered.wheels:
         _link(one.path, folder / ("local" if one.is_local else "wheels") / one.path.name)
+
+
+def _write_lines(file: Path, lines: Iterable[str]) -> None:
+    file.write_text("".join(f"{one}\n" for one in lines), encoding="utf-8")
 
 
 def _link(path: Path, target: Path) -> None:

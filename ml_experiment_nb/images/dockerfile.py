@@ -19,10 +19,8 @@ USER: Final = 1000
 _ENTRY: Final = "ml_experiment_nb.images.entry"
 _SLIM: Final = ("bullseye", "bookworm", "trixie")
 # Bytecode that is made here and trusted: each container would have to compile all of it anew, for ten seconds.
-_INSTALLING: Final = (
-    "export UV_OFFLINE=1 UV_NO_CACHE=1 UV_PYTHON_DOWNLOADS=never UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1",
-    "export PYC_INVALIDATION_MODE=UNCHECKED_HASH PYTHONHASHSEED=0 SOURCE_DATE_EPOCH=0",
-)
+_COMPILING: Final = "export UV_COMPILE_BYTECODE=1 PYC_INVALIDATION_MODE=UNCHECKED_HASH PYTHONHASHSEED=0"
+_INSTALLING: Final = "export UV_OFFLINE=1 UV_NO_CACHE=1 UV_PYTHON_DOWNLOADS=never UV_LINK_MODE=copy SOURCE_DATE_EPOCH=0"
 
 
 @dataclass(frozen=True)
@@ -80,8 +78,9 @@ def dockerfile(image: Image) -> str:
         "USER root",  # a base may have another one
         *([_apt(image.debian)] if image.debian else []),
         _user(),
-        *(_install(one.name, image.python, "wheels", "requirements.txt") for one in image.environments),
-        *(_install(one.name, "", "local", "local.txt") for one in image.environments if one.has_local),
+        *(_install(one.name, image.python) for one in image.environments),
+        *(_bytecode(one.name) for one in image.environments),
+        *(_install_local(one.name) for one in image.environments if one.has_local),
         *([f"COPY kernels/ /opt/{runner}/share/jupyter/kernels/"] if image.has_kernels else []),
         *([f"COPY modules/ {MODULES}/"] if image.has_modules else []),
         f"COPY work/ {WORK}/",
@@ -127,18 +126,45 @@ def _user() -> str:
     )
 
 
-def _install(name: str, python: str, wheels: str, requirements: str) -> str:
-    """Install wheels that are only looked at while it is done: they are in no layer, and neither is uv."""
-    made = [f"/mnt/uv venv --quiet --python {python} /opt/{name}"] if python else []
-    install = (
+def _install(name: str, python: str) -> str:
+    """Install an index's wheels without what is spared of them: it is in no layer."""
+    seen = {"wheels": "wheels", f"{name}/requirements.txt": "requirements.txt"}
+    seen |= {"tools/settle.py": "settle.py", f"{name}/spare.txt": "spare.txt"}
+    return _run(
+        {"tools/uv": "uv", **seen},
+        _INSTALLING,
+        f"/mnt/uv venv --quiet --python {python} /opt/{name}",
+        _installed(name, "wheels", "requirements.txt"),
+        f"/opt/{name}/bin/python -IB /mnt/settle.py spare /mnt/spare.txt",
+    )
+
+
+def _bytecode(name: str) -> str:
+    """Compile what runs load: in a layer of its own, as it changes with what the code imports."""
+    return _run(
+        {"tools/settle.py": "settle.py", f"{name}/bytecode.txt": "bytecode.txt"},
+        "export PYTHONHASHSEED=0 SOURCE_DATE_EPOCH=0",
+        f"/opt/{name}/bin/python -IB /mnt/settle.py bytecode /mnt/bytecode.txt",
+    )
+
+
+def _install_local(name: str) -> str:
+    # The one list alone: beside the other one, it would be installed anew when that changes.
+    seen = {"tools/uv": "uv", "local": "local", f"{name}/local.txt": "local.txt"}
+    return _run(seen, _INSTALLING, _COMPILING, _installed(name, "local", "local.txt"))
+
+
+def _installed(name: str, wheels: str, requirements: str) -> str:
+    return (
         f"/mnt/uv pip install --quiet --python /opt/{name} --no-index --no-deps --require-hashes \\\n"
         f"        --find-links /mnt/{wheels} --requirement /mnt/{requirements}"
     )
-    # The one list alone: beside the other one, it would be installed anew when that changes.
-    seen = {"tools/uv": "uv", wheels: wheels, f"{name}/{requirements}": requirements}
+
+
+def _run(seen: Mapping[str, str], *steps: str) -> str:
+    """Run steps that see files of the context only while it is done: these are in no layer."""
     mounts = " \\\n    ".join(f"--mount=type=bind,source={source},target=/mnt/{at}" for source, at in seen.items())
-    steps = " \\\n    && ".join([*_INSTALLING, *made, install])
-    return f"RUN {mounts} \\\n    {steps}"
+    return f"RUN {mounts} \\\n    " + " \\\n    && ".join(steps)
 
 
 def _post_build(image: Image) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -46,6 +46,7 @@ class Image:
     Attributes:
         id: Its id, ``sha256:…``: the digest of its configuration.
         name: The name that it was asked for by.
+        names: Its names, ``team/svm:1``; none where another image has got them.
         digests: Its names in registries, ``team/svm@sha256:…``; none before it was pushed or pulled.
         size: Bytes of all its layers.
         labels: Its labels.
@@ -56,6 +57,7 @@ class Image:
 
     id: str
     name: str
+    names: tuple[str, ...] = ()
     digests: tuple[str, ...] = ()
     size: int = 0
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -141,6 +143,7 @@ class Engine:
         return Image(
             id=found["Id"],
             name=name,
+            names=tuple(found.get("RepoTags") or ()),
             digests=tuple(found.get("RepoDigests") or ()),
             size=found.get("Size") or 0,
             labels=config.get("Labels") or {},
@@ -204,6 +207,13 @@ class Engine:
                 self.client.api.remove_image(name, force=force)
             except docker.errors.ImageNotFound:
                 return
+
+    def drop(self, id: str) -> None:
+        """Remove an image that has no name any more; one that has, or that is used, is left as it is."""
+        found = self.find(id)
+        if found is not None and not found.names:
+            with suppress(EngineError):
+                self.remove(id)
 
     def layers(self, name: str) -> list[Layer]:
         """Return an image's layers that add something, from the base up."""

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import Distribution, distributions
 from typing import Final
 
-from packaging.markers import Marker
-from packaging.requirements import InvalidRequirement, Requirement
+from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from ml_experiment_nb.capture.packages import Package, packages_on
 from ml_experiment_nb.errors import ImageError, nearest
 from ml_experiment_nb.images.choices import Choices
-from ml_experiment_nb.images.code import Code, folder_of, has_module
+from ml_experiment_nb.images.code import Code, folder_of
 from ml_experiment_nb.images.declared import Declared
+from ml_experiment_nb.images.installed import closure, having
 from ml_experiment_nb.images.interpreter import Interpreter, interpreter
 
 OURS: Final = "ml-experiment-nb"
 LAB: Final = "jupyterlab"
-RAY: Final = "ray"  # a quarter of what this package needs, and no part in a single run
 _IN_KERNEL: Final = ("ipykernel",)
+_OF_SEARCHES: Final = ((OURS, "ray"),)  # a quarter of what this package needs, and no part in a single run
+_OF_PEOPLE: Final = (("ipykernel", "debugpy"), ("ipython", "jedi"))  # to debug and to complete what is typed
 
 
 @dataclass(frozen=True)
@@ -75,14 +75,14 @@ def environments(
     if choices.lab and not wanted:
         raise ImageError("JupyterLab isn't installed here: pip install 'ml-experiment-nb[lab]', or leave out --lab")
     roots = {OURS, *wanted}
-    passed_over = {RAY} if choices.only_imports and not code.program.is_search else set[str]()
+    unneeded = _unneeded(code, choices, has_lab=bool(wanted))
     left_out = {canonicalize_name(one) for one in choices.without} | ({LAB} if choices.lab is False else set())
     kept = installed
     if choices.only_imports:
         named = {canonicalize_name(Requirement(one).name) for one in asked.requirements} | set(asked.conda)
-        needed = {*_imported(code, installed), *_IN_KERNEL, *named, *(roots if has_ours else ())}
+        needed = {*imported(code, installed), *_IN_KERNEL, *named, *(roots if has_ours else ())}
         needed |= {"pip"} if code.found.installs else set()
-        kept = _closure(python, installed, needed, passed_over)
+        kept = closure(python, installed, needed, unneeded)
     kept = tuple(one for one in kept if one.name not in left_out)
     dropped = tuple(sorted(names - {one.name for one in kept}))
     first = Environment("env", python, kept)
@@ -91,54 +91,21 @@ def environments(
     if "ipykernel" not in names:
         raise ImageError(f"the kernel's environment {python.prefix} has no ipykernel: install it there")
     notes.append("ml-experiment-nb isn't in the kernel's environment: it has one of its own in the image, /opt/runner")
-    return (first, Environment("runner", mine, _closure(mine, runner, roots, passed_over))), dropped
+    return (first, Environment("runner", mine, closure(mine, runner, roots, unneeded))), dropped
 
 
-def _imported(code: Code, installed: Sequence[Package]) -> set[str]:
+def _unneeded(code: Code, choices: Choices, *, has_lab: bool) -> tuple[tuple[str, str], ...]:
+    """Return the requirements of what runs the code, and of the kernel, that these do without: who has it, and what."""
+    if not choices.only_imports:
+        return ()
+    return (*(() if code.program.is_search else _OF_SEARCHES), *(() if has_lab else _OF_PEOPLE))
+
+
+def imported(code: Code, installed: Sequence[Package]) -> set[str]:
     """Return the packages that have the modules that are imported."""
     tops = {name: origin for name, origin in code.origins.items() if origin and origin != "stdlib"}
     found = {one.name for origin in tops.values() if (one := code.editable(origin))}
-    for other in distributions(path=list(code.python.path)):
-        if any(has_module(other, name) for name in tops):
-            found.add(name_of(other))
-    return found & {one.name for one in installed}
-
-
-def _closure(
-    python: Interpreter, installed: Sequence[Package], roots: Iterable[str], passed_over: Iterable[str] = ()
-) -> tuple[Package, ...]:
-    """Return the packages that some packages need, themselves among them; what ours alone needs may be passed over."""
-    by_name: dict[str, Distribution] = {}
-    for one in distributions(path=list(python.path)):
-        by_name.setdefault(name_of(one), one)
-    environment = {"python_version": python.minor, "python_full_version": python.version}
-    seen: dict[str, set[str]] = {}
-    todo: list[tuple[str, frozenset[str]]] = [(name, frozenset()) for name in roots]
-    while todo:
-        name, extras = todo.pop()
-        done = seen.get(name)
-        if name not in by_name or (done is not None and extras <= done):
-            continue
-        seen[name] = (done or set()) | extras
-        for text in by_name[name].requires or ():
-            try:
-                needed = Requirement(text)
-            except InvalidRequirement:
-                continue
-            if name == OURS and canonicalize_name(needed.name) in passed_over:
-                continue
-            if needed.marker is None or _holds(needed.marker, environment, seen[name]):
-                todo.append((str(canonicalize_name(needed.name)), frozenset(needed.extras)))
-    return tuple(one for one in installed if one.name in seen)
-
-
-def name_of(one: Distribution) -> str:
-    """Return a package's name, normalised."""
-    return str(canonicalize_name(one.metadata["Name"] or ""))
-
-
-def _holds(marker: Marker, environment: dict[str, str], extras: Iterable[str]) -> bool:
-    return any(marker.evaluate({**environment, "extra": extra}) for extra in ("", *extras))
+    return (found | having(code.python, tops)) & {one.name for one in installed}
 
 
 def as_recorded(code: Code, recorded: Sequence[Package], notes: list[str]) -> tuple[Package, ...]:
@@ -157,8 +124,8 @@ def as_recorded(code: Code, recorded: Sequence[Package], notes: list[str]) -> tu
             found[one.name] = here[one.name]
         else:
             notes.append(f"{one.name} {one.version} was installed from {one.source}, and isn't any more: left out")
-    own = {*_imported(code, code.installed), *({OURS} & here.keys())} - found.keys()
-    for one in _closure(code.python, code.installed, own):
+    own = {*imported(code, code.installed), *({OURS} & here.keys())} - found.keys()
+    for one in closure(code.python, code.installed, own):
         if one.name not in found:
             notes.append(f"{one.name} {one.version} isn't in the run's record: it is taken as it is installed now")
             found[one.name] = one

@@ -18,15 +18,18 @@ from packaging.utils import canonicalize_name
 from ml_experiment_nb import quantities
 from ml_experiment_nb.capture.packages import Package, packages_on
 from ml_experiment_nb.images import libraries
+from ml_experiment_nb.images.bytecode import compiled
 from ml_experiment_nb.images.caches import remembered
 from ml_experiment_nb.images.choices import Choices
-from ml_experiment_nb.images.code import SITE, Code, has_module
+from ml_experiment_nb.images.code import SITE, Code
 from ml_experiment_nb.images.declared import Declared, declared
-from ml_experiment_nb.images.environments import LAB, Environment, as_recorded, environments, name_of
+from ml_experiment_nb.images.environments import LAB, Environment, as_recorded, environments
 from ml_experiment_nb.images.files import File, data_files
+from ml_experiment_nb.images.installed import having, name_of
 from ml_experiment_nb.images.interpreter import interpreter
 from ml_experiment_nb.images.needs import needs
 from ml_experiment_nb.images.program import Kernel, Program
+from ml_experiment_nb.images.slimming import Spare, spared, told
 from ml_experiment_nb.secrecy import is_credential
 
 
@@ -38,6 +41,8 @@ class Frozen:
         program: The program.
         environments: The kernel's environment, and maybe one of what runs it.
         dropped: The packages that are left out as nothing imports them.
+        spare: Of each environment, the parts of its packages that are left out.
+        bytecode: Of each environment, what has bytecode.
         debian: Debian packages, with the versions that this machine has; empty where it hasn't them.
         modules: Modules of the project's own.
         outside: Modules of its own that lie outside of its root; their place is below a folder of theirs.
@@ -50,6 +55,8 @@ class Frozen:
     program: Program
     environments: tuple[Environment, ...]
     dropped: tuple[str, ...] = ()
+    spare: tuple[tuple[Spare, ...], ...] = ()
+    bytecode: tuple[tuple[str, ...], ...] = ()
     debian: tuple[tuple[str, str], ...] = ()
     modules: tuple[File, ...] = ()
     outside: tuple[File, ...] = ()
@@ -110,6 +117,8 @@ def freeze(program: Program, choices: Choices, *, caller: str, recorded: Sequenc
         program=program,
         environments=made,
         dropped=dropped,
+        spare=tuple(spared(one, choices, _texts(code), [name for name, _ in debian]) for one in made),
+        bytecode=tuple(compiled(one, code, is_kernel=one is made[0]) for one in made),
         debian=debian,
         modules=tuple(sorted(code.modules.values())),
         outside=tuple(sorted(code.outside.values())),
@@ -118,6 +127,13 @@ def freeze(program: Program, choices: Choices, *, caller: str, recorded: Sequenc
         cuda=_cuda(made[0].packages),
         notes=tuple(dict.fromkeys(notes)),
     )
+
+
+def _texts(code: Code) -> list[str]:
+    """Return the texts of the code, with those of the modules that are its own."""
+    files = [path for one in (*code.modules.values(), *code.outside.values()) for path in one.files]
+    own = [path.read_text(encoding="utf-8", errors="replace") for path in files if path.suffix == ".py"]
+    return [*code.program.pieces, *own]
 
 
 def _followed(asked: Declared, choices: Choices, installed: Sequence[Package], notes: list[str]) -> Declared:
@@ -145,13 +161,12 @@ def _unfrozen(code: Code, installed: Sequence[Package], asked: Declared) -> list
     """Return notes of what the code needs and can't be frozen."""
     notes = []
     names = {one.name for one in installed}
-    packages = list(distributions(path=list(code.python.path)))
     for name, origin in sorted(code.origins.items()):
         if name in code.excluded:
             notes.append(f"the code imports {name}, which is excluded: it isn't in the image")
         elif origin is None:
             notes.append(f"the code imports {name}, which its kernel hasn't: it isn't in the image either")
-        elif SITE.search(origin) and not any(has_module(one, name) for one in packages):
+        elif SITE.search(origin) and not having(code.python, [name]):
             notes.append(f"{origin} is imported, and no package has it: it isn't in the image")
     if code.found.dynamic:
         notes.append("the code imports modules by names that only running it tells: they can't be followed")
@@ -237,6 +252,7 @@ def facts(frozen: Frozen) -> list[tuple[str, str]]:
     ]
     if len(frozen.environments) > 1:
         rows.append(("runner", f"ml-experiment-nb and the {len(frozen.runner.packages) - 1} packages that it needs"))
+    rows += told([one for of_one in frozen.spare for one in of_one])
     rows += [("cuda", frozen.cuda)] if frozen.cuda else []
     rows += [("debian", ", ".join(f"{name} {version}".strip() for name, version in frozen.debian))] * bool(
         frozen.debian

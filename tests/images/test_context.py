@@ -62,7 +62,8 @@ def test_it_has_what_is_needed_and_nothing_else(made):
     found = files(made("one"))
     assert list(found) == sorted(
         [
-            *("Dockerfile", "env/local.txt", "env/requirements.txt", "frozen.json", "tools/uv"),
+            *("Dockerfile", "env/bytecode.txt", "env/local.txt", "env/requirements.txt", "env/spare.txt"),
+            *("frozen.json", "tools/settle.py", "tools/uv"),
             *("local/mine-2.0-py3-none-any.whl", "wheels/tinypack-1.0-py3-none-any.whl"),
             *("work/data/a.csv", "work/helper_module.py", "work/train.ipynb"),
         ]

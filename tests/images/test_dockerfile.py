@@ -19,11 +19,18 @@ RUN echo 'runner:x:1000:1000::/home/runner:/bin/sh' >> /etc/passwd \\
 RUN --mount=type=bind,source=tools/uv,target=/mnt/uv \\
     --mount=type=bind,source=wheels,target=/mnt/wheels \\
     --mount=type=bind,source=env/requirements.txt,target=/mnt/requirements.txt \\
-    export UV_OFFLINE=1 UV_NO_CACHE=1 UV_PYTHON_DOWNLOADS=never UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 \\
-    && export PYC_INVALIDATION_MODE=UNCHECKED_HASH PYTHONHASHSEED=0 SOURCE_DATE_EPOCH=0 \\
+    --mount=type=bind,source=tools/settle.py,target=/mnt/settle.py \\
+    --mount=type=bind,source=env/spare.txt,target=/mnt/spare.txt \\
+    export UV_OFFLINE=1 UV_NO_CACHE=1 UV_PYTHON_DOWNLOADS=never UV_LINK_MODE=copy SOURCE_DATE_EPOCH=0 \\
     && /mnt/uv venv --quiet --python 3.11 /opt/env \\
     && /mnt/uv pip install --quiet --python /opt/env --no-index --no-deps --require-hashes \\
-        --find-links /mnt/wheels --requirement /mnt/requirements.txt
+        --find-links /mnt/wheels --requirement /mnt/requirements.txt \\
+    && /opt/env/bin/python -IB /mnt/settle.py spare /mnt/spare.txt
+
+RUN --mount=type=bind,source=tools/settle.py,target=/mnt/settle.py \\
+    --mount=type=bind,source=env/bytecode.txt,target=/mnt/bytecode.txt \\
+    export PYTHONHASHSEED=0 SOURCE_DATE_EPOCH=0 \\
+    && /opt/env/bin/python -IB /mnt/settle.py bytecode /mnt/bytecode.txt
 
 COPY work/ /project/
 
@@ -84,6 +91,8 @@ def test_what_changes_seldom_stands_before_what_changes_often():
         "apt-get install -y --no-install-recommends \\\n        git \\\n        libgomp1",
         "uv venv --quiet --python 3.11 /opt/env",
         "uv venv --quiet --python 3.11 /opt/runner",
+        "/opt/env/bin/python -IB /mnt/settle.py bytecode",
+        "/opt/runner/bin/python -IB /mnt/settle.py bytecode",
         "source=env/local.txt",
         "source=runner/local.txt",
         "COPY kernels/ /opt/runner/share/jupyter/kernels/",
@@ -108,7 +117,7 @@ def test_a_path_with_a_space_is_one_word_of_the_shell():
 def test_a_changed_local_package_leaves_the_layer_of_the_index_as_it_is():
     """The list of local packages is not among what that layer is made of."""
     [index, local] = [
-        one for one in dockerfile(image(environments=(Installed("env", True),))).split("\n\n") if "uv" in one
+        one for one in dockerfile(image(environments=(Installed("env", True),))).split("\n\n") if "mnt/uv" in one
     ]
     assert "local" not in index
     assert "wheels" not in local

@@ -284,3 +284,32 @@ def test_the_facts_say_what_goes_in(book):
     assert rows["data"] == "a.csv (1 B)"
     assert rows["lab"] == "JupyterLab is not in it"
     assert rows["python"].startswith(sys.version.split()[0])
+
+
+def test_what_is_spared_of_packages_is_listed(book):
+    path = book("import numpy")
+    found = frozen(path, lab=False)
+    spare = {one.place: one for one in found.spare[0]}
+    assert "numpy/linalg/tests" in spare
+    assert "numpy/testing" not in spare
+    [row] = [text for name, text in facts(found) if name == "without" and text.startswith("tests")]
+    assert "numpy" in row or "more" in row
+    assert frozen(path, lab=False, whole=True).spare == ((),)
+    kept = frozen(book("import numpy.linalg.tests.test_linalg"), lab=False)
+    assert "numpy/linalg/tests" not in {one.place for one in kept.spare[0]}
+
+
+def test_bytecode_is_that_of_what_the_code_imports_and_of_what_runs_it(book):
+    found = frozen(book("import sklearn, ml_experiment_nb"), only_imports=True).bytecode[0]
+    assert {"sklearn", "numpy", "scipy", "joblib", "import mlflow"} <= set(found)
+    assert not {"mlflow", "pandas", "ml_experiment_nb", "import optuna", "import jupyterlab.labapp"} & set(found)
+    again = frozen(book("from sklearn.svm import SVC\nimport ml_experiment_nb.specs"), only_imports=True)
+    assert again.bytecode[0] == found  # a changed cell leaves the layer as it is
+    assert "import optuna" in frozen(book("%%group 'a'\nx = 1"), only_imports=True).bytecode[0]
+
+
+def test_a_single_run_needs_no_debugger_and_no_completion(book):
+    found = frozen(book("1"), only_imports=True)
+    assert {"debugpy", "jedi", "ray"} <= set(found.dropped)
+    assert not {"debugpy", "jedi"} & set(frozen(book("1"), only_imports=True, lab=True).dropped)
+    assert "jedi" not in frozen(book("import jedi"), only_imports=True).dropped

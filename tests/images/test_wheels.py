@@ -12,7 +12,8 @@ from ml_experiment_nb.capture.packages import Package, from_requirements, wheel_
 from ml_experiment_nb.errors import ImageError
 from ml_experiment_nb.images.environments import Environment
 from ml_experiment_nb.images.interpreter import interpreter
-from ml_experiment_nb.images.wheels import Index, _explained, gather, requirements_of
+from ml_experiment_nb.images.pip import Index, _explained
+from ml_experiment_nb.images.wheels import gather, requirements_of
 
 
 def make_wheel(folder, name, version, content="x = 1\n"):

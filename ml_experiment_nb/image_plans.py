@@ -1,0 +1,214 @@
+"""What an image of a notebook, a script, a spec or a run would have: planned; nothing is fetched, built or written."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+import nbformat
+
+from ml_experiment_nb import forms, programs
+from ml_experiment_nb.capture.git import git_state
+from ml_experiment_nb.capture.notebook import this_notebook
+from ml_experiment_nb.capture.packages import Package, from_requirements
+from ml_experiment_nb.errors import ImageError, SpecError
+from ml_experiment_nb.files import spec_text
+from ml_experiment_nb.images import context
+from ml_experiment_nb.images.choices import Choices
+from ml_experiment_nb.images.dockerfile import Image, default_base, dockerfile
+from ml_experiment_nb.images.environments import OURS
+from ml_experiment_nb.images.freeze import Frozen, facts, freeze
+from ml_experiment_nb.images.names import Name
+from ml_experiment_nb.images.pip import Index
+from ml_experiment_nb.images.program import Program, of_notebook, of_script, read_program
+from ml_experiment_nb.plans import Spec
+from ml_experiment_nb.specs import Experiment, Group
+from ml_experiment_nb.targets import Script
+
+VERDICT: Final = "mlexp.image.verdict"
+"""The label of an image, and the tag of its run, that say what came of it when the run was repeated in it."""
+
+NOT_VERIFIED: Final = "not verified"
+
+_PYTHON_TAG = "mlexp.system.python"
+_SUFFIXES = (".ipynb", ".py", ".yaml", ".yml", ".json")
+_AS_IT_WAS: Final = ("seed", "deterministic", "autolog", "memory", "timeout", "system_metrics")
+"""What a run's code doesn't say of how it was done, and a spec does."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An image that is to be made; printed, it says what goes into it.
+
+    Attributes:
+        name: The image's name.
+        frozen: What is run, and what it needs.
+        image: What its Dockerfile says.
+        index: Where its packages come from.
+    """
+
+    name: str
+    frozen: Frozen
+    image: Image
+    index: Index = field(default_factory=Index)
+
+    @property
+    def dockerfile(self) -> str:
+        """The Dockerfile."""
+        return dockerfile(self.image)
+
+    def __str__(self) -> str:
+        rows = [
+            ("image", self.name),
+            ("runs", f"ml-experiment run {self.image.file}"),
+            ("base", self.image.base),
+            *facts(self.frozen),
+        ]
+        width = max(len(name) for name, _ in rows)
+        lines = [f"{name:<{width}}  {text}" for name, text in rows]
+        lines += [f"note: {note}" for note in self.frozen.notes]
+        return "\n".join([*lines, "", self.dockerfile]).rstrip("\n")
+
+
+def plan_image(
+    target: str | Path | None = None, name: str | None = None, *, base: str | None = None,
+    choices: Choices | None = None, index: Index | None = None, cwd: str | Path | None = None,
+    kernel: str | None = None,
+) -> Plan:  # fmt: skip
+    """Return what an image of a program would have; nothing is fetched, built or written.
+
+    Args:
+        target: A notebook, a script, a spec's file, or a run's id; by default the notebook that this is run in.
+        name: The image's name; by default the program's own.
+        base: The image that it begins with, in place of the slim one of the kernel's Python.
+        choices: What goes in.
+        index: Where packages come from.
+        cwd: The folder that the code runs in, in place of the notebook's own.
+        kernel: The kernel's name, in place of the notebook's.
+
+    Raises:
+        SpecError: The program can't be read, or a name is none.
+        ImageError: What it needs can't be told, or this machine isn't Linux.
+        RunNotFoundError: No run has such an id.
+    """
+    if name is not None:
+        Name.read(name)
+    if sys.platform != "linux":
+        raise ImageError(f"an image has the kernel's own packages, which are for {sys.platform} here: make it on Linux")
+    program, recorded, python = _program(target, cwd, kernel)
+    name = name or _name_of(program)
+    frozen = freeze(program, choices or Choices(), caller=sys.executable, recorded=recorded)
+    version = frozen.kernel.interpreter.version
+    if python and python != version:
+        note = f"the run had Python {python}, and its kernel has {version} now, as the image has"
+        frozen = replace(frozen, notes=(*frozen.notes, note))
+    base = base or default_base(version, _release())
+    image = context.image_of(frozen, None, base=base, version=_version(), labels=_labels(frozen, base))
+    return Plan(name, frozen, image, index or Index())
+
+
+def _program(
+    target: str | Path | None, cwd: str | Path | None, kernel: str | None
+) -> tuple[Program, Sequence[Package], str]:
+    """Return what is to run, and of a run the packages and the Python that it had."""
+    if target is None:
+        found = this_notebook()
+        if found is None:
+            raise SpecError("which notebook is to be an image can't be told here: name its file")
+        return read_program(found, cwd=cwd, kernel=kernel), (), ""
+    if Path(target).suffix.lower() in _SUFFIXES or Path(target).exists():
+        return read_program(target, cwd=cwd, kernel=kernel), (), ""
+    return _of_run(str(target), cwd, kernel)
+
+
+def _of_run(run_id: str, cwd: str | Path | None, kernel: str | None) -> tuple[Program, Sequence[Package], str]:
+    """Return a run's code with its parameters written in it, its packages and its Python."""
+    from ml_experiment_nb.sweeps import opened_store
+    from ml_experiment_nb.tracking import SPEC
+
+    store = opened_store()
+    record = store.record(run_id)
+    asked = forms.asked_by(record, store.text(record, SPEC))
+    kept = partial(store.kept, record)
+    folder = Path(cwd or record.tags.get("mlexp.cwd") or Path.cwd())
+    if not folder.is_dir():
+        raise ImageError(f"the run {record.name} ran in {folder}, which isn't there any more: name a folder by --cwd")
+    if isinstance(asked.spec, Group):
+        raise SpecError(f"{record.name} is a group: make an image of its spec's file, or of one of its trials")
+    is_script = isinstance(asked.spec.run[0], Script)
+    form = programs.as_script(asked, kept) if is_script else programs.as_headless(asked, kept)
+    name = _slug(record.name)
+    if is_script:
+        program = of_script(form.text, folder / f"{name}.py")
+    else:
+        nb = nbformat.reads(form.text, as_version=4)
+        program = of_notebook(nb, folder / f"{name}.ipynb", kernel=kernel)
+    program, losses = _as_it_was(program, asked.spec, form.losses, record.name)
+    notes = (*program.notes, *losses, "modules and data are taken as they are now, not as the run found them")
+    recorded = from_requirements(kept("requirements.txt") or "")
+    program = replace(program, run_id=str(record.run_id), notes=notes)
+    return program, recorded, record.tags.get(_PYTHON_TAG, "")
+
+
+def _as_it_was(program: Program, spec: Spec, losses: Sequence[str], name: str) -> tuple[Program, tuple[str, ...]]:
+    """Return a run's code, begun by a spec where the run had a seed, limits or the like; and what is lost even so."""
+    fields = type(spec).model_fields
+    kept = {
+        key: value
+        for key in _AS_IT_WAS
+        if (value := getattr(spec, key)) != fields[key].get_default(call_default_factory=True)
+    }
+    if not kept:
+        return program, tuple(losses)
+    file = Path(program.file).with_suffix(".yaml").name
+    text = spec_text(Experiment.model_validate({"name": name, "run": [program.file], **kept}))
+    place = PurePosixPath((program.folder / file).relative_to(program.root))
+    left = tuple(one for one in losses if one.partition(":")[0] not in kept)
+    return replace(program, file=file, contents={**program.contents, place: text.encode()}), left
+
+
+def _labels(frozen: Frozen, base: str) -> dict[str, str]:
+    program = frozen.program
+    git = git_state(program.folder)
+    found = {
+        "mlexp.cuda": frozen.cuda,
+        VERDICT: NOT_VERIFIED,
+        "mlexp.program": program.file,
+        "mlexp.python": frozen.kernel.interpreter.version,
+        "mlexp.run": program.run_id,
+        "mlexp.version": _version(),
+        "org.opencontainers.image.base.name": base,
+        "org.opencontainers.image.revision": (git.commit or "") if git else "",
+        "org.opencontainers.image.source": (git.remote or "") if git else "",
+        "org.opencontainers.image.title": program.name,
+    }
+    if git is not None and git.dirty:
+        found["mlexp.dirty"] = "true"
+    return {name: value for name, value in found.items() if value}
+
+
+def _name_of(program: Program) -> str:
+    return f"{_slug(program.name)}:latest"
+
+
+def _slug(text: str) -> str:
+    """Return a text as part of an image's name."""
+    words = "".join(one if one.isascii() and one.isalnum() else " " for one in text.lower()).split()
+    return "-".join(words)[:100] or "notebook"
+
+
+def _version() -> str:
+    return importlib.metadata.version(OURS)
+
+
+def _release() -> dict[str, str]:
+    try:
+        return platform.freedesktop_os_release()
+    except OSError:
+        return {}
