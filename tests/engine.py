@@ -13,6 +13,7 @@ import hashlib
 import os
 import platform
 import py_compile
+import re
 import shutil
 import signal
 import subprocess
@@ -20,6 +21,7 @@ import sys
 import sysconfig
 import tarfile
 import tempfile
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -31,6 +33,7 @@ SUITE = "trixie"  # Debian's, which has an engine with BuildKit; it runs on this
 PACKAGES = [f"{name}/{SUITE}" for name in ("docker.io", "docker-cli", "docker-buildx", "containerd", "tini")]
 CACHE = Path("/tmp") / f"mlexp-engine-packages-{os.getuid()}"
 PROGRAMS = CACHE / "root"
+REGISTRY = CACHE / "registry"
 BASE = f"mlexp-base:py{sys.version_info.major}.{sys.version_info.minor}"
 TOOLS = [
     *("sh", "bash", "cat", "ls", "mkdir", "rm", "cp", "mv", "ln", "chmod", "chown", "env", "id", "sed", "grep", "find"),
@@ -65,7 +68,7 @@ class Engine:
 
 
 def fetch() -> None:
-    """Unpack the engine's packages, unless they are there already.
+    """Unpack the packages of the engine and of a registry, unless they are there already.
 
     Raises:
         Unavailable: This is no Debian, or its mirror can't be reached.
@@ -73,18 +76,25 @@ def fetch() -> None:
     CACHE.mkdir(mode=0o700, exist_ok=True)
     with (CACHE / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if (CACHE / "complete").exists():
-            return
-        shutil.rmtree(PROGRAMS, ignore_errors=True)
-        with tempfile.TemporaryDirectory(dir=CACHE) as folder:
-            for file in _downloaded(Path(folder)):
-                subprocess.run(["dpkg", "-x", file, PROGRAMS], check=True)
-        with suppress(FileExistsError):
-            (PROGRAMS / "usr/bin/docker-init").symlink_to("tini-static")
-        (CACHE / "complete").touch()
+        if not (CACHE / "complete").exists():
+            _unpack([*PACKAGES, "runc/"], PROGRAMS)
+            with suppress(FileExistsError):
+                (PROGRAMS / "usr/bin/docker-init").symlink_to("tini-static")
+            (CACHE / "complete").touch()
+        if not (CACHE / "registry-complete").exists():
+            _unpack(["docker-registry/"], REGISTRY)
+            (CACHE / "registry-complete").touch()
 
 
-def _downloaded(folder: Path) -> list[Path]:
+def _unpack(names: list[str], root: Path) -> None:
+    """Unpack packages anew, each of the suite behind its name, or of this machine's own."""
+    shutil.rmtree(root, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=CACHE) as folder:
+        for file in _downloaded(names, Path(folder)):
+            subprocess.run(["dpkg", "-x", file, root], check=True)
+
+
+def _downloaded(names: list[str], folder: Path) -> list[Path]:
     """Download packages by apt, which is told of lists and a state of its own."""
     release = platform.freedesktop_os_release() if Path("/etc/os-release").exists() else {}
     own, mirror = release.get("VERSION_CODENAME"), _mirror()
@@ -102,7 +112,7 @@ def _downloaded(folder: Path) -> list[Path]:
         'Acquire::Check-Date "false"; APT::Sandbox::User "root"; Acquire::Retries "3";\n'
     )
     env = {**os.environ, "APT_CONFIG": str(folder / "apt.conf")}
-    for words in (["update"], ["download", *PACKAGES, f"runc/{own}"]):
+    for words in (["update"], ["download", *(f"{one}{own}" if one.endswith("/") else one for one in names)]):
         done = subprocess.run(
             ["apt-get", "-qq", *words], cwd=folder / "packages", env=env, capture_output=True, text=True
         )
@@ -245,6 +255,36 @@ def _clean_up(folder: Path, group: str) -> None:
         if line.split()[1].startswith(f"{folder}/"):
             subprocess.run(["umount", "-l", line.split()[1]], capture_output=True)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+# ------------------------------------------------------------------------------------------------- a registry
+
+
+@contextmanager
+def registry(folder: Path, accounts: str = "") -> Iterator[str]:
+    """Run a registry that keeps its images in a folder, and yield its address.
+
+    Args:
+        folder: The folder.
+        accounts: Who may use it, as ``htpasswd`` has them; by default everybody.
+    """
+    (folder / "accounts").write_text(accounts)
+    text = f"""
+        version: 0.1
+        storage: {{filesystem: {{rootdirectory: {folder}/images}}}}
+        http: {{addr: "127.0.0.1:0"}}
+    """
+    text += f"    auth: {{htpasswd: {{realm: tests, path: {folder}/accounts}}}}\n" if accounts else ""
+    (folder / "registry.yml").write_text(textwrap.dedent(text))
+    log = folder / "log"
+    words = ["setpriv", "--pdeathsig", "TERM", str(REGISTRY / "usr/bin/docker-registry"), "serve"]
+    with log.open("wb") as file:
+        process = subprocess.Popen([*words, str(folder / "registry.yml")], stdout=file, stderr=file)
+    try:
+        _wait(lambda: "listening on" in log.read_text(), process, log)
+        yield re.findall(r"listening on (127\.0\.0\.1:\d+)", log.read_text())[0]
+    finally:
+        _end(process)
 
 
 # ----------------------------------------------------------------------------------------------- the base image

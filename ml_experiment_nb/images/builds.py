@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import signal
@@ -14,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from ml_experiment_nb.errors import ImageError
-from ml_experiment_nb.images.engine import Engine, Image, Progress, failed_build, told
+from ml_experiment_nb.images.engine import RULE, Engine, Image, Progress, failed_build, told
 
 _KEPT = 200  # lines of what a build says, for its error
 _PATIENCE = 10.0  # seconds that a build that is stopped may take to tell the engine
@@ -122,18 +123,21 @@ def _inside(context: Path, dockerfile: Path | None) -> str:
 
 
 def _said(words: Sequence[str], env: Mapping[str, str]) -> Iterator[str]:
-    """Run a build and yield its lines; it ends with its reader's interest in it."""
+    """Run a build and yield its lines, without what it sums a failure up by; it ends with its reader's interest."""
     kept: deque[str] = deque(maxlen=_KEPT)
+    is_summed_up = False
     process = subprocess.Popen(
-        words, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        errors="replace", start_new_session=True,
+        words, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        start_new_session=True,
     )  # fmt: skip
     try:
         assert process.stdout is not None
-        with process.stdout:
-            for line in process.stdout:
+        # A line that a step has written again and again is one: apt's counting of what it has read.
+        with io.TextIOWrapper(process.stdout, encoding="utf-8", errors="replace", newline="\n") as lines:
+            for line in lines:
                 kept.append(line.rstrip())
-                if line.strip():
+                is_summed_up = is_summed_up or line.strip() == RULE
+                if line.strip() and not is_summed_up:
                     yield line.rstrip()
         code = process.wait()
     except BaseException:
@@ -143,7 +147,7 @@ def _said(words: Sequence[str], env: Mapping[str, str]) -> Iterator[str]:
         raise failed_build(list(kept))
 
 
-def _stop(process: subprocess.Popen[str]) -> None:
+def _stop(process: subprocess.Popen[bytes]) -> None:
     """End a build: its command tells the engine, which drops what it has."""
     for number in (signal.SIGINT, signal.SIGKILL):
         with suppress(ProcessLookupError):

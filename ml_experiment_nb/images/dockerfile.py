@@ -169,7 +169,9 @@ def _run(seen: Mapping[str, str], *steps: str) -> str:
 
 def _post_build(image: Image) -> str:
     runner, script = image.environments[0].name, shlex.quote(f"./{image.post_build}")
-    return f"RUN cd {WORK} && chmod +x {script} \\\n    && PATH=/opt/{runner}/bin:$PATH HOME=/home/runner {script}"
+    # What it writes as root is for whichever user a container has.
+    env = f"PATH=/opt/{runner}/bin:$PATH HOME=/home/runner"
+    return f"RUN umask 0 && cd {WORK} && chmod +x {script} \\\n    && {env} {script}"
 
 
 def _labels(labels: Mapping[str, str]) -> str:

@@ -300,25 +300,37 @@ def reach(address: str | None = None, *, timeout: float = _TIMEOUT) -> Engine:
 def failed_build(lines: Sequence[str]) -> EngineError:
     """Return the error of a build that failed, from what it said: of a step that failed, the end of that."""
     said, what = [line for line in lines if line.strip()], "the image can't be built"
-    full = any("no space left on device" in line for line in said[-_SHOWN:])
-    known = fault("no space left on device" if full else said[-1] if said else "", what)
-    if full or not (_is_of_a_step(said) or "the engine says" in str(known)):
+    full = any("no space left on device" in line.lower() for line in said[-_SHOWN:])
+    last = said[-1] if said else ""
+    failed = _STEP.search(last)
+    known = fault("no space left on device" if full else failed[2] if failed else last, what)
+    if full or "the engine says" not in str(known):
         return known
-    shown = _of_step(lines) or said[-_SHOWN:]
-    return ImageError(f"{what}; the end of what the build said:\n" + "\n".join(shown))
+    shown = _of_step(lines)
+    if failed and failed[1] and not shown:
+        return ImageError(f"{what}: {_shortened(failed[1])} says nothing and fails: {failed[2]}")
+    return ImageError(f"{what}; the end of what the build said:\n" + "\n".join(shown or said[-_SHOWN:]))
 
 
-def _is_of_a_step(lines: Sequence[str]) -> bool:
-    """Whether it was one of the Dockerfile's own commands that failed: why, its output says."""
-    return bool(lines) and any(one in lines[-1] for one in ("did not complete successfully", "non-zero code"))
+RULE = "------"
+"""The line at both ends of what BuildKit says of a step that failed, when all is over."""
+
+_STEP = re.compile(r'(?:process "(?:/bin/sh -c )?(.*)" )?(?:did not complete successfully|a non-zero code): (.+)')
+"""One of the Dockerfile's own commands that failed: the command, in BuildKit's words, and how."""
 
 
 def _of_step(lines: Sequence[str]) -> list[str]:
     """Return the end of what the step said that failed, which BuildKit shows between two rules, below the step."""
-    rules = [number for number, line in enumerate(lines) if set(line.strip()) == {"-"} and len(line.strip()) == 6]
+    rules = [number for number, line in enumerate(lines) if line.strip() == RULE]
     if len(rules) < 2 or not lines[rules[-2] + 1].lstrip().startswith(">"):
         return []
-    return [re.sub(r"^\d+\.\d+ ", "", line) for line in lines[rules[-2] + 2 : rules[-1]] if line.strip()][-_SHOWN:]
+    shown = (re.sub(r"^\d+\.\d+ ", "", line).rpartition("\r")[2] for line in lines[rules[-2] + 2 : rules[-1]])
+    return [line for line in shown if line.strip()][-_SHOWN:]
+
+
+def _shortened(step: str) -> str:
+    text = " ".join(step.split())
+    return repr(text if len(text) <= 120 else f"{text[:119]}…")
 
 
 _SHOWN = 15  # lines of a build that failed
@@ -353,7 +365,11 @@ def _check_version(client: docker.DockerClient, address: str) -> None:
 
 
 def _unreached(error: Exception, address: str) -> EngineError:
-    if isinstance(error, ValueError):  # of the address itself
+    if isinstance(error, ValueError):  # of docker's configuration, or of the address itself
+        try:
+            docker.auth.load_config()
+        except ValueError:
+            return EngineError("your Docker credentials can't be read: `docker login` writes them anew")
         return EngineError(f"DOCKER_HOST is no address of an engine: {address!r} ({error})")
     return fault(error, "the engine can't be reached", address)
 

@@ -6,17 +6,20 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 from ml_experiment_nb.errors import ImageError
 
 LAB: Final = "lab"
 _KEPT: Final = ("MLFLOW_TRACKING_URI", "ML_EXPERIMENT_ROOT")
+_NO_OUTPUT: Final = re.compile(r"\w+")  # a notebook that is written has a suffix, or lies in a folder
 _HOW: Final = 'docker run -v "$PWD:$PWD" -e ML_EXPERIMENT_ROOT="$PWD" --user "$(id -u):$(id -g)" …'
 
 
@@ -43,10 +46,14 @@ def command_of(program: str, words: Sequence[str], env: Mapping[str, str]) -> li
     Raises:
         ImageError: JupyterLab isn't in the image, or the record's folder can't be written.
     """
-    if list(words[:1]) == [LAB]:
-        if find_spec("jupyterlab") is None:
-            raise ImageError("JupyterLab isn't in this image: make it with --lab")
-        return [sys.executable, "-m", "jupyterlab", "--ip=0.0.0.0", "--port=8888", "--no-browser", *words[1:]]
+    is_lab, first = list(words[:1]) == [LAB], "".join(words[:1])
+    if is_lab and find_spec("jupyterlab") is None:
+        raise ImageError("JupyterLab isn't in this image: make it with --lab")
+    if not is_lab and _NO_OUTPUT.fullmatch(first):
+        raise ImageError(
+            f"{first!r} is no option of a run, nor a notebook to write: `lab` opens JupyterLab, and "
+            "`docker run -it --entrypoint sh IMAGE` a shell"
+        )
     root = env.get("ML_EXPERIMENT_ROOT")
     if root and not (os.path.isdir(root) and os.access(root, os.W_OK)):
         raise ImageError(f"ML_EXPERIMENT_ROOT={root} is no folder that user {os.getuid()} may write to: {_HOW}")
@@ -55,7 +62,16 @@ def command_of(program: str, words: Sequence[str], env: Mapping[str, str]) -> li
             f"note: the record stays in this container: set MLFLOW_TRACKING_URI, or mount the project's folder, {_HOW}",
             file=sys.stderr,
         )
-    return [sys.executable, "-m", "ml_experiment_nb.cli", "run", program, *words]
+    return (
+        _lab(program, words[1:]) if is_lab else [sys.executable, "-m", "ml_experiment_nb.cli", "run", program, *words]
+    )
+
+
+def _lab(program: str, words: Sequence[str]) -> list[str]:
+    """Return the command that opens JupyterLab on a program, with the options that it is given."""
+    is_shown = not program.startswith("..")  # it serves the folder that it is started in
+    opened = [f"--LabApp.default_url=/lab/tree/{quote(program)}"] if is_shown else []
+    return [sys.executable, "-m", "jupyterlab", "--ip=0.0.0.0", "--port=8888", "--no-browser", *opened, *words]
 
 
 def _environment(env: Mapping[str, str]) -> dict[str, str]:

@@ -29,6 +29,18 @@ _SENTENCES: list[tuple[str, type[EngineError], str]] = [
         "or ask for gpu 0",
     ),
     (
+        r"network bridge not found",
+        EngineError,
+        "{what}: the engine has no network for what a build runs, as Debian's packages need; "
+        "`docker build --network host` gives it that of its machine",
+    ),
+    (
+        r"credentials store error",
+        EngineError,
+        "{what}: Docker's credential helper fails ({detail}); it is named by credsStore or credHelpers in Docker's "
+        "config.json",
+    ),
+    (
         r"bind source path does not exist|invalid mount config",
         EngineError,
         "{what}: the engine doesn't see this machine's files ({detail}): it runs on another machine, "

@@ -1,4 +1,6 @@
+import base64
 import http.server
+import json
 import os
 import socketserver
 import threading
@@ -195,6 +197,59 @@ def test_what_can_not_be_pushed_is_said(engine):
             engine.push("localhost:1/base:1")
     finally:
         engine.remove("localhost:1/base:1")
+
+
+ACCOUNT = "me:$2b$04$Cg.feYy/OU6jWQY/bb.mXuE/xXasYY8KJxoWG5NiBnjKsppmh.y1S\n"
+PASSWORD = "correct-horse-0123"
+
+
+@pytest.fixture
+def login(docker, tmp_path, monkeypatch):
+    """Write Docker's configuration of a user, who has a password for a registry or a helper that has it."""
+
+    def write(address, password=None, **keys):
+        (tmp_path / "config").mkdir(exist_ok=True)
+        auth = base64.b64encode(f"me:{password}".encode()).decode()
+        auths = {"auths": {address: {"auth": auth}}} if password else {}
+        (tmp_path / "config/config.json").write_text(json.dumps({**auths, **keys}))
+        monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "config"))
+
+    return write
+
+
+@pytest.mark.docker
+def test_an_image_is_pushed_with_the_users_own_credentials_and_fetched_again(docker, context, login, tmp_path):
+    (tmp_path / "registry").mkdir()
+    with engines.registry(tmp_path / "registry", ACCOUNT) as address:
+        name, said = f"{address}/team/tiny:1", []
+
+        def push():
+            with reach() as engine:
+                return engine.push(name, said.append)
+
+        with reach() as engine:
+            made = build(engine, context("FROM scratch\nCOPY hello.txt /\n", **{"hello.txt": "x"}), tags=[name])
+        for password in (None, "wrong-horse-4567"):
+            login(address, password)
+            with pytest.raises(ImageError, match=r"the registry doesn't allow it.*`docker login`") as refused:
+                push()
+            assert "\n" not in str(refused.value)
+        login(address, PASSWORD)
+        digest = push()
+        with reach() as engine:
+            assert f"{address}/team/tiny@{digest}" in engine.find(name).digests
+            engine.remove(name)
+            engine.remove(f"{address}/team/tiny@{digest}")
+            assert engine.find(name) is None
+            assert engine.have(f"{address}/team/tiny@{digest}").id == engine.have(name).id == made.id
+            engine.remove(made.id, force=True)
+        assert not any(one in line for one in (PASSWORD, "wrong-horse-4567") for line in said)
+        login(address, credsStore="of-nobody")
+        with pytest.raises(EngineError, match=r"Docker's credential helper fails .*docker-credential-of-nobody"):
+            push()
+        login(address, auths={address: {"auth": "none"}})
+        with pytest.raises(EngineError, match="your Docker credentials can't be read: `docker login`"):
+            push()
 
 
 # ------------------------------------------------------------------------------------------------ containers

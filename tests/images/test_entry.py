@@ -31,9 +31,19 @@ def test_a_folder_that_is_not_there_is_said_with_the_way_to_mount_it(tmp_path):
 
 def test_lab_is_jupyterlab_and_takes_its_options():
     pytest.importorskip("jupyterlab")
-    command = command_of("train.ipynb", ["lab", "--debug"], {})
+    command = command_of("my work/train.ipynb", ["lab", "--debug"], {})
     assert command[:3] == [sys.executable, "-m", "jupyterlab"]
-    assert command[-1] == "--debug"
+    assert command[-2:] == ["--LabApp.default_url=/lab/tree/my%20work/train.ipynb", "--debug"]
+    assert "default_url" not in " ".join(command_of("../train.ipynb", ["lab"], {}))
+    with pytest.raises(ImageError, match="is no folder that"):
+        command_of("train.ipynb", ["lab"], {"ML_EXPERIMENT_ROOT": "/absent"})
+
+
+def test_a_word_that_is_none_of_a_run_is_no_notebook_to_write():
+    with pytest.raises(ImageError, match=r"'bash' is no option of a run.*--entrypoint sh"):
+        command_of("train.ipynb", ["bash"], {})
+    assert command_of("train.ipynb", ["out.ipynb"], {"ML_EXPERIMENT_ROOT": "/tmp"}) == [*RUN, "out.ipynb"]
+    assert command_of("train.ipynb", ["-"], {"ML_EXPERIMENT_ROOT": "/tmp"}) == [*RUN, "-"]
 
 
 def test_an_image_without_jupyterlab_says_so(monkeypatch):

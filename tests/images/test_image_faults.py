@@ -35,6 +35,12 @@ SAID = [
         ImageError,
         "the registry can't be reached",
     ),
+    ("network bridge not found", EngineError, "--network host` gives it that of its machine"),
+    (
+        "Credentials store error: StoreError('docker-credential-x not installed or not available in PATH')",
+        EngineError,
+        "Docker's credential helper fails",
+    ),
     ("something quite new", EngineError, "the engine says: something quite new"),
     ("", EngineError, "the engine says: nothing"),
 ]
