@@ -49,11 +49,12 @@ test-real: $(VENV)/for-tests  ## Run the tests with real kernels, Ray and notebo
 	pytest -q -n 2 --dist worksteal -m "(ray or kernel or slow) and not frameworks and not browser and not docker"
 
 test-browser: $(VENV)/for-tests  ## Run the tests with JupyterLab in a real Chromium.
+	@python tests/engine.py fetch || echo "so the test of an image is skipped" >&2
 	pytest -q -n 2 --dist loadfile -m browser tests/browser
 
 test-docker: $(VENV)/for-tests  ## Run the tests with a real Docker engine, which they start.
 	@python tests/engine.py fetch || echo "so the tests that need one are skipped" >&2
-	pytest -q -m docker
+	pytest -q -m "docker and not browser"
 
 screenshots: $(VENV)/for-tests  ## Take the pictures of JupyterLab that the docs show.
 	PYTHONPATH=tests python tests/browser/screenshots.py

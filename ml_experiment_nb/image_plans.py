@@ -99,6 +99,8 @@ def plan_image(
     """
     if name is not None:
         Name.read(name)
+    if base is not None:
+        Name.read(base)
     if sys.platform != "linux":
         raise ImageError(f"an image has the kernel's own packages, which are for {sys.platform} here: make it on Linux")
     program, recorded, python = _program(target, cwd, kernel)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import shlex
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from ml_experiment_nb.verdicts import Tolerance, Verdict, read_tolerances
 
 Tell = Callable[[str], None]
 
+_LOOK = 10.0  # seconds that an engine may take to answer who only looks at a plan
+_NO_BUILDKIT = "the image can't be built: it needs `docker buildx`, which isn't here"
 _PROCESSORS = {"amd64": "x86_64", "arm64": "aarch64"}  # the names that engines give them, by those of Linux
 
 
@@ -51,11 +54,16 @@ class Exported:
     def __str__(self) -> str:
         lines = [f"{quantities.size(size):>9}  {_short(step)}" for size, step in self.layers]
         lines += [f"{quantities.size(self.size):>9}  {self.name} ({self.id.removeprefix('sha256:')[:12]})"]
-        given = "".join(f" -e {name}" for name in self.secrets)
         proof = f"the run repeated in it: {self.verdict}" if self.verdict else "not verified: no run was repeated in it"
         lines += [f"  proof    {proof}"]
-        lines += [f"  run it   docker run --rm{given} {self.name} -p NAME VALUE"]
+        lines += [f"  run it   {self.command} -p NAME VALUE"]
         return "\n".join(lines)
+
+    @property
+    def command(self) -> str:
+        """What runs it."""
+        given = "".join(f" -e {name}" for name in self.secrets)
+        return f"docker run --rm{given} {self.name}"
 
 
 def write_context(plan: Plan, folder: str | Path, *, tell: Tell = lambda text: None) -> tuple[str, ...]:
@@ -140,7 +148,7 @@ def build(
     with engine:
         _check_processor(engine.info.get("Architecture", ""))
         if not builds.has_buildkit(engine):
-            raise ImageError(f"the image can't be built: it needs `docker buildx`, which isn't here{_OTHERWISE}")
+            raise ImageError(f"{_NO_BUILDKIT}{_OTHERWISE}")
         base = _base(engine, plan.image.base, tell)
         with tempfile.TemporaryDirectory(prefix="mlexp-image-") as folder:
             place = Path(folder, "context")
@@ -218,6 +226,27 @@ def _proven(
 
 
 _OTHERWISE = "; `ml-experiment image … --context-only DIR` writes what it is built from, for `docker build` elsewhere"
+
+
+def build_command(name: str, folder: str | Path) -> str:
+    """Return what builds an image of a context that was written."""
+    return shlex.join(["docker", "build", "-t", name, str(folder)])
+
+
+def look_at_engine(base: str) -> dict[str, Any]:
+    """Return whether an image can be built: the engine's address, whether it has the base, and what is in the way."""
+    found: dict[str, Any] = {"address": None, "has_base": None, "problem": None}
+    try:
+        from ml_experiment_nb.images import builds, engine
+
+        with engine.reach(timeout=_LOOK) as reached:
+            found |= {"address": reached.address, "has_base": reached.find(base) is not None}
+            _check_processor(reached.info.get("Architecture", ""))
+            if not builds.has_buildkit(reached):
+                raise ImageError(_NO_BUILDKIT)
+    except EngineError as error:
+        found["problem"] = str(error).removesuffix(_OTHERWISE)
+    return found
 
 
 def _engine() -> tuple[Any, Any]:

@@ -9,6 +9,7 @@ whoever has started it:
     run             the id of its run, from when that has begun
     progress.json   how far it is
     stop            somebody wants it stopped
+    result.json     what it has made, if it makes something
     end.json        its exit code, when it ended, and why it failed; a process that died without a word leaves none
 """
 
@@ -42,8 +43,8 @@ MODULE = "ml_experiment_nb.cli.submitted"  # what the process runs
 KEPT = 200  # that have ended
 LOG = "log.txt"
 STOP_SECONDS = 60.0  # that one may take to stop
-_ASKED, _PROCESS, _RUN, _PROGRESS, _STOP, _END = (
-    "asked.json", "process.json", "run", "progress.json", "stop", "end.json",
+_ASKED, _PROCESS, _RUN, _PROGRESS, _STOP, _RESULT, _END = (
+    "asked.json", "process.json", "run", "progress.json", "stop", "result.json", "end.json",
 )  # fmt: skip
 _BEGINS = 30.0  # seconds in which one without a process may only be about to get it
 _INTERRUPTED = 130  # the exit code of a command that was
@@ -71,7 +72,7 @@ class Asked:
     """What is to be started.
 
     Attributes:
-        kind: ``experiment``, ``group``, ``resume`` or ``replay``.
+        kind: ``experiment``, ``group``, ``resume``, ``replay`` or ``image``.
         name: What it is called.
         words: The words behind ``ml-experiment``.
         cwd: The folder that the command is given in.
@@ -203,6 +204,16 @@ def log_text(root: Path, name: str, keep: int) -> tuple[str, bool]:
     return end_of(root / FOLDER / "jobs" / name / LOG, keep)
 
 
+def result(root: Path, name: str) -> dict[str, Any] | None:
+    """Return what it has made; None where it makes nothing, or hasn't yet.
+
+    Raises:
+        RunNotFoundError: There is no such thing.
+    """
+    read(root, name)
+    return _read(root / FOLDER / "jobs" / name / _RESULT) or None
+
+
 def end_of(path: Path, keep: int) -> tuple[str, bool]:
     """Return the end of a log, of at most `keep` bytes, and whether that is all.
 
@@ -257,6 +268,11 @@ def say_progress(folder: Path, progress: Progress) -> None:
     _write(folder / _PROGRESS, asdict(progress))
 
 
+def say_result(folder: Path, made: dict[str, Any]) -> None:
+    """Leave word of what it has made."""
+    _write(folder / _RESULT, made)
+
+
 def say_end(folder: Path, code: int, message: str | None) -> None:
     """Leave word of the end."""
     _write(folder / _END, {"code": code, "ended": now().isoformat(), "message": message})
@@ -279,7 +295,8 @@ def _state(folder: Path, asked: Asked, end: dict[str, Any], is_alive: bool) -> S
         return State.STOPPED if is_stopped else State.DIED
     if is_stopped:
         return State.STOPPING
-    return State.RUNNING if (folder / _RUN).exists() else State.STARTING
+    has_begun = (folder / _RUN).exists() or (folder / _PROGRESS).exists()
+    return State.RUNNING if has_begun else State.STARTING
 
 
 def _is_about_to_begin(folder: Path, asked: Asked) -> bool:

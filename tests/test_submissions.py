@@ -43,6 +43,7 @@ def left(project, name="0" * 12, *, process=None, **files):
     [
         (True, {}, State.STARTING),
         (True, {"run": "r"}, State.RUNNING),
+        (True, {"progress": '{"done": 0, "total": null, "text": "fetching"}'}, State.RUNNING),
         (True, {"run": "r", "stop": ""}, State.STOPPING),
         (False, {"run": "r"}, State.DIED),
         (False, {"run": "r", "stop": ""}, State.STOPPED),

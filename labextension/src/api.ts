@@ -225,7 +225,7 @@ export interface Checked {
 }
 
 /** A spec's text, or what a form asks for. `file` says where the text stands, for the paths in it. */
-export type CheckAsked = { text: string; file: string } | { job: JobAsked };
+export type CheckAsked = { text: string; file: string } | { job: JobAsked } | { image: ImageAsked };
 
 export interface Distribution {
   name: string;
@@ -243,24 +243,108 @@ export interface About {
   commands: string[];
 }
 
-/** An image that is to be built of a notebook and its kernel's environment. */
+/** An image of a notebook or a run, with its kernel's environment. */
 export interface ImageAsked {
-  notebook: string;
+  notebook?: string;
+  /** A run's id, in the notebook's place. */
+  run?: string;
   tag?: string;
   base?: string;
-  /** Only say what it would hold. */
-  plan?: boolean;
+  /** Leave out the packages that nothing imports. */
+  only_imports?: boolean;
+  /** Whether the files that the code names go in. */
+  data?: boolean;
+  /** Those of them that stay out, as the plan names them. */
+  exclude?: string[];
+  /** Of a run: repeat it in the image, and compare its metrics. */
+  verify?: boolean;
+  push?: boolean;
+  /** Write what it is built from to this folder, and build nothing. */
+  context?: string;
 }
 
+/** A package that goes in. */
+export interface Package {
+  name: string;
+  version: string;
+  /** Where it comes from. */
+  kind: 'index' | 'local' | 'vcs' | 'url' | 'debian';
+  /** Its folder, commit or address, where that is no index. */
+  source: string;
+  /** In bytes, as it is installed on the server's machine; null where nothing tells. */
+  size: number | null;
+  /** The environment that has it: the kernel's, or that of what runs it, where the kernel's hasn't that. */
+  of: 'env' | 'runner' | '';
+}
+
+/** A file or a folder that the code names. */
+export interface DataFile {
+  path: string;
+  size: number;
+  /** Why it stays out whatever is chosen; null where it goes in. */
+  why_out: string | null;
+}
+
+/** The Docker engine in use. */
+export interface Engine {
+  address: string | null;
+  /** Whether it has the base already; null where it wasn't asked. */
+  has_base: boolean | null;
+  /** Why no image can be built with it. */
+  problem: string | null;
+}
+
+/** What an image would hold, as `ml-experiment image --plan --json` prints it. */
+export interface ImagePlan {
+  name: string;
+  base: string;
+  /** What it runs. */
+  file: string;
+  run: string | null;
+  python: string;
+  kernel: string;
+  cuda: string | null;
+  /** Whether JupyterLab goes in. */
+  lab: boolean;
+  packages: Package[];
+  /** Packages that nothing imports, and that are left out for it. */
+  dropped: string[];
+  /** Modules of the project. */
+  modules: Artifact[];
+  data: DataFile[];
+  /** The environment variables that a container is to be given. */
+  secrets: string[];
+  /** What can't be frozen, and what else is to be known. */
+  notes: string[];
+  dockerfile: string;
+  engine: Engine;
+}
+
+export interface Layer {
+  size: number;
+  made_by: string;
+}
+
+/** An image that was made, or the folder that it can be built from. */
+export interface Made {
+  name: string;
+  id: string | null;
+  folder: string | null;
+  size: number;
+  layers: Layer[];
+  notes: string[];
+  /** Its digest in the registry, if it was pushed. */
+  digest: string | null;
+  /** Whether the run was the same in it; null where none was repeated. */
+  verdict: { answer: 'identical' | 'within tolerance' | 'differs' | 'could not run'; sentence: string } | null;
+  /** What runs it, or builds it. */
+  command: string;
+}
+
+/** An image's job, and what that has made. */
 export interface Image {
-  id: string;
-  state: State;
-  /** What would go in, as `ml-experiment image --plan` says it; only where that is asked. */
-  plan: string | null;
-  log: string;
-  /** The last that it has said, once it is built. */
-  result: string | null;
-  message: string | null;
+  job: Job;
+  made: Made | null;
 }
 
 /**
@@ -424,7 +508,13 @@ export class Project {
     return this.post('check', asked);
   }
 
-  buildImage(asked: ImageAsked): Promise<Image> {
+  /** What an image would hold; it takes seconds. */
+  planImage(asked: ImageAsked): Promise<ImagePlan> {
+    return this.post('images/plan', asked);
+  }
+
+  /** Start what builds an image, or writes what it is built from; it goes on without the browser. */
+  buildImage(asked: ImageAsked): Promise<Job> {
     return this.post('images', asked);
   }
 

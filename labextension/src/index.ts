@@ -2,6 +2,8 @@
 import { badges } from './badges/badges';
 import { highlighting } from './editing/highlighting';
 import { specs } from './editing/specs';
+import { images } from './images/plugin';
+import { jobs } from './jobs/plugin';
 import { outputs } from './outputs';
 import { panel } from './panel/plugin';
 import { running } from './running/plugin';
@@ -9,6 +11,8 @@ import { running } from './running/plugin';
 export default [
   badges,
   highlighting,
+  images,
+  jobs,
   outputs,
   panel,
   running,

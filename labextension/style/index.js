@@ -1,4 +1,5 @@
 import './index.css';
 import './badges.css';
 import './form.css';
+import './images.css';
 import './panel.css';

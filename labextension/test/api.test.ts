@@ -10,7 +10,7 @@ import { after, before, test } from 'node:test';
 import { ServerConnection } from '@jupyterlab/services';
 import * as ts from 'typescript';
 
-import { type Event, type JobAsked, Project, Refusal } from '../src/api';
+import { type Event, type ImageAsked, type JobAsked, Project, Refusal } from '../src/api';
 
 interface Answer {
   name: string;
@@ -33,6 +33,7 @@ const R = '3f2a9c0d5b7e4a1f8c6d2e9b0a4f7c15';
 const G = '9b1d4e7f2a5c4d8eb3f60c7a1e2d5b84';
 const J = '5e8a1c3b7d90';
 const asked = wire.answers.find((one) => one.name === 'start')?.body as JobAsked;
+const image = wire.answers.find((one) => one.name === 'build image')?.body as ImageAsked;
 
 const CALLS: Record<string, (project: Project) => Promise<unknown>> = {
   about: (project) => project.about(),
@@ -62,8 +63,9 @@ const CALLS: Record<string, (project: Project) => Promise<unknown>> = {
   'check text': (project) =>
     project.check({ text: 'name: svm\nrun: svm.ipynb\nparms: {C: 1}\n', file: 'project/svm.yaml' }),
   'check job': (project) => project.check({ job: asked }),
-  'build image': (project) => project.buildImage({ notebook: 'project/svm.ipynb', tag: 'team/svm:1' }),
-  'plan image': (project) => project.buildImage({ notebook: 'project/svm.ipynb', plan: true }),
+  'check image': (project) => project.check({ image: { notebook: 'project/svm.ipynb', tag: 'Team/SVM' } }),
+  'plan image': (project) => project.planImage({ notebook: 'project/svm.ipynb', only_imports: true }),
+  'build image': (project) => project.buildImage(image),
   image: (project) => project.image('7b20d5e8f1a4')
 };
 
@@ -159,7 +161,10 @@ test('a refusal that is no JSON has words all the same', async () => {
 test('the types fit the answers and the events, to the last key', () => {
   const answers = wire.answers.map(({ type, answer }, k) => `export const a${k}: api.${type} = ${JSON.stringify(answer)};`);
   const events = wire.events.map((one, k) => `export const e${k}: api.Event = ${JSON.stringify(withoutId(one))};`);
-  const asks = [`export const j: api.JobAsked = ${JSON.stringify(asked)};`];
+  const asks = [
+    `export const j: api.JobAsked = ${JSON.stringify(asked)};`,
+    `export const i: api.ImageAsked = ${JSON.stringify(image)};`
+  ];
   assert.deepEqual(problems([...answers, ...events, ...asks]), []);
   assert.equal(problems(['export const x: api.Place = {"path": "a", "more": 1};']).length, 1);
   assert.equal(problems(['export const x: api.Log = {"text": "a"};']).length, 1);

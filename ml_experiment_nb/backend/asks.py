@@ -108,29 +108,43 @@ class JobAsked(Frozen):
         return self
 
 
+class ImageAsked(Frozen):
+    """An image of a notebook or a run, or the folder that it would be built from."""
+
+    notebook: Path | None = None
+    run: RunId | None = None
+    tag: Name | None = None
+    base: Name | None = None
+    only_imports: Flag = False
+    data: Flag = True
+    exclude: Annotated[tuple[Path, ...], Field(max_length=1000)] = ()
+    verify: Flag = True
+    push: Flag = False
+    context: Path | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.notebook is None) == (self.run is None):
+            raise ValueError("give notebook, or run")
+        if self.context is not None and self.push:
+            raise ValueError("a context is written, and not pushed: leave out push")
+        return self
+
+
 class CheckAsked(Frozen):
-    """A spec's text and the file that it is to stand in, or a job."""
+    """A spec's text and the file that it is to stand in, or a job, or an image."""
 
     text: Text | None = None
     file: Path | None = None
     job: JobAsked | None = None
+    image: ImageAsked | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if (self.job is None) != (self.text is not None and self.file is not None) or (
-            self.job is not None and (self.text is not None or self.file is not None)
-        ):
-            raise ValueError("give text and file, or job")
+        given = {name for name in type(self).model_fields if getattr(self, name) is not None}
+        if given not in ({"text", "file"}, {"job"}, {"image"}):
+            raise ValueError("give text and file, or job, or image")
         return self
-
-
-class ImageAsked(Frozen):
-    """An image that is to be built."""
-
-    notebook: Path
-    tag: Name | None = None
-    base: Name | None = None
-    plan: Flag = False
 
 
 def _check_texts(value: Any, key: str) -> None:

@@ -8,11 +8,10 @@ from typing import Any
 
 from ml_experiment_nb import submissions
 from ml_experiment_nb.backend import places
-from ml_experiment_nb.backend.asks import CheckAsked, JobAsked, NotebookAsked, Nothing, ResumeAsked
+from ml_experiment_nb.backend.asks import JobAsked, NotebookAsked, Nothing, ResumeAsked
 from ml_experiment_nb.backend.projects import Project
 from ml_experiment_nb.backend.refusals import Refused
 from ml_experiment_nb.backend.runs import TAIL, Where
-from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.projects import find_root
 from ml_experiment_nb.submissions import Asked, Submission
 
@@ -134,51 +133,10 @@ def parameters(project: Project, where: Where, asked: NotebookAsked) -> dict[str
     }
 
 
-def check(project: Project, where: Where, asked: CheckAsked) -> dict[str, Any]:
-    """Say what is wrong with a job, or with a spec's text, before anything is started."""
-    if asked.job is not None:
-        return _check_job(where, asked.job)
-    assert asked.text is not None
-    assert asked.file is not None
-    return _check_text(places.inside(where.root, asked.file, "file"), asked.text)
-
-
 def need(command: str) -> None:
     """Refuse what takes a command that isn't there."""
     if command not in _commands():
         raise Refused(501, f"`ml-experiment {command}` is not in this version")
-
-
-def _check_job(where: Where, asked: JobAsked) -> dict[str, Any]:
-    from ml_experiment_nb.backend import submitting
-
-    try:
-        plan = submitting.planned(submitting.words_of(asked, places.notebook(where.root, asked.notebook)))
-    except SpecError as error:
-        return _wrong(error.problem, error.line, submitting.field_of(error, asked))
-    return {"errors": [], "plan": str(plan)}
-
-
-def _check_text(path: Path, text: str) -> dict[str, Any]:
-    from ml_experiment_nb.files import SUFFIXES, located, parse_spec
-    from ml_experiment_nb.planning import make_plan
-
-    if path.suffix.lower() not in SUFFIXES:
-        raise Refused(400, f"file is no spec's name: it ends in one of {', '.join(SUFFIXES)}")
-    try:
-        spec = parse_spec(text, path, imports=False)  # an editor asks by itself: to open a file runs nothing
-    except SpecError as error:
-        return _wrong(error.problem, error.line, error.key)
-    try:
-        return {"errors": [], "plan": str(make_plan(spec))}
-    except SpecError as error:  # its file, where it has one, is what the spec runs
-        where = f"{error.file}{f':{error.line}' if error.line else ''}: " if error.file else ""
-        found = located(SpecError(f"{where}{error.problem}", key=error.key), path, text)
-        return _wrong(found.problem, found.line, found.key)
-
-
-def _wrong(problem: str, line: int | None, key: str | None) -> dict[str, Any]:
-    return {"errors": [{"message": problem, "line": line, "key": key}], "plan": None}
 
 
 def _commands() -> set[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ml_experiment_nb.backend import images, jobs, runs
+from ml_experiment_nb.backend import checks, images, jobs, runs
 from ml_experiment_nb.backend.asks import (
     CheckAsked,
     ComparisonAsked,
@@ -62,8 +62,9 @@ _VERBS: Mapping[str, _Verb] = {
     "job log": _Verb(jobs.log),
     "stop job": _Verb(jobs.stop),
     "parameters": _Verb(jobs.parameters, NotebookAsked),
-    "check": _Verb(jobs.check, CheckAsked),
-    "image": _Verb(images.ask, ImageAsked, 201),
+    "check": _Verb(checks.check, CheckAsked),
+    "plan image": _Verb(images.plan, ImageAsked),
+    "build image": _Verb(images.build, ImageAsked, 201),
     "image state": _Verb(images.state),
 }
 

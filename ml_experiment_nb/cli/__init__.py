@@ -24,8 +24,8 @@ from ml_experiment_nb.cli.look import list_runs, logs, show, ui
 from ml_experiment_nb.cli.replay import replay
 from ml_experiment_nb.cli.run import run
 from ml_experiment_nb.cli.schema import schema
-from ml_experiment_nb.cli.showing import Watch
 from ml_experiment_nb.cli.starting import completion, init
+from ml_experiment_nb.cli.watch import Watch
 from ml_experiment_nb.errors import (
     EngineError,
     ExecutorError,
@@ -40,7 +40,7 @@ def main(watch: Watch | None = None) -> None:
     """Run the command, turning this package's errors into one line and an exit code.
 
     Args:
-        watch: What hands on what happens in a plan that the command runs.
+        watch: Who is told what happens, where nobody waits for the command.
     """
     signal.signal(signal.SIGTERM, lambda *_: _interrupt())
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # a closed terminal stops what it ran, not under nohup

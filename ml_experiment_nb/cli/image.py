@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
+
+from ml_experiment_nb.cli.watch import Watch
 
 _CODES = {"identical": 0, "within tolerance": 0, "differs": 1, "could not run": 7}
 """Exit codes by the answer of a verdict, as ``ml-experiment replay`` has them."""
@@ -22,6 +26,7 @@ _CODES = {"identical": 0, "within tolerance": 0, "differs": 1, "could not run": 
     help="Of a run: repeat it in the image, and compare its metrics.",
 )  # fmt: skip
 @click.option("--tolerance", metavar="METRIC=VALUE", multiple=True, help="How far a metric may be: loss=0.01, acc=1%.")
+@click.option("--json", "as_json", is_flag=True, help="Print the plan, or what was made, as JSON.")
 @click.option("--plan", "plan_only", is_flag=True, help="Show what would go in and its Dockerfile, and do nothing.")
 @click.option(
     "--context-only", metavar="DIR", type=click.Path(file_okay=False),
@@ -42,13 +47,17 @@ _CODES = {"identical": 0, "within tolerance": 0, "differs": 1, "could not run": 
 @click.option("-k", "--kernel", metavar="NAME", help="The kernel, in place of the notebook's.")
 @click.option("--cwd", type=click.Path(file_okay=False, exists=True), help="The folder that the code runs in.")
 @click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
-def image(target: str, plan_only: bool, context_only: str | None, push: bool, quiet: bool, **options: Any) -> None:
+@click.pass_obj
+def image(
+    watch: Watch | None, /, target: str, as_json: bool, plan_only: bool, context_only: str | None, push: bool,
+    quiet: bool, **options: Any,
+) -> None:  # fmt: skip
     """Make a Docker image of a notebook, a script, a spec (.yaml, .json), or a run by its id.
 
     It has the environment of the notebook's kernel. `docker run IMAGE -p C 0.5` is a headless run of it then, and
     `docker run -p 8888:8888 IMAGE lab` opens JupyterLab.
     """
-    from ml_experiment_nb import image_plans, imaging
+    from ml_experiment_nb import image_json, image_plans, imaging
     from ml_experiment_nb.images.choices import Choices
     from ml_experiment_nb.images.pip import Index
 
@@ -62,24 +71,35 @@ def image(target: str, plan_only: bool, context_only: str | None, push: bool, qu
         kernel=options["kernel"],
     )  # fmt: skip
     if plan_only:
-        click.echo(str(plan))
+        click.echo(json.dumps(image_json.planned(plan)) if as_json else str(plan))
         return
-    shown = Shown(quiet=quiet)
+    shown = Shown(watch, quiet=quiet)
     if context_only is not None:
         with shown:
             notes = imaging.write_context(plan, context_only, tell=shown.tell)
         _say(notes)
-        click.echo(f"written to {context_only}\n  build it   docker build -t {plan.name} {context_only}")
+        text = f"written to {context_only}\n  build it   {imaging.build_command(plan.name, context_only)}"
+        _finish(image_json.written(plan, Path(context_only), notes), text, watch, as_json=as_json)
         return
     with shown:
         made = imaging.build(
             plan, push=push, verify=options["verify"], tolerances=options["tolerance"], tell=shown.tell
         )
     _say(made.notes)
-    click.echo(str(made))
-    if made.digest:
-        click.echo(f"  pushed   {made.name}@{made.digest}")
+    text = f"{made}\n  pushed   {made.name}@{made.digest}" if made.digest else str(made)
+    is_same = made.verdict is None or made.verdict.answer.is_same
+    failure = None if is_same else f"the run repeated in it: {made.verdict}"
+    _finish(image_json.made(made), text, watch, failure, as_json=as_json)
     sys.exit(0 if made.verdict is None else _CODES[made.verdict.answer])
+
+
+def _finish(
+    result: dict[str, Any], text: str, watch: Watch | None, failure: str | None = None, *, as_json: bool
+) -> None:
+    """Print what was made, and tell who waits for it elsewhere."""
+    click.echo(json.dumps(result) if as_json else text)
+    if watch is not None:
+        watch.made(result, failure)
 
 
 def _say(notes: tuple[str, ...]) -> None:
@@ -91,10 +111,12 @@ class Shown:
     """What is being done, on standard error: a line that is written again in a terminal, elsewhere each step's own.
 
     Args:
+        watch: Who is told all of it besides.
         quiet: Show nothing.
     """
 
-    def __init__(self, *, quiet: bool) -> None:
+    def __init__(self, watch: Watch | None = None, *, quiet: bool) -> None:
+        self._watch = watch
         self._quiet = quiet
         self._rewrites = sys.stderr.isatty()
         self._last = ""
@@ -109,6 +131,8 @@ class Shown:
     def tell(self, line: str) -> None:
         """Show a line, if it says something that the last one doesn't."""
         text = told(line)
+        if text and self._watch is not None:
+            self._watch.step(text)
         if self._quiet or not text or text == self._last:
             return
         if self._rewrites:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ml_experiment_nb.cli.papermill import print_notebook
 from ml_experiment_nb.cli.tables import print_json, print_rows, print_table
+from ml_experiment_nb.cli.watch import Watch
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.whole_files import write_whole
 
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from ml_experiment_nb.records import Record
     from ml_experiment_nb.updates import Update
 
-Watch: TypeAlias = "Callable[[Plan, Iterator[Update]], Iterator[Update]]"
-"""Hands on what happens in a plan, and sees it on the way."""
 _CODES = {"SpecError": 2, "TaskDiedError": 4, "TaskTimeoutError": 5, "TaskMemoryError": 6}
 _CODES |= {"KeyboardInterrupt": 130, "Stopped": 130}
 
@@ -100,7 +99,7 @@ def shown_updates(
     context = click.get_current_context(silent=True)
     if context is not None and context.obj is not None:
         watch: Watch = context.obj
-        updates = watch(plan, iter(updates))
+        updates = watch.follow(plan, iter(updates))
     if plan.kind == "group" and not quiet and not as_json:
         yield from show_progress(plan, updates)
         return

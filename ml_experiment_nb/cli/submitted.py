@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 import traceback
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ml_experiment_nb import cli, submissions
 from ml_experiment_nb.submissions import Progress
@@ -32,7 +33,7 @@ class Told:
         self._folder = folder
         self._due = 0.0
 
-    def watch(self, plan: Plan, updates: Iterator[Update]) -> Iterator[Update]:
+    def follow(self, plan: Plan, updates: Iterator[Update]) -> Iterator[Update]:
         """Hand on what happens in a plan, leaving word of its run, how far it is, and why it fails."""
         from ml_experiment_nb.events import Cell
         from ml_experiment_nb.records import Record
@@ -58,6 +59,15 @@ class Told:
             if isinstance(updates, Generator):
                 updates.close()
 
+    def step(self, text: str) -> None:
+        """Leave word of what is being done."""
+        self._say(_counted(text), last=False)
+
+    def made(self, result: dict[str, Any], failure: str | None = None) -> None:
+        """Leave word of what was made, and why it isn't as it should be."""
+        submissions.say_result(self._folder, result)
+        self.failure = failure
+
     def _say(self, progress: Progress, *, last: bool) -> None:
         if last or time.monotonic() > self._due:
             submissions.say_progress(self._folder, progress)
@@ -71,7 +81,7 @@ def main() -> None:
     code = _CRASHED
     try:
         sys.argv = ["ml-experiment", *submissions.read_asked(folder).words]
-        cli.main(told.watch)
+        cli.main(told)
         code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 0 if end.code is None else _CRASHED
@@ -83,6 +93,15 @@ def main() -> None:
         sys.stderr.flush()
         submissions.say_end(folder, code, _why(folder, told) if code else None)
     sys.exit(code)
+
+
+def _counted(text: str) -> Progress:
+    """Return a step as how far that is: so many of so many, where it says so."""
+    found = re.search(r"\b(\d+) of (\d+)\b|\b(\d+)/(\d+)\]", text)
+    if found is None:
+        return Progress(0, None, text)
+    done, total = (int(one) for one in found.groups() if one is not None)
+    return Progress(done, total, text)
 
 
 def _total(plan: Plan) -> int | None:

@@ -35,10 +35,7 @@ def new_folder(place: Path) -> Iterator[Path]:
     Raises:
         ImageError: There is something already.
     """
-    if place.exists() and (not place.is_dir() or any(place.iterdir())):
-        raise ImageError(f"{place} is there already: name a folder that isn't, or an empty one")
-    if not place.absolute().parent.is_dir():
-        raise ImageError(f"there is no folder {place.absolute().parent}")
+    check_new(place)
     partial = place.absolute().with_name(f".{place.name}.{os.getpid()}")
     try:
         partial.mkdir()
@@ -50,6 +47,18 @@ def new_folder(place: Path) -> Iterator[Path]:
         raise ImageError(f"{place} can't be written: {error.strerror or error}") from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def check_new(place: Path) -> None:
+    """Check that a context can be written there.
+
+    Raises:
+        ImageError: There is something already, or no folder that it could be in.
+    """
+    if place.exists() and (not place.is_dir() or any(place.iterdir())):
+        raise ImageError(f"{place} is there already: name a folder that isn't, or an empty one")
+    if not place.absolute().parent.is_dir():
+        raise ImageError(f"there is no folder {place.absolute().parent}")
 
 
 def write_context(

@@ -33,7 +33,8 @@ class Excluded:
 
     Attributes:
         root: The folder that patterns are relative to.
-        patterns: Those of places below it, or of names: ``data/raw/*``, ``*.csv``; all in a folder stays out with it.
+        patterns: Those of places below it, or of names: ``data/raw/*``, ``*.csv``; with a slash before it, of a place
+            only: ``/a.csv``. All in a folder stays out with it.
     """
 
     root: Path
@@ -45,7 +46,8 @@ class Excluded:
         place = path.relative_to(self.root) if path.is_relative_to(self.root) else Path(path.name)
         inner = [one for one in (place, *place.parents) if one.name]
         patterns = [os.path.normpath(one) for one in self.patterns]
-        return any(fnmatch.fnmatch(name, one) for at in inner for name in (str(at), at.name) for one in patterns)
+        names = [name for at in inner for name in (f"/{at}", str(at), at.name)]
+        return any(fnmatch.fnmatch(name, one) for name in names for one in patterns)
 
 
 @dataclass(frozen=True, order=True)

@@ -53,12 +53,13 @@ ROUTES: dict[str, dict[str, str]] = {
     f"jobs/{_JOB}/stop": {"POST": "stop job"},
     "notebook-parameters": {"GET": "parameters"},
     "check": {"POST": "check"},
-    "images": {"POST": "image"},
+    "images": {"POST": "build image"},
+    "images/plan": {"POST": "plan image"},
     r"images/(?P<image>[0-9a-f]{12})": {"GET": "image state"},
 }
 """The routes below `BASE`: which verb answers each method."""
 
-_LOOKS = ("check",)  # what is posted and changes nothing
+_LOOKS = ("check", "plan image")  # what is posted and changes nothing
 _INLINE = {
     ".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".gif": "image/gif", ".webp": "image/webp",
     ".svg": "image/svg+xml", ".html": "text/html; charset=utf-8",

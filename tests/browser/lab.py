@@ -84,11 +84,12 @@ def serve(home: Path, env: Mapping[str, str] | None = None) -> Iterator[Lab]:
         "--LabApp.extension_manager=readonly", "--LabApp.news_url=None",
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
     ]  # fmt: skip
-    with services.running(words, home / "log", env=_environment(home) | dict(env or {}), ready=made.answers):
+    with services.running(words, home / "log", env=environment(home) | dict(env or {}), ready=made.answers):
         yield made
 
 
-def _environment(home: Path) -> dict[str, str]:
+def environment(home: Path) -> dict[str, str]:
+    """Return what the environment of a server in a folder has."""
     ours = ("MLFLOW_", "ML_EXPERIMENT_", "JUPYTER", "JPY_", "RAY_ADDRESS")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     folders = {"CONFIG": "config", "DATA": "data", "RUNTIME": "runtime"}
@@ -97,6 +98,8 @@ def _environment(home: Path) -> dict[str, str]:
         **{f"JUPYTER_{name}_DIR": str(home / folder) for name, folder in folders.items()},
         "IPYTHONDIR": str(home / "ipython"),
         "PATH": f"{Path(sys.executable).parent}:{kept.get('PATH', '')}",
+        "DOCKER_HOST": f"unix://{home}/no-engine",  # whichever this machine may have
+        "ML_EXPERIMENT_NB_SKIP_LABEXTENSION": "1",  # of what is built of this package in an image
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }
 

@@ -15,6 +15,8 @@ import {
 } from '@jupyterlab/ui-components';
 
 import type { Run } from '../api';
+import { imageIcon } from '../images/icon';
+import { EXPORT } from '../images/tokens';
 import { copy, copyIds, type Desk, openInMlflow, openNotebook, remove, replay, report, resume, stop } from './actions';
 import { compareIcon, diffIcon } from './icons';
 import { openInNotebook } from './live';
@@ -31,7 +33,7 @@ export const MENU = [
   null,
   ...['copy-as-yaml', 'copy-as-cell', 'copy-as-command', 'copy-run-ids'],
   null,
-  ...['replay-run', 'resume-run', 'stop-runs', 'delete-runs', 'restore-runs'],
+  ...['replay-run', 'resume-run', 'export-run-as-image', 'stop-runs', 'delete-runs', 'restore-runs'],
   null,
   'toggle-by-experiment'
 ].map((id) => (id === null ? null : OWN + id));
@@ -196,7 +198,7 @@ function looks(desk: Desk): Action[] {
 }
 
 function deeds(desk: Desk): Action[] {
-  const { model, trans } = desk;
+  const { app, model, trans } = desk;
   const isRunning = (run: Run): boolean => run.status === 'running';
   return [
     {
@@ -212,6 +214,15 @@ function deeds(desk: Desk): Action[] {
       icon: runIcon,
       fits: (runs) => isOne(runs) && runs[0]?.kind === 'group' && !runs.some(isRunning),
       act: first((run) => resume(desk, run))
+    },
+    {
+      id: 'export-run-as-image',
+      label: trans.__('Export as Image…'),
+      icon: imageIcon,
+      fits: (runs) => isOne(runs) && runs[0]?.kind !== 'group' && !runs.some(isRunning) && model.about?.commands.includes('image') === true,
+      act: first(async ({ run_id: run, name }) => {
+        await app.commands.execute(EXPORT, { run, name, path: model.project.path });
+      })
     },
     {
       id: 'stop-runs',

@@ -2,14 +2,14 @@
 import type { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
 import { ICommandPalette, Notification } from '@jupyterlab/apputils';
 import { INotebookTracker, type NotebookPanel } from '@jupyterlab/notebook';
-import { IStateDB } from '@jupyterlab/statedb';
 import { ITranslator, nullTranslator, type TranslationBundle } from '@jupyterlab/translation';
 
 import { Project, Refusal } from '../api';
+import { IJobs } from '../jobs/tokens';
+import { saved } from '../saved';
 import type { Kind } from './asked';
 import { started } from './dialog';
 import { runAsIcon } from './icon';
-import { Jobs } from './jobs';
 import { FormModel, type Ground } from './model';
 
 const LOOKED_AT = 20; // runs whose metrics are offered
@@ -18,18 +18,16 @@ export const running: JupyterFrontEndPlugin<void> = {
   id: 'ml-experiment-nb:running',
   description: 'Runs the open notebook headless, as an experiment or a group, by a form made of its parameters.',
   autoStart: true,
-  requires: [INotebookTracker],
-  optional: [ICommandPalette, IStateDB, ITranslator],
+  requires: [INotebookTracker, IJobs],
+  optional: [ICommandPalette, ITranslator],
   activate: (
     app: JupyterFrontEnd,
     tracker: INotebookTracker,
+    jobs: IJobs,
     palette: ICommandPalette | null,
-    state: IStateDB | null,
     translator: ITranslator | null
   ) => {
     const trans = (translator ?? nullTranslator).load('ml_experiment_nb');
-    const jobs = new Jobs(app, trans, state);
-    void app.restored.then(() => jobs.restore());
     let isOpening = false; // the server may take a while to answer, and a second form would be no help
     const open = async (kind: Kind): Promise<void> => {
       if (tracker.currentWidget !== null && !isOpening) {
@@ -67,7 +65,7 @@ async function run(
   app: JupyterFrontEnd,
   panel: NotebookPanel,
   kind: Kind,
-  jobs: Jobs,
+  jobs: IJobs,
   trans: TranslationBundle
 ): Promise<void> {
   try {
@@ -84,20 +82,6 @@ async function run(
       : problem instanceof Error ? problem.message : String(problem);
     Notification.error(trans.__('This notebook could not be run: %1', message), { autoClose: false });
   }
-}
-
-/** Save a notebook, for what runs is its file, and say what there is to say of that. */
-async function saved(panel: NotebookPanel, trans: TranslationBundle): Promise<string[]> {
-  const { context } = panel;
-  await context.ready;
-  if (!context.model.dirty) {
-    return [];
-  }
-  if (context.contentsModel?.writable === false) {
-    return [trans.__('This notebook can’t be written: what runs is as it was opened, without your changes.')];
-  }
-  await context.save();
-  return [trans.__('The notebook was saved: what runs is its file.')];
 }
 
 /** Ask the server what a form of this notebook is made from. */

@@ -12,9 +12,11 @@ import type { ReadonlyJSONValue } from '@lumino/coreutils';
 
 import { type Job, Project } from '../api';
 import { REVEAL } from '../panel/commands';
+import { type IJobs, OPEN_LOG } from './tokens';
+import { isWell, words } from './words';
 
 const KEY = 'ml-experiment-nb-jobs:started'; // a name before the colon that no tracker of widgets has: it drops what it can't open
-const SHORT = 10_000; // ms that good news is shown; it stays in the list of notifications
+const NEWS = 10_000; // ms that good news is shown; it stays in the list of notifications
 
 /** Jobs of one project, while some of them run. */
 interface Followed {
@@ -24,7 +26,7 @@ interface Followed {
   readonly close: () => void;
 }
 
-export class Jobs {
+export class Jobs implements IJobs {
   private readonly followed = new Map<string, Followed>();
 
   constructor(
@@ -35,7 +37,7 @@ export class Jobs {
 
   /** Follow a job that was just started. */
   follow(job: Job, project: Project): void {
-    this.of(project).told.set(job.id, Notification.emit(this.words(job), 'in-progress', { autoClose: false }));
+    this.of(project).told.set(job.id, this.tell(project.path, job));
     this.remember();
     this.hear(project.path, job);
   }
@@ -91,43 +93,66 @@ export class Jobs {
     }
     const id = told.get(job.id);
     if (job.ended === null && id) {
-      Notification.update({ id, message: this.words(job) });
+      Notification.update({ id, message: words(job, this.trans) });
     } else if (job.ended !== null) {
       this.tellEnd(path, job);
       this.forget(path, job.id);
     } else if (id === null) {
-      told.set(job.id, Notification.emit(this.words(job), 'in-progress', { autoClose: false }));
+      told.set(job.id, this.tell(path, job));
     }
   }
 
   private tellEnd(path: string, job: Job): void {
     const id = this.followed.get(path)?.told.get(job.id);
-    const isGood = job.state === 'finished';
+    const isGood = isWell(job);
     const type = isGood ? 'success' : job.state === 'stopped' ? 'warning' : 'error';
-    const options = { autoClose: isGood ? SHORT : (false as const), actions: this.actions(path, job) };
+    const options = { autoClose: isGood ? NEWS : (false as const), actions: this.endActions(path, job) };
     if (id) {
-      Notification.update({ id, message: this.words(job), type, ...options });
+      Notification.update({ id, message: words(job, this.trans), type, ...options });
     } else {
-      Notification.emit(this.words(job), type, options);
+      Notification.emit(words(job, this.trans), type, options);
     }
   }
 
-  private actions(path: string, job: Job): Notification.IAction[] {
+  /** Say that it goes on; what looks at it or stops it leaves the notification there. */
+  private tell(path: string, job: Job): string {
+    const stop = {
+      label: this.trans.__('Stop'),
+      callback: (event: MouseEvent) => {
+        event.preventDefault();
+        new Project(path).stopJob(job.id).catch(report);
+      }
+    };
+    const actions = [this.logAction(path, job, true), stop];
+    return Notification.emit(words(job, this.trans), 'in-progress', { autoClose: false, actions });
+  }
+
+  private logAction(path: string, job: Job, stays: boolean): Notification.IAction {
+    const label = job.kind === 'image' && isWell(job) ? this.trans.__('Show Result') : this.trans.__('Show Log');
+    const callback = (event: MouseEvent): void => {
+      if (stays) {
+        event.preventDefault();
+      }
+      void this.app.commands.execute(OPEN_LOG, { path, job: job.id, name: job.name });
+    };
+    return { label, callback };
+  }
+
+  private endActions(path: string, job: Job): Notification.IAction[] {
     const { commands } = this.app;
     const run = job.run_id;
+    const log = this.logAction(path, job, false);
     if (run === null) {
-      return [];
+      return [log];
     }
     const show = { label: this.trans.__('Show Run'), callback: () => void commands.execute(REVEAL, { run, path }) };
     const open = {
       label: this.trans.__('Open Notebook'),
       callback: () => {
-        this.openNotebook(path, run).catch((problem: unknown) => {
-          Notification.error(problem instanceof Error ? problem.message : String(problem));
-        });
+        this.openNotebook(path, run).catch(report);
       }
     };
-    return job.kind === 'experiment' ? [show, open] : [show];
+    return [show, ...(job.kind === 'experiment' ? [open] : []), ...(isWell(job) ? [] : [log])];
   }
 
   private async openNotebook(path: string, run: string): Promise<void> {
@@ -149,21 +174,10 @@ export class Jobs {
     const kept = [...this.followed].map(([path, { told }]) => [path, [...told.keys()]]);
     void this.state?.save(KEY, Object.fromEntries(kept) as ReadonlyJSONValue);
   }
+}
 
-  private words(job: Job): string {
-    const { name, message, progress } = job;
-    switch (job.state) {
-      case 'finished':
-        return this.trans.__('%1 has finished', name);
-      case 'stopped':
-        return this.trans.__('%1 was stopped', name);
-      case 'failed':
-      case 'died':
-        return this.trans.__('%1 has failed: %2', name, message ?? this.trans.__('its log says why'));
-      default:
-        return progress === null ? this.trans.__('%1 is being started', name) : `${name}: ${progress.text}`;
-    }
-  }
+function report(problem: unknown): void {
+  Notification.error(problem instanceof Error ? problem.message : String(problem));
 }
 
 /** What was kept, as far as it can be read. */

@@ -1,0 +1,2 @@
+/** The command that others call. */
+export const EXPORT = 'ml-experiment-nb:export-image';

@@ -1,0 +1,43 @@
+/** How a job stands, in words. Pure. */
+import type { TranslationBundle } from '@jupyterlab/translation';
+
+import type { Job } from '../api';
+
+export function words(job: Job, trans: TranslationBundle): string {
+  const { name, message, progress } = job;
+  switch (job.state) {
+    case 'finished':
+      return job.kind === 'image' ? trans.__('%1 is made', name) : trans.__('%1 has finished', name);
+    case 'stopped':
+      return trans.__('%1 was stopped', name);
+    case 'failed':
+    case 'died':
+      return trans.__('%1 has failed: %2', name, message ?? trans.__('its log says why'));
+    default:
+      return progress === null ? trans.__('%1 is being started', name) : `${name}: ${progress.text}`;
+  }
+}
+
+/** How it stands, without its name. */
+export function stateText({ state }: Job, trans: TranslationBundle): string {
+  switch (state) {
+    case 'starting':
+      return trans.__('starting');
+    case 'running':
+      return trans.__('running');
+    case 'stopping':
+      return trans.__('stopping');
+    case 'finished':
+      return trans.__('finished');
+    case 'stopped':
+      return trans.__('stopped');
+    case 'failed':
+      return trans.__('failed');
+    case 'died':
+      return trans.__('died');
+  }
+}
+
+export function isWell(job: Job): boolean {
+  return job.state === 'finished';
+}
