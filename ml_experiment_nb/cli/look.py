@@ -55,7 +55,7 @@ def list_runs(
     elif as_csv:
         print_csv(records)
     elif records:
-        print_table(records)
+        print_table(records, dated=True)
     else:
         click.echo("no such runs", err=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,11 +17,27 @@ _GAP = 2  # characters between two columns
 _MANY = 500  # rows that are laid out for a terminal's width
 
 
-def print_table(records: Iterable[Record]) -> None:
-    """Print a row for each record; a column for each parameter and metric that any of them has."""
-    from ml_experiment_nb.records import row
+def print_table(records: Iterable[Record], *, dated: bool = False) -> None:
+    """Print a row for each record; a column for each parameter and metric that any of them has.
 
-    print_rows([row(record) for record in records])
+    Args:
+        records: The records.
+        dated: Whether a column says when each began.
+    """
+    from ml_experiment_nb.records import now, row
+
+    rows = [(record, row(record)) for record in records]
+    if not dated:
+        print_rows([one for _, one in rows])
+        return
+    year = now().astimezone().year
+    print_rows([{"run_id": one["run_id"], "started": _moment(record.started, year)} | one for record, one in rows])
+
+
+def _moment(when: datetime, year: int) -> str:
+    """Return a moment in the time of this machine, to the minute; its year where that isn't the present one."""
+    local = when.astimezone()
+    return local.strftime("%m-%d %H:%M" if local.year == year else "%Y-%m-%d")
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
