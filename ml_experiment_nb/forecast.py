@@ -15,6 +15,7 @@ from ml_experiment_nb.errors import RunNotFoundError, StoreError
 from ml_experiment_nb.identity import code_of
 from ml_experiment_nb.plans import Plan
 from ml_experiment_nb.projects import find_root, has_store
+from ml_experiment_nb.quantities import about
 from ml_experiment_nb.records import Record, duration, pairs
 from ml_experiment_nb.specs import Group
 from ml_experiment_nb.targets import Notebook, Script
@@ -137,7 +138,7 @@ def _estimate_text(plan: Plan) -> str:
     spread = f", {low} to {high}" if low != high else ""
     runs = "1 past run" if found.past == 1 else f"{found.past} past runs"
     code = "" if found.same_code else " of the same file, whose code was another"
-    whole = f"about {duration(found.total)}" if found.total is not None else "unknown"
+    whole = f"about {about(found.total)}" if found.total is not None else "unknown"
     parts = [f"{duration(found.each)} each ({runs}{code}{spread})"]
     if (count := how_many(plan)) is not None and plan.kind == "group":
         parts.insert(0, f"{count} {'rows' if plan.table is not None else 'trials'}")

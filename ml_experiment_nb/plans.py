@@ -24,6 +24,7 @@ from ml_experiment_nb.specs import Experiment, Group, Job
 from ml_experiment_nb.targets import Cell, Function, Notebook, Target
 
 Spec = Job | Experiment | Group
+_WIDTH = 10  # characters of a fact's name, where none is longer
 _SHOWN = 3  # rows of a table that a plan shows
 
 
@@ -265,7 +266,9 @@ class Plan:
         ]
 
     def __str__(self) -> str:
-        return f"Plan {self.spec.name!r}\n" + "\n".join(f"  {name:<10} {text}" for name, text in self.facts())
+        facts = self.facts()
+        width = max(_WIDTH, *(len(name) for name, _ in facts))
+        return f"Plan {self.spec.name!r}\n" + "\n".join(f"  {name:<{width}} {text}" for name, text in facts)
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         printer.text(repr(self) if cycle else str(self))

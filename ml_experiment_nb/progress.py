@@ -20,6 +20,7 @@ from ml_experiment_nb.capture.console import Collapser
 from ml_experiment_nb.events import Cell
 from ml_experiment_nb.plans import Plan
 from ml_experiment_nb.projects import find_root, home
+from ml_experiment_nb.quantities import about
 from ml_experiment_nb.records import Record, Status, duration, number
 from ml_experiment_nb.updates import Happened, Readied, Started, Update
 from ml_experiment_nb.widgets.bundle import NEEDED, has_front_end, has_widgets
@@ -85,7 +86,7 @@ class Progress:
         parts += [f"best {self.metric} {number(self.best)}"] if self.best is not None else []
         if self.total and self.first is not None and self.kept < self.done < self.total:
             left = (time.monotonic() - self.first) / (self.done - self.kept) * (self.total - self.done)
-            parts.append(f"about {duration(left)} left")
+            parts.append(f"about {about(left)} left")
         return ", ".join(parts)
 
 

@@ -75,6 +75,14 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def about(seconds: float) -> str:
+    """Return a duration that is only reckoned: ``8 s``, ``90 s``, ``12 min``, ``2 h 03 min``."""
+    if seconds < 117.5:
+        return f"{max(1, round(seconds) if seconds < 10 else round(seconds / 5) * 5)} s"
+    minutes = max(1, round(seconds / 60))
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
 def is_number(value: Any) -> bool:
     """Return whether a value is a number, which stands in a column to the right."""
     return isinstance(value, int | float) and not isinstance(value, bool)

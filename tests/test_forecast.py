@@ -104,11 +104,11 @@ def test_an_estimate(group, past):
     assert found.total == 5 * 3.5
     text = forecast(make_plan(group(num_trials=9, seed=1))).splitlines()[0]
     each = "9 trials, 3.50 s each (4 past runs, 2.00 s to 1 min 00 s)"
-    assert text == f"  estimate   about 17.50 s: {each}, without what it takes to start"
+    assert text == f"  estimate   about 20 s: {each}, without what it takes to start"
     alone = spec_from_mapping({"run": "train.py", "params": {"C": 3}})
-    assert forecast(make_plan(alone)) == "  estimate   about 3.50 s: 3.50 s each (4 past runs, 2.00 s to 1 min 00 s)"
+    assert forecast(make_plan(alone)) == "  estimate   about 4 s: 3.50 s each (4 past runs, 2.00 s to 1 min 00 s)"
     rows = spec_from_mapping({"run": "train.py", "each": [{"C": 1}] * 3, "slots": 1})
-    assert forecast(make_plan(rows)).startswith("  estimate   about 10.50 s: 3 rows, 3.50 s each")
+    assert forecast(make_plan(rows)).startswith("  estimate   about 10 s: 3 rows, 3.50 s each")
 
 
 def test_what_a_group_takes_to_start(group, past):

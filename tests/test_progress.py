@@ -9,6 +9,7 @@ from ml_experiment_nb import progress
 from ml_experiment_nb.events import Cell, Log
 from ml_experiment_nb.planning import make_plan
 from ml_experiment_nb.progress import Console, Progress, show_progress, stopping
+from ml_experiment_nb.quantities import about
 from ml_experiment_nb.records import Record, Status
 from ml_experiment_nb.specs import spec_from_mapping
 from ml_experiment_nb.updates import Happened, Started
@@ -73,7 +74,7 @@ def test_the_time_that_is_left(monkeypatch):
     assert str(state) == "1/5"  # it was there when the group went on
     state.take(Started("1", "g #1", "run1"))
     state.take(record(1, None))
-    assert str(state) == "2/5, about 1 min 30 s left"
+    assert str(state) == "2/5, about 90 s left"
     assert str(Progress(None)) == "0"
 
 
@@ -152,3 +153,19 @@ def test_a_line_for_each_cell_in_a_terminal_too(monkeypatch):
     with Console(terminal, plain=True) as console:
         console.at(Cell(1, 2, "import os"))
     assert terminal.getvalue() == "cell 1/2  import os\n"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.2, "1 s"),
+        (8.4, "8 s"),
+        (51.87, "50 s"),
+        (90, "90 s"),
+        (150, "2 min"),
+        (3599, "1 h 00 min"),
+        (7380, "2 h 03 min"),
+    ],
+)
+def test_what_is_reckoned_is_told_roughly(seconds, text):
+    assert about(seconds) == text

@@ -16,6 +16,7 @@ from typing import Any
 from ml_experiment_nb import triage
 from ml_experiment_nb.events import Cell, Metrics, Note
 from ml_experiment_nb.plans import Plan
+from ml_experiment_nb.quantities import about
 from ml_experiment_nb.records import SYSTEM, Record, Records, Status, as_json, duration, now, number, pairs
 from ml_experiment_nb.spaces import LogUniform
 from ml_experiment_nb.updates import Happened, Started, Update
@@ -395,7 +396,7 @@ class LiveGroup:
         if (best := self.best) is not None:
             parts.append(f"best {self.goals[0][0]} {number(best.metrics[self.goals[0][0]])}")
         if took["left"] is not None:
-            parts.append(f"about {duration(took['left'])} left")
+            parts.append(f"about {about(took['left'])} left")
         if self.status.ended:
             parts.append(f"{self.status} after {duration(took['took'] or 0.0)}")
         return ", ".join(parts)
