@@ -90,7 +90,7 @@ def dockerfile(image: Image) -> str:
         _environment(image, runner),
         f"USER {USER}",
         f"WORKDIR {_folder(image)}",
-        f"ENTRYPOINT {json.dumps([f'/opt/{runner}/bin/python', '-m', _ENTRY, image.file], ensure_ascii=False)}",
+        f"ENTRYPOINT {json.dumps([f'/opt/{runner}/bin/python', '-P', '-m', _ENTRY, image.file], ensure_ascii=False)}",
     ]
     return "\n\n".join(steps) + "\n"
 

@@ -63,7 +63,9 @@ def command_of(program: str, words: Sequence[str], env: Mapping[str, str]) -> li
             file=sys.stderr,
         )
     return (
-        _lab(program, words[1:]) if is_lab else [sys.executable, "-m", "ml_experiment_nb.cli", "run", program, *words]
+        _lab(program, words[1:])
+        if is_lab
+        else [sys.executable, "-P", "-m", "ml_experiment_nb.cli", "run", program, *words]
     )
 
 
@@ -71,7 +73,7 @@ def _lab(program: str, words: Sequence[str]) -> list[str]:
     """Return the command that opens JupyterLab on a program, with the options that it is given."""
     is_shown = not program.startswith("..")  # it serves the folder that it is started in
     opened = [f"--LabApp.default_url=/lab/tree/{quote(program)}"] if is_shown else []
-    return [sys.executable, "-m", "jupyterlab", "--ip=0.0.0.0", "--port=8888", "--no-browser", *opened, *words]
+    return [sys.executable, "-P", "-m", "jupyterlab", "--ip=0.0.0.0", "--port=8888", "--no-browser", *opened, *words]
 
 
 def _environment(env: Mapping[str, str]) -> dict[str, str]:

@@ -75,7 +75,7 @@ class Pip:
         folder.mkdir(parents=True, exist_ok=True)
         how = ["--no-deps"] if constraints is None else ["--constraint", str(constraints)]
         command = [
-            *(sys.executable, "-m", "pip", "--python", self._python.executable, "wheel", *how),
+            *(sys.executable, "-P", "-m", "pip", "--python", self._python.executable, "wheel", *how),
             *("--no-input", "--disable-pip-version-check", "--progress-bar", "off"),
             *("--wheel-dir", str(folder), *self._sources(), "--", *requirements),
         ]

@@ -49,7 +49,7 @@ USER 1000
 
 WORKDIR /project
 
-ENTRYPOINT ["/opt/env/bin/python", "-m", "ml_experiment_nb.images.entry", "train.ipynb"]
+ENTRYPOINT ["/opt/env/bin/python", "-P", "-m", "ml_experiment_nb.images.entry", "train.ipynb"]
 """
 
 

@@ -7,7 +7,7 @@ import pytest
 from ml_experiment_nb.errors import ImageError
 from ml_experiment_nb.images.entry import command_of
 
-RUN = [sys.executable, "-m", "ml_experiment_nb.cli", "run", "train.ipynb"]
+RUN = [sys.executable, "-P", "-m", "ml_experiment_nb.cli", "run", "train.ipynb"]
 
 
 def test_words_are_those_of_a_run(capsys):
@@ -32,7 +32,7 @@ def test_a_folder_that_is_not_there_is_said_with_the_way_to_mount_it(tmp_path):
 def test_lab_is_jupyterlab_and_takes_its_options():
     pytest.importorskip("jupyterlab")
     command = command_of("my work/train.ipynb", ["lab", "--debug"], {})
-    assert command[:3] == [sys.executable, "-m", "jupyterlab"]
+    assert command[:4] == [sys.executable, "-P", "-m", "jupyterlab"]
     assert command[-2:] == ["--LabApp.default_url=/lab/tree/my%20work/train.ipynb", "--debug"]
     assert "default_url" not in " ".join(command_of("../train.ipynb", ["lab"], {}))
     with pytest.raises(ImageError, match="is no folder that"):
