@@ -26,10 +26,11 @@ from ml_experiment_nb.images.environments import OURS
 from ml_experiment_nb.images.freeze import Frozen, facts, freeze
 from ml_experiment_nb.images.names import Name
 from ml_experiment_nb.images.pip import Index
-from ml_experiment_nb.images.program import Program, of_notebook, of_script, read_program
+from ml_experiment_nb.images.program import Program, of_notebook, of_spec, read_program
 from ml_experiment_nb.plans import Spec
-from ml_experiment_nb.specs import Experiment, Group
-from ml_experiment_nb.targets import Script
+from ml_experiment_nb.records import Record
+from ml_experiment_nb.specs import Experiment, Group, spec_from_mapping
+from ml_experiment_nb.targets import Cell, Notebook
 
 VERDICT: Final = "mlexp.image.verdict"
 """The label of an image, and the tag of its run, that say what came of it when the run was repeated in it."""
@@ -136,26 +137,40 @@ def _of_run(run_id: str, cwd: str | Path | None, kernel: str | None) -> tuple[Pr
 
     store = opened_store()
     record = store.record(run_id)
-    asked = forms.asked_by(record, store.text(record, SPEC))
-    kept = partial(store.kept, record)
+    text, kept = store.text(record, SPEC), partial(store.kept, record)
     folder = Path(cwd or record.tags.get("mlexp.cwd") or Path.cwd())
     if not folder.is_dir():
         raise ImageError(f"the run {record.name} ran in {folder}, which isn't there any more: name a folder by --cwd")
-    if isinstance(asked.spec, Group):
-        raise SpecError(f"{record.name} is a group: make an image of its spec's file, or of one of its trials")
-    is_script = isinstance(asked.spec.run[0], Script)
-    form = programs.as_script(asked, kept) if is_script else programs.as_headless(asked, kept)
-    name = _slug(record.name)
-    if is_script:
-        program = of_script(form.text, folder / f"{name}.py")
-    else:
-        nb = nbformat.reads(form.text, as_version=4)
-        program = of_notebook(nb, folder / f"{name}.ipynb", kernel=kernel)
-    program, losses = _as_it_was(program, asked.spec, form.losses, record.name)
+    program, losses = _as_recorded(record, text, kept, folder, kernel)
     notes = (*program.notes, *losses, "modules and data are taken as they are now, not as the run found them")
     recorded = from_requirements(kept("requirements.txt") or "")
-    program = replace(program, run_id=str(record.run_id), notes=notes)
+    program = replace(program, name=record.name, run_id=str(record.run_id), notes=notes)
     return program, recorded, record.tags.get(_PYTHON_TAG, "")
+
+
+def _as_recorded(
+    record: Record, text: str | None, kept: programs.Kept, folder: Path, kernel: str | None
+) -> tuple[Program, tuple[str, ...]]:
+    """Return what a run ran with its code as it kept it, and what that lacks of what was asked.
+
+    A notebook and a cell are a notebook that has its parameters. Scripts, commands and several files are run by a spec
+    that has them, which a container may be given others of.
+    """
+    place = folder / _slug(record.name)
+    if (called := programs.as_called(record, text, kept)) is not None:
+        keys = {"name": record.name, "run": called.path, "params": called.params, "root_path": str(folder)}
+        spec = spec_from_mapping(keys)
+        return of_spec(spec, place.with_suffix(".yaml"), kept=lambda name: called.source), ()
+    asked = forms.asked_by(record, text)
+    if isinstance(asked.spec, Group):
+        raise SpecError(f"{record.name} is a group: make an image of its spec's file, or of one of its trials")
+    if len(asked.spec.run) > 1 or not isinstance(asked.spec.run[0], Notebook | Cell):
+        spec = asked.spec.model_copy(update={"notify": None, "root_path": str(folder)})
+        program = of_spec(spec, place.with_suffix(".yaml"), kernel=kernel, kept=lambda name: kept(f"source/{name}"))
+        return program, asked.losses
+    form = programs.as_headless(asked, kept)
+    program = of_notebook(nbformat.reads(form.text, as_version=4), place.with_suffix(".ipynb"), kernel=kernel)
+    return _as_it_was(program, asked.spec, form.losses, record.name)
 
 
 def _as_it_was(program: Program, spec: Spec, losses: Sequence[str], name: str) -> tuple[Program, tuple[str, ...]]:

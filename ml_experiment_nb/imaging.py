@@ -89,7 +89,7 @@ def export_image(
     verify: bool = True, only_imports: bool = False, lab: bool | None = None, data: bool = True,
     include: Sequence[str] = (), exclude: Sequence[str] = (), without: Sequence[str] = (), whole: bool = False,
     index_url: str | None = None, extra_index_urls: Sequence[str] = (), cwd: str | Path | None = None,
-    kernel: str | None = None, tell: Tell = lambda text: None,
+    kernel: str | None = None, network: str | None = None, tell: Tell = lambda text: None,
 ) -> Exported:  # fmt: skip
     """Make a Docker image of a notebook, a script, a spec or a run, with the environment of its kernel.
 
@@ -112,6 +112,7 @@ def export_image(
         extra_index_urls: Further indexes.
         cwd: The folder that the code runs in, in place of the notebook's own.
         kernel: The kernel's name, in place of the notebook's.
+        network: The network of what the build runs: ``host``, in place of the engine's own.
         tell: Is told what is being done, line by line.
 
     Raises:
@@ -122,11 +123,11 @@ def export_image(
     choices = Choices(only_imports, lab, data, tuple(without), tuple(exclude), tuple(include), whole)
     index = Index(index_url, tuple(extra_index_urls))
     plan = plan_image(target, name, base=base, choices=choices, index=index, cwd=cwd, kernel=kernel)
-    return build(plan, push=push, verify=verify, tell=tell)
+    return build(plan, push=push, verify=verify, network=network, tell=tell)
 
 
 def build(
-    plan: Plan, *, push: bool = False, verify: bool = True, tolerances: Sequence[str] = (),
+    plan: Plan, *, push: bool = False, verify: bool = True, tolerances: Sequence[str] = (), network: str | None = None,
     tell: Tell = lambda text: None,
 ) -> Exported:  # fmt: skip
     """Make an image that was planned; see `export_image`.
@@ -136,6 +137,7 @@ def build(
         push: Push it.
         verify: Of a recorded run: repeat it in the image, and compare its metrics.
         tolerances: How far these may be from what they were: ``loss=1%``.
+        network: The network of what the build runs, Debian's packages and ``postBuild``; nothing else has any.
         tell: Is told what is being done.
 
     Raises:
@@ -156,11 +158,12 @@ def build(
             try:
                 notes = _write(plan, place, tell)
             except OSError as error:
-                raise ImageError(f"{place} can't be written: {error.strerror or error}") from None
+                why = f"{error.strerror or error}; TMPDIR names another folder for it"
+                raise ImageError(f"what the image is built from can't be written to {place}: {why}") from None
             labels = {"org.opencontainers.image.base.digest": base.digests[0].partition("@")[2]} if base.digests else {}
             is_offline = not plan.image.debian and not plan.image.post_build
             make = partial(
-                builds.build, engine, place, tags=[plan.name], network="none" if is_offline else None, progress=tell
+                builds.build, engine, place, tags=[plan.name], network="none" if is_offline else network, progress=tell
             )
             made = make(labels=labels)
             verdict = None

@@ -135,8 +135,11 @@ def _mirror() -> str | None:
 
 
 @contextmanager
-def engine() -> Iterator[Engine]:
+def engine(size: str = "") -> Iterator[Engine]:
     """Run an engine; all that it has made is gone afterwards.
+
+    Args:
+        size: What its disk takes, ``300m``; by default that of this machine.
 
     Raises:
         Unavailable: There can be none here; it says why.
@@ -149,6 +152,10 @@ def engine() -> Iterator[Engine]:
     folder = Path(tempfile.mkdtemp(prefix="mlexp-engine-", dir="/tmp"))
     group = folder.name
     try:
+        if size:
+            (folder / "data").mkdir()
+            words = ["mount", "-t", "tmpfs", "-o", f"size={size}", "engine", str(folder / "data")]
+            subprocess.run(words, check=True, capture_output=True)
         with _daemon(folder, group) as address:
             yield Engine(address, str(folder / "config"))
     finally:

@@ -44,6 +44,10 @@ _CODES = {"identical": 0, "within tolerance": 0, "differs": 1, "could not run": 
 @click.option("--whole", is_flag=True, help="Take packages whole, with their tests and sources of compiled modules.")
 @click.option("--index-url", metavar="URL", help="The package index, in place of the one in pip's settings.")
 @click.option("--extra-index-url", metavar="URL", multiple=True, help="One more index.")
+@click.option(
+    "--network", type=click.Choice(["host", "default", "none"]),
+    help="The network of apt.txt's and postBuild's steps, as `docker build` has it.",
+)  # fmt: skip
 @click.option("-k", "--kernel", metavar="NAME", help="The kernel, in place of the notebook's.")
 @click.option("--cwd", type=click.Path(file_okay=False, exists=True), help="The folder that the code runs in.")
 @click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
@@ -83,7 +87,12 @@ def image(
         return
     with shown:
         made = imaging.build(
-            plan, push=push, verify=options["verify"], tolerances=options["tolerance"], tell=shown.tell
+            plan,
+            push=push,
+            verify=options["verify"],
+            tolerances=options["tolerance"],
+            network=options["network"],
+            tell=shown.tell,
         )
     _say(made.notes)
     text = f"{made}\n  pushed   {made.name}@{made.digest}" if made.digest else str(made)

@@ -32,10 +32,14 @@ class Code:
     modules: dict[str, File] = field(default_factory=dict)
     outside: dict[str, File] = field(default_factory=dict)
     excluded: set[str] = field(default_factory=set)
+    scripts: set[Path] = field(default_factory=set)
 
     def follow(self, these: Needs) -> None:
-        """Take what code needs, and what the modules need that are its own."""
-        self.found = these if not self.origins else _merged(self.found, these)
+        """Take what code needs, and what the modules and scripts need that are its own."""
+        self.found = _merged(self.found, these)
+        for path in sorted(self._called(these) - self.scripts):
+            self.scripts.add(path)
+            self.follow(needs([path.read_text(encoding="utf-8", errors="replace")]))
         new = these.modules - self.origins.keys()
         if not new:
             return
@@ -59,8 +63,13 @@ class Code:
         folders = ((one, folder_of(one)) for one in self.installed if one.editable)
         return next((one for one, folder in folders if folder and Path(origin).is_relative_to(folder)), None)
 
+    def _called(self, these: Needs) -> set[Path]:
+        """Return the scripts that code calls in a shell; as files they go in as data does."""
+        named = {self.program.folder / one for one in these.words if one.endswith(".py")}
+        return {path for path in named if path.is_file() and path.resolve().is_relative_to(self.program.root)}
+
     def _folders(self) -> list[Path]:
-        own = [self.program.folder, (self.program.folder / self.program.file).parent]
+        own = [self.program.folder, *(one.parent for one in (self.program.folder / self.program.file, *self.scripts))]
         more = [self.program.folder / one for one in sorted(self.found.folders)]
         return list(dict.fromkeys([*own, *(one.resolve() for one in more if one.is_dir())]))
 

@@ -32,7 +32,7 @@ _SENTENCES: list[tuple[str, type[EngineError], str]] = [
         r"network bridge not found",
         EngineError,
         "{what}: the engine has no network for what a build runs, as Debian's packages need; "
-        "`docker build --network host` gives it that of its machine",
+        "--network host gives it that of its machine, as with `docker build`",
     ),
     (
         r"credentials store error",

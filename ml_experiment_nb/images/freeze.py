@@ -111,7 +111,7 @@ def freeze(program: Program, choices: Choices, *, caller: str, recorded: Sequenc
         notes.append(f"{', '.join(hidden)} of the kernelspec looks like a credential: give it to the container by -e")
     debian = _debian(made, asked, notes)
     modules = (*code.modules.values(), *code.outside.values())
-    data = tuple(data_files(program, code.found.texts, modules, choices))
+    data = tuple(data_files(program, code.found.texts | code.found.words, modules, choices))
     notes += [note for one in (*modules, *data) for note in one.notes]
     return Frozen(
         program=program,

@@ -16,11 +16,15 @@ from ml_experiment_nb.secrecy import IN_URL, is_credential, is_value, names_in_c
 
 _LONGEST_NAME: Final = 400  # characters of a text that may be a file's name
 _SHELL = re.compile(r"^\s*(?:[\w, ]+=\s*)?!{1,2}\s*([\w./-]+)", re.M)
+_CALLED = re.compile(r"^\s*(?:(?:[\w, ]+=\s*)?!{1,2}|%run\s)(.*)$", re.M)
+_WORD = re.compile(r"[^\s'\"`|;&<>()=]+")
+_MODULE = re.compile(r"\bpython3?\s+-m\s+(\w+)")
 _CELL_SHELL = re.compile(r"^%%(?:bash|sh|script)\b")
 _INSTALL = re.compile(r"^\s*(?:[%!]\s*(?:uv\s+)?pip3?|!\s*python3?\s+-m\s+pip)\s+install\s+(.+)$", re.M)
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://[^\s'\"`)\],;]+", re.IGNORECASE)
 _OURS = re.compile(r"\A\s*%%(?:experiment|group)\b.*\n?")
 _CONDA = re.compile(r"^\s*[%!]\s*(?:conda|mamba|micromamba)\s+install\s+(.+)$", re.M)
+_SYSTEMS: Final = ("-", "/bin/", "/dev/", "/etc/", "/proc/", "/sbin/", "/sys/", "/usr/")  # or an option
 _INSTALLERS: Final = frozenset({"pip", "pip3", "uv", "conda", "mamba"})
 
 
@@ -32,6 +36,7 @@ class Needs:
         modules: The top-level names of the modules that it imports, those of ``import_module("x")`` too.
         texts: Its short texts, among which the names of files are.
         commands: The commands that it calls in a shell, ``!git log``.
+        words: The words that it calls them with, and ``%run``, among which scripts and other files are.
         installs: What it installs while it runs, as behind ``%pip install``.
         conda: The same of ``%conda install``.
         folders: Folders that it adds to ``sys.path`` by a literal.
@@ -44,6 +49,7 @@ class Needs:
     modules: frozenset[str] = frozenset()
     texts: frozenset[str] = frozenset()
     commands: frozenset[str] = frozenset()
+    words: frozenset[str] = frozenset()
     installs: frozenset[str] = frozenset()
     conda: frozenset[str] = frozenset()
     folders: frozenset[str] = frozenset()
@@ -79,9 +85,11 @@ class _Found:
 def _of_piece(source: str) -> Needs:
     source = _OURS.sub("", source)
     shell = {word.rpartition("/")[2] for word in _SHELL.findall(source)} - _INSTALLERS
+    called = "\n".join(_CALLED.findall(source))
     if _CELL_SHELL.match(source.lstrip()):
         shell.add("bash")
-    found = _Found()
+        called = source.lstrip().partition("\n")[2]
+    found = _Found(modules=set(_MODULE.findall(called)) - _INSTALLERS)
     try:
         for node in ast.walk(text_and_tree(source)[1]):
             _look_at(node, found)
@@ -91,6 +99,7 @@ def _of_piece(source: str) -> Needs:
         modules=frozenset(found.modules),
         texts=frozenset(found.texts),
         commands=frozenset(shell - {"python", "python3"}),
+        words=frozenset(filter(_may_be_ours, _WORD.findall(called))),
         installs=frozenset(map(str.strip, _INSTALL.findall(source))),
         conda=frozenset(map(str.strip, _CONDA.findall(source))),
         folders=frozenset(found.folders),
@@ -99,6 +108,10 @@ def _of_piece(source: str) -> Needs:
         addresses=frozenset(_addresses(source)),
         dynamic=found.dynamic,
     )
+
+
+def _may_be_ours(word: str) -> bool:
+    return len(word) <= _LONGEST_NAME and "\0" not in word and not word.startswith(_SYSTEMS)
 
 
 def _addresses(source: str) -> Iterator[str]:

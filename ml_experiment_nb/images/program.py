@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -97,7 +97,7 @@ def read_program(target: str | Path, *, cwd: str | Path | None = None, kernel: s
         case suffix if suffix in SUFFIXES:
             if cwd is not None:
                 raise SpecError("a spec has its own root_path: leave out --cwd", str(path))
-            return _of_spec(read_spec(path), path.absolute(), kernel)
+            return of_spec(read_spec(path), path.absolute(), kernel=kernel)
     raise SpecError(
         "an image is made of a notebook (.ipynb), a script (.py), a spec (.yaml, .json) or a run", str(path)
     )
@@ -155,8 +155,21 @@ def of_script(text: str, path: Path, *, cwd: str | Path | None = None) -> Progra
     )
 
 
-def _of_spec(spec: Job, path: Path, kernel: str | None) -> Program:
-    """Return what is to run of a spec; its file is written anew, at the folder that its paths are relative to."""
+def of_spec(
+    spec: Job, path: Path, *, kernel: str | None = None, kept: Callable[[str], str | None] = lambda name: None
+) -> Program:
+    """Return what is to run of a spec; its file is written anew, at the folder that its paths are relative to.
+
+    Args:
+        spec: The spec.
+        path: Its file, which need not be there.
+        kernel: The kernel's name, in place of that of its notebooks.
+        kept: Gives the text of a script as a run has kept it, by its file's name; None for the file as it is now.
+
+    Raises:
+        SpecError: What it runs can't be read, or can't be had in an image.
+        ImageError: Its notebooks have several kernels, or one that isn't Python's.
+    """
     folder = Path(spec.root_path or path.parent)
     places = [_file_of(target, folder) for target in spec.run]
     root = _root(folder, *filter(None, places))
@@ -176,14 +189,18 @@ def _of_spec(spec: Job, path: Path, kernel: str | None) -> Program:
                 kernels.append(_kernel(kernel or target.kernel or notebooks.kernel_name(nb), str(place)))
             case Script():
                 assert place is not None
-                files.append(place)
-                pieces.append(read_script(place).source)
+                source = kept(place.name)
+                if source is None:
+                    files.append(place)
+                else:
+                    contents[PurePosixPath(place.relative_to(root))] = source.encode()
+                pieces.append(source if source is not None else read_script(place).source)
             case Cell():
                 pieces.append(target.source)
             case Function():
                 pieces.append(f"import {target.function.__module__}")
             case Command():
-                pieces.append(f"!{target.command}")
+                pieces.append("\n".join(f"!{line}" for line in target.command.splitlines()))
     if isinstance(spec, Group) and isinstance(spec.each, str):
         files.append(folder / spec.each)
     notes = ["docker_config is left out: the image itself is what it runs in"] if spec.docker_config else []

@@ -117,6 +117,34 @@ def test_data_that_the_code_names_is_listed_with_its_size(book, tmp_path):
     assert "holds secrets" in found[".env"].why_out
 
 
+def test_what_a_shell_is_called_with_goes_in_as_what_the_code_names(book):
+    path = book("!python tools/one.py --in a.csv > /dev/null", "%run two.py -v", "%%bash\ncat 'b.csv' | sh -s three")
+    root = path.parent
+    files = {
+        "tools/one.py": "import beside", "tools/beside.py": "open('c.csv')", "two.py": "import mine\nimport yaml",
+        "mine.py": "", "four.py": "", "a.csv": "1", "b.csv": "1", "c.csv": "1",
+    }  # fmt: skip
+    for name, text in files.items():
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_text(text)
+    found = frozen(path, only_imports=True)
+    assert {one.place for one in found.data} == {"tools/one.py", "two.py", "a.csv", "b.csv", "c.csv"}
+    assert {one.place for one in found.modules} == {"tools/beside.py", "mine.py"}
+    assert "pyyaml" in names(found)
+
+
+def test_the_scripts_of_a_spec_s_commands_go_in(book):
+    root = book("1").parent
+    (root / "s.yaml").write_text(
+        "run: [{command: 'true &&\n python train.py --C {C}; python -m mine'}]\nparams: {C: 1}\n"
+    )
+    (root / "train.py").write_text("open('a.csv')")
+    (root / "mine.py").write_text("")
+    (root / "a.csv").write_text("1")
+    found = frozen(root / "s.yaml")
+    assert {one.place for one in (*found.data, *found.modules)} == {"train.py", "a.csv", "mine.py"}
+
+
 def placed(root, *names):
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)

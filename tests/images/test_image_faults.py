@@ -35,7 +35,7 @@ SAID = [
         ImageError,
         "the registry can't be reached",
     ),
-    ("network bridge not found", EngineError, "--network host` gives it that of its machine"),
+    ("network bridge not found", EngineError, "--network host gives it that of its machine"),
     (
         "Credentials store error: StoreError('docker-credential-x not installed or not available in PATH')",
         EngineError,
