@@ -11,7 +11,6 @@ import sys
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
-from urllib.parse import urlparse
 
 from ml_experiment_nb import drivers
 from ml_experiment_nb.doctor.findings import Finding, Level
@@ -19,7 +18,7 @@ from ml_experiment_nb.projects import FOLDER, find_root
 from ml_experiment_nb.records import size
 
 _LITTLE, _TOO_LITTLE = 2_000_000_000, 200_000_000  # bytes of disk space
-_DOCKER = "/var/run/docker.sock"
+_PATIENCE = 10.0  # seconds that Docker's engine may take for an answer
 
 
 def python(root: Path) -> Iterator[Finding]:
@@ -131,34 +130,48 @@ def ray(root: Path) -> Iterator[Finding]:
 
 
 def docker(root: Path) -> Iterator[Finding]:
-    """Docker's engine."""
-    host = os.environ.get("DOCKER_HOST", f"unix://{_DOCKER}")
-    address = urlparse(host)
-    told = bool(os.environ.get("DOCKER_HOST"))
-    if address.scheme == "unix" and not os.path.exists(address.path):
-        level = Level.PROBLEM if told else Level.OK
-        yield Finding(
-            "docker", level, f"no engine: there is no {address.path}", "start it, or unset DOCKER_HOST" if told else ""
-        )
+    """Docker's engine, and what images are made with."""
+    from ml_experiment_nb.errors import EngineError
+    from ml_experiment_nb.images.endpoints import LOCAL, endpoint
+
+    try:
+        where = endpoint()
+    except EngineError as error:
+        yield Finding("docker", Level.PROBLEM, str(error), "name one that there is, or unset it")
         return
-    if address.scheme not in ("unix", "tcp", "http", "https"):
-        yield Finding("docker", Level.OK, f"{host}: not looked at")
+    told = f", of {where.told_by}" if where.told_by else ""
+    if where.address == LOCAL and not where.told_by and not os.path.exists(LOCAL.removeprefix("unix://")):
+        yield Finding("docker", Level.OK, f"no engine: there is no {LOCAL.removeprefix('unix://')}")
+        return
+    if where.address.startswith("ssh:"):
+        yield Finding("docker", Level.OK, f"{where.address}{told}: not looked at")
         return
     try:
-        with _connection(address.scheme, address.path, address.hostname, address.port) as engine:
-            engine.sendall(b"GET /_ping HTTP/1.0\r\n\r\n")
-            answer = engine.recv(4096).decode(errors="replace")
-    except PermissionError:
-        yield Finding("docker", Level.WARNING, f"{address.path} may not be used", "be in the group that owns it")
-    except OSError as error:
-        yield Finding("docker", Level.WARNING, f"no engine answers at {host} ({error})", "start it")
-    else:
-        versions = [
-            line.split(":", 1)[1].strip() for line in answer.splitlines() if line.lower().startswith("api-version:")
-        ]
-        yield Finding(
-            "docker", Level.OK, f"an engine answers at {host}" + (f" (API {versions[0]})" if versions else "")
-        )
+        from ml_experiment_nb.images import builds
+        from ml_experiment_nb.images.engine import reach
+
+        with reach(timeout=_PATIENCE) as engine:
+            found = engine.version
+            has_buildkit = builds.has_buildkit(engine)
+    except EngineError as error:
+        sentence, _, advice = str(error).partition(": ")
+        level = Level.PROBLEM if where.told_by else Level.WARNING
+        yield Finding("docker", level, sentence, advice or "pip install 'ml-experiment-nb[docker]'")
+        return
+    yield Finding("docker", Level.OK, f"engine {found} at {where.address}{told}")
+    yield _image_tools(has_buildkit=has_buildkit)
+
+
+def _image_tools(*, has_buildkit: bool) -> Finding:
+    """What `ml-experiment image` needs besides an engine."""
+    found = [("BuildKit", "docker buildx", "" if has_buildkit else "install Docker's buildx plugin")]
+    for name in ("uv", "pip", "pyelftools"):
+        found.append((name, _version(name) or "", "" if _version(name) else "pip install 'ml-experiment-nb[docker]'"))
+    missing = [(name, advice) for name, _, advice in found if advice]
+    if missing:
+        text = f"no image can be made without {' and '.join(name for name, _ in missing)}"
+        return Finding("docker", Level.WARNING, text, "; ".join(dict.fromkeys(advice for _, advice in missing)))
+    return Finding("docker", Level.OK, f"images are made with {', '.join(f'{name} ({how})' for name, how, _ in found)}")
 
 
 def gpu(root: Path) -> Iterator[Finding]:
@@ -188,16 +201,3 @@ def version_of(name: str) -> str | None:
 def _existing(path: Path) -> Path:
     """Return the nearest folder at or above a path that is there."""
     return next(one for one in (path, *path.parents) if one.exists())
-
-
-def _connection(scheme: str, path: str, host: str | None, port: int | None) -> socket.socket:
-    if scheme != "unix":
-        return socket.create_connection((host or "localhost", port or 2375), timeout=5)
-    made = socket.socket(socket.AF_UNIX)
-    made.settimeout(5)
-    try:
-        made.connect(path)
-    except OSError:
-        made.close()
-        raise
-    return made

@@ -15,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from ml_experiment_nb.errors import ImageError
+from ml_experiment_nb.images.endpoints import Endpoint
 from ml_experiment_nb.images.engine import RULE, Engine, Image, Progress, failed_build, told
 
 _KEPT = 200  # lines of what a build says, for its error
@@ -87,7 +88,7 @@ def building(
         words += [word for name, value in (args or {}).items() for word in ("--build-arg", f"{name}={value}")]
         words += [word for name, value in (labels or {}).items() for word in ("--label", f"{name}={value}")]
         words += [*(["--network", network] if network else []), *options, str(context)]
-        yield from _said(words, _environment(engine.address))
+        yield from _said(words, _environment(engine.endpoint))
         found = engine.find(made.read_text().strip())
     if found is None:
         raise ImageError("the image can't be built: the engine hasn't got it afterwards")
@@ -97,20 +98,21 @@ def building(
 def has_buildkit(engine: Engine) -> bool:
     """Whether this machine has the command that builds with BuildKit."""
     program = shutil.which("docker")
-    return program is not None and _has_buildx(program, os.environ.get("DOCKER_CONFIG", ""), engine.address)
+    return program is not None and _has_buildx(program, os.environ.get("DOCKER_CONFIG", ""), engine.endpoint)
 
 
 @lru_cache(maxsize=8)
-def _has_buildx(program: str, config: str, address: str) -> bool:
+def _has_buildx(program: str, config: str, endpoint: Endpoint) -> bool:
     """Ask the command once: it takes a moment to say so."""
-    env = _environment(address)
-    return subprocess.run([program, "buildx", "version"], env=env, capture_output=True).returncode == 0
+    asked = subprocess.run([program, "buildx", "version"], env=_environment(endpoint), capture_output=True)
+    return asked.returncode == 0
 
 
-def _environment(address: str) -> dict[str, str]:
+def _environment(endpoint: Endpoint) -> dict[str, str]:
     # Its own context, and a builder that somebody has chosen for other engines, are not asked.
-    kept = {name: value for name, value in os.environ.items() if name not in ("DOCKER_CONTEXT", "BUILDX_BUILDER")}
-    return {**kept, "DOCKER_HOST": address, "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
+    told = ("DOCKER_CONTEXT", "BUILDX_BUILDER", "DOCKER_TLS", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH")
+    kept = {name: value for name, value in os.environ.items() if name not in told}
+    return {**kept, **endpoint.environment, "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
 
 
 def _inside(context: Path, dockerfile: Path | None) -> str:

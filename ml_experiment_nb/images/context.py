@@ -161,7 +161,8 @@ def manifest(frozen: Frozen, gathered: Sequence[Gathered], notes: Sequence[str])
 def _package(wheel: Wheel) -> dict[str, str]:
     one = {"name": wheel.package.name, "version": wheel.package.version, "wheel": wheel.path.name}
     source = "local" if wheel.is_local else wheel.package.source
-    return {**one, "sha256": wheel.sha256, **({"source": source} if source else {})}
+    known = {"sha256": wheel.sha256, "index": wheel.index, "source": source}
+    return {**one, **{name: value for name, value in known.items() if value}}
 
 
 def _needs_kernel(frozen: Frozen) -> bool:

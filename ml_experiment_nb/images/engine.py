@@ -6,7 +6,6 @@ What it says when it fails is said by `ml_experiment_nb.images.faults`. Containe
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -17,6 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from ml_experiment_nb.errors import EngineError, ImageError
+from ml_experiment_nb.images.endpoints import Endpoint, endpoint
 from ml_experiment_nb.images.names import Name
 
 try:
@@ -32,7 +32,6 @@ from ml_experiment_nb.images.faults import fault
 OLDEST_API = (1, 41)
 """The oldest API that is spoken here: Docker 20.10's, whose BuildKit has all that our Dockerfiles need."""
 
-_DEFAULT = "unix:///var/run/docker.sock"
 _TIMEOUT = 120  # seconds for one answer of the engine
 
 Progress = Callable[[str], None]
@@ -83,13 +82,18 @@ class Engine:
     """A Docker engine that answers. Use it as a context manager, or `close` it; `reach` opens one.
 
     Attributes:
-        address: Where it is: ``unix:///var/run/docker.sock``.
         client: docker-py's client.
+        endpoint: Where it is, and how it is asked.
     """
 
-    def __init__(self, client: docker.DockerClient, address: str) -> None:
+    def __init__(self, client: docker.DockerClient, endpoint: Endpoint) -> None:
         self.client = client
-        self.address = address
+        self.endpoint = endpoint
+
+    @property
+    def address(self) -> str:
+        """Where it is: ``unix:///var/run/docker.sock``."""
+        return self.endpoint.address
 
     def __enter__(self) -> Self:
         return self
@@ -107,6 +111,13 @@ class Engine:
         with self.translated("the engine can't be asked about itself"):
             found: dict[str, Any] = self.client.info()
         return found
+
+    @property
+    def version(self) -> str:
+        """Its version, and that of the API that it is spoken to by."""
+        with self.translated("the engine can't be asked about itself"):
+            found = self.client.version().get("Version", "?")
+        return f"{found} (API {self.client.api.api_version})"
 
     @property
     def is_here(self) -> bool:
@@ -282,19 +293,28 @@ def reach(address: str | None = None, *, timeout: float = _TIMEOUT) -> Engine:
     Raises:
         EngineError: None answers there, this user may not use it, or it is too old.
     """
-    where = address or _address()
+    where = _at(address) if address else endpoint()
     try:
         client = docker.DockerClient(
-            base_url=where, version="auto", timeout=timeout, tls=_tls(), use_ssh_client=where.startswith("ssh://")
-        )
+            base_url=where.address, version="auto", timeout=timeout, tls=_tls(where),
+            use_ssh_client=where.address.startswith("ssh://"),
+        )  # fmt: skip
     except (docker.errors.DockerException, requests.exceptions.RequestException, OSError, ValueError) as error:
         raise _unreached(error, where) from error
     try:
-        _check_version(client, where)
+        _check_version(client, where.address)
     except BaseException:
         client.close()
         raise
     return Engine(client, where)
+
+
+def _at(address: str) -> Endpoint:
+    """Return where an engine is whose address another process has told: with certificates where it is ours, too."""
+    with suppress(EngineError):
+        if (where := endpoint()).address == address:
+            return where
+    return Endpoint(address)
 
 
 def failed_build(lines: Sequence[str]) -> EngineError:
@@ -336,22 +356,9 @@ def _shortened(step: str) -> str:
 _SHOWN = 15  # lines of a build that failed
 
 
-def _address() -> str:
-    if told := os.environ.get("DOCKER_HOST"):
-        return told
-    try:
-        context = docker.ContextAPI.get_current_context()
-        return (context.Host if context is not None else None) or _DEFAULT
-    except Exception:  # a configuration that can't be read is docker's own to complain of
-        return _DEFAULT
-
-
-def _tls() -> Any:
-    """Return what docker's own variables say of certificates; False where they say nothing."""
-    verify, folder = os.environ.get("DOCKER_TLS_VERIFY"), os.environ.get("DOCKER_CERT_PATH")
-    if not verify and not folder:
-        return False
-    return docker.utils.kwargs_from_env().get("tls", False)
+def _tls(where: Endpoint) -> Any:
+    """Return what docker-py is told of certificates; False where there are none."""
+    return docker.tls.TLSConfig(**where.tls) if where.tls is not None else False
 
 
 def _check_version(client: docker.DockerClient, address: str) -> None:
@@ -364,14 +371,16 @@ def _check_version(client: docker.DockerClient, address: str) -> None:
         )
 
 
-def _unreached(error: Exception, address: str) -> EngineError:
+def _unreached(error: Exception, where: Endpoint) -> EngineError:
     if isinstance(error, ValueError):  # of docker's configuration, or of the address itself
         try:
             docker.auth.load_config()
         except ValueError:
             return EngineError("your Docker credentials can't be read: `docker login` writes them anew")
-        return EngineError(f"DOCKER_HOST is no address of an engine: {address!r} ({error})")
-    return fault(error, "the engine can't be reached", address)
+        told_by = where.told_by or "this"
+        return EngineError(f"{told_by} is no address of an engine: {where.address!r} ({error})")
+    said = fault(error, "the engine can't be reached", where.address)
+    return said if where.told_by in ("", "DOCKER_HOST") else type(said)(f"{said} (it is that of {where.told_by})")
 
 
 def _instruction(step: Mapping[str, Any]) -> str:

@@ -8,11 +8,12 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from urllib.parse import unquote, urlsplit
 
 from ml_experiment_nb.addresses import without_credentials
 from ml_experiment_nb.errors import ImageError
@@ -59,8 +60,8 @@ class Pip:
     def wheel(
         self, requirements: Sequence[str], folder: Path, done: Tell = lambda name: None, *, version: str = "",
         constraints: Path | None = None,
-    ) -> None:  # fmt: skip
-        """Fetch or build the wheels of some requirements.
+    ) -> dict[str, str]:  # fmt: skip
+        """Fetch or build the wheels of some requirements; return the indexes of files, where pip tells them.
 
         Args:
             requirements: What to have wheels of; of their dependencies only where there are `constraints`.
@@ -86,6 +87,7 @@ class Pip:
                 done(line.split()[1])
         if said and said[-1].startswith(_FAILED):
             raise ImageError(_explained("\n".join(said[:-1]), requirements, self._where()))
+        return indexes(said)
 
     def stop(self) -> None:
         """End what runs."""
@@ -124,6 +126,36 @@ class Pip:
             self._running.discard(process)
 
 
+def indexes(said: Iterable[str]) -> dict[str, str]:
+    """Return the indexes of the files that pip has fetched, without credentials, by the files' names.
+
+    pip names a file's address but for one of PyPI's own, and the indexes that it looks in unless that is PyPI alone.
+
+    Args:
+        said: What pip has said.
+    """
+    places: list[str] = []
+    found = {}
+    for line in said:
+        if line.startswith("Looking in indexes: "):
+            places = [without_credentials(one) for one in line.partition(": ")[2].split(", ")]
+        elif (fetched := _FETCHED.match(line)) is not None:
+            found[unquote(fetched[1].rpartition("/")[2])] = _index_of(fetched[1], places or [_PYPI])
+    return found
+
+
+def _index_of(file: str, places: Sequence[str]) -> str:
+    remote = [one for one in places if not one.startswith("file:")]
+    if "://" not in file:
+        of_pypi = [one for one in remote if urlsplit(one).hostname == urlsplit(_PYPI).hostname]
+        return (of_pypi or remote or [_PYPI])[0]
+    host = urlsplit(file).hostname
+    of_host = [one for one in remote if urlsplit(one).hostname == host]
+    return (of_host or (remote if len(remote) == 1 else []) or [f"{urlsplit(file).scheme}://{host}/"])[0]
+
+
+_FETCHED: Final = re.compile(r"\s*(?:Downloading|Using cached) (\S+?\.(?:whl|tar\.gz|zip|tar\.bz2))(?:\s|$)")
+_PYPI: Final = "https://pypi.org/simple"
 _FAILED: Final = "\0pip ended with "
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 import os
 import re
-import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -43,11 +43,13 @@ class Wheel:
         package: The package.
         path: The file.
         sha256: Its digest.
+        index: The index that it is from, where that is known.
     """
 
     package: Package
     path: Path
     sha256: str
+    index: str = ""
 
     @property
     def is_local(self) -> bool:
@@ -101,13 +103,41 @@ def gather(
     for one, path in found.items():
         if one.digest and not one.source and installed[digests[path]] != one.digest:
             notes.append(f"{one.name} {one.version}: its files here are not those of the index's wheel, which goes in")
-    wheels = tuple(Wheel(one, path, digests[path]) for one, path in sorted(found.items()))
+    wheels = tuple(Wheel(one, path, digests[path], _index_of(path)) for one, path in sorted(found.items()))
     return Gathered(environment, wheels, tuple(notes))
 
 
 def _digests_of(wheels: Mapping[Path, str]) -> dict[str, str]:
     """Return the digests of what wheels install, by those of their files."""
     return {sha256: wheel_digest(path) for path, sha256 in wheels.items()}
+
+
+def _index_of(wheel: Path) -> str:
+    """Return the index that a kept wheel is from; empty where that isn't known."""
+    with suppress(OSError):
+        return _note_of(wheel).read_text(encoding="utf-8")
+    return ""
+
+
+def _note_of(wheel: Path) -> Path:
+    return wheel.with_name(f"{wheel.name}.index")
+
+
+def _note_indexes(place: Path, wheels: Iterable[Path], indexes: Mapping[str, str]) -> None:
+    """Keep which indexes wheels are from; one that was built is from the index of its source."""
+    by_package = {_package_of(file): index for file, index in indexes.items()}
+    for wheel in wheels:
+        if index := by_package.get(_package_of(wheel.name)):
+            _put(index.encode(), _note_of(place / wheel.name))
+
+
+def _package_of(file: str) -> str:
+    """Return the name and version in the name of a package's file: ``a-1.0.tar.gz``, ``a-1.0-py3-none-any.whl``."""
+    if file.endswith(".whl"):
+        name, version, _, _ = parse_wheel_filename(file)
+        return f"{name} {version}"
+    name_, _, version_ = re.sub(r"\.(?:tar\.(?:gz|bz2)|zip)$", "", file).rpartition("-")
+    return f"{canonicalize_name(name_)} {_version(version_)}"
 
 
 def uv_wheel(python: Interpreter, version: str, *, index: Index) -> Path:
@@ -144,12 +174,12 @@ def _from_index(pip: Pip, place: Path, packages: Sequence[Package], tell: Tell) 
             for number, part in enumerate(parts)
         ]
         try:
-            for future in running:
-                future.result()
+            indexes = {file: index for future in running for file, index in future.result().items()}
         except BaseException:
             pip.stop()
             raise
     kept = kept_wheels(place)
+    _note_indexes(place, kept.values(), indexes)
     for one in missing:
         path = kept.get((one.name, _version(one.version)))
         if path is None:
@@ -180,20 +210,21 @@ def _besides(
     with tempfile.TemporaryDirectory(prefix="mlexp-") as folder:
         constraints = Path(folder, "constraints.txt")
         constraints.write_text("\n".join(pinned) + "\n")
-        pip.wheel(asked, Path(folder, "made"), constraints=constraints)
+        indexes = pip.wheel(asked, Path(folder, "made"), constraints=constraints)
         found: dict[Package, Path] = {}
         place.mkdir(parents=True, exist_ok=True)
         for wheel in sorted(Path(folder, "made").glob("*.whl")):
             name, version, _, _ = parse_wheel_filename(wheel.name)
             if str(name) not in there:
-                _put(wheel, place / wheel.name)
+                _put(wheel.read_bytes(), place / wheel.name)
+                _note_indexes(place, [wheel], indexes)
                 found[Package(str(name), str(version))] = place / wheel.name
     return found
 
 
-def _put(path: Path, target: Path) -> None:
+def _put(content: bytes, target: Path) -> None:
     partial = target.with_name(f".{target.name}.{os.getpid()}")
-    shutil.copyfile(path, partial)
+    partial.write_bytes(content)
     os.replace(partial, target)
 
 

@@ -12,8 +12,8 @@ from ml_experiment_nb.capture.packages import Package, from_requirements, wheel_
 from ml_experiment_nb.errors import ImageError
 from ml_experiment_nb.images.environments import Environment
 from ml_experiment_nb.images.interpreter import interpreter
-from ml_experiment_nb.images.pip import Index, _explained
-from ml_experiment_nb.images.wheels import gather, requirements_of
+from ml_experiment_nb.images.pip import Index, _explained, indexes
+from ml_experiment_nb.images.wheels import _index_of, _note_indexes, gather, requirements_of
 
 
 def make_wheel(folder, name, version, content="x = 1\n"):
@@ -124,6 +124,45 @@ def build_wheel(folder, config_settings=None, metadata_directory=None):
         archive.writestr(f"{info}/RECORD", "")
     return name
 """
+
+INDEXES = [
+    (
+        ["Collecting a", "  Downloading a-1.0-py3-none-any.whl (7 kB)"],
+        {"a-1.0-py3-none-any.whl": "https://pypi.org/simple"},
+    ),
+    (
+        [
+            "Looking in indexes: https://me:tok@own.host/simple",
+            "  Downloading https://own.host/f/b%2B1-1.0.tar.gz (1 MB)",
+        ],
+        {"b+1-1.0.tar.gz": "https://own.host/simple"},
+    ),
+    (
+        [
+            "Looking in indexes: https://own.host/simple, https://pypi.org/simple, file:///here",
+            "  Using cached a-1.0-py3-none-any.whl (7 kB)",
+            "  Downloading https://own.host/a-1.0-py3-none-any.whl.metadata (7 kB)",
+            "  Downloading https://files.own.host/b-1.0-py3-none-any.whl (7 kB)",
+            "Processing /here/c-1.0-py3-none-any.whl",
+        ],
+        {"a-1.0-py3-none-any.whl": "https://pypi.org/simple", "b-1.0-py3-none-any.whl": "https://files.own.host/"},
+    ),
+]
+
+
+@pytest.mark.parametrize(("said", "found"), INDEXES)
+def test_the_index_of_a_file_is_told_by_pip(said, found):
+    assert indexes(said) == found
+
+
+def test_a_wheel_is_of_the_index_of_its_source(tmp_path):
+    wheel = make_wheel(tmp_path, "my_pack", "1.0")
+    _note_indexes(
+        tmp_path, [wheel], {"My-Pack-1.0.tar.gz": "https://host/simple", "x-1-py3-none-any.whl": "https://x/"}
+    )
+    assert _index_of(wheel) == "https://host/simple"
+    assert _index_of(make_wheel(tmp_path, "other", "1.0")) == ""
+
 
 SAID = [
     ("/usr/bin/python: No module named pip", "pip isn't installed here"),
