@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import shlex
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +15,7 @@ from ml_experiment_nb import quantities
 from ml_experiment_nb.errors import EngineError, ImageError, SpecError
 from ml_experiment_nb.image_plans import VERDICT, Plan, plan_image
 from ml_experiment_nb.images import context, wheels
+from ml_experiment_nb.images.caches import working
 from ml_experiment_nb.images.choices import Choices
 from ml_experiment_nb.images.pip import Index
 from ml_experiment_nb.verdicts import Tolerance, Verdict, read_tolerances
@@ -151,10 +151,9 @@ def build(
         _check_processor(engine.info.get("Architecture", ""))
         if not builds.has_buildkit(engine):
             raise ImageError(f"{_NO_BUILDKIT}{_OTHERWISE}")
+        _sweep(engine)
         base = _base(engine, plan.image.base, tell)
-        with tempfile.TemporaryDirectory(prefix="mlexp-image-") as folder:
-            place = Path(folder, "context")
-            place.mkdir()
+        with working() as place:
             try:
                 notes = _write(plan, place, tell)
             except OSError as error:
@@ -187,6 +186,13 @@ def _allowed(plan: Plan, tolerances: Sequence[str]) -> dict[str, Tolerance]:
     if not run_id:
         raise SpecError("--tolerance is for an image of a run, whose metrics are compared: name it by its id")
     return read_tolerances(tolerances, opened_store().record(run_id).metrics)
+
+
+def _sweep(engine: Any) -> None:
+    """Remove the containers that an image's proof has left whose process was killed."""
+    from ml_experiment_nb.work.container import sweep
+
+    sweep(engine)
 
 
 def _check_processor(engine: str) -> None:

@@ -261,3 +261,31 @@ def test_a_password_in_an_error_is_masked(monkeypatch):
     assert without_secrets(given) == Finding("store", Level.PROBLEM, "refused *** and ***", "with ***")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://mlflow:mlflow@h/db")
     assert without_secrets(Finding("python", Level.OK, "mlflow 3")).text == "mlflow 3"
+
+
+def test_an_engine_that_is_told_of_and_not_there_is_a_problem(project, monkeypatch, only, tmp_path):
+    only("docker")
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/absent.sock")
+    (finding,) = examine(project)
+    assert (finding.level, finding.text) == (
+        Level.PROBLEM,
+        f"no Docker engine answers at unix://{tmp_path}/absent.sock",
+    )
+    monkeypatch.delenv("DOCKER_HOST")
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    monkeypatch.setenv("DOCKER_CONTEXT", "absent")
+    (finding,) = examine(project)
+    assert finding.level is Level.PROBLEM
+    assert finding.text.startswith("there is no Docker context 'absent', which DOCKER_CONTEXT names")
+
+
+@pytest.mark.docker
+def test_the_engine_of_a_context_is_found_with_what_images_are_made_with(project, monkeypatch, only, docker):
+    only("docker")
+    subprocess.run(["docker", "context", "create", "own", "--docker", f"host={docker.address}"], check=True)
+    monkeypatch.delenv("DOCKER_HOST")
+    monkeypatch.setenv("DOCKER_CONTEXT", "own")
+    engine, tools = examine(project, seconds=120)
+    assert engine.level is tools.level is Level.OK
+    assert engine.text.endswith(f" at {docker.address}, of the Docker context 'own'")
+    assert tools.text.startswith("images are made with BuildKit (docker buildx), uv (")

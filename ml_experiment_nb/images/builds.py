@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-import tempfile
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
@@ -15,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from ml_experiment_nb.errors import ImageError
+from ml_experiment_nb.images.caches import working
 from ml_experiment_nb.images.endpoints import Endpoint
 from ml_experiment_nb.images.engine import RULE, Engine, Image, Progress, failed_build, told
 
@@ -80,8 +80,8 @@ def building(
         return (
             yield from engine.building(context, dockerfile=inside, tags=tags, args=args, labels=labels, network=network)
         )
-    with tempfile.TemporaryDirectory(prefix="mlexp-build-") as folder:
-        made = Path(folder, "id")
+    with working() as folder:
+        made = folder / "id"
         words = ["docker", "buildx", "build", "--builder", "default", "--load", "--progress", "plain"]
         words += ["--iidfile", str(made), *(["--file", str(dockerfile)] if dockerfile else [])]
         words += [word for name in tags for word in ("--tag", name)]

@@ -1,17 +1,27 @@
-"""What is kept from one image to the next: wheels, and what was found in installed packages."""
+"""What is kept from one image to the next: wheels, and what was found in installed packages; and what isn't.
+
+A folder that is worked in is locked as long as its process lives: the next image removes those of processes that were
+killed.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Final
 
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from packaging.version import InvalidVersion
+
+_WORKING: Final = "mlexp-image-"
+_LOCK: Final = "lock"
 
 
 def cache() -> Path:
@@ -60,7 +70,39 @@ def kept_wheels(place: Path) -> dict[tuple[str, str], Path]:
 def filled(place: Path) -> Iterator[Path]:
     """Give a folder to write wheels to; they are put in their place when all of it has gone well."""
     place.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".new-", dir=place.parent) as folder:
-        yield Path(folder)
-        for path in sorted(Path(folder).rglob("*.whl")):
+    with working(place.parent) as folder:
+        yield folder
+        for path in sorted(folder.rglob("*.whl")):
             os.replace(path, place / path.name)
+
+
+@contextmanager
+def working(place: Path | None = None) -> Iterator[Path]:
+    """Give an empty folder to work in, which is gone afterwards; those that killed processes have left go first.
+
+    Args:
+        place: The folder that it is made in; by default the one for temporary files.
+
+    Raises:
+        OSError: It can't be made.
+    """
+    place = place or Path(tempfile.gettempdir())
+    _clear_left(place)
+    own = Path(tempfile.mkdtemp(prefix=_WORKING, dir=place))
+    try:
+        with (own / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            os.rename(own / ".lock", own / _LOCK)  # nobody sees it before it is locked
+            (own / "in").mkdir()
+            yield own / "in"
+    finally:
+        shutil.rmtree(own, ignore_errors=True)
+
+
+def _clear_left(place: Path) -> None:
+    for own in place.glob(f"{_WORKING}*"):
+        with suppress(OSError):
+            if own.stat().st_uid == os.getuid():
+                with (own / _LOCK).open("r+") as lock:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(own, ignore_errors=True)

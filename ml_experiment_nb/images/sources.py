@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -16,7 +15,7 @@ from typing import Final
 
 from ml_experiment_nb.capture.packages import Package
 from ml_experiment_nb.errors import ImageError
-from ml_experiment_nb.images.caches import filled, kept_wheels, short
+from ml_experiment_nb.images.caches import filled, kept_wheels, short, working
 from ml_experiment_nb.images.code import folder_of
 from ml_experiment_nb.images.files import files_in
 from ml_experiment_nb.images.pip import Pip
@@ -78,8 +77,8 @@ def from_folder(pip: Pip, place: Path, package: Package, tell: Callable[[str], N
     if not (kept := kept_wheels(place / _key(package, state, _unused(note)))):
         tell(f"building {package.name} {package.version} from {source}")
         place.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".new-", dir=place) as made:
-            wheel = _built(pip, Path(made), package, source, files)
+        with working(place) as made:
+            wheel = _built(pip, made, package, source, files)
             _write(note, _unused_by(wheel, files))
             target = place / _key(package, state, _unused(note))
             with filled(target) as folder:
@@ -108,8 +107,8 @@ def _key(package: Package, state: Mapping[str, tuple[int, int]], unused: _Unused
 
 
 def _built(pip: Pip, folder: Path, package: Package, source: Path, files: Mapping[str, Path]) -> Path:
-    with tempfile.TemporaryDirectory(prefix="mlexp-") as copied:
-        copy = Path(copied, source.name)
+    with working() as copied:
+        copy = copied / source.name
         for place, path in files.items():
             target = copy / place if source.is_dir() else copy
             target.parent.mkdir(parents=True, exist_ok=True)

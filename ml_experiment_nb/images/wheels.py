@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 import os
 import re
-import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +23,7 @@ from packaging.version import InvalidVersion, Version
 from ml_experiment_nb.capture.digests import file_digests
 from ml_experiment_nb.capture.packages import Package, wheel_digest
 from ml_experiment_nb.errors import ImageError
-from ml_experiment_nb.images.caches import cache, filled, kept_wheels, remembered, short
+from ml_experiment_nb.images.caches import cache, filled, kept_wheels, remembered, short, working
 from ml_experiment_nb.images.code import folder_of
 from ml_experiment_nb.images.environments import Environment
 from ml_experiment_nb.images.files import file_of
@@ -205,20 +205,34 @@ def _besides(
     asked = [one for one in requirements if _name(one) not in there]
     if not asked:
         return {}
-    tell(f"fetching {', '.join(asked)}")
     pinned = [f"{one.name}=={one.version}" for one in environment.packages if not one.source]
-    with tempfile.TemporaryDirectory(prefix="mlexp-") as folder:
-        constraints = Path(folder, "constraints.txt")
+    key = "\n".join([str(place), *asked, "", *pinned, *(f"{one.name} @ {one.source}" for one in there.values())])
+    for is_again in (False, True):
+        find = partial(_fetched, pip, place, asked, pinned, there.keys(), tell)
+        names = find() if is_again else remembered("besides", key, find)
+        kept = kept_wheels(place)
+        if all(one in kept for one in names.items()):
+            break  # otherwise somebody has removed wheels that were kept
+    return {Package(name, version): kept[name, version] for name, version in names.items()}
+
+
+def _fetched(
+    pip: Pip, place: Path, asked: Sequence[str], pinned: Sequence[str], there: Container[str], tell: Tell
+) -> dict[str, str]:
+    """Fetch what is asked for with all that it needs, and return the names and versions of what isn't there."""
+    tell(f"fetching {', '.join(asked)}")
+    found = {}
+    with working() as folder:
+        constraints = folder / "constraints.txt"
         constraints.write_text("\n".join(pinned) + "\n")
-        indexes = pip.wheel(asked, Path(folder, "made"), constraints=constraints)
-        found: dict[Package, Path] = {}
+        indexes = pip.wheel(asked, folder / "made", constraints=constraints)
         place.mkdir(parents=True, exist_ok=True)
-        for wheel in sorted(Path(folder, "made").glob("*.whl")):
+        for wheel in sorted((folder / "made").glob("*.whl")):
             name, version, _, _ = parse_wheel_filename(wheel.name)
             if str(name) not in there:
                 _put(wheel.read_bytes(), place / wheel.name)
                 _note_indexes(place, [wheel], indexes)
-                found[Package(str(name), str(version))] = place / wheel.name
+                found[str(name)] = str(version)
     return found
 
 

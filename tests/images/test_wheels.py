@@ -80,6 +80,20 @@ def test_a_package_that_is_gone_is_one_sentence_and_nothing_is_left(index, pytho
     assert [one for one in (tmp_path / "cache").rglob("*") if one.is_file()] == []
 
 
+@pytest.mark.slow
+def test_what_is_asked_for_besides_is_fetched_once(index, python, tmp_path):
+    said = []
+    environment = Environment("env", python, ())
+    first = gather(environment, ["tinypack>=1"], index=index, tell=said.append).wheels
+    assert [(one.package.name, one.package.version) for one in first] == [("tinypack", "1.0")]
+    nowhere = Index((tmp_path / "nowhere").as_uri())
+    assert gather(environment, ["tinypack>=1"], index=nowhere, tell=said.append).wheels == first
+    assert said == ["fetching tinypack>=1"]
+    first[0].path.unlink()
+    assert gather(environment, ["tinypack>=1"], index=index, tell=said.append).wheels == first
+    assert said == ["fetching tinypack>=1"] * 2
+
+
 def test_a_local_package_whose_folder_is_gone_is_said(index, python, tmp_path):
     gone = Package("mine", "1", (tmp_path / "absent").as_uri(), editable=True)
     with pytest.raises(ImageError, match="which isn't there any more: install it again, or leave it out with"):
