@@ -2,10 +2,10 @@
 
 Both are made of one environment, which has scikit-learn, JupyterLab, this package and the project that the notebook is
 in, as an editable package. They begin with the same base image (BASE, by default one that is made of this interpreter)
-and are built with nothing kept of an earlier build: the time from the command to the image, once cold and once more after
-a cell was changed (and of that, the processor's seconds that the command took, which don't grow with what else the
-machine does), and the image's size, also as a share of the plain one's. The engine is one of the benchmark's own, and
-``pip`` in the plain build asks the same index, over the machine's network.
+and are built with nothing kept of an earlier build: the time from the command to the image, once cold and once more
+after a cell was changed (and of that, the processor's seconds that the command took, which grow little with what else
+the machine does), and the image's size, also as a share of the plain one's. The engine is one of the benchmark's own,
+and ``pip`` in the plain build asks the same index, over the machine's network.
 """
 
 from __future__ import annotations

@@ -379,6 +379,9 @@ def test_an_image_of_a_run_is_proven_by_its_metrics(built, host_run, here):
         found = verifying.verify(engine, image, other, (), near, lambda text: None)
         assert found.answer is Answer.COULD_NOT_RUN  # it was not given its secret
         assert "API_TOKEN" in found.reason
+        little = verifying.Limits(memory=32 << 20)
+        found = verifying.verify(engine, image, record, built.secrets, {}, lambda text: None, limits=little)
+        assert found.answer is Answer.COULD_NOT_RUN  # what runs it takes more than that
 
 
 @pytest.mark.docker

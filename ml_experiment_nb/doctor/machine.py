@@ -166,7 +166,8 @@ def _image_tools(*, has_buildkit: bool) -> Finding:
     """What `ml-experiment image` needs besides an engine."""
     found = [("BuildKit", "docker buildx", "" if has_buildkit else "install Docker's buildx plugin")]
     for name in ("uv", "pip", "pyelftools"):
-        found.append((name, _version(name) or "", "" if _version(name) else "pip install 'ml-experiment-nb[docker]'"))
+        version = version_of(name)
+        found.append((name, version or "", "" if version else "pip install 'ml-experiment-nb[docker]'"))
     missing = [(name, advice) for name, _, advice in found if advice]
     if missing:
         text = f"no image can be made without {' and '.join(name for name, _ in missing)}"
