@@ -13,6 +13,7 @@ from drive import Notebook, opened
 from lab import THEMES, environment, make_project, serve, write_notebook
 
 PICTURES = Path(__file__).parents[2] / "build" / "browser"
+SETTINGS = "ml-experiment-nb:images"
 PARAMETERS = "C = 0.5"
 SCORE = """\
 from ml_experiment_nb import report
@@ -111,47 +112,66 @@ def test_what_goes_in_is_shown_and_bad_names_are_said_before_anything_is_started
     assert jobs(lab, folder) == []
 
 
-def test_without_an_engine_what_it_is_built_from_is_written_and_found_again(notebook, folder):
+@pytest.fixture
+def only_imports(lab):
+    """The user's settings: the dialog begins with the packages alone that are imported."""
+    lab.set(SETTINGS, {"onlyImports": True})
+    yield
+    lab.set(SETTINGS, {})
+
+
+def test_without_an_engine_what_it_is_built_from_is_written_and_found_again(only_imports, notebook, folder, lab):
     page = notebook.page
-    shown = dialog(notebook)
-    planned(shown)
-    shown.get_by_label("Only packages that the code imports").check()
-    shown.get_by_text("Left out: nothing imports them").wait_for(timeout=120_000)
-    planned(shown)
-    shown.get_by_label("data/b.csv").uncheck()
-    shown.get_by_label("Name and tag").fill("team/svm:1")
-    assert shown.get_by_label("New folder").input_value() == f"{folder.name}/svm-image"
-    shown.get_by_role("button", name="Write", exact=True).click()
-    tab = page.locator(".mlx-Job")
-    tab.get_by_text("running").or_(tab.get_by_text("finished")).first.wait_for(timeout=60_000)
+    tab = start(notebook, dialog(notebook), folder)
+    page.get_by_role("button", name="Stop", exact=True).last.click()
+    tab.locator(".mlx-Job-state", has_text="stopped").wait_for(timeout=90_000)
+    assert not (folder / "svm-image").exists()
+    page.locator(".lm-TabBar-tab", has_text="svm.ipynb").click()
+    tab = start(notebook, dialog(notebook), folder)
     made = tab.get_by_role("region", name="Result")
     made.wait_for(timeout=300_000)
     command = f"docker build -t team/svm:1 {folder / 'svm-image'}"
     assert made.locator("code").inner_text() == command
-    assert "writing the build context" in tab.get_by_label("Log").inner_text()
+    assert "writing the build context" in tab.get_by_label("Log").last.inner_text()
     told = page.locator(".Toastify__toast", has_text="team/svm:1 is made")
     told.wait_for(timeout=60_000)
     assert told.get_by_role("button", name="Show Result").is_visible()
     pictures(page, notebook.command, "image-context")
     assert (folder / "svm-image/Dockerfile").read_text().count("FROM python:3.") == 1
     assert sorted(os.listdir(folder / "svm-image/work/data")) == ["a.csv"]
-    page.wait_for_timeout(2000)  # after which JupyterLab keeps the layout
-    page.reload()
+    page.goto(lab.address(notebook.path))  # in a page that knows nothing of it
+    page.wait_for_function("() => window.jupyterapp?.shell?.currentWidget?.context?.isReady", timeout=90_000)
+    page.get_by_role("menuitem", name="Experiments").click()
+    page.locator(".lm-Menu").get_by_text("Show Log of a Job…").click()
+    page.locator(".jp-Dialog").get_by_role("button", name="OK").click(timeout=60_000)  # the newest stands first
     again = page.locator(".mlx-Job").get_by_role("region", name="Result")
     again.wait_for(timeout=90_000)
     assert again.locator("code").inner_text() == command
+    assert [one["state"] for one in jobs(lab, folder)] == ["finished", "stopped"]
+
+
+def start(notebook, shown, folder):
+    """Have written what an image is built from, without one of the files, and return the tab with its log."""
+    page = notebook.page
+    planned(shown)
+    shown.get_by_label("data/b.csv").uncheck()
+    shown.get_by_label("Name and tag").fill("team/svm:1")
+    assert shown.get_by_label("New folder").input_value() == f"{folder.name}/svm-image"
+    shown.get_by_role("button", name="Write", exact=True).click()
+    shown.wait_for(state="detached", timeout=60_000)
+    return page.locator(".mlx-Job:not(.lm-mod-hidden .mlx-Job)")
 
 
 @pytest.mark.docker
 def test_a_run_is_built_into_an_image_and_proven(browser, docker_engine, database, tmp_path):
-    """On a real engine; the first build is stopped, which leaves nothing."""
+    """On a real engine."""
     import engine
 
     env = docker_engine.environment
     with serve(tmp_path, env) as lab:
-        lab.set("ml-experiment-nb:images", {"onlyImports": True, "base": engine.BASE})
+        lab.set(SETTINGS, {"onlyImports": True, "base": engine.BASE})
         folder = make_project(lab.root / "project", database)
-        path = project(folder, (PARAMETERS, SCORE.replace("import helper\n", "import helper, time\ntime.sleep(0.2)\n")))
+        path = project(folder)
         words = ["ml-experiment", "run", "-q", str(path), "-p", "C", "3", f"--cwd={folder}"]
         subprocess.run(words, cwd=folder, check=True, timeout=300, env=environment(tmp_path))
         with opened(browser, lab) as (page, heard):
@@ -159,14 +179,20 @@ def test_a_run_is_built_into_an_image_and_proven(browser, docker_engine, databas
             notebook.command("ml-experiment-nb:show-runs")
             row = page.locator(".mlx-Runs-list").get_by_text("svm", exact=True).last
             row.click(timeout=90_000)
-            tab = build(page, row, engine.BASE)
-            tab.get_by_text("uv venv").first.wait_for(timeout=300_000)
-            page.get_by_role("button", name="Stop").last.click()
-            tab.locator(".mlx-Job-state", has_text="stopped").wait_for(timeout=90_000)
-            pictures(page, notebook.command, "image-stopped")
-            assert "team/svm" not in asked(env, "image", "ls")
-            page.locator(".lm-TabBar-tab", has_text="team/svm:1").locator(".lm-TabBar-tabCloseIcon").click()
-            tab = build(page, row, engine.BASE)
+            row.click(button="right")
+            page.locator(".lm-Menu").get_by_text("Export as Image…").click()
+            shown = page.locator(".mlx-ImageDialog")
+            planned(shown)
+            assert shown.get_by_label("Prove it").is_checked()
+            assert shown.get_by_label("Only packages that the code imports").is_checked()
+            assert shown.get_by_label("Base image").input_value() == engine.BASE
+            pictures(page, notebook.command, "image-of-run")
+            shown.get_by_label("Name and tag").fill("team/svm:1")
+            shown.get_by_role("button", name="Build", exact=True).click()
+            shown.wait_for(state="detached", timeout=60_000)
+            tab = page.locator(".mlx-Job")
+            tab.get_by_label("Log").get_by_text("uv venv").wait_for(timeout=300_000)
+            assert tab.locator(".mlx-Job-state").inner_text() == "running"
             made = tab.get_by_role("region", name="Result")
             made.wait_for(timeout=500_000)
             assert "The run repeated in it: identical: 1 metric is the same" in made.inner_text()
@@ -177,24 +203,6 @@ def test_a_run_is_built_into_an_image_and_proven(browser, docker_engine, databas
             made.get_by_role("button", name="Copy the command").click()
             made.get_by_text("Copied").wait_for()
             assert not str(heard), heard
-        said = json.loads(asked(env, "run", "--rm", "--network=none", "team/svm:1", "-q", "--json", "-p", "C", "5"))
+        run = ["docker", "run", "--rm", "--network=none", "team/svm:1", "-q", "--json", "-p", "C", "5"]
+        said = json.loads(subprocess.check_output(run, env={**os.environ, **env}, text=True, timeout=300))
         assert said["metrics"] == {"accuracy": 0.5}
-
-
-def build(page, row, base):
-    """Export the selected run from the panel's menu, and return the tab with its log."""
-    row.click(button="right")
-    page.locator(".lm-Menu").get_by_text("Export as Image…").click()
-    shown = page.locator(".mlx-ImageDialog")
-    planned(shown)
-    assert shown.get_by_label("Prove it").is_checked()
-    assert shown.get_by_label("Only packages that the code imports").is_checked()
-    assert shown.get_by_label("Base image").input_value() == base
-    shown.get_by_label("Name and tag").fill("team/svm:1")
-    shown.get_by_role("button", name="Build", exact=True).click()
-    shown.wait_for(state="detached", timeout=60_000)
-    return page.locator(".mlx-Job")
-
-
-def asked(env, *words):
-    return subprocess.check_output(["docker", *words], env={**os.environ, **env}, text=True, timeout=300)

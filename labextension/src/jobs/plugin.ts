@@ -1,17 +1,23 @@
 /** What was started on the server: followed by notifications, and looked at in tabs with its log. */
 import { ILayoutRestorer, type JupyterFrontEnd, type JupyterFrontEndPlugin } from '@jupyterlab/application';
-import { MainAreaWidget, WidgetTracker } from '@jupyterlab/apputils';
+import { ICommandPalette, InputDialog, MainAreaWidget, Notification, WidgetTracker } from '@jupyterlab/apputils';
+import { IDocumentManager } from '@jupyterlab/docmanager';
+import { IDefaultFileBrowser } from '@jupyterlab/filebrowser';
 import { IStateDB } from '@jupyterlab/statedb';
 import { ITranslator, nullTranslator, type TranslationBundle } from '@jupyterlab/translation';
 import { stopIcon, ToolbarButton } from '@jupyterlab/ui-components';
 import type { ReadonlyPartialJSONObject } from '@lumino/coreutils';
 
 import { Project } from '../api';
+import { followFolder } from '../panel/folders';
 import { runsIcon } from '../panel/icons';
 import { Jobs } from './following';
 import { JobModel } from './model';
 import { IJobs, OPEN_LOG } from './tokens';
 import { JobView } from './view';
+import { stateText } from './words';
+
+const CHOOSE = 'ml-experiment-nb:choose-job-log';
 
 type Tab = MainAreaWidget<JobView>;
 
@@ -27,15 +33,21 @@ export const jobs: JupyterFrontEndPlugin<IJobs> = {
   description: 'Follows what was started on the server, and shows its log and what came of it.',
   autoStart: true,
   provides: IJobs,
-  optional: [ILayoutRestorer, IStateDB, ITranslator],
+  requires: [IDocumentManager],
+  optional: [ICommandPalette, IDefaultFileBrowser, ILayoutRestorer, IStateDB, ITranslator],
   activate: (
     app: JupyterFrontEnd,
+    documents: IDocumentManager,
+    palette: ICommandPalette | null,
+    browser: IDefaultFileBrowser | null,
     restorer: ILayoutRestorer | null,
     state: IStateDB | null,
     translator: ITranslator | null
   ) => {
     const trans = (translator ?? nullTranslator).load('ml_experiment_nb');
     addLogs(app, restorer, trans);
+    addChoice(app, documents, browser, trans);
+    palette?.addItem({ command: CHOOSE, category: trans.__('Experiments') });
     const followed = new Jobs(app, trans, state);
     void app.restored.then(() => followed.restore());
     return followed;
@@ -77,6 +89,43 @@ function addLogs(app: JupyterFrontEnd, restorer: ILayoutRestorer | null, trans: 
     command: OPEN_LOG,
     args: (tab) => shown.get(tab) ?? {},
     name: (tab) => tab.content.model.id
+  });
+}
+
+/** Have a command that lists what was started in the project that is looked at, for its log. */
+function addChoice(
+  app: JupyterFrontEnd,
+  documents: IDocumentManager,
+  browser: IDefaultFileBrowser | null,
+  trans: TranslationBundle
+): void {
+  let path = '';
+  followFolder(app, documents, browser, (folder) => {
+    path = folder;
+  });
+  const choose = async (): Promise<void> => {
+    const { jobs } = await new Project(path).jobs();
+    if (jobs.length === 0) {
+      Notification.info(trans.__('Nothing was started in this project.'), { autoClose: 5000 });
+      return;
+    }
+    const items = jobs.map((job) => {
+      const when = new Date(job.started).toLocaleString();
+      return `${job.name} · ${job.kind} · ${stateText(job, trans)} · ${when} · ${job.id}`; // which no two have the same
+    });
+    const { value } = await InputDialog.getItem({ title: trans.__('Show the Log of'), items });
+    const job = jobs[items.indexOf(value ?? '')];
+    if (job !== undefined) {
+      await app.commands.execute(OPEN_LOG, { path, job: job.id, name: job.name });
+    }
+  };
+  app.commands.addCommand(CHOOSE, {
+    label: trans.__('Show Log of a Job…'),
+    caption: trans.__('What was started on the server, and goes on or has ended'),
+    execute: () =>
+      choose().catch((problem: unknown) => {
+        Notification.error(problem instanceof Error ? problem.message : String(problem));
+      })
   });
 }
 
