@@ -147,7 +147,7 @@ def test_a_group_as_json_and_what_shows_it(folder, command, store):
     code, out, _ = command("ls", "-g", parent.run_id[:10])
     assert code == 0
     lines = out.splitlines()
-    assert lines[0].split()[:5] == ["run_id", "name", "trial", "status", "seconds"]
+    assert lines[0].split()[:6] == ["run_id", "started", "name", "trial", "status", "seconds"]
     assert sorted(line.split()[0] for line in lines[1:]) == sorted(trial.run_id[:8] for trial in trials)
 
     code, out, _ = command("ls", "--json", "-n", "1")

@@ -18,6 +18,7 @@ from ml_experiment_nb import (
     provenance,
     recording,
     sweeps,
+    task_runs,
     unfinished,
 )
 from ml_experiment_nb.errors import ResumeError, RunNotFoundError, StillRunningError, StoreError
@@ -189,7 +190,7 @@ def test_a_point_that_was_drawn_and_whose_run_was_never_opened_is_not_lost(plan,
         return provenance.open_for(*arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "open_for", gone)
+        patch.setattr(task_runs, "open_for", gone)
         patch.setenv(patience.VARIABLE, "0")
         with pytest.raises(StoreError, match="it has gone; it was tried for 0 s"):
             list(loop.run(plan()))
@@ -210,7 +211,7 @@ def test_a_store_that_goes_for_a_moment_costs_nothing(plan, store, monkeypatch):
             raise StoreError("it has gone")
         return provenance.open_for(*arguments, **options)
 
-    monkeypatch.setattr(loop, "open_for", moody)
+    monkeypatch.setattr(task_runs, "open_for", moody)
     monkeypatch.setattr(patience, "AGAIN", 0.05)
     made = plan()
     records = loop.collect(made, loop.run(made))

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import os
 import secrets as random_secrets
 import subprocess
 import sys
@@ -57,8 +58,8 @@ def forms(value):
 def leaks(folder, value, since=0.0):
     """Return the files below a folder that hold a value in any form."""
     found = []
-    for path in Path(folder).rglob("*"):
-        try:
+    for path in (Path(above, name) for above, _, names in os.walk(folder) for name in names):
+        try:  # what others have there may go meanwhile
             if path.is_symlink() or not path.is_file() or path.stat().st_mtime < since:
                 continue
             content = path.read_bytes()

@@ -88,7 +88,7 @@ def test_a_notebook_from_its_parameters_to_its_last_value(make_task, notebook, k
     task = make_task(target, params={"C": 0.5}, output=str(project / "out.ipynb"))
     events, outcome = perform(task)
     assert outcome == FINISHED
-    assert events[0] == Params({"C": 0.5})
+    assert events[0] == Params({"C": 0.5, "kernel": "rbf"})
     assert metrics(events) == [
         ({"loss": 0.5}, 0),
         ({"loss": 0.25}, 1),
