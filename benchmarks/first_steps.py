@@ -10,20 +10,24 @@ from __future__ import annotations
 import os
 import platform
 import re
+import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
+
+import psutil
 
 REPOSITORY = Path(__file__).parents[1]
 TUTORIAL = REPOSITORY / "docs/tutorial"
 INDEX = TUTORIAL / "index.md"
 PAGES = ("first-experiment.md", "first-group.md", "headless.md", "comparing.md", "image.md", "replay.md")
 BEGIN, END = "<!-- first steps -->\n", "<!-- end of first steps -->\n"
-INSTALL = "`pip install '…[lab,examples]'` in a new environment"
+INSTALL = "`pip install '…[lab,examples,docker]'` in a new environment"
 STEPS = {
     "%load_ext ml_experiment_nb\nfrom sklearn": "`%load_ext`, scikit-learn imported, its data loaded",
     '%%experiment "digits" --into first': "the first `%%experiment` of a kernel: MLflow is imported, the store is made",
@@ -47,15 +51,15 @@ def main() -> None:
     words = sys.argv[1:]
     if "--install" in words:
         with tempfile.TemporaryDirectory(prefix="first-steps-") as folder:
-            took = install(Path(folder) / "env")
+            took, cpu = install(Path(folder) / "env")
             again = [str(Path(folder, "env/bin/python")), __file__, *(one for one in words if one != "--install")]
-            env = {**os.environ, "PATH": f"{folder}/env/bin{os.pathsep}{os.environ['PATH']}", "FIRST": f"{took:.1f}"}
+            env = {**os.environ, "PATH": f"{folder}/env/bin{os.pathsep}{os.environ['PATH']}", "FIRST": f"{took} {cpu}"}
             sys.exit(subprocess.run(again, env=env, check=False).returncode)
     load = os.getloadavg()[0]
-    rows = [(INSTALL, float(os.environ["FIRST"]))] if "FIRST" in os.environ else []
+    rows = [(INSTALL, *map(float, os.environ["FIRST"].split()))] if "FIRST" in os.environ else []
     with tempfile.TemporaryDirectory(prefix="first-steps-") as folder:
         rows += measured(Path(folder))
-    if missing := {*STEPS.values()} - {name for name, _ in rows}:
+    if missing := {*STEPS.values()} - {name for name, *_ in rows}:
         sys.exit(f"the tutorial has no such step any more: {', '.join(sorted(missing))}")
     text = table(rows, load)
     print(text)
@@ -64,17 +68,30 @@ def main() -> None:
         INDEX.write_text(f"{before}{BEGIN}{text}{END}{rest.split(END)[1]}")
 
 
-def install(place: Path) -> float:
-    """Make an environment as the tutorial says, and return the seconds that installing took."""
+def install(place: Path) -> tuple[float, float]:
+    """Make an environment as the tutorial says, and return the seconds that installing took, and the processor's."""
     subprocess.run([sys.executable, "-m", "venv", place], check=True)
-    began = time.monotonic()
-    words = [place / "bin/pip", "install", "--quiet", f"{REPOSITORY}[lab,examples]"]
+    began, before = time.monotonic(), used(None)
+    words = [place / "bin/pip", "install", "--quiet", f"{REPOSITORY}[lab,examples,docker]"]
     subprocess.run(words, check=True)
-    return time.monotonic() - began
+    return time.monotonic() - began, used(None) - before
 
 
-def measured(folder: Path) -> Iterator[tuple[str, float]]:
-    """Follow the tutorial in a folder, and yield what each first step is called and the seconds that it took."""
+def used(kernel: int | None) -> float:
+    """Return the processor's seconds that this process's ended children have used, and a kernel with its own."""
+    own = resource.getrusage(resource.RUSAGE_CHILDREN)
+    spent = own.ru_utime + own.ru_stime
+    if kernel is not None:
+        tree = [psutil.Process(kernel), *psutil.Process(kernel).children(recursive=True)]
+        for one in tree:
+            with suppress(psutil.NoSuchProcess):
+                times = one.cpu_times()
+                spent += times.user + times.system + times.children_user + times.children_system
+    return spent
+
+
+def measured(folder: Path) -> Iterator[tuple[str, float, float]]:
+    """Follow the tutorial in a folder, and yield what each first step is called, its seconds and the processor's."""
     from jupyter_client.manager import start_new_kernel
 
     (folder / ".ml-experiment").mkdir()
@@ -86,13 +103,13 @@ def measured(folder: Path) -> Iterator[tuple[str, float]]:
         try:
             for language, text in blocks(page):
                 for one in text.splitlines(keepends=True) if language == "bash" else [text]:
-                    began = time.monotonic()
+                    began, before = time.monotonic(), used(manager.provisioner.pid)
                     follow(language, one, folder, client)
-                    took = time.monotonic() - began
+                    took, cpu = time.monotonic() - began, used(manager.provisioner.pid) - before
                     name = next((name for start, name in STEPS.items() if one.startswith(start)), None)
                     if name is not None and name not in told:
                         told.add(name)
-                        yield name, took
+                        yield name, took, cpu
         finally:
             client.stop_channels()
             manager.shutdown_kernel()
@@ -117,17 +134,25 @@ def follow(language: str, text: str, folder: Path, client: object) -> None:
             sys.exit(f"{text}{reply['content'].get('evalue')}")
 
 
-def table(rows: list[tuple[str, float]], load: float) -> str:
+def table(rows: list[tuple[str, float, float]], load: float) -> str:
     """Return the steps as a table, with the machine that they were taken on."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     names = ", ".join(f"{name} {version(name)}" for name in ("mlflow", "ray", "scikit-learn"))
-    lines = ["| Step | Seconds |", "| --- | --- |"]
-    lines += [f"| {name} | {took:.1f} |" if took < 10 else f"| {name} | {took:.0f} |" for name, took in rows]
-    where = (
-        f"{os.cpu_count()} cores ({platform.machine()}), {memory:.0f} GiB, Python {platform.python_version()}, {names}"
+    lines = ["| Step | Seconds | of the processor's |", "| --- | --- | --- |"]
+    lines += [f"| {name} | {_number(took)} | {_number(cpu)} |" for name, took, cpu in rows]
+    cores = os.cpu_count() or 1
+    on = f"{cores} cores ({platform.machine()}), {memory:.0f} GiB, Python {platform.python_version()}, {names}"
+    busy = (
+        f"Other programs wanted the cores, too (load {load:.0f}): by itself, a step takes little more than the seconds "
+        "of the processor's.\n"
+        if load > cores
+        else ""
     )
-    busy = f"; while {load:.1f} other processes wanted them" if load > 1 else ""
-    return "\n".join([*lines, "", f"On {where}{busy}. `python benchmarks/first_steps.py --install` measures it.", ""])
+    return "\n".join([*lines, "", f"On {on}.", f"{busy}`python benchmarks/first_steps.py --install` measures it.", ""])
+
+
+def _number(seconds: float) -> str:
+    return f"{seconds:.1f}" if seconds < 10 else f"{seconds:.0f}"
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""What looking at many runs costs, against MLflow's own search: ``python benchmarks/listing.py [RUNS]``.
+"""What looking at many runs costs, against MLflow's own search: ``python benchmarks/listing.py [RUNS] [TURNS]``.
 
 A store on SQLite is given `RUNS` runs (10,000 by default), each with 8 parameters, 5 metrics and the tags that a run of
-this package has. Then each is timed, in a process of its own and by turns, three times:
+this package has. Then each is timed, in a process of its own and by turns, three times (`TURNS`):
 
 - ``mlflow.search_runs`` with all of them, which returns a DataFrame, and with an order by a metric, the best one alone;
 - ``runs()`` with all of them, as a DataFrame;
@@ -57,11 +57,11 @@ def say(call):
 """
 
 
-def main(runs: int = 10_000) -> None:
+def main(runs: int = 10_000, turns: int = 3) -> None:
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         fill(Path(folder, "flat"), runs)
         fill(Path(folder, "group"), runs, group=GROUP)
-        found = {name: [peer(name, folder, runs) for _ in range(3)] for name in PEERS}
+        found = {name: [peer(name, folder, runs) for _ in range(turns)] for name in PEERS}
     best = {
         name: (min(one["call"] for one in times), min(one["process"] for one in times)) for name, times in found.items()
     }

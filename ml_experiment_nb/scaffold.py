@@ -104,5 +104,4 @@ param_space:
   kernel: choice(['rbf', 'poly'])
 metric: {{name: val_accuracy, direction: maximize}}
 num_trials: 10
-seed: 1
 """

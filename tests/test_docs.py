@@ -63,7 +63,8 @@ def test_the_documented_options_exist():
             w for a in vars(magics.ExperimentMagics)[name].parser._actions for w in a.option_strings
         }  # fmt: skip
     named = {word for text in DOCS.values() for word in re.findall(r"`(--[a-z][a-z0-9_-]*)", text)}
-    assert named <= known | {"--version", "--help"}
+    of_users = {"--max-depth", "--verbose"}  # of a script that is shown
+    assert named <= known | of_users | {"--version", "--help"}
 
 
 @pytest.mark.parametrize("name", sorted(ml_experiment_nb.__all__))

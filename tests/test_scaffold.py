@@ -22,7 +22,7 @@ def test_a_project_s_first_files_are_right(project):
     assert [path.name for path in written] == ["train.ipynb", "search.yaml", ".gitignore"]
     nbformat.validate(nbformat.read(folder / "train.ipynb", 4))
     plan = make_plan(read_spec(folder / "search.yaml"))
-    assert (plan.spec.name, plan.notes[1:]) == ('digits: "SVM" #1', ())
+    assert (plan.spec.name, plan.notes) == ('digits: "SVM" #1', ())
     assert list(check(folder / "train.ipynb")) == []
     assert (folder / ".gitignore").read_text() == ".ipynb_checkpoints/\n.ml-experiment/\nout/\n"
 
