@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ml_experiment_nb import secrecy
-from ml_experiment_nb.errors import EngineError
+from ml_experiment_nb.errors import EngineError, SpecError
 from ml_experiment_nb.forms import asked_by
 from ml_experiment_nb.image_plans import VERDICT
 from ml_experiment_nb.images.containers import Launch, run
@@ -53,15 +53,18 @@ def limits_of(store: Store, record: Record, *, is_for_gpus: bool) -> Limits:
 
     Raises:
         StoreError: The store is away.
-        SpecError: It keeps none.
     """
-    spec = asked_by(record, store.text(record, SPEC)).spec
-    given = spec.model_fields_set & {"resources_per_worker"}
+    gpus = -1 if is_for_gpus and record.tags.get(_GPUS) else 0
+    try:
+        spec = asked_by(record, store.text(record, SPEC)).spec
+    except SpecError:  # of a job that a script has called: it was given none
+        return Limits(gpus=gpus)
+    is_limited = "resources_per_worker" in spec.model_fields_set
     resources = spec.resources_per_worker
     return Limits(
         memory=spec.memory + _AROUND if spec.memory else None,
-        cpus=resources.cpu if given else None,
-        gpus=math.ceil(resources.gpu) or (-1 if is_for_gpus and record.tags.get(_GPUS) else 0),
+        cpus=resources.cpu if is_limited else None,
+        gpus=math.ceil(resources.gpu) or gpus,
     )
 
 

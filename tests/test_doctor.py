@@ -263,19 +263,19 @@ def test_a_password_in_an_error_is_masked(monkeypatch):
     assert without_secrets(Finding("python", Level.OK, "mlflow 3")).text == "mlflow 3"
 
 
-def test_an_engine_that_is_told_of_and_not_there_is_a_problem(project, monkeypatch, only, tmp_path):
+def test_an_engine_that_is_told_of_and_not_there_is_a_warning(project, monkeypatch, only, tmp_path):
     only("docker")
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/absent.sock")
     (finding,) = examine(project)
     assert (finding.level, finding.text) == (
-        Level.PROBLEM,
+        Level.WARNING,
         f"no Docker engine answers at unix://{tmp_path}/absent.sock",
     )
     monkeypatch.delenv("DOCKER_HOST")
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
     monkeypatch.setenv("DOCKER_CONTEXT", "absent")
     (finding,) = examine(project)
-    assert finding.level is Level.PROBLEM
+    assert finding.level is Level.WARNING
     assert finding.text.startswith("there is no Docker context 'absent', which DOCKER_CONTEXT names")
 
 

@@ -137,7 +137,7 @@ def docker(root: Path) -> Iterator[Finding]:
     try:
         where = endpoint()
     except EngineError as error:
-        yield Finding("docker", Level.PROBLEM, str(error), "name one that there is, or unset it")
+        yield Finding("docker", Level.WARNING, str(error), "name one that there is, or unset it")
         return
     told = f", of {where.told_by}" if where.told_by else ""
     if where.address == LOCAL and not where.told_by and not os.path.exists(LOCAL.removeprefix("unix://")):
@@ -155,8 +155,7 @@ def docker(root: Path) -> Iterator[Finding]:
             has_buildkit = builds.has_buildkit(engine)
     except EngineError as error:
         sentence, _, advice = str(error).partition(": ")
-        level = Level.PROBLEM if where.told_by else Level.WARNING
-        yield Finding("docker", level, sentence, advice or "pip install 'ml-experiment-nb[docker]'")
+        yield Finding("docker", Level.WARNING, sentence, advice or "pip install 'ml-experiment-nb[docker]'")
         return
     yield Finding("docker", Level.OK, f"engine {found} at {where.address}{told}")
     yield _image_tools(has_buildkit=has_buildkit)
