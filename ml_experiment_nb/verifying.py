@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from ml_experiment_nb import secrecy
@@ -14,6 +15,7 @@ from ml_experiment_nb.forms import asked_by
 from ml_experiment_nb.image_plans import VERDICT
 from ml_experiment_nb.images.containers import Launch, run
 from ml_experiment_nb.images.engine import Engine, Image
+from ml_experiment_nb.programs import as_called
 from ml_experiment_nb.records import Record, Status
 from ml_experiment_nb.stores import translated
 from ml_experiment_nb.tracking import SPEC, Store
@@ -55,13 +57,16 @@ def limits_of(store: Store, record: Record, *, is_for_gpus: bool) -> Limits:
         StoreError: The store is away.
         SpecError: It keeps none.
     """
-    spec = asked_by(record, store.text(record, SPEC)).spec
+    text, gpus = store.text(record, SPEC), -1 if is_for_gpus and record.tags.get(_GPUS) else 0
+    if as_called(record, text, partial(store.kept, record)) is not None:  # in the script's own process, all of it
+        return Limits(gpus=gpus)
+    spec = asked_by(record, text).spec
     given = spec.model_fields_set & {"resources_per_worker"}
     resources = spec.resources_per_worker
     return Limits(
         memory=spec.memory + _AROUND if spec.memory else None,
         cpus=resources.cpu if given else None,
-        gpus=math.ceil(resources.gpu) or (-1 if is_for_gpus and record.tags.get(_GPUS) else 0),
+        gpus=math.ceil(resources.gpu) or gpus,
     )
 
 
