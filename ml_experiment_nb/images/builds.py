@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
@@ -19,6 +20,14 @@ from ml_experiment_nb.images.endpoints import Endpoint
 from ml_experiment_nb.images.engine import RULE, Engine, Image, Progress, failed_build, told
 
 _KEPT = 200  # lines of what a build says, for its error
+_BOUND = """
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(1, 15)
+os.getppid() == int(sys.argv[1]) or os._exit(1)
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
+"""Becomes a command that gets SIGTERM when the process that waits for it is killed: no image is made for nobody."""
+
 _PATIENCE = 10.0  # seconds that a build that is stopped may take to tell the engine
 
 
@@ -128,8 +137,9 @@ def _said(words: Sequence[str], env: Mapping[str, str]) -> Iterator[str]:
     """Run a build and yield its lines, without what it sums a failure up by; it ends with its reader's interest."""
     kept: deque[str] = deque(maxlen=_KEPT)
     is_summed_up = False
+    bound = [sys.executable, "-I", "-c", _BOUND, str(os.getpid())] if sys.platform == "linux" else []
     process = subprocess.Popen(
-        words, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        [*bound, *words], env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         start_new_session=True,
     )  # fmt: skip
     try:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 from dataclasses import replace
 from functools import partial
@@ -112,6 +113,20 @@ class TestInContainers(ExecutorContract):
         assert listener.outcome("0").failure.type == "TaskDiedError"
         assert "exit code 3" in listener.outcome("0").failure.message
         assert listener.printed("0") == "leaving\n"
+
+    def test_a_container_that_somebody_kills_is_that_task_s_failure(self, listener, executor, task):
+        executor.submit(task(wait_for_good, "0"))
+        executor.submit(task(wait_for_good, "1"))
+        listener.pids("0"), listener.pids("1")
+        subprocess.run(
+            ["docker", "kill", executor._running["0"][0]._child._container.id], check=True, capture_output=True
+        )
+        listener.until(lambda: listener.ended("0"))
+        assert listener.outcome("0").failure.type == "TaskDiedError"
+        assert "its container was killed from outside" in listener.outcome("0").failure.message
+        assert not listener.ended("1")
+        executor.kill("1", KILLED)
+        listener.until(lambda: listener.ended("1"))
 
     def test_an_image_that_is_gone_is_that_task_s_failure(self, listener, executor, task, container):
         gone = replace(container, image="sha256:" + "0" * 64, name="team/gone:1")

@@ -3,9 +3,11 @@ import http.server
 import json
 import os
 import socketserver
+import subprocess
+import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import engine as engines
@@ -185,6 +187,37 @@ def test_a_build_that_is_interrupted_leaves_nothing(engine, context):
     assert time.monotonic() - began < 60
     assert engine.find("mlexp/half:1") is None
     assert not engine.client.api.containers(all=True)
+
+
+KILLED = """
+import sys
+from functools import partial
+from pathlib import Path
+from ml_experiment_nb.images.builds import build
+from ml_experiment_nb.images.engine import reach
+
+with reach() as engine:
+    build(engine, Path(sys.argv[1]), tags=["mlexp/orphan:1"], network="none", progress=partial(print, flush=True))
+"""
+
+
+@pytest.mark.docker
+def test_a_build_ends_with_the_process_that_waits_for_it(engine, context):
+    folder = context(f"FROM {engines.BASE}\nRUN sleep 600\n")
+    with subprocess.Popen([sys.executable, "-c", KILLED, str(folder)], stdout=subprocess.PIPE, text=True) as process:
+        assert any("sleep 600" in line for line in process.stdout)
+        process.kill()
+    until = time.monotonic() + 120
+    while any(b"mlexp/orphan:1" in words for words in command_lines()):
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    assert engine.find("mlexp/orphan:1") is None
+
+
+def command_lines():
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            yield path.read_bytes()
 
 
 @pytest.mark.docker
