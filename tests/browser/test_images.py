@@ -163,6 +163,7 @@ def start(notebook, shown, folder):
 
 
 @pytest.mark.docker
+@pytest.mark.timeout(1500)  # nearly all is the build: 130 packages and their bytecode
 def test_a_run_is_built_into_an_image_and_proven(browser, docker_engine, database, tmp_path):
     """On a real engine."""
     import engine
@@ -194,7 +195,7 @@ def test_a_run_is_built_into_an_image_and_proven(browser, docker_engine, databas
             tab.get_by_label("Log").get_by_text("uv venv").wait_for(timeout=300_000)
             assert tab.locator(".mlx-Job-state").inner_text() == "running"
             made = tab.get_by_role("region", name="Result")
-            made.wait_for(timeout=500_000)
+            made.wait_for(timeout=900_000)
             assert "The run repeated in it: identical: 1 metric is the same" in made.inner_text()
             assert made.locator(".mlx-Made-command code").inner_text() == "docker run --rm team/svm:1"
             assert made.get_by_role("row").count() > 4
