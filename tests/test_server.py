@@ -458,6 +458,8 @@ def test_a_spec_s_text_is_checked_with_the_line(server):
     assert (error["line"], error["key"]) == (3, "parms")
     (error,) = checked("name: N\nrun: svm.ipynb\nparams:\n  C: 1\n  D: 1\n")["errors"]
     assert (error["line"], error["key"]) == (5, "params.D")
+    errors = checked("name: N\nrun: svm.ipynb\nparms: {C: 1}\nslots: 0\nparams: {D: 1}\n")["errors"]
+    assert [(one["line"], one["key"]) for one in errors] == [(3, "parms"), (4, "slots")]
     (error,) = checked("name: [\n")["errors"]
     assert "is not YAML" in error["message"]
 
