@@ -7,13 +7,13 @@ import sqlite3
 from contextlib import closing
 
 import pytest
-from drive import COMMAND, START, STARTED
+from drive import COMMAND, START
 from lab import THEMES, make_project, write_notebook
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from playwright.sync_api import expect
+from runs_panel import choose, menu, row, rows
 
-expect.set_options(timeout=60_000)  # a store's first answer takes seconds, and many on a busy machine
 SLOW = """%%experiment "endless"
 import time
 for step in range(100_000):
@@ -69,22 +69,6 @@ def recorded(database, tmp_path_factory):
 
 
 @pytest.fixture
-def open_panel(page, lab, folder):
-    """Open a page at a notebook of the project, and its panel, with the keys; return the panel."""
-
-    def opened(cells=("x = 1",), name="n.ipynb"):
-        path = write_notebook(folder / name, cells)
-        page.goto(lab.address(path))
-        page.wait_for_function(STARTED, timeout=START)
-        page.keyboard.press("Control+Alt+x")
-        panel = page.locator(".mlx-Runs")
-        panel.wait_for()
-        return panel
-
-    return opened
-
-
-@pytest.fixture
 def panel(open_panel, folder, recorded):
     """The panel of the recorded runs, with its list."""
     (folder / ".ml-experiment" / "mlflow.db").write_bytes(recorded.read_bytes())
@@ -93,32 +77,10 @@ def panel(open_panel, folder, recorded):
     return panel
 
 
-def rows(panel):
-    """Return the names in the list, from the top."""
-    return panel.locator(".mlx-Runs-name").all_inner_texts()
-
-
-def row(panel, text):
-    return panel.get_by_role("treeitem").filter(has_text=text)
-
-
-def choose(panel, text, *more):
-    """Select runs by the mouse: the first alone, the others beside it."""
-    row(panel, text).click()
-    for one in more:
-        row(panel, one).click(modifiers=["Control"])
-
-
 def open_group(panel):
     row(panel, re.compile("^▸.*search")).click()
     panel.page.keyboard.press("ArrowRight")
     row(panel, "#0").wait_for()
-
-
-def menu(panel, text, name):
-    """Take an item of a row's context menu."""
-    row(panel, text).click(button="right")
-    panel.page.get_by_role("menuitem", name=re.compile(f"^{name}( |$)")).click()  # its keys are part of its name
 
 
 @pytest.mark.parametrize("theme", THEMES)

@@ -18,8 +18,6 @@ export type State = 'loading' | 'ready' | 'failed';
 export class RunsModel extends VDomModel {
   /** A run has ended that was seen to run. */
   readonly ended = new Signal<this, Run>(this);
-  /** A job has ended. */
-  readonly jobEnded = new Signal<this, Job>(this);
   /** The details of a run are asked for. */
   readonly revealed = new Signal<this, Run>(this);
 
@@ -377,9 +375,6 @@ export class RunsModel extends VDomModel {
       const known = job.run_id === null ? undefined : this.jobs.get(job.run_id);
       if (job.run_id !== null && (known === undefined || known.id === job.id || known.started <= job.started)) {
         this.jobs.set(job.run_id, job); // a group that was gone on with has had others
-      }
-      if (job.ended !== null) {
-        this.jobEnded.emit(job);
       }
     }
   }
