@@ -1,5 +1,5 @@
 /** Tabs with HTML that the server gives: runs side by side, or why two of them differ. */
-import type { ILayoutRestorer, JupyterFrontEnd } from '@jupyterlab/application';
+import type { ILabShell, ILayoutRestorer, JupyterFrontEnd } from '@jupyterlab/application';
 import { MainAreaWidget, WidgetTracker } from '@jupyterlab/apputils';
 import { type IRenderMimeRegistry, MimeModel } from '@jupyterlab/rendermime';
 import type { TranslationBundle } from '@jupyterlab/translation';
@@ -21,9 +21,10 @@ export interface Shown extends ReadonlyPartialJSONObject {
   title: string;
 }
 
-/** Keep tabs across loads of the page, and have a command that opens them. */
+/** Keep tabs across loads of the page, and have a command that opens them; Notebook has room for them below alone. */
 export function addPages(
   app: JupyterFrontEnd,
+  labShell: ILabShell | null,
   rendermime: IRenderMimeRegistry,
   trans: TranslationBundle,
   restorer: ILayoutRestorer | null,
@@ -53,8 +54,10 @@ export function addPages(
         return;
       }
       const tab = makeTab(app, new Page(shown, rendermime, trans), trans, report);
-      app.shell.add(tab, 'main');
+      tab.toggleClass('mlx-mod-below', labShell === null);
+      app.shell.add(tab, labShell === null ? 'down' : 'main');
       await tracker.add(tab);
+      app.shell.activateById(tab.id);
       await tab.content.renew();
     }
   });
