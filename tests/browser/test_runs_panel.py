@@ -101,6 +101,17 @@ def test_runs_are_looked_at_by_keys_alone(panel, theme):
     keys.press("Enter")
     details = panel.locator(".mlx-Run")
     expect(details).to_be_focused()
+    keys.press("Escape")
+    expect(tree).to_be_focused()
+    assert current.evaluate("(one) => getComputedStyle(one).outlineStyle") == "solid"
+    keys.press("Control+ArrowDown")
+    expect(panel.locator("[role=treeitem][aria-selected=true]")).to_have_count(1)
+    keys.press("Space")
+    expect(panel.locator("[role=treeitem][aria-selected=true]")).to_have_count(2)
+    keys.press("Space")
+    keys.press("ArrowUp")
+    keys.press("Enter")
+    expect(details).to_be_focused()
     assert re.search(r"search #2\s+✓ finished · 2.5 s", details.inner_text())
     assert "C\t2.5" in details.inner_text()
     details.get_by_role("img", name="loss: from 1 to 0.25 over 3 values").wait_for()
@@ -131,6 +142,8 @@ def test_runs_are_filtered_by_words_a_status_and_a_condition(panel, heard):
     row(panel, "first").click()
     panel.page.keyboard.press("Control+f")
     expect(box).to_be_focused()
+    panel.page.keyboard.press("ArrowDown")
+    expect(panel.get_by_role("tree")).to_be_focused()
     box.fill("forest auc")
     expect(panel.get_by_text("No run is like that.")).to_be_visible()
     box.fill("svm failed")
@@ -301,9 +314,12 @@ def test_every_command_is_in_the_palette_and_in_a_menu_and_the_settings_have_a_f
     page = panel.page
     choose(panel, "first")
     told = "() => window.jupyterapp.commands.listCommands().filter((id) => id.startsWith('ml-experiment-nb:'))"
-    assert {"ml-experiment-nb:compare-runs", "ml-experiment-nb:open-run"} <= set(page.evaluate(told))
+    ours = {*page.evaluate(told)} - {"ml-experiment-nb:open-page"}  # which is for other commands
+    assert {"ml-experiment-nb:compare-runs", "ml-experiment-nb:open-run", "ml-experiment-nb:copy-saved"} <= ours
     page.keyboard.press("Control+Shift+c")
     page.locator(".lm-CommandPalette").wait_for()
+    listed = page.locator(".lm-CommandPalette-item").evaluate_all("all => all.map((one) => one.dataset.command)")
+    assert ours <= {*listed}
     page.keyboard.type("Experiments")
     shown = page.locator(".lm-CommandPalette-itemLabel").all_inner_texts()
     assert {"Show Experiment Runs", "Filter Runs", "Copy as YAML", "Open in MLflow", "Delete"} <= set(shown)
@@ -311,6 +327,10 @@ def test_every_command_is_in_the_palette_and_in_a_menu_and_the_settings_have_a_f
     page.get_by_role("menuitem", name="Experiments", exact=True).click()
     for name in ("Compare", "Show Differences", "Open Executed Notebook", "Resume", "Stop", "Copy as Command"):
         page.get_by_role("menuitem", name=re.compile(f"^{name}")).first.wait_for()
+    in_menu = page.locator(".lm-Menu-item").evaluate_all("all => all.map((one) => one.dataset.command)")
+    assert ours <= {*in_menu}
+    captions = "(ids) => ids.filter((id) => !window.jupyterapp.commands.caption(id))"
+    assert page.evaluate(captions, [*ours]) == []
     page.keyboard.press("Escape")
     page.evaluate(COMMAND, ["settingeditor:open", {"query": "Experiment Runs"}])
     form = page.locator(".jp-SettingsForm", has_text="The panel that lists a project's runs.")

@@ -6,6 +6,7 @@ import type { TranslationBundle } from '@jupyterlab/translation';
 import type { Form, Project, Run } from '../api';
 import type { IJobs } from '../jobs/tokens';
 import type { RunsModel } from './model';
+import { statusText } from './status';
 
 const SHORT = 5000; // ms that a word stays
 const LONG = 20_000; // ms that something can be undone, by its notification
@@ -152,7 +153,7 @@ export function tellEnd({ app, trans }: Desk, run: Run, command: string): void {
   if (run.status === 'finished') {
     Notification.success(trans.__('%1 has finished', run.name), options);
   } else {
-    Notification.warning(trans.__('%1 has ended: %2', run.name, run.failure?.message ?? run.status), options);
+    Notification.warning(trans.__('%1 has ended: %2', run.name, run.failure?.message ?? statusText(run.status, trans)), options);
   }
 }
 
