@@ -109,7 +109,7 @@ def test_what_a_notebook_shows_and_what_runs_stand_in_the_panel(front_end, brows
         again = Notebook.open(page, lab, path)
         page.evaluate(SCROLL, 3)
         saved = again.cell(3).locator(".mlx-Output[data-mode=saved]")
-        expect(saved.get_by_role("row", name=re.compile("SVM.*0.7"))).to_be_visible()
+        expect(saved.get_by_role("row", name=re.compile(r"SVM.*0\.7 0\.7"))).to_be_visible()
         page.evaluate(COMMAND, ["ml-experiment-nb:show-runs", {}])
         expect(panel.locator(".mlx-Runs-name")).to_have_count(3)
 

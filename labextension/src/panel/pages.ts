@@ -1,5 +1,5 @@
 /** Tabs with HTML that the server gives: runs side by side, or why two of them differ. */
-import type { ILabShell, ILayoutRestorer, JupyterFrontEnd } from '@jupyterlab/application';
+import type { ILayoutRestorer, JupyterFrontEnd } from '@jupyterlab/application';
 import { MainAreaWidget, WidgetTracker } from '@jupyterlab/apputils';
 import { type IRenderMimeRegistry, MimeModel } from '@jupyterlab/rendermime';
 import type { TranslationBundle } from '@jupyterlab/translation';
@@ -8,6 +8,7 @@ import type { ReadonlyPartialJSONObject } from '@lumino/coreutils';
 import { Panel } from '@lumino/widgets';
 
 import { Project } from '../api';
+import { showTab } from '../tabs';
 import { runsIcon } from './icons';
 import { openInNotebook } from './live';
 
@@ -21,10 +22,9 @@ export interface Shown extends ReadonlyPartialJSONObject {
   title: string;
 }
 
-/** Keep tabs across loads of the page, and have a command that opens them; Notebook has room for them below alone. */
+/** Keep tabs across loads of the page, and have a command that opens them. */
 export function addPages(
   app: JupyterFrontEnd,
-  labShell: ILabShell | null,
   rendermime: IRenderMimeRegistry,
   trans: TranslationBundle,
   restorer: ILayoutRestorer | null,
@@ -54,10 +54,8 @@ export function addPages(
         return;
       }
       const tab = makeTab(app, new Page(shown, rendermime, trans), trans, report);
-      tab.toggleClass('mlx-mod-below', labShell === null);
-      app.shell.add(tab, labShell === null ? 'down' : 'main');
+      showTab(app, tab);
       await tracker.add(tab);
-      app.shell.activateById(tab.id);
       await tab.content.renew();
     }
   });

@@ -1,5 +1,5 @@
 /** The side bar's panel of runs, its tabs, commands and settings. */
-import { ILabShell, ILayoutRestorer, type JupyterFrontEnd, type JupyterFrontEndPlugin } from '@jupyterlab/application';
+import { ILayoutRestorer, type JupyterFrontEnd, type JupyterFrontEndPlugin } from '@jupyterlab/application';
 import { ICommandPalette } from '@jupyterlab/apputils';
 import { IDocumentManager } from '@jupyterlab/docmanager';
 import { IDefaultFileBrowser } from '@jupyterlab/filebrowser';
@@ -24,7 +24,7 @@ export const panel: JupyterFrontEndPlugin<void> = {
   description: 'Lists the runs of a project in the side bar: live, filtered, compared, stopped and run again.',
   autoStart: true,
   requires: [IDocumentManager, IRenderMimeRegistry, IJobs],
-  optional: [ICommandPalette, ILayoutRestorer, ISettingRegistry, ITranslator, IDefaultFileBrowser, ILabShell],
+  optional: [ICommandPalette, ILayoutRestorer, ISettingRegistry, ITranslator, IDefaultFileBrowser],
   activate: (
     app: JupyterFrontEnd,
     documents: IDocumentManager,
@@ -34,8 +34,7 @@ export const panel: JupyterFrontEndPlugin<void> = {
     restorer: ILayoutRestorer | null,
     registry: ISettingRegistry | null,
     known: ITranslator | null,
-    browser: IDefaultFileBrowser | null,
-    labShell: ILabShell | null
+    browser: IDefaultFileBrowser | null
   ) => {
     const translator = known ?? nullTranslator;
     const trans = translator.load('ml_experiment_nb');
@@ -49,7 +48,7 @@ export const panel: JupyterFrontEndPlugin<void> = {
     const side = new RunsPanel(options);
     const settings = applySettings(registry, ID, model);
     addCommands(desk, doorsOf(app, side, model), palette);
-    addPages(app, labShell, rendermime, trans, restorer, report);
+    addPages(app, rendermime, trans, restorer, report);
     model.ended.connect((_, run) => {
       if (settings.tells(run, model)) {
         tellEnd(desk, run, REVEAL);
