@@ -64,14 +64,37 @@ def parse_spec(text: str, path: Path, *, imports: bool = True) -> Job | Experime
     """
     lines: dict[str, int] = {}
     try:
-        data, lines = _parsed(text, is_json=path.suffix.lower() == ".json")
-        if not imports and "run" in data:
-            data["run"] = _unimported(data["run"])
-        return _located(spec_from_mapping(data), path.absolute().parent)
+        data, lines = parse_keys(text, path)
+        return spec_of_keys(data, path, imports=imports)
     except SpecError as error:
-        line = error.line if error.line is not None else _line_of(error.key, lines)
-        key = "run" if error.key and error.key.startswith("run[") else error.key
-        raise type(error)(error.problem, file=str(path), line=line, key=key) from None
+        raise placed(error, path, lines) from None
+
+
+def parse_keys(text: str, path: Path) -> tuple[dict[str, Any], dict[str, int]]:
+    """Read the keys of a spec's text, and the line of each of its dotted keys.
+
+    Raises:
+        SpecError: It is no mapping in YAML or JSON, whichever the file's suffix says.
+    """
+    return _parsed(text, is_json=path.suffix.lower() == ".json")
+
+
+def spec_of_keys(data: dict[str, Any], path: Path, *, imports: bool = True) -> Job | Experiment | Group:
+    """Return the spec that a file's keys ask for; see `parse_spec`.
+
+    Raises:
+        SpecError: The first thing that is wrong, with its dotted key.
+    """
+    if not imports and "run" in data:
+        data = data | {"run": _unimported(data["run"])}
+    return _located(spec_from_mapping(data), path.absolute().parent)
+
+
+def placed(error: SpecError, path: Path, lines: dict[str, int]) -> SpecError:
+    """Return an error about a spec with the file, and the line that its key stands in."""
+    line = error.line if error.line is not None else _line_of(error.key, lines)
+    key = "run" if error.key and error.key.startswith("run[") else error.key
+    return type(error)(error.problem, file=str(path), line=line, key=key)
 
 
 def _unimported(run: Any) -> Any:

@@ -45,15 +45,20 @@ def test_jupyterlab_s_tools_are_told_where_it_is():
 
 
 def test_the_settings_and_the_menus_are_of_commands_that_there_are():
-    schema = json.loads((SOURCE / "schema" / "panel.json").read_text())
-    menus = schema["jupyter.lab.menus"]
-    items = [*(item for one in menus["main"] for item in one["items"]), *menus["context"]]
-    named = {one["command"] for one in (*items, *schema["jupyter.lab.shortcuts"]) if "command" in one}
+    schemas = {path.stem: json.loads(path.read_text()) for path in (SOURCE / "schema").glob("*.json")}
+    assert {"outputs", "panel", "running"} <= schemas.keys()
+    items = []
+    for name, schema in schemas.items():
+        assert schema["jupyter.lab.internationalization"] == {"domain": "ml_experiment_nb"}, name  # of its translations
+        menus = schema["jupyter.lab.menus"]
+        items += [*(item for one in menus["main"] for item in one["items"]), *menus.get("context", [])]
+        items += schema.get("jupyter.lab.shortcuts", [])
+    named = {one["command"] for one in items if "command" in one}
     source = "\n".join(path.read_text() for path in (SOURCE / "src").rglob("*.ts*"))
-    words = set(re.findall(r"[`'](?:\$\{OWN\})?([a-z-]+)[`']", source))
-    words |= {f"copy-as-{one}" for one in ("yaml", "cell", "command")}
+    words = set(re.findall(r"[`'](?:\$\{OWN\}|ml-experiment-nb:)?([a-z-]+)[`']", source))
+    words |= {f"copy-as-{one}" for one in ("yaml", "cell", "command")} | {"run-as-experiment", "run-as-group"}
     assert {name.removeprefix("ml-experiment-nb:") for name in named} <= words
-    for name, one in schema["properties"].items():
+    for name, one in schemas["panel"]["properties"].items():
         assert "default" in one, name
         assert one["title"], name
         assert one["description"].endswith((".", "1")), name

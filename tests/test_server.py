@@ -50,6 +50,7 @@ CHANGES = [
     *(("DELETE", f"runs/{NOBODY}"), ("POST", "jobs"), ("POST", f"jobs/{NOTHING}/stop")),
     *(("POST", "check"), ("POST", "images"), ("POST", "images/plan")),
 ]
+EACH = [*(("GET", path) for path in PATHS), *CHANGES]
 FREE = ("params", "metrics", "tags", "autologged", "plan", "result")  # whose keys are the user's own
 
 
@@ -167,7 +168,23 @@ def job(server):
 # --- who may ask ---
 
 
-@pytest.mark.parametrize(("verb", "route"), [*(("GET", path) for path in PATHS), *CHANGES])
+def test_each_route_that_there_is_is_asked_here():
+    from tornado.web import Application
+
+    from ml_experiment_nb.server.routes import add_routes
+
+    app = Application(base_url="/")
+    add_routes(app)
+    rules = [rule for router in app.default_router.rules for rule in getattr(router.target, "rules", ())]
+    there = [(verb, rule.matcher.regex) for rule in rules for verb in rule.target_kwargs.get("verbs", ("GET",))]
+    assert len(there) > 25
+    for verb, regex in there:
+        assert any(one == verb and regex.fullmatch(f"/ml-experiment-nb/{path}") for one, path in EACH), (verb, regex)
+    for one, path in EACH:
+        assert any(one == verb and regex.fullmatch(f"/ml-experiment-nb/{path}") for verb, regex in there), (one, path)
+
+
+@pytest.mark.parametrize(("verb", "route"), EACH)
 def test_without_a_token_nothing_is_answered(server, verb, route):
     assert server.ask(route, verb, token=False)[0] == 403
     assert server.ask(route, verb, token=False, headers={"Authorization": "token wrong"})[0] == 403
@@ -299,6 +316,20 @@ def test_what_cannot_be_started_is_refused_and_leaves_nothing(server, job, body,
     assert got == status, answer
     assert said in answer["message"]
     assert server.ask("jobs?path=project")[1] == before
+
+
+@pytest.mark.parametrize(("verb", "route"), EACH)
+def test_no_route_leads_out_of_the_server_s_folder(server, verb, route):
+    for path in (quote("../.."), "out/etc", quote("project/../../..")):
+        status, said = server.ask(f"{route}?path={path}", verb)
+        assert (status, "leads out" in said["message"]) == (403, True), (path, said)
+
+
+@pytest.mark.parametrize("route", [route for verb, route in CHANGES if verb == "POST"])
+def test_no_route_takes_a_body_that_is_malformed_or_oversized(server, route):
+    for body, status in ((b"{", 400), (b"[1]", 400), (b'{"a": NaN}', 400), (b"\xff", 400), (b"x" * 1_000_001, 413)):
+        got, said = server.ask(f"{route}?path=empty", "POST", body=body)
+        assert (got, bool(said["message"])) == (status, True), (body[:20], said)
 
 
 @pytest.mark.parametrize("run_id", ["x", "..", "%2e%2e%2f", "--help", "A" * 32, NOBODY + "0"])
@@ -458,6 +489,8 @@ def test_a_spec_s_text_is_checked_with_the_line(server):
     assert (error["line"], error["key"]) == (3, "parms")
     (error,) = checked("name: N\nrun: svm.ipynb\nparams:\n  C: 1\n  D: 1\n")["errors"]
     assert (error["line"], error["key"]) == (5, "params.D")
+    errors = checked("name: N\nrun: svm.ipynb\nparms: {C: 1}\nslots: 0\nparams: {D: 1}\n")["errors"]
+    assert [(one["line"], one["key"]) for one in errors] == [(3, "parms"), (4, "slots")]
     (error,) = checked("name: [\n")["errors"]
     assert "is not YAML" in error["message"]
 
@@ -663,7 +696,7 @@ def test_who_may_not_is_refused_by_the_server_s_authoriser(tmp_path, monkeypatch
 
     async def check():
         async with places(tmp_path, monkeypatch, Nobody()) as (port, begun, _), asyncio.timeout(60):
-            for verb, route in [*(("GET", path) for path in PATHS), *CHANGES]:
+            for verb, route in EACH:
                 reader, _ = await sent(port, verb, route)
                 assert (await reader.read()).startswith(b"HTTP/1.1 403"), route
             assert begun.empty()

@@ -1,12 +1,15 @@
 /** Outputs of our own MIME type in notebooks: see `output.ts` for what is drawn of one. */
 import type { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
+import { ICommandPalette } from '@jupyterlab/apputils';
 import { INotebookTracker, type NotebookPanel } from '@jupyterlab/notebook';
+import { ITranslator, nullTranslator, type TranslationBundle } from '@jupyterlab/translation';
 
 import { Models } from './models';
 import { MIME, Output } from './output';
 
 const TOGGLE = 'ml-experiment-nb:toggle-saved';
 const COPY = 'ml-experiment-nb:copy-saved';
+const SELECTOR = '.mlx-Output';
 const BEFORE_WIDGETS = -20; // ipywidgets' own rank is -10
 
 const drawn = new WeakMap<Node, Output>();
@@ -16,12 +19,25 @@ export const outputs: JupyterFrontEndPlugin<void> = {
   description: 'Shows groups, runs and comparisons in notebooks: as they are saved, and live while there is a kernel.',
   autoStart: true,
   requires: [INotebookTracker],
-  activate: (app: JupyterFrontEnd, tracker: INotebookTracker) => {
+  optional: [ICommandPalette, ITranslator],
+  activate: (
+    app: JupyterFrontEnd,
+    tracker: INotebookTracker,
+    palette: ICommandPalette | null,
+    translator: ITranslator | null
+  ) => {
+    const trans = (translator ?? nullTranslator).load('ml_experiment_nb');
     tracker.forEach(attach);
     tracker.widgetAdded.connect((_, panel) => {
       attach(panel);
     });
-    addCommands(app);
+    addCommands(app, tracker, trans);
+    [TOGGLE, COPY].forEach((command) => {
+      palette?.addItem({ command, category: trans.__('Experiments') });
+      tracker.activeCellChanged.connect(() => {
+        app.commands.notifyCommandChanged(command);
+      });
+    });
   }
 };
 
@@ -43,24 +59,32 @@ function attach(panel: NotebookPanel): void {
   );
 }
 
-/** Add to an output's context menu what brings its saved view back: to look at, or to paste elsewhere. */
-function addCommands(app: JupyterFrontEnd): void {
-  const { commands, contextMenu } = app;
-  const pointed = (): Output | undefined => {
-    const node = app.contextMenuHitTest((one) => drawn.has(one));
-    return node && drawn.get(node);
-  };
+/** Add what brings an output's saved view back, to look at or to paste elsewhere; in which menus, `schema/outputs.json` says. */
+function addCommands(app: JupyterFrontEnd, tracker: INotebookTracker, trans: TranslationBundle): void {
+  const { commands } = app;
+  const meant = (): Output | undefined => pointed(app) ?? ofCell(tracker);
   commands.addCommand(TOGGLE, {
-    label: () => (pointed()?.mode === 'live' ? 'Show as It Is Saved' : 'Show Live'),
-    isEnabled: () => pointed()?.hasLive ?? false,
-    execute: () => pointed()?.toggle()
+    label: () => (meant()?.mode === 'live' ? trans.__('Show as It Is Saved') : trans.__('Show Live')),
+    caption: trans.__('Show the other of an output’s two views: as it is saved with the notebook, or live'),
+    isEnabled: () => meant()?.hasLive ?? false,
+    execute: () => meant()?.toggle()
   });
   commands.addCommand(COPY, {
-    label: 'Copy as Table',
-    isEnabled: () => pointed() !== undefined,
-    execute: () => pointed()?.copy()
+    label: trans.__('Copy as Table'),
+    caption: trans.__('Copy an output as it is saved: as a table for a document, as text for an editor'),
+    isEnabled: () => meant() !== undefined,
+    execute: () => meant()?.copy()
   });
-  const selector = '.mlx-Output';
-  contextMenu.addItem({ command: TOGGLE, selector, rank: 10 });
-  contextMenu.addItem({ command: COPY, selector, rank: 11 });
+}
+
+/** The output that a context menu was opened on. */
+function pointed(app: JupyterFrontEnd): Output | undefined {
+  const node = app.contextMenuHitTest((one) => drawn.has(one));
+  return node && drawn.get(node);
+}
+
+/** The first output of ours of the active cell. */
+function ofCell({ activeCell }: INotebookTracker): Output | undefined {
+  const node = activeCell?.node.querySelector(SELECTOR);
+  return node ? drawn.get(node) : undefined;
 }

@@ -30,29 +30,19 @@ def _check_job(where: Where, asked: JobAsked) -> dict[str, Any]:
     try:
         plan = submitting.planned(submitting.words_of(asked, places.notebook(where.root, asked.notebook)))
     except SpecError as error:
-        return _wrong(SpecError(error.problem, None, error.line, submitting.field_of(error, asked)))
+        found = SpecError(error.problem, None, error.line, submitting.field_of(error, asked))
+        return {"errors": [_problem(found)], "plan": None}
     return {"errors": [], "plan": str(plan)}
 
 
 def _check_text(path: Path, text: str) -> dict[str, Any]:
-    from ml_experiment_nb.files import SUFFIXES, located, parse_spec
-    from ml_experiment_nb.planning import make_plan
+    from ml_experiment_nb.files import SUFFIXES
+    from ml_experiment_nb.mistakes import look_through
 
     if path.suffix.lower() not in SUFFIXES:
         raise Refused(400, f"file is no spec's name: it ends in one of {', '.join(SUFFIXES)}")
-    try:
-        spec = parse_spec(text, path, imports=False)  # an editor asks by itself: to open a file runs nothing
-    except SpecError as error:
-        return _wrong(error)
-    try:
-        return {"errors": [], "plan": str(make_plan(spec))}
-    except SpecError as error:  # its file, where it has one, is what the spec runs
-        where = f"{error.file}{f':{error.line}' if error.line else ''}: " if error.file else ""
-        return _wrong(located(SpecError(f"{where}{error.problem}", key=error.key), path, text))
-
-
-def _wrong(error: SpecError) -> dict[str, Any]:
-    return {"errors": [_problem(error)], "plan": None}
+    plan, wrong = look_through(text, path)
+    return {"errors": [_problem(one) for one in wrong], "plan": None if plan is None else str(plan)}
 
 
 def _problem(error: SpecError) -> dict[str, Any]:

@@ -98,3 +98,11 @@ def page(listened, request):
 def open_notebook(page, lab):
     """Open a notebook in the test's page; once more, it is reloaded."""
     return partial(Notebook.open, page, lab)
+
+
+@pytest.fixture
+def open_panel(page, lab, folder):
+    """Open the panel of runs in the test's page, at a notebook that is written for it; return the panel."""
+    from runs_panel import open_at_new  # which needs Playwright
+
+    return partial(open_at_new, page, lab, folder)

@@ -1,4 +1,4 @@
-"""A real JupyterLab for tests: on a free port of this machine, with settings, kernels and runs of its own."""
+"""A real JupyterLab, or Notebook, for tests: on a free port of this machine, with settings and kernels of its own."""
 
 from __future__ import annotations
 
@@ -31,10 +31,11 @@ class Lab:
     token: str
     root: Path
     settings: Path
+    pages: str = "lab/tree"
 
     def address(self, path: Path) -> str:
         """Return the address of a notebook's page, in a workspace that remembers nothing."""
-        return f"{self.url}/lab/tree/{path.relative_to(self.root).as_posix()}?token={self.token}&reset"
+        return f"{self.url}/{self.pages}/{path.relative_to(self.root).as_posix()}?token={self.token}&reset"
 
     def set(self, plugin: str, values: Mapping[str, Any]) -> None:
         """Set what a page that is opened after this finds as its user's settings of a plugin (``package:name``)."""
@@ -43,10 +44,11 @@ class Lab:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(values))
 
-    def ask(self, path: str, verb: str = "GET", under: str = "api") -> Any:
+    def ask(self, path: str, verb: str = "GET", under: str = "api", body: Any = None) -> Any:
         """Call the server's REST interface, or another one that it has."""
-        asked = Request(f"{self.url}/{under}/{path}", method=verb, headers={"Authorization": f"token {self.token}"})
-        with urlopen(asked, timeout=30) as answer:
+        data = None if body is None else json.dumps(body).encode()
+        headers = {"Authorization": f"token {self.token}"}
+        with urlopen(Request(f"{self.url}/{under}/{path}", data, headers, method=verb), timeout=120) as answer:
             return json.loads(answer.read() or "null")
 
     def end_kernels(self) -> None:
@@ -64,31 +66,36 @@ class Lab:
 
 
 @contextmanager
-def serve(home: Path, env: Mapping[str, str] | None = None) -> Iterator[Lab]:
+def serve(
+    home: Path, env: Mapping[str, str] | None = None, *, python: str = sys.executable, program: str = "jupyterlab"
+) -> Iterator[Lab]:
     """Run a JupyterLab whose every file is in a folder, and whose notebooks are in ``work`` in it.
 
     Args:
         home: The folder.
         env: What the server's environment, and so its kernels', has besides this process's.
+        python: The interpreter of the environment that it is installed in.
+        program: What is run there, ``jupyterlab`` or ``notebook``.
     """
     root, config = home / "work", home / "config"
     for folder in (root, config / "labconfig"):
         folder.mkdir(parents=True)
     (config / "labconfig" / "page_config.json").write_text(json.dumps(PAGE))
     port = services.free_port()
-    made = Lab(f"http://127.0.0.1:{port}", secrets.token_hex(16), root, config / "lab" / "user-settings")
+    pages = {"jupyterlab": "lab/tree", "notebook": "notebooks"}[program]
+    made = Lab(f"http://127.0.0.1:{port}", secrets.token_hex(16), root, config / "lab" / "user-settings", pages)
     words = [
-        sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1",
+        python, "-m", program, "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1",
         f"--ServerApp.port={port}", "--ServerApp.port_retries=0",
         f"--IdentityProvider.token={made.token}", f"--ServerApp.root_dir={root}",
         "--LabApp.extension_manager=readonly", "--LabApp.news_url=None",
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
     ]  # fmt: skip
-    with services.running(words, home / "log", env=environment(home) | dict(env or {}), ready=made.answers):
+    with services.running(words, home / "log", env=environment(home, python) | dict(env or {}), ready=made.answers):
         yield made
 
 
-def environment(home: Path) -> dict[str, str]:
+def environment(home: Path, python: str = sys.executable) -> dict[str, str]:
     """Return what the environment of a server in a folder has."""
     ours = ("MLFLOW_", "ML_EXPERIMENT_", "JUPYTER", "JPY_", "RAY_ADDRESS")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
@@ -97,7 +104,7 @@ def environment(home: Path) -> dict[str, str]:
         **kept,
         **{f"JUPYTER_{name}_DIR": str(home / folder) for name, folder in folders.items()},
         "IPYTHONDIR": str(home / "ipython"),
-        "PATH": f"{Path(sys.executable).parent}:{kept.get('PATH', '')}",
+        "PATH": f"{Path(python).parent}:{kept.get('PATH', '')}",
         "DOCKER_HOST": f"unix://{home}/no-engine",  # whichever this machine may have
         "ML_EXPERIMENT_NB_SKIP_LABEXTENSION": "1",  # of what is built of this package in an image
         "MLFLOW_DISABLE_TELEMETRY": "true",

@@ -44,20 +44,24 @@ def test_what_stands_below_a_magic_has_the_colours_of_python(folder, open_notebo
 def test_a_spec_is_checked_while_it_is_typed(folder, lab, page):
     (folder / "train.py").write_text("print(1)")
     path = folder / "search.yaml"
-    path.write_text("name: svm\nkind: group\nrun: train.py\nnum_trails: 3\nparam_space:\n  C: loguniform(1, 10)\n")
+    path.write_text(
+        "name: svm\nkind: group\nrun: train.py\nnum_trails: 3\nslots: 0\nparam_space:\n  C: loguniform(1, 10)\n"
+    )
     page.goto(lab.address(path))
     mark = page.locator(".cm-lint-marker-error")
-    mark.wait_for(timeout=90_000)
-    page.locator(".cm-lintRange-error").hover()
+    mark.first.wait_for(timeout=90_000)
+    assert page.locator(".cm-lintRange-error").all_inner_texts() == ["num_trails", "slots"]
+    page.locator(".cm-lintRange-error").first.hover()
     told = page.locator(".cm-tooltip-lint")
     told.wait_for()
     assert "num_trails" in told.inner_text()
     assert "num_trials" in told.inner_text()
-    assert page.locator(".cm-lintRange-error").inner_text() == "num_trails"
     for theme, name in THEMES.items():
         page.evaluate("(theme) => window.jupyterapp.commands.execute('apputils:change-theme', { theme })", name)
         page.screenshot(path=PICTURES / f"spec-{theme}.png", animations="disabled")
     page.evaluate(REPLACE, ["num_trails", "num_trials"])
+    page.locator(".cm-lintRange-error", has_text="num_trails").wait_for(state="detached")
+    page.evaluate(REPLACE, ["slots: 0", "slots: 1"])
     mark.wait_for(state="detached")
     page.evaluate(REPLACE, ["loguniform(1, 10)", "loguniform(10, 1)"])
     mark.wait_for()

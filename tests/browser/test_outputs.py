@@ -74,6 +74,9 @@ def test_what_is_saved_is_brought_back_and_copied(notebook):
     notebook.page.locator(OUTPUT).click(button="right")
     notebook.page.get_by_text("Show Live").click()
     mode(notebook, "live")
+    notebook.page.evaluate("() => { window.jupyterapp.shell.currentWidget.content.activeCellIndex = 1; }")
+    notebook.command("ml-experiment-nb:toggle-saved")  # as from the palette: of the active cell
+    mode(notebook, "saved")
 
 
 def test_paper_has_what_is_saved(notebook):

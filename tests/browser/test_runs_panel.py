@@ -7,13 +7,13 @@ import sqlite3
 from contextlib import closing
 
 import pytest
-from drive import COMMAND, START, STARTED
+from drive import COMMAND, START
 from lab import THEMES, make_project, write_notebook
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from playwright.sync_api import expect
+from runs_panel import choose, menu, row, rows
 
-expect.set_options(timeout=60_000)  # a store's first answer takes seconds, and many on a busy machine
 SLOW = """%%experiment "endless"
 import time
 for step in range(100_000):
@@ -69,22 +69,6 @@ def recorded(database, tmp_path_factory):
 
 
 @pytest.fixture
-def open_panel(page, lab, folder):
-    """Open a page at a notebook of the project, and its panel, with the keys; return the panel."""
-
-    def opened(cells=("x = 1",), name="n.ipynb"):
-        path = write_notebook(folder / name, cells)
-        page.goto(lab.address(path))
-        page.wait_for_function(STARTED, timeout=START)
-        page.keyboard.press("Control+Alt+x")
-        panel = page.locator(".mlx-Runs")
-        panel.wait_for()
-        return panel
-
-    return opened
-
-
-@pytest.fixture
 def panel(open_panel, folder, recorded):
     """The panel of the recorded runs, with its list."""
     (folder / ".ml-experiment" / "mlflow.db").write_bytes(recorded.read_bytes())
@@ -93,32 +77,10 @@ def panel(open_panel, folder, recorded):
     return panel
 
 
-def rows(panel):
-    """Return the names in the list, from the top."""
-    return panel.locator(".mlx-Runs-name").all_inner_texts()
-
-
-def row(panel, text):
-    return panel.get_by_role("treeitem").filter(has_text=text)
-
-
-def choose(panel, text, *more):
-    """Select runs by the mouse: the first alone, the others beside it."""
-    row(panel, text).click()
-    for one in more:
-        row(panel, one).click(modifiers=["Control"])
-
-
 def open_group(panel):
     row(panel, re.compile("^▸.*search")).click()
     panel.page.keyboard.press("ArrowRight")
     row(panel, "#0").wait_for()
-
-
-def menu(panel, text, name):
-    """Take an item of a row's context menu."""
-    row(panel, text).click(button="right")
-    panel.page.get_by_role("menuitem", name=re.compile(f"^{name}( |$)")).click()  # its keys are part of its name
 
 
 @pytest.mark.parametrize("theme", THEMES)
@@ -138,6 +100,17 @@ def test_runs_are_looked_at_by_keys_alone(panel, theme):
     assert "0.95" in current.inner_text()
     keys.press("Enter")
     details = panel.locator(".mlx-Run")
+    expect(details).to_be_focused()
+    keys.press("Escape")
+    expect(tree).to_be_focused()
+    assert current.evaluate("(one) => getComputedStyle(one).outlineStyle") == "solid"
+    keys.press("Control+ArrowDown")
+    expect(panel.locator("[role=treeitem][aria-selected=true]")).to_have_count(1)
+    keys.press("Space")
+    expect(panel.locator("[role=treeitem][aria-selected=true]")).to_have_count(2)
+    keys.press("Space")
+    keys.press("ArrowUp")
+    keys.press("Enter")
     expect(details).to_be_focused()
     assert re.search(r"search #2\s+✓ finished · 2.5 s", details.inner_text())
     assert "C\t2.5" in details.inner_text()
@@ -169,6 +142,8 @@ def test_runs_are_filtered_by_words_a_status_and_a_condition(panel, heard):
     row(panel, "first").click()
     panel.page.keyboard.press("Control+f")
     expect(box).to_be_focused()
+    panel.page.keyboard.press("ArrowDown")
+    expect(panel.get_by_role("tree")).to_be_focused()
     box.fill("forest auc")
     expect(panel.get_by_text("No run is like that.")).to_be_visible()
     box.fill("svm failed")
@@ -339,9 +314,13 @@ def test_every_command_is_in_the_palette_and_in_a_menu_and_the_settings_have_a_f
     page = panel.page
     choose(panel, "first")
     told = "() => window.jupyterapp.commands.listCommands().filter((id) => id.startsWith('ml-experiment-nb:'))"
-    assert {"ml-experiment-nb:compare-runs", "ml-experiment-nb:open-run"} <= set(page.evaluate(told))
+    inner = {"ml-experiment-nb:open-page", "ml-experiment-nb:open-job-log"}  # which are for other commands
+    ours = {*page.evaluate(told)} - inner
+    assert {"ml-experiment-nb:compare-runs", "ml-experiment-nb:open-run", "ml-experiment-nb:copy-saved"} <= ours
     page.keyboard.press("Control+Shift+c")
     page.locator(".lm-CommandPalette").wait_for()
+    listed = page.locator(".lm-CommandPalette-item").evaluate_all("all => all.map((one) => one.dataset.command)")
+    assert ours <= {*listed}
     page.keyboard.type("Experiments")
     shown = page.locator(".lm-CommandPalette-itemLabel").all_inner_texts()
     assert {"Show Experiment Runs", "Filter Runs", "Copy as YAML", "Open in MLflow", "Delete"} <= set(shown)
@@ -349,6 +328,10 @@ def test_every_command_is_in_the_palette_and_in_a_menu_and_the_settings_have_a_f
     page.get_by_role("menuitem", name="Experiments", exact=True).click()
     for name in ("Compare", "Show Differences", "Open Executed Notebook", "Resume", "Stop", "Copy as Command"):
         page.get_by_role("menuitem", name=re.compile(f"^{name}")).first.wait_for()
+    in_menu = page.locator(".lm-Menu-item").evaluate_all("all => all.map((one) => one.dataset.command)")
+    assert ours <= {*in_menu}
+    captions = "(ids) => ids.filter((id) => !window.jupyterapp.commands.caption(id))"
+    assert page.evaluate(captions, [*ours]) == []
     page.keyboard.press("Escape")
     page.evaluate(COMMAND, ["settingeditor:open", {"query": "Experiment Runs"}])
     form = page.locator(".jp-SettingsForm", has_text="The panel that lists a project's runs.")

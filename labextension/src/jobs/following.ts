@@ -16,6 +16,7 @@ import { type IJobs, OPEN_LOG } from './tokens';
 import { isWell, words } from './words';
 
 const KEY = 'ml-experiment-nb-jobs:started'; // a name before the colon that no tracker of widgets has: it drops what it can't open
+const VERDICT = 'mlexp.replay.sentence'; // the tag of a run that says whether it has given the same as its original
 const NEWS = 10_000; // ms that good news is shown; it stays in the list of notifications
 
 /** Jobs of one project, while some of them run. */
@@ -95,22 +96,25 @@ export class Jobs implements IJobs {
     if (job.ended === null && id) {
       Notification.update({ id, message: words(job, this.trans) });
     } else if (job.ended !== null) {
-      this.tellEnd(path, job);
+      void this.tellEnd(path, job, id ?? null);
       this.forget(path, job.id);
     } else if (id === null) {
       told.set(job.id, this.tell(path, job));
     }
   }
 
-  private tellEnd(path: string, job: Job): void {
-    const id = this.followed.get(path)?.told.get(job.id);
+  /** Tell what came of a job, by its notification if there is one; of a replay that came to a verdict, that. */
+  private async tellEnd(path: string, job: Job, id: string | null): Promise<void> {
+    const verdict = job.kind === 'replay' ? await verdictOf(new Project(path), job) : null;
     const isGood = isWell(job);
-    const type = isGood ? 'success' : job.state === 'stopped' ? 'warning' : 'error';
+    const isBad = !isGood && job.state !== 'stopped' && verdict === null;
+    const type = isGood ? 'success' : isBad ? 'error' : 'warning';
+    const message = verdict === null ? words(job, this.trans) : this.trans.__('%1, run again: %2', job.name, verdict);
     const options = { autoClose: isGood ? NEWS : (false as const), actions: this.endActions(path, job) };
-    if (id) {
-      Notification.update({ id, message: words(job, this.trans), type, ...options });
+    if (id === null) {
+      Notification.emit(message, type, options);
     } else {
-      Notification.emit(words(job, this.trans), type, options);
+      Notification.update({ id, message, type, ...options });
     }
   }
 
@@ -174,6 +178,12 @@ export class Jobs implements IJobs {
     const kept = [...this.followed].map(([path, { told }]) => [path, [...told.keys()]]);
     void this.state?.save(KEY, Object.fromEntries(kept) as ReadonlyJSONValue);
   }
+}
+
+/** Whether a replay has given the same, in a sentence; null where it didn't come to that. */
+async function verdictOf(project: Project, { run_id: id }: Job): Promise<string | null> {
+  const run = id === null ? null : await project.run(id).catch(() => null);
+  return run?.tags[VERDICT] ?? null;
 }
 
 function report(problem: unknown): void {

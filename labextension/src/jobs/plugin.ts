@@ -11,6 +11,7 @@ import type { ReadonlyPartialJSONObject } from '@lumino/coreutils';
 import { Project } from '../api';
 import { followFolder } from '../panel/folders';
 import { runsIcon } from '../panel/icons';
+import { showTab } from '../tabs';
 import { Jobs } from './following';
 import { JobModel } from './model';
 import { IJobs, OPEN_LOG } from './tokens';
@@ -81,7 +82,7 @@ function addLogs(app: JupyterFrontEnd, restorer: ILayoutRestorer | null, trans: 
       const tab = makeTab(asked, trans);
       shown.set(tab, asked);
       tab.disposed.connect(() => shown.delete(tab));
-      app.shell.add(tab, 'main');
+      showTab(app, tab);
       await tracker.add(tab);
     }
   });

@@ -14,7 +14,18 @@ export function words(job: Job, trans: TranslationBundle): string {
     case 'died':
       return trans.__('%1 has failed: %2', name, message ?? trans.__('its log says why'));
     default:
-      return progress === null ? trans.__('%1 is being started', name) : `${name}: ${progress.text}`;
+      return progress === null ? begun(job, trans) : `${name}: ${progress.text}`;
+  }
+}
+
+function begun({ kind, name }: Job, trans: TranslationBundle): string {
+  switch (kind) {
+    case 'resume':
+      return trans.__('%1 goes on', name);
+    case 'replay':
+      return trans.__('%1 is run again from its record', name);
+    default:
+      return trans.__('%1 is being started', name);
   }
 }
 

@@ -3,8 +3,10 @@ import type { JupyterFrontEnd } from '@jupyterlab/application';
 import { Clipboard, Dialog, Notification, showDialog } from '@jupyterlab/apputils';
 import type { TranslationBundle } from '@jupyterlab/translation';
 
-import type { Form, Job, Project, Run } from '../api';
+import type { Form, Project, Run } from '../api';
+import type { IJobs } from '../jobs/tokens';
 import type { RunsModel } from './model';
+import { statusText } from './status';
 
 const SHORT = 5000; // ms that a word stays
 const LONG = 20_000; // ms that something can be undone, by its notification
@@ -13,6 +15,7 @@ const LONG = 20_000; // ms that something can be undone, by its notification
 export interface Desk {
   app: JupyterFrontEnd;
   model: RunsModel;
+  jobs: IJobs;
   trans: TranslationBundle;
   /** What was deleted last, for the command that undoes it. */
   deleted: { names: string; restore: () => Promise<void> } | null;
@@ -31,31 +34,12 @@ export async function stop({ model, trans }: Desk, runs: readonly Run[]): Promis
   }
 }
 
-export async function resume(desk: Desk, run: Run): Promise<void> {
-  const { model, trans } = desk;
-  follow(desk, await model.project.resume(run.run_id), trans.__('%1 goes on', run.name));
+export async function resume({ jobs, model: { project } }: Desk, run: Run): Promise<void> {
+  jobs.follow(await project.resume(run.run_id), project);
 }
 
-export async function replay(desk: Desk, run: Run): Promise<void> {
-  const { model, trans } = desk;
-  follow(desk, await model.project.replay(run.run_id), trans.__('%1 is run again from its record', run.name));
-}
-
-/** Say that a job goes on, until it has ended, and then what came of it. */
-function follow({ model, trans }: Desk, job: Job, text: string): void {
-  const id = Notification.emit(text, 'in-progress', { autoClose: false });
-  const onEnd = (_: RunsModel, ended: Job): void => {
-    if (ended.id === job.id) {
-      model.jobEnded.disconnect(onEnd);
-      const isGood = ended.state === 'finished';
-      const said = ended.message ?? (isGood ? trans.__('finished') : trans.__('its log says why it has ended'));
-      Notification.update({ id, type: isGood ? 'success' : 'error', message: `${job.name}: ${said}`, autoClose: LONG });
-    }
-  };
-  model.jobEnded.connect(onEnd);
-  if (job.ended !== null) {
-    onEnd(model, job);
-  }
+export async function replay({ jobs, model: { project } }: Desk, run: Run): Promise<void> {
+  jobs.follow(await project.replay(run.run_id), project);
 }
 
 /** Delete runs, and offer for a while to bring them back; they leave the list at once. */
@@ -169,7 +153,7 @@ export function tellEnd({ app, trans }: Desk, run: Run, command: string): void {
   if (run.status === 'finished') {
     Notification.success(trans.__('%1 has finished', run.name), options);
   } else {
-    Notification.warning(trans.__('%1 has ended: %2', run.name, run.failure?.message ?? run.status), options);
+    Notification.warning(trans.__('%1 has ended: %2', run.name, run.failure?.message ?? statusText(run.status, trans)), options);
   }
 }
 

@@ -76,11 +76,26 @@ export function addCommands(desk: Desk, doors: Doors, palette: ICommandPalette |
 
 function addDoors({ app, model, trans }: Desk, { show, filter }: Doors): string[] {
   const added = {
-    'show-runs': { label: trans.__('Show Experiment Runs'), execute: show },
-    'filter-runs': { label: trans.__('Filter Runs'), icon: filterIcon, execute: filter },
-    'refresh-runs': { label: trans.__('Refresh Runs'), icon: refreshIcon, execute: () => model.load() },
+    'show-runs': {
+      label: trans.__('Show Experiment Runs'),
+      caption: trans.__('Show the panel of runs, and go to its list'),
+      execute: show
+    },
+    'filter-runs': {
+      label: trans.__('Filter Runs'),
+      caption: trans.__('Show the panel of runs, and go to its filter'),
+      icon: filterIcon,
+      execute: filter
+    },
+    'refresh-runs': {
+      label: trans.__('Refresh Runs'),
+      caption: trans.__('Refresh Runs'),
+      icon: refreshIcon,
+      execute: () => model.load()
+    },
     'toggle-by-experiment': {
       label: trans.__('Show Runs by Experiment'),
+      caption: trans.__('Show runs below their experiment, or all in one list'),
       isToggled: () => model.byExperiment,
       execute: () => {
         model.setByExperiment(!model.byExperiment);
@@ -97,6 +112,7 @@ function addDoors({ app, model, trans }: Desk, { show, filter }: Doors): string[
 function addReveal({ app, model, trans }: Desk, { show, open }: Doors): string {
   app.commands.addCommand(REVEAL, {
     label: trans.__('Show Details'),
+    caption: trans.__('Show a run’s parameters, metrics, files and log'),
     describedBy: {
       args: {
         type: 'object',
@@ -126,6 +142,7 @@ function addUndo(desk: Desk): string {
   const id = `${OWN}restore-runs`;
   app.commands.addCommand(id, {
     label: () => (desk.deleted === null ? trans.__('Undo Delete') : trans.__('Undo Delete of %1', desk.deleted.names)),
+    caption: trans.__('Bring back what was deleted last'),
     icon: undoIcon,
     isEnabled: () => desk.deleted !== null,
     execute: () => desk.deleted?.restore().catch(report)

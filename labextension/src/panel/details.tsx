@@ -34,7 +34,7 @@ export function Details(props: Props): React.JSX.Element {
   const full = useAnswer<Run>(() => project.run(props.run.run_id), [project, props.run], false);
   const run = { ...props.run, ...(full.answer === null ? {} : withoutState(full.answer)) };
   return (
-    <div className="mlx-Run" tabIndex={-1} aria-label={run.name}>
+    <div className="mlx-Run" role="group" tabIndex={-1} aria-label={run.name}>
       <Head {...props} run={run} />
       {run.notes.map((note) => (
         <p className="mlx-Run-note" key={note}>

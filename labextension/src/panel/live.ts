@@ -8,7 +8,10 @@ export async function openInNotebook(app: JupyterFrontEnd, folder: string, runs:
   const { path } = await contents.newUntitled({ path: folder, type: 'notebook' });
   await contents.save(path, { type: 'notebook', format: 'json', content: notebook(runs) });
   const kernel = { name: kernelspecs.specs?.default ?? 'python3' };
-  const panel = (await app.commands.execute('docmanager:open', { path, kernel })) as NotebookPanel;
+  const panel = (await app.commands.execute('docmanager:open', { path, kernel })) as NotebookPanel | undefined;
+  if (panel === undefined) {
+    return; // Notebook opens each document in a page of its own
+  }
   await panel.context.ready;
   await panel.sessionContext.ready;
   await panel.sessionContext.session?.kernel?.info; // what is run before it is connected is dropped

@@ -3,21 +3,21 @@ import { VDomModel } from '@jupyterlab/ui-components';
 import { Signal } from '@lumino/signaling';
 
 import { type About, type Event, type Job, MOST, Project, Refusal, type Run, type RunsAsked, type Status } from '../api';
+import { Again } from './again';
+import { KnownRuns } from './known';
 import { experimentKey, readFilter, type Row, rowsOf } from './rows';
 import { whenSeen } from './seen';
 import { type How, Selection } from './selection';
 
 const PATIENCE = 1000; // ms that the server's first word is waited for
 const TYPED = 300; // ms after which what is typed is asked for
-const AGAIN = 1000; // ms after which what the store filters is asked for again, when runs have changed
+const AGAIN = 1000; // ms after which the store is asked again which runs are as wanted, when runs have changed
 
 export type State = 'loading' | 'ready' | 'failed';
 
 export class RunsModel extends VDomModel {
   /** A run has ended that was seen to run. */
   readonly ended = new Signal<this, Run>(this);
-  /** A job has ended. */
-  readonly jobEnded = new Signal<this, Job>(this);
   /** The details of a run are asked for. */
   readonly revealed = new Signal<this, Run>(this);
 
@@ -39,11 +39,9 @@ export class RunsModel extends VDomModel {
   /** What runs, or ran, without the browser, by the ids of its run. */
   readonly jobs = new Map<string, Job>();
 
-  private readonly runs = new Map<string, Run>();
-  private readonly heard = new WeakMap<Run, number>(); // when each was: what runs has gone on since
+  private readonly known = new KnownRuns();
   private readonly toggled = new Set<string>();
   private readonly loaded = new Set<string>(); // groups whose trials are known
-  private readonly pinned = new Map<string, Run>(); // what was asked for by its id, and may be too old to be listed
   private readonly selection = new Selection();
   private kept: Row[] | null = null;
   private text = '';
@@ -55,6 +53,7 @@ export class RunsModel extends VDomModel {
   private hasFolder = false;
   private isStarted = false;
   private timer: ReturnType<typeof setTimeout> | undefined;
+  private readonly fitting = new Again(() => this.fit(), AGAIN);
 
   /** Look at the project of another folder, once `start` was called. */
   open(path: string): void {
@@ -79,7 +78,7 @@ export class RunsModel extends VDomModel {
 
   private connect(): void {
     this.disconnect();
-    this.pinned.clear();
+    this.known.unpinAll();
     this.state = 'loading'; // the other folder may be one of the same project: what is shown stays until that is known
     this.count = this.limit;
     this.unwatch = this.project.watch((event) => {
@@ -94,6 +93,7 @@ export class RunsModel extends VDomModel {
     this.unwatch = null;
     clearTimeout(this.timer);
     this.timer = undefined;
+    this.fitting.cancel();
     this.turn++;
   }
 
@@ -112,6 +112,7 @@ export class RunsModel extends VDomModel {
     const turn = ++this.turn;
     clearTimeout(this.timer);
     this.timer = undefined;
+    this.fitting.cancel();
     try {
       this.about ??= await this.project.about();
       const [{ runs, more }, { jobs }] = await Promise.all([this.asked(), this.project.jobs()]);
@@ -120,17 +121,10 @@ export class RunsModel extends VDomModel {
       if (turn !== this.turn) {
         return;
       }
-      this.runs.clear();
       this.loaded.clear();
       open.forEach((id) => this.loaded.add(id));
       this.keepJobs(jobs);
-      [...this.pinned.values(), ...runs, ...trials.flat()].forEach((run) => {
-        this.keep(run);
-      });
-      this.more = more;
-      this.state = 'ready';
-      this.problem = this.filterProblem = null;
-      this.selection.keep((key) => this.has(key));
+      this.list([...runs, ...trials.flat()], more);
     } catch (problem) {
       if (turn !== this.turn) {
         return;
@@ -138,6 +132,33 @@ export class RunsModel extends VDomModel {
       this.fail(problem);
     }
     this.changed();
+  }
+
+  /** Ask anew which runs are as wanted, as some have changed: of the rest, it was heard. */
+  private async fit(): Promise<void> {
+    const { turn } = this;
+    try {
+      const { runs, more } = await this.asked();
+      if (turn === this.turn) {
+        const ids = new Set(runs.map((run) => run.run_id));
+        const isOfListed = (group: string | null): boolean => group !== null && ids.has(group) && this.loaded.has(group);
+        const trials = [...this.known.values()].filter((run) => isOfListed(run.parent_id) && !ids.has(run.run_id));
+        this.list([...trials, ...runs], more);
+      }
+    } catch (problem) {
+      if (turn === this.turn) {
+        this.fail(problem);
+      }
+    }
+    this.changed();
+  }
+
+  private list(runs: readonly Run[], more: boolean): void {
+    this.known.replace(runs);
+    this.more = more;
+    this.state = 'ready';
+    this.problem = this.filterProblem = null;
+    this.selection.keep((key) => this.has(key));
   }
 
   /** Ask for more runs than before. */
@@ -151,7 +172,7 @@ export class RunsModel extends VDomModel {
   }
 
   get rows(): readonly Row[] {
-    this.kept ??= rowsOf(this.runs.values(), {
+    this.kept ??= rowsOf(this.known.values(), {
       toggled: this.toggled,
       byExperiment: this.byExperiment,
       words: readFilter(this.text).words
@@ -160,16 +181,16 @@ export class RunsModel extends VDomModel {
   }
 
   get total(): number {
-    return this.runs.size;
+    return this.known.size;
   }
 
   get(id: string): Run | undefined {
-    return this.runs.get(id);
+    return this.known.get(id);
   }
 
   /** For how long a run has gone on, or went. */
   seconds(run: Run, now: number): number {
-    return run.status === 'running' ? run.seconds + (now - (this.heard.get(run) ?? now)) / 1000 : run.seconds;
+    return this.known.seconds(run, now);
   }
 
   get filter(): string {
@@ -245,7 +266,7 @@ export class RunsModel extends VDomModel {
       this.toggled.add(key);
     }
     this.changed();
-    const group = this.runs.get(key);
+    const group = this.known.get(key);
     if (group?.kind === 'group' && !this.loaded.has(key)) {
       await this.loadTrials(key);
     }
@@ -272,20 +293,14 @@ export class RunsModel extends VDomModel {
   }
 
   private async pin(id: string): Promise<Run> {
-    const run = this.runs.get(id) ?? (await this.project.run(id));
-    this.pinned.set(id, run);
-    if (!this.runs.has(id)) {
-      this.keep(run);
-    }
+    const run = this.known.get(id) ?? (await this.project.run(id));
+    this.known.pin(run);
     return run;
   }
 
   /** Take runs out of the list at once: the server says so itself a little later. */
   forget(ids: readonly string[]): void {
-    ids.forEach((id) => {
-      this.runs.delete(id);
-      this.pinned.delete(id);
-    });
+    this.known.forget(ids);
     this.selection.keep((key) => this.has(key));
     this.changed();
   }
@@ -313,7 +328,7 @@ export class RunsModel extends VDomModel {
       const trials = await this.project.trials(group);
       if (turn === this.turn) {
         trials.forEach((run) => {
-          this.keep(run);
+          this.known.keep(run);
         });
         this.loaded.add(group);
       }
@@ -341,17 +356,17 @@ export class RunsModel extends VDomModel {
   private merge(changed: readonly Run[], removed: readonly string[]): void {
     const { isAsked } = this;
     for (const run of changed) {
-      const before = this.runs.get(run.run_id);
+      const before = this.known.get(run.run_id);
       if (before?.status === 'running' && run.status !== 'running') {
         this.ended.emit(run);
       }
-      if (before !== undefined || (!isAsked && this.isWanted(run))) {
-        this.keep(run);
+      if (before !== undefined || (this.isWanted(run) && (!isAsked || run.kind === 'trial'))) {
+        this.known.keep(run);
       }
     }
     this.forget(removed);
     if (isAsked) {
-      this.later(AGAIN); // the store knows which of them fit
+      this.fitting.want(); // the store knows which of them fit
     }
   }
 
@@ -361,22 +376,11 @@ export class RunsModel extends VDomModel {
       if (job.run_id !== null && (known === undefined || known.id === job.id || known.started <= job.started)) {
         this.jobs.set(job.run_id, job); // a group that was gone on with has had others
       }
-      if (job.ended !== null) {
-        this.jobEnded.emit(job);
-      }
     }
   }
 
   private isWanted(run: Run): boolean {
     return run.kind !== 'trial' || (run.parent_id !== null && this.loaded.has(run.parent_id));
-  }
-
-  private keep(run: Run): void {
-    this.heard.set(run, Date.now());
-    this.runs.set(run.run_id, run);
-    if (this.pinned.has(run.run_id)) {
-      this.pinned.set(run.run_id, run);
-    }
   }
 
   private refilter(byStore: boolean): void {
@@ -396,7 +400,7 @@ export class RunsModel extends VDomModel {
     }
     this.state = 'failed';
     this.problem = problem;
-    this.runs.clear();
+    this.known.clear();
   }
 
   /** Whether the store is asked to filter. */
@@ -416,7 +420,7 @@ export class RunsModel extends VDomModel {
   }
 
   private has(key: string): boolean {
-    return this.runs.has(key) || key.startsWith(experimentKey(''));
+    return this.known.has(key) || key.startsWith(experimentKey(''));
   }
 
   private changed(): void {

@@ -8,6 +8,7 @@ import type { ReadonlyPartialJSONObject } from '@lumino/coreutils';
 import { Panel } from '@lumino/widgets';
 
 import { Project } from '../api';
+import { showTab } from '../tabs';
 import { runsIcon } from './icons';
 import { openInNotebook } from './live';
 
@@ -53,7 +54,7 @@ export function addPages(
         return;
       }
       const tab = makeTab(app, new Page(shown, rendermime, trans), trans, report);
-      app.shell.add(tab, 'main');
+      showTab(app, tab);
       await tracker.add(tab);
       await tab.content.renew();
     }

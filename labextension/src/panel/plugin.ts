@@ -7,6 +7,7 @@ import { IRenderMimeRegistry } from '@jupyterlab/rendermime';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 
+import { IJobs } from '../jobs/tokens';
 import { type Desk, report, tellEnd } from './actions';
 import { addCommands, BUTTONS, type Doors, MENU, REVEAL } from './commands';
 import { followFolder } from './folders';
@@ -22,12 +23,13 @@ export const panel: JupyterFrontEndPlugin<void> = {
   id: ID,
   description: 'Lists the runs of a project in the side bar: live, filtered, compared, stopped and run again.',
   autoStart: true,
-  requires: [IDocumentManager, IRenderMimeRegistry],
+  requires: [IDocumentManager, IRenderMimeRegistry, IJobs],
   optional: [ICommandPalette, ILayoutRestorer, ISettingRegistry, ITranslator, IDefaultFileBrowser],
   activate: (
     app: JupyterFrontEnd,
     documents: IDocumentManager,
     rendermime: IRenderMimeRegistry,
+    jobs: IJobs,
     palette: ICommandPalette | null,
     restorer: ILayoutRestorer | null,
     registry: ISettingRegistry | null,
@@ -40,7 +42,7 @@ export const panel: JupyterFrontEndPlugin<void> = {
     const told = translator.languageCode as string | undefined;
     const language = (told ?? 'en').replace('_', '-');
     const model = new RunsModel();
-    const desk: Desk = { app, model, trans, deleted: null };
+    const desk: Desk = { app, model, jobs, trans, deleted: null };
     const { commands } = app;
     const options = { model, commands, translator, trans, language, report, buttons: BUTTONS, menu: MENU };
     const side = new RunsPanel(options);

@@ -56,6 +56,12 @@ export class RunsPanel extends SidePanel {
     model.revealed.connect(() => {
       this.showDetails();
     });
+    this.details.node.addEventListener('keydown', (event) => {
+      this.back(event, 'Escape');
+    });
+    this.filter.node.addEventListener('keydown', (event) => {
+      this.back(event, 'ArrowDown');
+    });
   }
 
   focusList(): void {
@@ -70,6 +76,14 @@ export class RunsPanel extends SidePanel {
   protected override onAfterShow(message: Message): void {
     super.onAfterShow(message);
     this.options.model.start();
+  }
+
+  /** Go to the list by a key. */
+  private back(event: KeyboardEvent, key: string): void {
+    if (event.key === key && !(event.target instanceof HTMLSelectElement)) {
+      event.preventDefault();
+      this.list.focus();
+    }
   }
 
   private showDetails(): void {
