@@ -26,7 +26,7 @@ FIRST = ("start_time.py", "fork_cost.py", "preflight.py", "cell_overhead.py", "l
 QUICK = {
     "fork_cost.py": ("2",),
     "cell_overhead.py": ("5",),
-    "listing.py": ("1000", "1"),
+    "listing.py": ("1000", "3"),
     "trial_overhead.py": ("20",),
     "notebooks_per_minute.py": ("8",),
     "model_logging.py": ("2", "sklearn"),

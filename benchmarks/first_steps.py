@@ -39,7 +39,7 @@ STEPS = {
     "view = compare(": "`compare` of all runs",
     "ml-experiment image digits.ipynb -t digits:1 --only-imports --plan": "`ml-experiment image --plan`",
     "ml-experiment image digits.ipynb -t digits:1 --only-imports --context-only": (
-        "`ml-experiment image --context-only`: an image's folder, its wheels fetched"
+        "`ml-experiment image --context-only`: an image's folder, of wheels that are there"
     ),
     "%replay best": "`%replay` of a run: the project is copied, the script run again, the results compared",
     "ml-experiment run train.py --each runs.csv --needed": "`ml-experiment run --needed` of three runs that are there",
@@ -142,13 +142,18 @@ def table(rows: list[tuple[str, float, float]], load: float) -> str:
     lines += [f"| {name} | {_number(took)} | {_number(cpu)} |" for name, took, cpu in rows]
     cores = os.cpu_count() or 1
     on = f"{cores} cores ({platform.machine()}), {memory:.0f} GiB, Python {platform.python_version()}, {names}"
-    busy = (
-        f"Other programs wanted the cores, too (load {load:.0f}): by itself, a step takes little more than the seconds "
-        "of the processor's.\n"
-        if load > cores
-        else ""
+    others = f"Other programs wanted the cores, too (load {load:.0f}): "
+    others += "what the processor spent says more than the time that passed.\n"
+    busy = others if load > cores else ""
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"On {on}.",
+            f"{busy}`python benchmarks/first_steps.py` measures it; with `--install`, in an environment of its own.",
+            "",
+        ]
     )
-    return "\n".join([*lines, "", f"On {on}.", f"{busy}`python benchmarks/first_steps.py --install` measures it.", ""])
 
 
 def _number(seconds: float) -> str:
