@@ -9,11 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import nbformat
 
-from ml_experiment_nb import forms, programs
 from ml_experiment_nb.capture.git import git_state
 from ml_experiment_nb.capture.notebook import this_notebook
 from ml_experiment_nb.capture.packages import Package, from_requirements
@@ -31,6 +30,9 @@ from ml_experiment_nb.plans import Spec
 from ml_experiment_nb.records import Record
 from ml_experiment_nb.specs import Experiment, Group, spec_from_mapping
 from ml_experiment_nb.targets import Cell, Notebook
+
+if TYPE_CHECKING:
+    from ml_experiment_nb import programs
 
 VERDICT: Final = "mlexp.image.verdict"
 """The label of an image, and the tag of its run, that say what came of it when the run was repeated in it."""
@@ -156,6 +158,8 @@ def _as_recorded(
     A notebook and a cell are a notebook that has its parameters. Scripts, commands and several files are run by a spec
     that has them, which a container may be given others of.
     """
+    from ml_experiment_nb import forms, programs  # they bring MLflow, which takes seconds and isn't needed otherwise
+
     place = folder / _slug(record.name)
     if (called := programs.as_called(record, text, kept)) is not None:
         keys = {"name": record.name, "run": called.path, "params": called.params, "root_path": str(folder)}

@@ -42,6 +42,11 @@ def test_nothing_heavy_is_loaded(door):
     assert loaded & HEAVY == set()
 
 
+def test_an_image_of_a_notebook_is_planned_without_mlflow():
+    """A changed cell is an image again in seconds; what a run is made an image of is loaded for a run alone."""
+    assert python("import ml_experiment_nb.imaging, sys; print({'mlflow', 'ray'} & {*sys.modules})") == "set()\n"
+
+
 def test_load_ext_is_quick():
     code = f"""
 import time
