@@ -19,11 +19,12 @@ from ml_experiment_nb import image_plans, imaging, verifying
 from ml_experiment_nb.cli import commands
 from ml_experiment_nb.cli.image import told
 from ml_experiment_nb.errors import EngineError, ImageError, SpecError
-from ml_experiment_nb.files import read_spec
+from ml_experiment_nb.files import parse_mapping, read_spec
 from ml_experiment_nb.images.choices import Choices
 from ml_experiment_nb.images.engine import reach
 from ml_experiment_nb.listing import listed
 from ml_experiment_nb.readings import wanted
+from ml_experiment_nb.specs import spec_from_mapping
 from ml_experiment_nb.tracking import Store
 from ml_experiment_nb.verdicts import Answer, Tolerance, Verdict
 
@@ -157,6 +158,46 @@ def test_a_runs_seed_and_limits_are_in_its_image(stored):
     run = [sys.executable, "-m", "ml_experiment_nb.cli", "run", "-q", "--json", "again/draw.yaml"]
     done = subprocess.run(run, check=True, timeout=300, capture_output=True, text=True)
     assert json.loads(done.stdout.splitlines()[-1])["metrics"] == record.metrics
+
+
+SCRIPTS = {
+    "helper.py": "def scale(x):\n    return 3 * x\n",
+    "train.py": "import sys\nfrom helper import scale\nfrom ml_experiment_nb import report\n"
+    "report(loss=scale(float(sys.argv[-1])))\n",
+    "jobs.py": "from helper import scale\nfrom ml_experiment_nb import job\n\n@job\ndef fit(C, k=2):\n"
+    "    return {'acc': scale(C)}\n\nif __name__ == '__main__':\n    fit(C=0.5)\n",
+    "command.yaml": "name: A command\nkind: experiment\nrun: [{command: 'python train.py {C}'}, jobs.py]\n"
+    "params: {C: 0.9}\n",
+    "search.yaml": "name: Search\nkind: group\nrun: train.py\nnum_trials: 1\nexecutor: inline\nsampler: random\n"
+    "param_space: {C: 'uniform(0, 1)'}\nmetric: {name: loss, direction: minimize}\n",
+}
+
+
+@pytest.mark.slow
+def test_an_image_of_a_command_several_files_a_trial_or_a_called_job_runs_a_spec_with_its_parameters(stored):
+    """A container can be given others then, and the code is that which the run has kept."""
+    for name, text in SCRIPTS.items():
+        (stored / name).write_text(text)
+    for words in (["-m", "ml_experiment_nb.cli", "run", "-q", "command.yaml"], ["jobs.py"],
+                  ["-m", "ml_experiment_nb.cli", "run", "-q", "search.yaml"]):  # fmt: skip
+        subprocess.run([sys.executable, *words], check=True, timeout=300, capture_output=True)
+    (stored / "jobs.py").write_text("what it is now is no matter")
+    runs = {one.name: one for one in listed(stored, wanted(limit=9))}
+    planned = {}
+    for name in ("A command", "fit", "Search #0"):
+        plan = imaging.plan_image(runs[name].run_id, base="base:1", choices=Choices(only_imports=True))
+        program = plan.frozen.program
+        texts = {str(place): content.decode() for place, content in program.contents.items()}
+        spec = spec_from_mapping(parse_mapping(texts[program.file]))
+        planned[name] = plan.name, dict(spec.params), sorted(texts), {one.place for one in plan.frozen.modules}
+        taken = {one.place for one in plan.frozen.data}
+        assert ("train.py" in taken) == (name == "A command")  # nobody has kept what a shell is called with
+    drawn = runs["Search #0"].params["C"]
+    assert planned == {
+        "A command": ("a-command:latest", {"C": 0.9}, ["a-command.yaml", "jobs.py"], {"helper.py"}),
+        "fit": ("fit:latest", {"C": 0.5, "k": 2}, ["fit.yaml", "jobs.py"], {"helper.py"}),
+        "Search #0": ("search-0:latest", {"C": drawn}, ["search-0.yaml", "train.py"], {"helper.py"}),
+    }
 
 
 @pytest.mark.parametrize(

@@ -71,9 +71,12 @@ def command_of(program: str, words: Sequence[str], env: Mapping[str, str]) -> li
 
 def _lab(program: str, words: Sequence[str]) -> list[str]:
     """Return the command that opens JupyterLab on a program, with the options that it is given."""
-    is_shown = not program.startswith("..")  # it serves the folder that it is started in
-    opened = [f"--LabApp.default_url=/lab/tree/{quote(program)}"] if is_shown else []
-    return [sys.executable, "-P", "-m", "jupyterlab", "--ip=0.0.0.0", "--port=8888", "--no-browser", *opened, *words]
+    ours = {"ip": "0.0.0.0", "port": "8888"}
+    if not program.startswith(".."):  # it serves the folder that it is started in
+        ours["LabApp.default_url"] = f"/lab/tree/{quote(program)}"
+    given = {word.partition("=")[0].lstrip("-").removeprefix("ServerApp.") for word in words}
+    options = [f"--{name}={value}" for name, value in ours.items() if name not in given]  # it takes none twice
+    return [sys.executable, "-P", "-m", "jupyterlab", "--no-browser", *options, *words]
 
 
 def _environment(env: Mapping[str, str]) -> dict[str, str]:

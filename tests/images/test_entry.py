@@ -1,6 +1,14 @@
 """What a container of an image begins with."""
 
+import json
+import re
+import signal
+import socket
+import subprocess
 import sys
+import time
+import urllib.error
+import urllib.request
 
 import pytest
 
@@ -34,6 +42,14 @@ def test_lab_is_jupyterlab_and_takes_its_options():
     command = command_of("my work/train.ipynb", ["lab", "--debug"], {})
     assert command[:4] == [sys.executable, "-P", "-m", "jupyterlab"]
     assert command[-2:] == ["--LabApp.default_url=/lab/tree/my%20work/train.ipynb", "--debug"]
+    options = command_of("train.ipynb", ["lab", "--port=9000", "--ServerApp.ip", "::"], {})[4:]
+    assert options == [
+        "--no-browser",
+        "--LabApp.default_url=/lab/tree/train.ipynb",
+        "--port=9000",
+        "--ServerApp.ip",
+        "::",
+    ]
     assert "default_url" not in " ".join(command_of("../train.ipynb", ["lab"], {}))
     with pytest.raises(ImageError, match="is no folder that"):
         command_of("train.ipynb", ["lab"], {"ML_EXPERIMENT_ROOT": "/absent"})
@@ -50,3 +66,38 @@ def test_an_image_without_jupyterlab_says_so(monkeypatch):
     monkeypatch.setattr("ml_experiment_nb.images.entry.find_spec", lambda name: None)
     with pytest.raises(ImageError, match="make it with --lab"):
         command_of("train.ipynb", ["lab"], {})
+
+
+@pytest.mark.slow
+def test_lab_answers_whoever_has_the_token_and_opens_the_notebook(tmp_path, monkeypatch):
+    pytest.importorskip("jupyterlab")
+    (tmp_path / "my train.ipynb").write_text('{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}')
+    monkeypatch.chdir(tmp_path)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = ["my train.ipynb", "lab", "--ip=127.0.0.1", f"--port={port}", "--allow-root"]
+    command = [sys.executable, "-m", "ml_experiment_nb.images.entry", *words]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert "the record stays in this container" in process.stderr.readline()
+            found = (
+                re.search(r"(http://127[^/]*)/lab/tree/my%20train.ipynb\?token=(\w+)", line) for line in process.stderr
+            )
+            address, token = next(filter(None, found)).groups()
+            until = time.monotonic() + 60
+            while _refuses(port):  # it says where it is before it listens
+                assert time.monotonic() < until
+                time.sleep(0.1)
+            with pytest.raises(urllib.error.HTTPError, match="403"):
+                urllib.request.urlopen(f"{address}/api/contents", timeout=60)
+            asked = urllib.request.Request(f"{address}/api/contents", headers={"Authorization": f"token {token}"})
+            with urllib.request.urlopen(asked, timeout=60) as answer:
+                assert [one["name"] for one in json.load(answer)["content"]] == ["my train.ipynb"]
+        finally:
+            process.send_signal(signal.SIGTERM)
+
+
+def _refuses(port):
+    with socket.socket() as line:
+        return line.connect_ex(("127.0.0.1", port)) != 0
