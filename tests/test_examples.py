@@ -277,7 +277,7 @@ def test_doing_a_run_again(examples, project):
 @pytest.mark.slow
 def test_a_plain_notebook(examples, project):
     (record,) = run(examples / "notebooks/train_svm.ipynb", "-p", "C", "2")
-    assert record["params"] == {"C": 2}
+    assert record["params"] == {"C": 2, "kernel": "rbf"}
     assert record["metrics"]["val_accuracy"] > 0.9
 
 

@@ -144,6 +144,13 @@ class Backend:
             with suppress(ProcessLookupError):
                 process.kill()
             raise Refused(504, f"the store did not answer in {SECONDS:.0f} s") from None
+        except (
+            ConnectionError
+        ):  # a pipe may break before its process is known to have ended: who asks again needs another
+            with suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+            raise
         finally:
             self._waiting.pop(number, None)
 

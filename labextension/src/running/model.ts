@@ -106,8 +106,10 @@ export class FormModel extends VDomModel {
     }
     try {
       const found: Checked = await this.ground.project.check({ job: this.asked });
-      const { metric, ...fields } = placed(found.errors, this.parameters).fields;
-      const { others } = placed(found.errors, this.parameters);
+      const isUntouched = this.fields.kind === 'group' && !this.isStarting && Object.keys(this.asked.params).length === 0;
+      const errors = found.errors.filter(({ key }) => !(isUntouched && key === 'params'));
+      const { metric, ...fields } = placed(errors, this.parameters).fields;
+      const { others } = placed(errors, this.parameters);
       const isSaid = metric !== undefined && !isAimless; // nobody is told of what they haven't come to yet
       return [{ fields: isSaid ? { ...fields, metric } : fields, others }, found.plan];
     } catch (problem) {
