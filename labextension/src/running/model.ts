@@ -106,7 +106,7 @@ export class FormModel extends VDomModel {
     }
     try {
       const found: Checked = await this.ground.project.check({ job: this.asked });
-      const isUntouched = this.fields.kind === 'group' && !this.isStarting && Object.keys(this.asked.params).length === 0;
+      const isUntouched = this.fields.kind === 'group' && !this.isStarting && Object.keys(this.asked.params ?? {}).length === 0;
       const errors = found.errors.filter(({ key }) => !(isUntouched && key === 'params'));
       const { metric, ...fields } = placed(errors, this.parameters).fields;
       const { others } = placed(errors, this.parameters);
