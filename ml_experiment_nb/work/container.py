@@ -131,7 +131,7 @@ class Contained:
             limit = f" of {size(self._memory)}" if self._memory else ""
             return Outcome(Status.FAILED, Failure(TaskMemoryError.__name__, f"stopped at its memory limit{limit}"))
         if code == -signal.SIGKILL:
-            killed = "its container was killed from outside, or this machine ran out of memory; not by its own limit"
+            killed = "its container was killed from outside (SIGKILL), or memory ran out; not by its own limit"
             return Outcome(Status.FAILED, Failure("TaskDiedError", killed))
         found = death(code)
         if not ended.output.strip() or found.failure is None:
