@@ -100,7 +100,7 @@ def _for_actors(runtime_env: dict[str, Any]) -> dict[str, Any]:
     return runtime_env
 
 
-def _init(address: str, options: dict[str, Any], *, patiently: bool) -> None:
+def _init(address: str, options: dict[str, Any], *, patiently: bool = True) -> None:
     """Start or reach Ray; `patiently` twice: it allows itself 30 s to start, which a busy machine may not keep to."""
     try:
         _init_once(address, options)

@@ -141,7 +141,7 @@ def test_a_start_that_takes_too_long_is_tried_again_and_leaves_nothing(local_ray
     other = subprocess.Popen(["sleep", "600"])
     monkeypatch.setattr(ray, "init", start_half)
     with pytest.raises(Exception, match="timed out"):
-        connection._init("local", {}, patiently=True)
+        connection._init("local", {})
     assert [has_ended(pid, timeout=0) for pid in pids] == [True, True]
     assert other.poll() is None
     other.kill()
