@@ -138,7 +138,7 @@ def test_without_an_engine_what_it_is_built_from_is_written_and_found_again(only
     assert told.get_by_role("button", name="Show Result").is_visible()
     pictures(page, notebook.command, "image-context")
     assert (folder / "svm-image/Dockerfile").read_text().count("FROM python:3.") == 1
-    assert sorted(os.listdir(folder / "svm-image/work/data")) == ["a.csv"]
+    assert sorted(os.listdir(folder.joinpath("svm-image", "work", "data"))) == ["a.csv"]
     page.goto(lab.address(notebook.path))  # in a page that knows nothing of it
     page.wait_for_function("() => window.jupyterapp?.shell?.currentWidget?.context?.isReady", timeout=90_000)
     page.get_by_role("menuitem", name="Experiments").click()
