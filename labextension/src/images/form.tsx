@@ -4,6 +4,7 @@ import React from 'react';
 
 import type { DataFile, ImagePlan, Package } from '../api';
 import { size } from '../panel/figures';
+import { Told } from '../told';
 import { type Fields, type Group, groupsOf, sizeOf, sum } from './asked';
 import type { ImageModel } from './model';
 
@@ -36,18 +37,7 @@ function Whole({ model }: Props): React.ReactElement {
   const { plan, said, subject, trans } = model;
   return (
     <>
-      {subject.notes.map((note) => (
-        <p key={note} className="mlx-Form-note">
-          {note}
-        </p>
-      ))}
-      {said.others.length > 0 && (
-        <div className="mlx-Form-wrong" role="alert">
-          {said.others.map((one) => (
-            <div key={one}>{one}</div>
-          ))}
-        </div>
-      )}
+      <Told notes={subject.notes} wrong={said.others} />
       <Text model={model} name="tag" label={trans.__('Name and tag')} hint={plan?.name ?? 'team/name:1'} />
       <Text model={model} name="base" label={trans.__('Base image')} hint={model.usualBase} note={baseNote(model)} />
       <fieldset aria-busy={model.isPlanning}>

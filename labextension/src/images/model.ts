@@ -1,4 +1,5 @@
 /** The dialog of an image: its fields, what would go in, what the server says of what is typed, and the start. */
+import { inWords } from '../told';
 import { VDomModel } from '@jupyterlab/ui-components';
 import type { TranslationBundle } from '@jupyterlab/translation';
 
@@ -85,7 +86,7 @@ export class ImageModel extends VDomModel {
       }
     } catch (problem) {
       if (asked === this.plans) {
-        [this.plan, this.problem] = [null, this.inWords(problem)];
+        [this.plan, this.problem] = [null, inWords(problem, this.trans)];
       }
     }
     if (asked === this.plans) {
@@ -103,7 +104,7 @@ export class ImageModel extends VDomModel {
       const { errors } = await this.subject.project.check({ image: this.asked });
       said = placed(errors);
     } catch (problem) {
-      said = { fields: {}, others: [this.inWords(problem)] };
+      said = { fields: {}, others: [inWords(problem, this.trans)] };
     }
     if (asked !== this.checks) {
       return false;
@@ -123,7 +124,7 @@ export class ImageModel extends VDomModel {
     try {
       return (await this.check()) ? await this.subject.project.buildImage(this.asked) : null;
     } catch (problem) {
-      this.said = { fields: this.said.fields, others: [this.inWords(problem)] };
+      this.said = { fields: this.said.fields, others: [inWords(problem, this.trans)] };
       return null;
     } finally {
       this.isStarting = false;
@@ -143,12 +144,5 @@ export class ImageModel extends VDomModel {
       this.fields = { ...this.fields, contextOnly: true };
     }
     this.plan = plan;
-  }
-
-  private inWords(problem: unknown): string {
-    const message = problem instanceof Error ? problem.message : String(problem);
-    return problem instanceof TypeError || message === 'Failed to fetch'
-      ? this.trans.__('The server does not answer: nothing was started')
-      : message;
   }
 }

@@ -3,6 +3,7 @@ import { ReactWidget, UseSignal } from '@jupyterlab/ui-components';
 import React from 'react';
 
 import type { Parameter } from '../api';
+import { Told } from '../told';
 import { type Fields, isLiteral, type Kind } from './asked';
 import type { FormModel } from './model';
 
@@ -30,18 +31,7 @@ function Whole({ model }: Props): React.ReactElement {
   const { ground, said, plan, trans } = model;
   return (
     <>
-      {ground.notes.map((note) => (
-        <p key={note} className="mlx-Form-note">
-          {note}
-        </p>
-      ))}
-      {said.others.length > 0 && (
-        <div className="mlx-Form-wrong" role="alert">
-          {said.others.map((one) => (
-            <div key={one}>{one}</div>
-          ))}
-        </div>
-      )}
+      <Told notes={ground.notes} wrong={said.others} />
       <Kinds model={model} />
       <Text model={model} name="name" label={trans.__('Name')} hint={trans.__('the notebook’s name')} />
       <Params model={model} />

@@ -1,4 +1,5 @@
 /** A form that runs a notebook: its fields, what the server says of them while they are typed, and the start. */
+import { inWords } from '../told';
 import { VDomModel } from '@jupyterlab/ui-components';
 import type { TranslationBundle } from '@jupyterlab/translation';
 
@@ -82,7 +83,7 @@ export class FormModel extends VDomModel {
     try {
       return (await this.check()) ? await this.ground.project.start(this.asked) : null;
     } catch (problem) {
-      this.said = { fields: this.said.fields, others: [this.inWords(problem)] };
+      this.said = { fields: this.said.fields, others: [inWords(problem, this.trans)] };
       return null;
     } finally {
       this.isStarting = false;
@@ -113,14 +114,7 @@ export class FormModel extends VDomModel {
       const isSaid = metric !== undefined && !isAimless; // nobody is told of what they haven't come to yet
       return [{ fields: isSaid ? { ...fields, metric } : fields, others }, found.plan];
     } catch (problem) {
-      return [{ fields: {}, others: [this.inWords(problem)] }, null];
+      return [{ fields: {}, others: [inWords(problem, this.trans)] }, null];
     }
-  }
-
-  private inWords(problem: unknown): string {
-    const message = problem instanceof Error ? problem.message : String(problem);
-    return problem instanceof TypeError || message === 'Failed to fetch'
-      ? this.trans.__('The server does not answer: nothing was started')
-      : message;
   }
 }
