@@ -105,13 +105,19 @@ class Kernel:
 
         return self._loop.run_until_complete(asyncio.wait_for(read(), timeout))
 
+    def ask_to_execute(self, code):
+        # A kernel refuses for a moment what comes right after an error, unless that error is told to stop nothing.
+        content = {"code": code, "silent": False, "allow_stdin": False, "stop_on_error": False}
+        return self.send("execute_request", content)
+
     def execute(self, code):
         """Execute and return what was printed, when both the reply and the word that it is idle have come."""
-        asked = self.send("execute_request", {"code": code, "silent": False, "allow_stdin": False})
+        asked = self.ask_to_execute(code)
         waiting, printed = {"execute_reply", "idle"}, ""
         while waiting:
             (message,) = self.until(lambda m: True)[-1:]
             if message["parent_header"].get("msg_id") == asked:
+                assert message["content"].get("status") != "aborted", message
                 waiting -= {message["msg_type"], message["content"].get("execution_state")}
                 printed += message["content"].get("text", "") if message["msg_type"] == "stream" else ""
         return printed
@@ -161,7 +167,7 @@ WHO = "import os, sys; print(os.getpid(), os.getppid(), 'colorsys' in sys.module
 def test_execute_interrupt_restart_and_shutdown(server, start, has_ended):
     kernel = start()
     pid = int(kernel.execute(WHO).split()[0])
-    asked = kernel.send("execute_request", {"code": "x = 1\nprint('up')\nimport time\nwhile True: time.sleep(60)"})
+    asked = kernel.ask_to_execute("x = 1\nprint('up')\nimport time\nwhile True: time.sleep(60)")
     kernel.until(lambda m: m["msg_type"] == "stream" and "up" in m["content"]["text"])
     kernel.post("interrupt")
     reply = kernel.until(reply_to(asked, "execute_reply"))[-1]
@@ -189,7 +195,7 @@ def test_two_kinds_at_once_have_servers_of_their_own(start):
 def test_a_kernel_that_crashes_is_restarted_by_the_server(start, has_ended):
     kernel = start()
     first = int(kernel.execute("here = 1\n" + WHO).split()[0])
-    kernel.send("execute_request", {"code": "import os; os._exit(1)"})
+    kernel.ask_to_execute("import os; os._exit(1)")
     kernel.until(lambda m: m["content"].get("execution_state") in ("restarting", "autorestarting"))
     assert has_ended(first)
     kernel.reconnect()
