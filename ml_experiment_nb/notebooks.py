@@ -6,6 +6,8 @@ papermill puts below it.
 
 from __future__ import annotations
 
+import ml_experiment_nb.quick_schemas  # noqa: F401
+
 import ast
 import io
 import json

@@ -221,6 +221,8 @@ def _fetch(path: str, folder: str) -> str:
 
 def show_parameters(plan: Plan, usage: str) -> int:
     """Print a notebook's parameters as papermill infers them, and return the exit code."""
+    import ml_experiment_nb.quick_schemas  # noqa: F401
+
     from papermill.inspection import _infer_parameters
     from papermill.iorw import load_notebook_node
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ml_experiment_nb.quick_schemas  # noqa: F401
+
 import json
 import os
 import shutil

@@ -5,6 +5,8 @@ It stands in a module of its own because papermill loads it while papermill itse
 
 from __future__ import annotations
 
+import ml_experiment_nb.quick_schemas  # noqa: F401
+
 import json
 import os
 import tempfile

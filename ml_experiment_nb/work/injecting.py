@@ -5,6 +5,8 @@ So the executed notebook has no value, and plain papermill, or a person, can run
 
 from __future__ import annotations
 
+import ml_experiment_nb.quick_schemas  # noqa: F401
+
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
