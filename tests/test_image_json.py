@@ -28,6 +28,7 @@ def write_notebook(path, *sources):
     nbformat.write(nb, path)
 
 
+@pytest.mark.slow
 def test_a_plan_is_printed_as_pages_are_told_it(project, monkeypatch, tmp_path, image_cache):
     monkeypatch.setenv("XDG_CACHE_HOME", str(image_cache))
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/absent.sock")

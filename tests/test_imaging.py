@@ -38,6 +38,7 @@ def write_notebook(path, *sources, kernel="python3"):
     return path
 
 
+@pytest.mark.slow
 def test_a_plan_says_what_goes_in_and_does_nothing(project, monkeypatch, image_cache):
     monkeypatch.setenv("XDG_CACHE_HOME", str(image_cache))
     (project / "a.csv").write_text("12345")
@@ -106,6 +107,7 @@ def test_an_engine_for_another_processor_is_refused(monkeypatch):
         imaging._check_processor("aarch64")
 
 
+@pytest.mark.slow
 def test_without_what_reads_libraries_it_is_said_what_to_install(project, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setitem(sys.modules, "elftools.common.exceptions", None)

@@ -144,6 +144,7 @@ def test_what_happens_is_told_as_it_happens(plan, script):
     assert len(printed) == 4
 
 
+@pytest.mark.slow
 def test_a_failing_trial_does_not_end_the_group(function_plan, client):
     def train(C):
         if C == 2:

@@ -340,6 +340,7 @@ first.touch()
 {"loss": x}"""
 
 
+@pytest.mark.slow
 def test_an_interrupted_group_goes_on_when_its_cell_is_run_again(run, store, shell):
     shell.user_ns["notebook"] = os.getpid()
     before = signal.getsignal(signal.SIGINT)

@@ -96,6 +96,7 @@ def test_numbers_that_the_last_cell_draws_depend_on_what_was_drawn(after):
     assert after(*cells)[1:] == ([LOAD, *cells[1:4], last], ())
 
 
+@pytest.mark.slow
 def test_hidden_state_is_said(after, shell):
     shell.user_ns["x"] = 1
     cells = [LOAD, "y = x + 1", "%%experiment E\n{'a': x + y + _}"]

@@ -3,12 +3,15 @@
 import ast
 from pathlib import Path
 
+import pytest
+
 import ml_experiment_nb
 
 SOURCES = Path(ml_experiment_nb.__file__).parent
 OF_THE_USER = {"work/kernels.py", "images/context.py"}  # kernels, which import from the folder that they start in
 
 
+@pytest.mark.slow
 def test_no_process_takes_a_project_s_json_py_for_the_library():
     led_astray = []
     for path in SOURCES.rglob("*.py"):

@@ -58,6 +58,7 @@ def files(folder):
     return {str(one.relative_to(folder)): one for one in sorted(folder.rglob("*")) if one.is_file()}
 
 
+@pytest.mark.slow
 def test_it_has_what_is_needed_and_nothing_else(made):
     found = files(made("one"))
     assert list(found) == sorted(

@@ -52,6 +52,7 @@ def test_all_that_the_kernel_has_is_in_it(book):
     assert found.kernel.interpreter.version == sys.version.split()[0]
 
 
+@pytest.mark.slow
 def test_only_imports_drops_what_nothing_imports_and_says_it(book):
     found = frozen(book("import polars"), only_imports=True)
     assert {"polars", "ml-experiment-nb", "mlflow", "ipykernel"} <= names(found)
@@ -61,12 +62,14 @@ def test_only_imports_drops_what_nothing_imports_and_says_it(book):
     assert names(found) | set(found.dropped) == names(frozen(book("import polars")))
 
 
+@pytest.mark.slow
 def test_a_declared_package_is_not_dropped(book):
     path = book("1")
     (path.parent / "requirements.txt").write_text("pexpect>=4\n")
     assert "pexpect" in names(frozen(path, only_imports=True))
 
 
+@pytest.mark.slow
 def test_a_package_can_be_left_out_by_its_name(book):
     assert "pexpect" not in names(frozen(book("1"), without=("Pexpect",)))
     with pytest.raises(ImageError, match="the kernel has no package 'pexpct' that could be left out; did you mean"):
@@ -305,6 +308,7 @@ def test_outputs_are_no_part_of_a_program(book):
     assert read_program(path).contents == before
 
 
+@pytest.mark.slow
 def test_the_facts_say_what_goes_in(book):
     path = book("open('a.csv')")
     (path.parent / "a.csv").write_text("1")
@@ -327,6 +331,7 @@ def test_what_is_spared_of_packages_is_listed(book):
     assert "numpy/linalg/tests" not in {one.place for one in kept.spare[0]}
 
 
+@pytest.mark.slow
 def test_bytecode_is_that_of_what_the_code_imports_and_of_what_runs_it(book):
     found = frozen(book("import sklearn, ml_experiment_nb"), only_imports=True).bytecode[0]
     assert {"sklearn", "numpy", "scipy", "joblib", "import mlflow"} <= set(found)
@@ -336,6 +341,7 @@ def test_bytecode_is_that_of_what_the_code_imports_and_of_what_runs_it(book):
     assert "import optuna" in frozen(book("%%group 'a'\nx = 1"), only_imports=True).bytecode[0]
 
 
+@pytest.mark.slow
 def test_a_single_run_needs_no_debugger_and_no_completion(book):
     found = frozen(book("1"), only_imports=True)
     assert {"debugpy", "jedi", "ray"} <= set(found.dropped)

@@ -85,6 +85,7 @@ def test_a_roc_auc_is_scikit_learns(ties):
     assert roc_auc(positive, scores) == pytest.approx(roc_auc_score(positive, scores), abs=1e-12)
 
 
+@pytest.mark.slow
 def test_classes_are_told_apart_in_pairs_as_scikit_learn_does(stored, script):
     source = """
 from sklearn.datasets import load_iris
