@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ml_experiment_nb import drivers, notify, reports, secrecy, writing
 from ml_experiment_nb.capture import Snapshot, snapshot
-from ml_experiment_nb.capture.basis import Basis, basis_of, light
+from ml_experiment_nb.capture.basis import Basis, basis_of
 from ml_experiment_nb.capture.console import Tee
 from ml_experiment_nb.capture.inputs import inputs_of, values_here
 from ml_experiment_nb.endings import STOPPED, outcome_of, stopped_by, uninterrupted, whole
@@ -73,10 +74,11 @@ def here(
     params = secrecy.recognised(dict(params))
     asked = spec.model_copy(update={"params": dict(params)})
     inputs = inputs_of(spec.data, Path.cwd(), {**values_here(spec.data), **params}, find_root())
+    stands_on = partial(basis_of, spec.run, Path.cwd(), values=values, fully=fully)
     live: OpenRun | None = None
     try:
         with uninterrupted():
-            store, live, taken = _open_here(spec, asked, lambda: _basis(spec, values, fully))
+            store, live, taken = _open_here(spec, asked, stands_on)
         keep_sources(live, _text_of_call(asked), spec.run)
         keep_inputs(live, inputs)
         keep_notebook(live, taken.notebook)
@@ -129,12 +131,6 @@ def keep_script(live: OpenRun) -> None:
         return
     told = os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
     live.add(Tags({SCRIPT: json.dumps([told, *sys.argv[1:]])}))
-
-
-def _basis(spec: Spec, values: Mapping[str, Any], fully: bool) -> Basis:
-    looked_at = fully or light(values)
-    found = basis_of(spec.run, Path.cwd(), values=values if looked_at else {})
-    return found if looked_at else replace(found, problem="it was not looked at")
 
 
 def _open_here(spec: Spec, asked: Spec, basis: Callable[[], Basis]) -> tuple[Store, OpenRun, Snapshot]:

@@ -39,8 +39,8 @@ from sqlalchemy.pool import NullPool
 from ml_experiment_nb.addresses import without_password
 from ml_experiment_nb.readings import OWN_TAGS, PARENT, RETRIED, Kept, Point, Wanted, chosen, named, record_of
 from ml_experiment_nb.records import Record
+from ml_experiment_nb.stores import is_database
 
-_DIALECTS = ("sqlite", "postgresql", "mysql", "mssql")
 _FEW = 2000  # runs whose parameters, metrics and tags are asked for by their ids; of more, all are read and sorted out
 _BATCH = 500
 
@@ -58,11 +58,10 @@ _tags = table("tags", column("run_uuid"), column("key"), column("value"))
 
 def is_sql(uri: str) -> bool:
     """Return whether a store is a database that can be read here, and that is there."""
-    scheme = uri.partition(":")[0].partition("+")[0]
     if os.environ.get("MLFLOW_ENABLE_WORKSPACES", "").lower() in ("true", "1"):  # its runs aren't everybody's
         return False
-    if scheme != "sqlite":
-        return scheme in _DIALECTS
+    if not uri.startswith("sqlite"):
+        return is_database(uri)
     try:
         return Path(make_url(uri).database or "").is_file()
     except ArgumentError:  # MLflow says what is wrong with it

@@ -135,7 +135,7 @@ def submit(root: Path, asked: Asked) -> Submission:
         StoreError: Its state can't be written, or the process can't be started.
     """
     name = uuid.uuid4().hex[:12]
-    folder = folder_of(root, name)
+    folder = folder_of(home(root).parent, name)
     words = [sys.executable, "-P", "-m", MODULE, str(folder)]  # its own words may hold what others needn't see
     process: subprocess.Popen[bytes] | None = None
     try:
@@ -163,7 +163,7 @@ def listed(root: Path) -> list[Submission]:
     """Return all that was started in a project and is still known of, the newest first."""
     found = []
     with suppress(FileNotFoundError):
-        for path in (root / FOLDER / "jobs").iterdir():
+        for path in _folder(root).iterdir():
             with suppress(RunNotFoundError):
                 found.append(read(root, path.name))
     return sorted(found, key=lambda one: (one.asked.started, one.id), reverse=True)
@@ -175,7 +175,7 @@ def read(root: Path, name: str) -> Submission:
     Raises:
         RunNotFoundError: There is no such thing.
     """
-    folder = root / FOLDER / "jobs" / name
+    folder = folder_of(root, name)
     told = _read(folder / _ASKED)
     try:
         asked = Asked(**told | {"words": tuple(told["words"])})
@@ -201,7 +201,7 @@ def log_text(root: Path, name: str, keep: int) -> tuple[str, bool]:
         RunNotFoundError: There is no such thing.
     """
     read(root, name)
-    return end_of(root / FOLDER / "jobs" / name / LOG, keep)
+    return end_of(folder_of(root, name) / LOG, keep)
 
 
 def result(root: Path, name: str) -> dict[str, Any] | None:
@@ -211,7 +211,7 @@ def result(root: Path, name: str) -> dict[str, Any] | None:
         RunNotFoundError: There is no such thing.
     """
     read(root, name)
-    return _read(root / FOLDER / "jobs" / name / _RESULT) or None
+    return _read(folder_of(root, name) / _RESULT) or None
 
 
 def end_of(path: Path, keep: int) -> tuple[str, bool]:
@@ -233,7 +233,7 @@ def stop(root: Path, name: str, timeout: float = STOP_SECONDS) -> Submission:
         RunNotFoundError: There is no such thing.
         StillRunningError: It did not stop in time.
     """
-    folder = root / FOLDER / "jobs" / name
+    folder = folder_of(root, name)
     if (found := read(root, name)).state.ended:
         return found
     (folder / _STOP).touch()
@@ -279,8 +279,12 @@ def say_end(folder: Path, code: int, message: str | None) -> None:
 
 
 def folder_of(root: Path, name: str) -> Path:
-    """Return the folder of something that is started in a project."""
-    return home(root) / "jobs" / name
+    """Return the folder of something that is started in a project; it may not exist."""
+    return _folder(root) / name
+
+
+def _folder(root: Path) -> Path:
+    return root / FOLDER / "jobs"
 
 
 # --- what stands in its folder ---
@@ -318,7 +322,7 @@ def _prune(root: Path) -> None:
     """Forget the oldest of those that have ended, beyond some."""
     ended = [one for one in listed(root) if one.state.ended]
     for one in ended[KEPT:]:
-        shutil.rmtree(root / FOLDER / "jobs" / one.id, ignore_errors=True)
+        shutil.rmtree(folder_of(root, one.id), ignore_errors=True)
 
 
 def _text(path: Path) -> str | None:
@@ -342,7 +346,7 @@ def _write(path: Path, value: dict[str, Any]) -> None:
 
 def folders(root: Path) -> Iterator[tuple[str, float]]:
     """Yield the name of each, and when the files in its folder last changed, as far as the folder tells."""
-    with suppress(OSError), os.scandir(root / FOLDER / "jobs") as found:
+    with suppress(OSError), os.scandir(_folder(root)) as found:
         for one in found:
             with suppress(OSError):
                 yield one.name, one.stat().st_mtime

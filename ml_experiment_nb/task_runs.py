@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ml_experiment_nb.again import REPEATS
 from ml_experiment_nb.beginnings import untracked
 from ml_experiment_nb.capture import Snapshot, snapshot
-from ml_experiment_nb.capture.basis import basis_of, light
+from ml_experiment_nb.capture.basis import UNSEEN, basis_of
 from ml_experiment_nb.capture.inputs import Input
 from ml_experiment_nb.containment import Container
 from ml_experiment_nb.events import Note
@@ -132,8 +132,8 @@ class TaskRuns:
 
 def _snapshot(plan: Plan) -> Snapshot:
     """Return code, machine and packages, and what the code stands on; of large values only where that is asked for."""
-    too_much = plan.known is None and not light(plan.values)
-    basis = basis_of(plan.targets, Path(plan.cwd), values={} if too_much else plan.values, path=plan.path)
-    if too_much or (plan.again is not None and plan.again.payload is not None and not plan.values):
-        basis = replace(basis, problem="it was not looked at")
+    fully = plan.known is not None
+    basis = basis_of(plan.targets, Path(plan.cwd), values=plan.values, path=plan.path, fully=fully)
+    if plan.again is not None and plan.again.payload is not None and not plan.values:  # its values lie in that file
+        basis = replace(basis, problem=UNSEEN)
     return replace(snapshot(Path(plan.cwd), plan.python), basis=basis)

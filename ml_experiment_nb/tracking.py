@@ -20,7 +20,7 @@ from ml_experiment_nb import sqlstore
 from ml_experiment_nb.addresses import without_password
 from ml_experiment_nb.artifact_stores import artifact_root, location, refusals, send
 from ml_experiment_nb.capture.inputs import Input, as_json
-from ml_experiment_nb.drivers import Hold
+from ml_experiment_nb.drivers import Hold, folders
 from ml_experiment_nb.errors import StoreError
 from ml_experiment_nb.projects import home
 from ml_experiment_nb.readings import PARENT, Kept, Point, Wanted, chosen, named, not_found, record_of
@@ -225,7 +225,7 @@ class Store:
 
     def content(self, record: Record, path: str) -> bytes | None:
         """Return one of a run's artifacts, of one that goes on too; None when there is none, or it can't be read."""
-        live = home(self.root) / "runs" / str(record.run_id) / "artifacts" / path
+        live = folders(home(self.root)) / str(record.run_id) / "artifacts" / path
         with suppress(OSError):
             return live.read_bytes()
         with translated(self.uri), tempfile.TemporaryDirectory() as folder:

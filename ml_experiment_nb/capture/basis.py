@@ -33,6 +33,7 @@ from ml_experiment_nb.targets import Cell, Command, Function, Notebook, Script, 
 MODULES: Final = "mlexp.modules"
 ENVIRONMENT: Final = "mlexp.environment"
 VALUES: Final = "mlexp.values"
+UNSEEN: Final = "it was not looked at"
 
 _CELLS = ("<ipython-input-", str(Path(tempfile.gettempdir(), "ipykernel_")))  # what IPython and ipykernel call cells
 _LIGHT = 32 << 20
@@ -70,7 +71,12 @@ class Basis:
 
 
 def basis_of(
-    targets: Iterable[Target], cwd: Path, *, values: Mapping[str, Any] | None = None, path: Sequence[str] = ()
+    targets: Iterable[Target],
+    cwd: Path,
+    *,
+    values: Mapping[str, Any] | None = None,
+    path: Sequence[str] = (),
+    fully: bool = True,
 ) -> Basis:
     """Return what the code of some targets stands on.
 
@@ -79,13 +85,16 @@ def basis_of(
         cwd: The folder that it runs in.
         values: What it reads from its notebook, by name; None where that is not to be looked at.
         path: Folders in which it looks for modules besides those of this process.
+        fully: Whether to look at values however large they are; else only at what costs next to nothing.
     """
     reader = _Imports(cwd, path)
     for target in targets:
         with suppress(OSError, SpecError, UnicodeDecodeError):
             reader.read_target(target)
     digest, problem = "", ""
-    if values:
+    if values and not fully and not light(values):
+        problem = UNSEEN
+    elif values:
         try:
             digest = _values_digest(values, reader)
         except CaptureError as error:

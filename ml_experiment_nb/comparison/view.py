@@ -5,7 +5,6 @@ Each figure is a plain plotly figure; JupyterLab draws it by itself, and nothing
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,7 @@ from ml_experiment_nb.readings import Wanted
 from ml_experiment_nb.records import Record, Records
 from ml_experiment_nb.sweeps import opened_store
 from ml_experiment_nb.tracking import Store
-from ml_experiment_nb.widgets.bundle import bundle, has_front_end
+from ml_experiment_nb.widgets.bundle import bundle, has_front_end, has_widgets
 from ml_experiment_nb.widgets.fallback import comparison_html
 
 if TYPE_CHECKING:
@@ -232,7 +231,7 @@ class Comparison:
 
     def _live(self) -> ComparisonWidget | None:
         """Return the widget; None where nobody would see it, or nothing could draw it."""
-        if self._widget is None and has_front_end() and importlib.util.find_spec("anywidget"):
+        if self._widget is None and has_front_end() and has_widgets():
             from ml_experiment_nb.comparison.widget import ComparisonWidget
 
             self._widget = ComparisonWidget(self.ranked(), self._store, note=self.note)

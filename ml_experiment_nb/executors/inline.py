@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 
+from ml_experiment_nb.endings import STOPPED
 from ml_experiment_nb.events import Answer, Done, Event
 from ml_experiment_nb.plans import Task
 from ml_experiment_nb.records import Failure, Outcome, Status
@@ -62,7 +63,7 @@ class InlineExecutor:
     def close(self, interrupted: bool = False) -> None:
         """Stop what still runs."""
         for running, _ in self._running.values():
-            running.kill(Outcome(Status.KILLED, Failure("KeyboardInterrupt", "the run was stopped")))
+            running.kill(STOPPED)
         for _, thread in self._running.values():
             thread.join()
         if self._warm is not None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ml_experiment_nb.backend.refusals import Refused
+from ml_experiment_nb.server.background import Background
 
 SECONDS = 90.0  # that one answer may take; stopping a run waits for a minute itself
 IDLE = 300.0  # seconds without a question, after which a backend ends
@@ -77,7 +78,7 @@ class Backend:
         self._places = {True: asyncio.Semaphore(PARALLEL), False: asyncio.Semaphore(PARALLEL)}
         self._asked = 0
         self._idle: asyncio.TimerHandle | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._beside = Background()
         self._said = bytearray()
 
     async def ask(self, question: Question, is_gone: Callable[[], bool] = lambda: False) -> Answer | None:
@@ -122,7 +123,7 @@ class Backend:
         """Have the process end after a while, if nobody asks again."""
         if self._idle is not None:
             self._idle.cancel()
-        self._idle = asyncio.get_running_loop().call_later(IDLE, lambda: self._keep(self._end_if_idle()))
+        self._idle = asyncio.get_running_loop().call_later(IDLE, lambda: self._beside.begin(self._end_if_idle()))
 
     def end(self) -> None:
         """Have the process end; who still waits for an answer is told."""
@@ -166,7 +167,7 @@ class Backend:
                 except OSError as error:
                     raise Refused(503, f"no process can be started in {self.root}: {error.strerror}") from None
                 self._process, self._said = process, bytearray()
-                self._keep(self._read(process))
+                self._beside.begin(self._read(process))
             return self._process
 
     async def _read(self, process: Process) -> None:
@@ -212,12 +213,6 @@ class Backend:
                 self.rest()
             elif self.is_idle:
                 self.end()
-
-    def _keep(self, work: Any) -> None:
-        """Have something done beside, and hold on to it until then."""
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
 
 class Backends:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from ml_experiment_nb.backend.refusals import Refused
 from ml_experiment_nb.server.backends import Backend, Question
+from ml_experiment_nb.server.background import Background
 
 KEPT = 500  # events, for pages that come back
 ALIVE = 30.0  # seconds between two words that nothing has changed
@@ -46,7 +47,7 @@ class Watch:
         self._is_watching = False
         self._begun, self._tries = 0, 0
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._beside = Background()
         backend.on_event = self._on_event
         backend.on_end = self._on_end
         backend.is_wanted = lambda: bool(self._listeners)
@@ -94,7 +95,7 @@ class Watch:
         if self._listeners:
             pause = _PAUSES[min(self._tries, len(_PAUSES) - 1)]
             self._tries += 1
-            self._later("again", pause, lambda: self._keep(self._again()))
+            self._later("again", pause, lambda: self._beside.begin(self._again()))
 
     async def _again(self) -> None:
         async with self._joining:
@@ -125,7 +126,7 @@ class Watch:
         if not self._listeners and self._is_watching:
             self._is_watching = False
             self._stop("alive")
-            self._keep(self._end())
+            self._beside.begin(self._end())
 
     async def _end(self) -> None:
         if self._backend.is_running:
@@ -167,8 +168,3 @@ class Watch:
     def _stop(self, name: str) -> None:
         if (timer := self._timers.pop(name, None)) is not None:
             timer.cancel()
-
-    def _keep(self, work: Any) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
-from ml_experiment_nb.capture.basis import ENVIRONMENT, MODULES, VALUES, basis_of, light
+from ml_experiment_nb.capture.basis import ENVIRONMENT, MODULES, UNSEEN, VALUES, basis_of, light
 from ml_experiment_nb.targets import Cell, Command, Notebook, Script
 
 
@@ -160,3 +160,11 @@ def test_what_is_light():
     assert not light({"X": np.zeros(10_000_000)})
     assert not light({"rows": {"train": list(range(1_000_000))}})
     assert not light({"d": pd.DataFrame({"a": np.zeros(10_000_000)})})
+
+
+def test_what_is_not_light_is_looked_at_only_where_that_is_asked_for(tmp_path):
+    small, large = {"X": np.zeros(10)}, {"X": np.zeros(10_000_000)}
+    seen = basis_of([Cell(source="X")], tmp_path, values=small, fully=False)
+    assert (seen.values, seen.problem) == (values(tmp_path, small).values, "")
+    assert basis_of([Cell(source="X")], tmp_path, values=large, fully=False).problem == UNSEEN
+    assert not values(tmp_path, large).problem
