@@ -1,8 +1,10 @@
-"""Addresses, as they may be shown and kept: without the passwords and tokens that stand in them."""
+"""Addresses: as they may be shown and kept, without the passwords and tokens that stand in them, and as paths."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 _WITH_PASSWORD = re.compile(r"://([^:/@\s]*):\S*@")
 _IN_QUERY = re.compile(r"([?&](?:password|passwd|pwd|token|access_token|secret)=)[^&\s]*", re.IGNORECASE)
@@ -34,3 +36,11 @@ def without_credentials(url: str) -> str:
     if "ssh" in scheme.lower():
         return scheme + re.sub(r":.*@", "@", user) + rest
     return scheme + re.sub(r"\?[^#]*", "", rest)
+
+
+def local_path(uri: str | None) -> Path | None:
+    """Return the path of this machine that an address means, a ``file:`` one or a path; None for one of elsewhere."""
+    address = urlsplit(uri or "")
+    if address.scheme == "file":
+        return Path(unquote(address.path))
+    return Path(uri) if uri and not address.scheme else None

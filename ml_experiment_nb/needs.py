@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
+from ml_experiment_nb.addresses import local_path
 from ml_experiment_nb.capture.basis import ENVIRONMENT, MODULES, VALUES, basis_of
 from ml_experiment_nb.capture.digests import file_digests, joined
 from ml_experiment_nb.capture.inputs import Input
@@ -160,7 +160,9 @@ class _Judge:
 
 
 def _digest_now(uri: str) -> str | None:
-    place = Path(unquote(urlsplit(uri).path))
+    place = local_path(uri)
+    if place is None:
+        return None
     files = sorted(one for one in place.rglob("*") if one.is_file()) if place.is_dir() else [place]
     try:
         digests = file_digests(files, None)

@@ -11,8 +11,8 @@ from functools import partial
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlparse
 
+from ml_experiment_nb.addresses import local_path
 from ml_experiment_nb.backend import places
 from ml_experiment_nb.backend.asks import ComparisonAsked, DiffAsked, FormAsked, Nothing, RunsAsked
 from ml_experiment_nb.backend.projects import Project
@@ -95,7 +95,7 @@ def log(project: Project, where: Where, asked: Nothing) -> dict[str, Any]:
 
     store = project.store()
     record = store.record(where.run)
-    for folder in filter(None, (_live(store, record), _local(record))):
+    for folder in filter(None, (_live(store, record), local_path(record.artifact_uri))):
         with suppress(OSError):  # it isn't there
             text, whole = end_of(folder / LOG, TAIL)
             return {"text": text.replace("\r\n", "\n"), "whole": whole}
@@ -123,12 +123,12 @@ def artifact(project: Project, where: Where, asked: Nothing) -> Content:
     """Give one of a run's files."""
     store = project.store()
     record, path = store.record(where.run), places.artifact(where.route["file"])
-    for folder in filter(None, (_live(store, record), _local(record))):
+    for folder in filter(None, (_live(store, record), local_path(record.artifact_uri))):
         if places.is_there(folder / path):
             found = places.inside(folder.resolve(), path, "the path")
             _check_size(path, found.stat().st_size)
             return Content(found)
-    sizes = {} if _local(record) is not None else store.files(record)
+    sizes = {} if local_path(record.artifact_uri) is not None else store.files(record)
     if path not in sizes:
         raise Refused(404, f"{record.name} ({where.run[:8]}) has no file {path!r}")
     _check_size(path, sizes[path])
@@ -153,7 +153,7 @@ def notebook(project: Project, where: Where, asked: Nothing) -> dict[str, Any]:
     path = _executed(_files(store, record))
     if path is None:
         raise Refused(404, f"{record.name} ({where.run[:8]}) has kept no executed notebook")
-    local = _local(record)
+    local = local_path(record.artifact_uri)
     as_it_lies = places.shown(where.root, local / path) if local is not None else None
     if as_it_lies is not None and not any(part.startswith(".") for part in PurePosixPath(as_it_lies).parts):
         return {"path": as_it_lies}
@@ -228,7 +228,7 @@ def diff(project: Project, where: Where, asked: DiffAsked) -> dict[str, Any]:
 
 def _files(store: Store, record: Record) -> dict[str, int]:
     """Return the paths and sizes of a run's files; of one that goes on, those that are there already."""
-    found = {} if not record.status.ended and _local(record) is not None else store.files(record)
+    found = {} if not record.status.ended and local_path(record.artifact_uri) is not None else store.files(record)
     live = _live(store, record)
     with suppress(OSError):
         found |= {path.relative_to(live).as_posix(): path.stat().st_size for path in live.rglob("*") if path.is_file()}
@@ -238,14 +238,6 @@ def _files(store: Store, record: Record) -> dict[str, int]:
 def _live(store: Store, record: Record) -> Path:
     """Return where the files of a run are that goes on; it may not be there."""
     return folders(store.root / FOLDER) / str(record.run_id) / "artifacts"
-
-
-def _local(record: Record) -> Path | None:
-    """Return where a run's files are, if that is a folder of this machine."""
-    address = urlparse(record.artifact_uri or "")
-    if address.scheme not in ("", "file") or not address.path:
-        return None
-    return Path(unquote(address.path) if address.scheme else address.path)
 
 
 def _check_size(path: str, size: int) -> None:

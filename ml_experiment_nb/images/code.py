@@ -7,8 +7,8 @@ from collections.abc import Container, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
-from urllib.parse import unquote, urlparse
 
+from ml_experiment_nb.addresses import local_path
 from ml_experiment_nb.capture.packages import Package
 from ml_experiment_nb.images.files import Excluded, File, file_of
 from ml_experiment_nb.images.interpreter import Interpreter
@@ -97,6 +97,4 @@ def _merged(one: Needs, other: Needs) -> Needs:
 
 def folder_of(package: Package) -> Path | None:
     """Return the folder or file of this machine that a package was installed from; None for one of elsewhere."""
-    if not package.source.startswith("file:"):
-        return None
-    return Path(unquote(urlparse(package.source).path))
+    return local_path(package.source) if package.source.startswith("file:") else None

@@ -1,0 +1,28 @@
+from pathlib import Path
+
+import pytest
+
+from ml_experiment_nb.addresses import local_path
+
+
+@pytest.mark.parametrize(
+    ("uri", "path"),
+    [
+        ("file:///home/me/my%20runs", "/home/me/my runs"),
+        ("file://localhost/a", "/a"),
+        ("/home/me/100%25", "/home/me/100%25"),
+        ("mlruns/0", "mlruns/0"),
+    ],
+)
+def test_a_path_of_this_machine_is_read_from_its_address(uri, path):
+    assert local_path(uri) == Path(path)
+
+
+@pytest.mark.parametrize("uri", [None, "", "s3://bucket/key", "https://host/x.whl", "mlflow-artifacts:/0/1", "dbfs:/x"])
+def test_what_lies_elsewhere_has_no_path_here(uri):
+    assert local_path(uri) is None
+
+
+def test_an_address_that_pathlib_makes_is_read_as_it_was(tmp_path):
+    odd = tmp_path / "a;b#c?d é"
+    assert local_path(odd.as_uri()) == odd
