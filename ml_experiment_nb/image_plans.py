@@ -17,13 +17,12 @@ import nbformat
 
 from ml_experiment_nb.capture.git import git_state
 from ml_experiment_nb.capture.notebook import this_notebook
-from ml_experiment_nb.capture.packages import Package, from_requirements
+from ml_experiment_nb.capture.packages import OWN, Package, from_requirements
 from ml_experiment_nb.errors import ImageError, SpecError
 from ml_experiment_nb.files import spec_text
 from ml_experiment_nb.images import context
 from ml_experiment_nb.images.choices import Choices
 from ml_experiment_nb.images.dockerfile import Image, default_base, dockerfile
-from ml_experiment_nb.images.environments import OURS
 from ml_experiment_nb.images.freeze import Frozen, facts, freeze
 from ml_experiment_nb.images.names import Name
 from ml_experiment_nb.images.pip import Index
@@ -227,7 +226,7 @@ def _slug(text: str) -> str:
 
 
 def _version() -> str:
-    return importlib.metadata.version(OURS)
+    return importlib.metadata.version(OWN)
 
 
 def _release() -> dict[str, str]:

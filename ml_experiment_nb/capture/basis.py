@@ -25,7 +25,7 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any, Final
 
 from ml_experiment_nb.capture.digests import joined, value_digest
-from ml_experiment_nb.capture.packages import packages
+from ml_experiment_nb.capture.packages import normal_name, packages
 from ml_experiment_nb.cells import OURS, parse
 from ml_experiment_nb.errors import CaptureError, SpecError
 from ml_experiment_nb.targets import Cell, Command, Function, Notebook, Script, Target
@@ -282,11 +282,11 @@ def _distributions(module: str, path: tuple[str, ...]) -> tuple[str, ...]:
 
     The records of all packages say the same, which takes half a second to read.
     """
-    wanted = _normal(module)
+    wanted = normal_name(module)
     found = []
     for folder in map(Path, path):
         for metadata in folder.glob("*.dist-info") if folder.is_dir() else ():
-            name = _normal(metadata.stem.rpartition("-")[0])
+            name = normal_name(metadata.stem.rpartition("-")[0])
             if name == wanted:
                 return (name,)
             if _has_module(metadata, module):
@@ -301,10 +301,6 @@ def _has_module(metadata: Path, module: str) -> bool:
         begins = (f"{module}/".encode(), f"{module}.".encode())
         return any(line.startswith(begins) for line in (metadata / "RECORD").read_bytes().splitlines())
     return False
-
-
-def _normal(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 # ---------------------------------------------------------------------------------------------- values

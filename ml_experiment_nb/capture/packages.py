@@ -17,6 +17,9 @@ from typing import Any
 
 from ml_experiment_nb.addresses import without_credentials
 
+OWN = "ml-experiment-nb"
+"""What this package itself is called."""
+
 DIGEST = "  # files sha256:"
 """What stands in the requirements between a package and its digest."""
 
@@ -72,7 +75,7 @@ def as_requirements(packages: Iterable[Package]) -> str:
     One that was installed from a local folder or file can't be had elsewhere: it becomes a comment. So does the digest
     of what is installed, at a line's end: it isn't an archive's, which pip would take for a hash to check.
     """
-    return "".join(f"{_requirement(one)}{f'{DIGEST}{one.digest}' if one.digest else ''}\n" for one in packages)
+    return "".join(f"{requirement_of(one)}{f'{DIGEST}{one.digest}' if one.digest else ''}\n" for one in packages)
 
 
 def from_requirements(text: str) -> tuple[Package, ...]:
@@ -88,10 +91,11 @@ def from_requirements(text: str) -> tuple[Package, ...]:
 
 
 _LOCAL = re.compile(r"# (\S+)==(\S+) \(local(, editable)?: (\S+)\)")
-_PLAIN = re.compile(r"([^\s#=]+)(?:==(\S+)| @ (\S+))")
+_PLAIN = re.compile(r"([^\s#=]+)(?:==(\S+)| @ (.+))")
 
 
-def _requirement(package: Package) -> str:
+def requirement_of(package: Package) -> str:
+    """Return a package as a line of requirements; see `as_requirements`."""
     if package.source.startswith("file:"):
         how = "local, editable" if package.editable else "local"
         return f"# {package.name}=={package.version} ({how}: {package.source})"
@@ -143,7 +147,7 @@ def _package(metadata: Path) -> Package | None:
         name, version = _headers(metadata / "METADATA")
     source, editable = _source(metadata) if "direct_url.json" in files else ("", False)
     digest = "" if editable or "RECORD" not in files else _digest(metadata / "RECORD", _changed_at(str(metadata)))
-    return Package(_normal(name), version, source, editable, digest)
+    return Package(normal_name(name), version, source, editable, digest)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -194,7 +198,7 @@ def _egg(metadata: Path) -> Package | None:
         return None
     name, version = _headers(file)
     editable = (metadata / "SOURCES.txt").is_file() and not (metadata / "installed-files.txt").is_file()
-    return Package(_normal(name), version, metadata.parent.resolve().as_uri() if editable else "", editable)
+    return Package(normal_name(name), version, metadata.parent.resolve().as_uri() if editable else "", editable)
 
 
 def _headers(file: Path) -> tuple[str, str]:
@@ -230,5 +234,6 @@ def _installer(metadata: Path) -> str:
         return ""
 
 
-def _normal(name: str) -> str:
+def normal_name(name: str) -> str:
+    """Return a package's name as all of its spellings are written: ``scikit-learn``."""
     return re.sub(r"[-_.]+", "-", name).lower()

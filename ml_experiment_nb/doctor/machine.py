@@ -13,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 
 from ml_experiment_nb import drivers
+from ml_experiment_nb.capture.packages import OWN
 from ml_experiment_nb.doctor.findings import Finding, Level
 from ml_experiment_nb.projects import FOLDER, find_root
 from ml_experiment_nb.records import size
@@ -23,7 +24,7 @@ _PATIENCE = 10.0  # seconds that Docker's engine may take for an answer
 
 def python(root: Path) -> Iterator[Finding]:
     """The interpreter, and this package's version with those of what it stands on."""
-    names = ("ml-experiment-nb", "mlflow", "optuna", "ray", "papermill")
+    names = (OWN, "mlflow", "optuna", "ray", "papermill")
     parts = ", ".join(f"{name} {version_of(name) or 'missing'}" for name in names)
     missing = [name for name in names if version_of(name) is None]
     text = f"Python {platform.python_version()} ({sys.executable}); {parts}"

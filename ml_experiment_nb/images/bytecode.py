@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from ml_experiment_nb.capture.packages import OWN
 from ml_experiment_nb.images.code import Code
-from ml_experiment_nb.images.environments import LAB, OURS, Environment, imported
+from ml_experiment_nb.images.environments import LAB, Environment, imported
 from ml_experiment_nb.images.installed import closure, known
 
 _OF_RUNS: Final = (
@@ -47,6 +48,6 @@ def compiled(environment: Environment, code: Code, *, is_kernel: bool) -> tuple[
     if not is_kernel:
         return tuple(lines)
     there = known(environment.interpreter.path)
-    roots = imported(code, environment.packages) - {OURS}
+    roots = imported(code, environment.packages) - {OWN}
     wanted = closure(environment.interpreter, environment.packages, roots)
     return (*lines, *sorted({place for one in wanted for place in there[one.name].places}))

@@ -9,7 +9,7 @@ from typing import Final
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from ml_experiment_nb.capture.packages import Package, packages_on
+from ml_experiment_nb.capture.packages import OWN, Package, packages_on
 from ml_experiment_nb.errors import ImageError, nearest
 from ml_experiment_nb.images.choices import Choices
 from ml_experiment_nb.images.code import Code, folder_of
@@ -17,10 +17,9 @@ from ml_experiment_nb.images.declared import Declared
 from ml_experiment_nb.images.installed import closure, having
 from ml_experiment_nb.images.interpreter import Interpreter, interpreter
 
-OURS: Final = "ml-experiment-nb"
 LAB: Final = "jupyterlab"
 _IN_KERNEL: Final = ("ipykernel",)
-_OF_SEARCHES: Final = ((OURS, "ray"),)  # a quarter of what this package needs, and no part in a single run
+_OF_SEARCHES: Final = ((OWN, "ray"),)  # a quarter of what this package needs, and no part in a single run
 _OF_PEOPLE: Final = (("ipykernel", "debugpy"), ("ipython", "jedi"))  # to debug and to complete what is typed
 
 
@@ -60,7 +59,7 @@ def environments(
     for name in choices.without:
         if canonicalize_name(name) not in names:
             raise ImageError(f"the kernel has no package {name!r} that could be left out{nearest(name, names)}")
-    has_ours = OURS in names
+    has_ours = OWN in names
     mine, runner = python, installed
     if not has_ours:
         mine = interpreter(caller, code.program.folder)
@@ -74,7 +73,7 @@ def environments(
     wanted = {one.name for one in runner if one.name == LAB} if lab else set()
     if choices.lab and not wanted:
         raise ImageError("JupyterLab isn't installed here: pip install 'ml-experiment-nb[lab]', or leave out --lab")
-    roots = {OURS, *wanted}
+    roots = {OWN, *wanted}
     unneeded = _unneeded(code, choices, has_lab=bool(wanted))
     left_out = {canonicalize_name(one) for one in choices.without} | ({LAB} if choices.lab is False else set())
     kept = installed
@@ -124,7 +123,7 @@ def as_recorded(code: Code, recorded: Sequence[Package], notes: list[str]) -> tu
             found[one.name] = here[one.name]
         else:
             notes.append(f"{one.name} {one.version} was installed from {one.source}, and isn't any more: left out")
-    own = {*imported(code, code.installed), *({OURS} & here.keys())} - found.keys()
+    own = {*imported(code, code.installed), *({OWN} & here.keys())} - found.keys()
     for one in closure(code.python, code.installed, own):
         if one.name not in found:
             notes.append(f"{one.name} {one.version} isn't in the run's record: it is taken as it is installed now")

@@ -20,17 +20,22 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from urllib.parse import unquote, urlsplit
 
-from ml_experiment_nb.capture.packages import DIGEST, as_requirements, packages
+from ml_experiment_nb.addresses import local_path
+from ml_experiment_nb.capture.packages import (
+    OWN,
+    as_requirements,
+    from_requirements,
+    normal_name,
+    packages,
+    requirement_of,
+)
 from ml_experiment_nb.errors import ReplayError
 from ml_experiment_nb.projects import home
 
 FOLDER: Final = "environments"  # below .ml-experiment
-OWN: Final = "ml-experiment-nb"
 _COMPLETE: Final = "complete"
 _LINES: Final = 4  # of uv's own words that an error shows
-_LOCAL: Final = re.compile(r"# (?P<name>\S+)==(?P<version>\S+) \((?P<how>local, editable|local): (?P<url>file:\S+)\)")
 
 
 @dataclass(frozen=True)
@@ -66,14 +71,13 @@ class Wanted:
 def wanted_by(requirements: str, python: str) -> Wanted:
     """Return what a run's recorded requirements ask for; this package itself is not among it."""
     lines, local = [], []
-    for line in requirements.splitlines():
-        text = line.partition(DIGEST)[0].strip()
-        if found := _LOCAL.fullmatch(text):
-            if found["name"] != OWN:
-                path = Path(unquote(urlsplit(found["url"]).path))
-                local.append(Local(found["name"], path, "editable" in found["how"]))
-        elif text and not text.startswith("#") and not re.match(rf"{OWN}(==| @ )", text):
-            lines.append(text)
+    for one in from_requirements(requirements):
+        if one.name == OWN:
+            continue
+        if one.source.startswith("file:") and (path := local_path(one.source)) is not None:
+            local.append(Local(one.name, path, one.editable))
+        else:
+            lines.append(requirement_of(one))
     return Wanted(python, tuple(lines), tuple(local))
 
 
@@ -205,15 +209,11 @@ def _missing_of_own(wanted: Wanted) -> Iterable[str]:
     """Return what this package needs and the record doesn't list: it may need more than it did then."""
     from packaging.requirements import Requirement
 
-    known = {_normal(re.split(r"==| @ ", line)[0]) for line in wanted.lines}
+    known = {normal_name(re.split(r"==| @ ", line)[0]) for line in wanted.lines}
     for text in importlib.metadata.requires(OWN) or ():
         need = Requirement(text)
-        if (need.marker is None or need.marker.evaluate({"extra": ""})) and _normal(need.name) not in known:
+        if (need.marker is None or need.marker.evaluate({"extra": ""})) and normal_name(need.name) not in known:
             yield f"{need.name}{need.specifier}"
-
-
-def _normal(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name.strip()).lower()
 
 
 def _run_for(python: Path, code: str) -> str:

@@ -10,6 +10,7 @@ import importlib.util
 from importlib import metadata
 from pathlib import Path
 
+from ml_experiment_nb.capture.packages import OWN
 from ml_experiment_nb.errors import ImageError
 from ml_experiment_nb.images.containers import Folder
 
@@ -37,7 +38,7 @@ def parts() -> tuple[Folder, ...]:
         path = Path(spec.origin)
         path = path.parent if path.name == "__init__.py" else path
         found.append(Folder(str(path), f"{PLACE}/{path.name}"))
-    about = next((one for one in metadata.files("ml-experiment-nb") or () if one.name == "entry_points.txt"), None)
+    about = next((one for one in metadata.files(OWN) or () if one.name == "entry_points.txt"), None)
     if about is not None:  # by which papermill finds the engine that executes notebooks
         folder = Path(str(about.locate())).parent
         found.append(Folder(str(folder), f"{PLACE}/{folder.name}"))

@@ -57,15 +57,16 @@ def test_recorded_requirements_are_read_as_they_were_written():
         [
             Package("numpy", "2.0", digest="a" * 32),
             Package("tool", "1", source="git+https://host/tool@abc"),
+            Package("odd", "1", source="https://host/odd (1).whl"),
             Package("mine", "0.1", source="file:///home/me/my%20project", editable=True),
             Package("built", "0.2", source="file:///tmp/built.whl"),
             Package("ml-experiment-nb", "0.1.0"),
         ]
     )
     wanted = wanted_by(text, "3.11.2")
-    assert wanted.lines == ("numpy==2.0", "tool @ git+https://host/tool@abc")
+    assert wanted.lines == ("numpy==2.0", "odd @ https://host/odd (1).whl", "tool @ git+https://host/tool@abc")
     assert wanted.local == (
-        Local("mine", Path("/home/me/my project"), True), Local("built", Path("/tmp/built.whl"), False),
+        Local("built", Path("/tmp/built.whl"), False), Local("mine", Path("/home/me/my project"), True),
     )  # fmt: skip
     assert editable_folders(text) == ["/home/me/my project"]
     assert not_installed(text, Path("/home/me")) == ["ml-experiment-nb", "mine"]
