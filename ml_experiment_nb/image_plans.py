@@ -24,7 +24,7 @@ from ml_experiment_nb.images import context
 from ml_experiment_nb.images.choices import Choices
 from ml_experiment_nb.images.dockerfile import Image, default_base, dockerfile
 from ml_experiment_nb.images.freeze import Frozen, facts, freeze
-from ml_experiment_nb.images.names import Name
+from ml_experiment_nb.images.names import Name, part_of
 from ml_experiment_nb.images.pip import Index
 from ml_experiment_nb.images.program import Program, of_notebook, of_spec, read_program
 from ml_experiment_nb.plans import Spec
@@ -161,7 +161,7 @@ def _as_recorded(
     """
     from ml_experiment_nb import forms, programs  # they bring MLflow, which takes seconds and isn't needed otherwise
 
-    place = folder / _slug(record.name)
+    place = folder / part_of(record.name, "notebook")
     if (called := programs.as_called(record, text, kept)) is not None:
         keys = {"name": record.name, "run": called.path, "params": called.params, "root_path": str(folder)}
         spec = spec_from_mapping(keys)
@@ -216,13 +216,7 @@ def _labels(frozen: Frozen, base: str) -> dict[str, str]:
 
 
 def _name_of(program: Program) -> str:
-    return f"{_slug(program.name)}:latest"
-
-
-def _slug(text: str) -> str:
-    """Return a text as part of an image's name."""
-    words = "".join(one if one.isascii() and one.isalnum() else " " for one in text.lower()).split()
-    return "-".join(words)[:100] or "notebook"
+    return f"{part_of(program.name, 'notebook')}:latest"
 
 
 def _version() -> str:

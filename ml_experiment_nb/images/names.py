@@ -14,6 +14,7 @@ _NAME = re.compile(
     r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
 )
 _LONGEST = 255  # characters of a name without its tag
+_PART_LONGEST = 100
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,12 @@ class Name:
     def __str__(self) -> str:
         tag = f":{self.tag}" if self.tag else ""
         return self.repository + tag + (f"@{self.digest}" if self.digest else "")
+
+
+def part_of(text: str, otherwise: str) -> str:
+    """Return a text as one part of a name, such as ``svm-with-rbf``; `otherwise` where nothing of it can."""
+    words = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+    return words[:_PART_LONGEST].rstrip("-") or otherwise
 
 
 def _why(text: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -19,7 +18,7 @@ from ml_experiment_nb.errors import EngineError, ImageError
 from ml_experiment_nb.images import builds, containers
 from ml_experiment_nb.images.containers import Folder, Launch
 from ml_experiment_nb.images.engine import Engine, Image, reach
-from ml_experiment_nb.images.names import Name
+from ml_experiment_nb.images.names import Name, part_of
 from ml_experiment_nb.plans import Plan
 from ml_experiment_nb.projects import find_root
 from ml_experiment_nb.specs import Group
@@ -100,7 +99,7 @@ def _image(engine: Engine, plan: Plan) -> Generator[str, None, Image]:
     made = yield from builds.building(
         engine, context, dockerfile=dockerfile, args=config.args, labels={containers.LABEL: plan.spec.name}
     )
-    name = f"ml-experiment/{_slug(plan.spec.name)}:{made.id.removeprefix('sha256:')[:12]}"
+    name = f"ml-experiment/{part_of(plan.spec.name, 'run')}:{made.id.removeprefix('sha256:')[:12]}"
     engine.tag(made.id, name)
     return replace(made, name=name)
 
@@ -195,8 +194,3 @@ def _data(plan: Plan) -> Iterator[Path]:
     if plan.spec.data is not None:
         for one in listed(plan.spec.data, Path(plan.spec.root_path or plan.cwd)):
             yield from one.files
-
-
-def _slug(name: str) -> str:
-    """Return a name as an image's may be."""
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "run"

@@ -1,7 +1,7 @@
 import pytest
 
 from ml_experiment_nb.errors import SpecError
-from ml_experiment_nb.images.names import Name
+from ml_experiment_nb.images.names import Name, part_of
 
 DIGEST = "sha256:" + "0" * 64
 
@@ -43,3 +43,19 @@ def test_what_is_no_name_is_said(text, why):
     with pytest.raises(SpecError, match="is no name of an image") as caught:
         Name.read(text)
     assert why in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [("SVM with RBF (kernel)", "svm-with-rbf-kernel"), ("été_2", "t-2"), ("", "run"), ("???", "run"), ("日本", "run")],
+)
+def test_any_text_is_made_a_part_of_a_name(text, part):
+    assert part_of(text, "run") == part
+    assert Name.read(f"team/{part}:latest").repository == f"team/{part}"
+
+
+@pytest.mark.parametrize("length", [98, 99, 100, 101, 300])
+def test_a_part_is_cut_where_docker_still_takes_it(length):
+    part = part_of("a" * length + " b" * 200, "run")
+    assert len(part) <= 100
+    assert Name.read(part).repository == part

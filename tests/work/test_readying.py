@@ -7,7 +7,6 @@ from ml_experiment_nb.images.engine import Image
 from ml_experiment_nb.planning import make_plan
 from ml_experiment_nb.specs import spec_from_mapping
 from ml_experiment_nb.targets import Function
-from ml_experiment_nb.work import readying
 from ml_experiment_nb.work.container import imported_from
 from ml_experiment_nb.work.readying import _VERSION, _check, _cpus
 
@@ -69,11 +68,6 @@ def test_a_lone_run_has_all_cpus_and_a_trial_its_slot_s(plan):
     assert _cpus(plan(resources_per_worker={"cpu": 2})) == 2
     assert _cpus(plan(**group)) == 1
     assert _cpus(plan(**group, resources_per_worker={"cpu": 0})) is None
-
-
-def test_a_built_image_s_name_is_one():
-    assert readying._slug("SVM with RBF kernel!") == "svm-with-rbf-kernel"
-    assert readying._slug("???") == "run"
 
 
 def test_a_notebook_s_import_path_brings_no_installed_packages_along(make_task, project):
