@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from numbers import Real
 from typing import Any, TypeGuard
 
+from ml_experiment_nb.quantities import repr_of
 from ml_experiment_nb.records import Failure, Outcome, Status
 
 
@@ -118,7 +119,7 @@ def encode(event: Event) -> bytes:
     try:
         text = json.dumps(named, default=_plain)
     except (TypeError, ValueError, RecursionError):  # keys that are no text, or a value that holds itself
-        values = {str(name): _text(value) for name, value in named.pop("values").items()}
+        values = {str(name): repr_of(value) for name, value in named.pop("values").items()}
         text = json.dumps(named | {"values": values})
     return text.encode() + b"\n"
 
@@ -157,11 +158,4 @@ def as_number(value: Any) -> float | None:
 
 def _plain(value: Any) -> Any:
     number = as_number(value)
-    return _text(value) if number is None else value.item() if hasattr(value, "item") else number
-
-
-def _text(value: Any) -> str:
-    try:
-        return repr(value)
-    except Exception:  # the user's own class, and its own mistake
-        return object.__repr__(value)
+    return repr_of(value) if number is None else value.item() if hasattr(value, "item") else number

@@ -11,6 +11,7 @@ from typing import Annotated, Any, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from ml_experiment_nb.errors import SpecError, nearest
+from ml_experiment_nb.quantities import repr_of
 
 
 class Frozen(BaseModel):
@@ -74,15 +75,7 @@ def plain(value: Any) -> Any:
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
-    return name_of(value) if callable(value) and hasattr(value, "__qualname__") else shown(value)
-
-
-def shown(value: Any) -> str:
-    """Return a value's ``repr``, whatever the user's classes do when they are asked for it."""
-    try:
-        return repr(value)
-    except Exception as error:
-        return f"<{type(value).__name__}, which can't be shown: {type(error).__name__}>"
+    return name_of(value) if callable(value) and hasattr(value, "__qualname__") else repr_of(value)
 
 
 def name_of(call: Any) -> str:

@@ -24,7 +24,8 @@ from ml_experiment_nb import scripts
 from ml_experiment_nb.capture.sources import sources
 from ml_experiment_nb.cells import DYNAMIC, assignment, lead, literal, parse, read_cell, value_text
 from ml_experiment_nb.errors import ParameterError, SpecError
-from ml_experiment_nb.fields import name_of, shown
+from ml_experiment_nb.fields import name_of
+from ml_experiment_nb.quantities import repr_of
 from ml_experiment_nb.rows import read_table
 from ml_experiment_nb.specs import Experiment, Group, Job, to_mapping
 from ml_experiment_nb.targets import Cell, Command, Function, Notebook, Script, Target
@@ -210,7 +211,8 @@ def _text(name: str, value: Any) -> str:
     try:
         return value_text(name, value)
     except ParameterError:
-        return name_of(value) if callable(value) and hasattr(value, "__qualname__") else _ADDRESS.sub("", shown(value))
+        is_named = callable(value) and hasattr(value, "__qualname__")
+        return name_of(value) if is_named else _ADDRESS.sub("", repr_of(value))
 
 
 def _digest(value: Any) -> str:

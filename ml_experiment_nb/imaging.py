@@ -22,6 +22,7 @@ from ml_experiment_nb.verdicts import Tolerance, Verdict, read_tolerances
 
 Tell = Callable[[str], None]
 
+_STEP = 90  # characters of a step that are shown
 _LOOK = 10.0  # seconds that an engine may take to answer who only looks at a plan
 _NO_BUILDKIT = "the image can't be built: it needs `docker buildx`, which isn't here"
 _PROCESSORS = {"amd64": "x86_64", "arm64": "aarch64"}  # the names that engines give them, by those of Linux
@@ -52,7 +53,7 @@ class Exported:
     verdict: Verdict | None = None
 
     def __str__(self) -> str:
-        lines = [f"{quantities.size(size):>9}  {_short(step)}" for size, step in self.layers]
+        lines = [f"{quantities.size(size):>9}  {quantities.line_of(step, _STEP)}" for size, step in self.layers]
         lines += [f"{quantities.size(self.size):>9}  {self.name} ({self.id.removeprefix('sha256:')[:12]})"]
         proof = f"the run repeated in it: {self.verdict}" if self.verdict else "not verified: no run was repeated in it"
         lines += [f"  proof    {proof}"]
@@ -285,8 +286,3 @@ def _write(plan: Plan, folder: Path, tell: Tell) -> tuple[str, ...]:
     uv = wheels.uv_wheel(frozen.kernel.interpreter, version, index=index)
     tell("writing the build context")
     return context.write_context(folder, frozen, gathered, plan.image, uv)
-
-
-def _short(step: str) -> str:
-    text = " ".join(step.split())
-    return text if len(text) <= 90 else f"{text[:89]}…"

@@ -23,7 +23,6 @@ from ml_experiment_nb.capture.inputs import inputs_of, values_here
 from ml_experiment_nb.endings import STOPPED, outcome_of, stopped_by, uninterrupted, whole
 from ml_experiment_nb.errors import StoreError
 from ml_experiment_nb.events import Log, Note, Tags
-from ml_experiment_nb.fields import shown
 from ml_experiment_nb.files import spec_text
 from ml_experiment_nb.identity import code_of, identity_tags
 from ml_experiment_nb.masking import masked
@@ -32,6 +31,7 @@ from ml_experiment_nb.patience import Patience
 from ml_experiment_nb.plans import Spec
 from ml_experiment_nb.projects import find_root
 from ml_experiment_nb.provenance import environment_of, keep_inputs, keep_notebook, keep_sources, open_for
+from ml_experiment_nb.quantities import repr_of
 from ml_experiment_nb.recording import OpenRun
 from ml_experiment_nb.records import Outcome, Status
 from ml_experiment_nb.repeating import repeating
@@ -183,6 +183,6 @@ def _looked_after(live: OpenRun) -> Iterator[None]:
 
 def _text_of_call(spec: Spec) -> str:
     """Return a spec's text, values that are long cut: a call may be given whole data sets."""
-    texts = {name: masked(shown(value)) for name, value in spec.params.items()}
+    texts = {name: masked(repr_of(value)) for name, value in spec.params.items()}
     cut = {name: text[:_LONG] for name, text in texts.items() if len(text) > _LONG}
     return spec_text(spec.model_copy(update={"params": {**spec.params, **cut}}))

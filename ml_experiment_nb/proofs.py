@@ -15,6 +15,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 from ml_experiment_nb.magic_lines import OF_OURS
+from ml_experiment_nb.quantities import cut
 from ml_experiment_nb.verdicts import Difference
 
 PROOF: Final = "mlexp.proof"
@@ -24,7 +25,7 @@ SECONDS: Final = "mlexp.proof.seconds"
 
 
 _NOT_AGAIN = re.compile(r"\s--(?:prove\b|needed\b|notify(?:=|\s+)(?:'[^']*'|\"[^\"]*\"|\S+))")
-_TITLE = 40  # characters of a cell by which it is named
+_TITLE = 41  # characters of a cell by which it is named
 _DIFFERENCES = 3
 
 
@@ -63,7 +64,7 @@ class Ran:
     def __str__(self) -> str:
         lines = [line for line in self.source.splitlines() if line.strip() and not line.lstrip().startswith("#")]
         title = lines[0].strip() if lines else ""
-        return f"In [{self.number}] ({title[:_TITLE]}{'…' if len(title) > _TITLE else ''})"
+        return f"In [{self.number}] ({cut(title, _TITLE)})"
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,7 @@ def number(value: Any) -> str:
     """Return a value as people read it: floats with four significant digits, the rest as a line of text."""
     if isinstance(value, float):
         return f"{value:.4g}" if value == 0 or 1e-4 <= abs(value) < 1e6 else f"{value:.3e}"
-    text = " ".join(text_of(value).split())
-    return text if len(text) <= _WIDTH else text[: _WIDTH - 1] + "…"
+    return line_of(text_of(value), _WIDTH)
 
 
 def told_apart(a: Any, b: Any) -> tuple[str, str]:
@@ -43,6 +42,24 @@ def text_of(value: Any) -> str:
         return str(value)
     except Exception as error:  # it is an object of the user's class
         return f"<{type(value).__name__}, which can't be shown: {type(error).__name__}>"
+
+
+def repr_of(value: Any) -> str:
+    """Return a value's ``repr``, whatever the user's classes do when they are asked for it."""
+    try:
+        return repr(value)
+    except Exception as error:
+        return f"<{type(value).__name__}, which can't be shown: {type(error).__name__}>"
+
+
+def line_of(text: str, width: int) -> str:
+    """Return a text as one line of at most so many characters."""
+    return cut(" ".join(text.split()), width)
+
+
+def cut(text: str, width: int) -> str:
+    """Return a text, or its beginning and … where it has more than so many characters."""
+    return text if len(text) <= width else f"{text[: width - 1]}…"
 
 
 def signed(value: float) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ml_experiment_nb.quantities import text_of
 from ml_experiment_nb.records import Failure, Record, Status, number, pairs
 
 _SHOWN = 12  # trials of a kind that are named
@@ -127,4 +128,4 @@ def _are_numbers(values: Sequence[Any]) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    return value if isinstance(value, str | int | float | bool | None) else str(value)
+    return value if isinstance(value, str | int | float | bool | None) else text_of(value)

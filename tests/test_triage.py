@@ -86,6 +86,15 @@ def test_what_the_failed_ones_share_and_the_others_have_not():
     )
 
 
+def test_a_value_whose_text_can_t_be_had_stops_nothing():
+    class Odd:
+        def __str__(self):
+            raise RuntimeError
+
+    records = [trial(0, net="a"), *(trial(k, error="ValueError", net=Odd()) for k in (1, 2))]
+    assert "net=<Odd, which can't be shown: RuntimeError>" in triage.report(records)
+
+
 @pytest.mark.parametrize(
     ("failed", "text"),
     [

@@ -18,6 +18,7 @@ from typing import Any, Self
 from ml_experiment_nb.errors import EngineError, ImageError
 from ml_experiment_nb.images.endpoints import Endpoint, endpoint
 from ml_experiment_nb.images.names import Name
+from ml_experiment_nb.quantities import line_of
 
 try:
     import docker
@@ -349,8 +350,7 @@ def _of_step(lines: Sequence[str]) -> list[str]:
 
 
 def _shortened(step: str) -> str:
-    text = " ".join(step.split())
-    return repr(text if len(text) <= 120 else f"{text[:119]}…")
+    return repr(line_of(step, 120))
 
 
 _SHOWN = 15  # lines of a build that failed

@@ -9,6 +9,7 @@ from typing import Final
 
 from ml_experiment_nb.preflight.findings import Finding
 from ml_experiment_nb.preflight.reading import Cell, Source
+from ml_experiment_nb.quantities import cut
 from ml_experiment_nb.secrecy import IN_URL, is_credential, is_value
 
 # --- paths ---
@@ -49,10 +50,9 @@ def check_paths(source: Source) -> Iterator[Finding]:
                 continue
             begins = f"{text}x" if id(node) in first else text
             if _OF_ONE_MACHINE.match(begins) or (id(node) in opened and _ABSOLUTE.fullmatch(text)):
-                shown = text if len(text) <= 60 else f"{text[:57]}..."
                 yield Finding(
                     "absolute-path",
-                    f"{shown!r} is a path of this machine alone",
+                    f"{cut(text, 60)!r} is a path of this machine alone",
                     "give it relative to the project, or make it a parameter that is given where it is run",
                     *source.place(cell, node),
                 )  # fmt: skip

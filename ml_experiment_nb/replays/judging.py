@@ -11,6 +11,7 @@ from itertools import zip_longest
 from typing import Final
 
 from ml_experiment_nb.comparison.differences import Diff, Evidence, Section, differences
+from ml_experiment_nb.quantities import line_of
 from ml_experiment_nb.records import Record, Status
 from ml_experiment_nb.verdicts import Curve, Difference, Tolerance, Verdict, could_not_run, judged, metric_differences
 
@@ -207,8 +208,7 @@ def _plain(text: str) -> str:
 def _cut(line: str | None) -> str | None:
     if line is None:
         return None
-    text = " ".join(line.split())
-    return json.dumps(text if len(text) <= 80 else f"{text[:79]}…", ensure_ascii=False)
+    return json.dumps(line_of(line, 80), ensure_ascii=False)
 
 
 # --- what is not compared ---

@@ -16,7 +16,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ml_experiment_nb.records import SYSTEM, Record, Status, number
+from ml_experiment_nb.quantities import cut, text_of
+from ml_experiment_nb.records import SYSTEM, Record, Status
 
 MOST_SHOWN = {"params": 25, "metrics": 15}  # columns that are shown at once until others are asked for
 LONGEST = 500  # characters of a text
@@ -89,7 +90,7 @@ def column_of(key: str, values: Sequence[Any], *, hidden: bool = False) -> Colum
     numbers = _numbers(values)
     if numbers is not None:
         return _of_numbers(key, name, group, numbers, values, hidden=hidden)
-    texts = [None if value is ABSENT else _text(value) for value in values]
+    texts = [None if value is ABSENT else cut(text_of(value), LONGEST) for value in values]
     known = {text for text in texts if text is not None}
     if known <= {"True", "False"}:
         return _of_texts(key, name, group, "boolean", texts, ("False", "True"), hidden=hidden)
@@ -201,7 +202,7 @@ def _numbers(values: Sequence[Any]) -> list[float] | None:
 
 
 def _number(value: Any) -> float | None:
-    text = value if isinstance(value, str) else _text(value)
+    text = value if isinstance(value, str) else cut(text_of(value), LONGEST)
     match = _NUMBER.fullmatch(text) if len(text) <= _DIGITS else None
     if match is None:
         return None
@@ -209,14 +210,6 @@ def _number(value: Any) -> float | None:
         return float(text)
     whole = int(text)
     return whole if abs(whole) <= _EXACT else None
-
-
-def _text(value: Any) -> str:
-    try:
-        text = str(value)
-    except Exception:  # a class of the user's whose text can't be had
-        text = number(value)
-    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
 def _rank(text: str) -> tuple[bool, float, list[Any]]:

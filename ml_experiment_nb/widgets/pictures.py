@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ml_experiment_nb.markup import escaped
-from ml_experiment_nb.quantities import is_number, number
+from ml_experiment_nb.quantities import cut, is_number, number
 
 WIDTH, HEIGHT = 640, 220
 POINTS = 600  # that are drawn of a history
@@ -134,7 +134,7 @@ def parallel(names: Sequence[str], rows: Sequence[Sequence[Any]], places: Sequen
     ]
     for x, name, axis in zip(xs, names, axes, strict=True):
         parts.append(f'<path d="M{_short(x)} 30V{HEIGHT - _BOTTOM}" stroke="{_GREY}"/>')
-        parts.append(_text(x, 10, name if len(name) <= 16 else f"{name[:15]}…", "middle"))
+        parts.append(_text(x, 10, cut(name, 16), "middle"))
         for mark, place in axis.marks:
             if place in (0.0, 1.0):
                 parts.append(_text(x, HEIGHT - 22 if place == 0.0 else 24, mark, "middle"))

@@ -10,8 +10,9 @@ from typing import Any
 
 from ml_experiment_nb import events, reports
 from ml_experiment_nb.observing import observed
+from ml_experiment_nb.quantities import cut
 
-_LENGTH = 80
+_LENGTH = 81
 _observed = ExitStack()
 
 
@@ -30,9 +31,8 @@ def watch(shell: Any) -> None:
         code = shell.user_ns.get("_exit_code")
         sink = reports.active_sink()
         if code and sink is not None:
-            short = command if len(command) <= _LENGTH else f"{command[:_LENGTH]}…"
             cell = len(shell.history_manager.input_hist_parsed) - 1
-            sink.send(events.Note(f"In [{cell}]: !{short} ended with exit code {code}"))
+            sink.send(events.Note(f"In [{cell}]: !{cut(command, _LENGTH)} ended with exit code {code}"))
 
     def show_usage_error(error: BaseException) -> None:
         shell._showtraceback(type(error), error, [f"UsageError: {error}"])
