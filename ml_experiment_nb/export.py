@@ -20,10 +20,11 @@ from ml_experiment_nb import cells, optuna_spaces, secrecy, spaces
 from ml_experiment_nb.cells import CellSource, lead, parse, with_values
 from ml_experiment_nb.effects import Executed
 from ml_experiment_nb.errors import SpecError
-from ml_experiment_nb.files import SUFFIXES, spec_text
+from ml_experiment_nb.files import spec_text
 from ml_experiment_nb.identity import SAVED, cells_digest
 from ml_experiment_nb.lineage import needed_cells
 from ml_experiment_nb.notebooks import PARAMETERS_TAG, code_cells, read_notebook
+from ml_experiment_nb.paths import SPECS, is_spec
 from ml_experiment_nb.secrecy import Secret
 from ml_experiment_nb.specs import Group, Job
 from ml_experiment_nb.targets import Notebook
@@ -77,8 +78,8 @@ def make_pair(
         ParameterError: A parameter can't be written as a literal.
     """
     path = Path(file)
-    if path.suffix.lower() not in SUFFIXES:
-        raise SpecError(f"--save {file}: a spec's file ends in {', '.join(SUFFIXES)}")
+    if not is_spec(path):
+        raise SpecError(f"--save {file}: a spec's file ends in {', '.join(SPECS)}")
     if not path.absolute().parent.is_dir():
         raise SpecError("--save: its folder does not exist", file=file)
     above = needed_cells(cell.reads, history, namespace)

@@ -21,12 +21,11 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ml_experiment_nb import secrecy
 from ml_experiment_nb.datasets import listed
 from ml_experiment_nb.errors import SpecError, nearest
+from ml_experiment_nb.paths import SPECS, is_spec
 from ml_experiment_nb.specs import Experiment, Group, Job, spec_from_mapping, to_mapping
 from ml_experiment_nb.targets import Notebook, Script, Target, unimported
 
 Spec = TypeVar("Spec", bound=Job)
-
-SUFFIXES = (".yaml", ".yml", ".json")
 
 
 def read_spec(path: str | Path) -> Job | Experiment | Group:
@@ -180,8 +179,8 @@ _KINDS = {list: "list", str: "text", int: "number", float: "number", bool: "trut
 
 
 def _check_suffix(path: Path) -> None:
-    if path.suffix.lower() not in SUFFIXES:
-        raise SpecError(f"a spec's file ends in {', '.join(SUFFIXES)}, not {path.suffix!r}", file=str(path))
+    if not is_spec(path):
+        raise SpecError(f"a spec's file ends in {', '.join(SPECS)}, not {path.suffix!r}", file=str(path))
 
 
 def _text(path: Path) -> str:

@@ -27,6 +27,7 @@ from ml_experiment_nb.images.freeze import Frozen, facts, freeze
 from ml_experiment_nb.images.names import Name, part_of
 from ml_experiment_nb.images.pip import Index
 from ml_experiment_nb.images.program import Program, of_notebook, of_spec, read_program
+from ml_experiment_nb.paths import is_spec
 from ml_experiment_nb.plans import Spec
 from ml_experiment_nb.records import Record
 from ml_experiment_nb.specs import Experiment, Group, spec_from_mapping
@@ -41,7 +42,6 @@ VERDICT: Final = "mlexp.image.verdict"
 NOT_VERIFIED: Final = "not verified"
 
 _PYTHON_TAG = "mlexp.system.python"
-_SUFFIXES = (".ipynb", ".py", ".yaml", ".yml", ".json")
 _AS_IT_WAS: Final = ("seed", "deterministic", "autolog", "memory", "timeout", "system_metrics")
 """What a run's code doesn't say of how it was done, and a spec does."""
 
@@ -128,7 +128,7 @@ def _program(
         if found is None:
             raise SpecError("which notebook is to be an image can't be told here: name its file")
         return read_program(found, cwd=cwd, kernel=kernel), (), ""
-    if Path(target).suffix.lower() in _SUFFIXES or Path(target).exists():
+    if is_spec(target) or Path(target).suffix.lower() in (".ipynb", ".py") or Path(target).exists():
         return read_program(target, cwd=cwd, kernel=kernel), (), ""
     return _of_run(str(target), cwd, kernel)
 

@@ -1,10 +1,11 @@
-"""Paths as papermill's users write them: with ``{C}`` to be filled in, and perhaps on another machine."""
+"""Paths as users write them: of a spec, perhaps on another machine, and as papermill has it with ``{C}`` to fill in."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import PurePath
 from typing import Any
 from uuid import uuid4
 
@@ -13,10 +14,18 @@ from ml_experiment_nb.errors import SpecError, nearest
 PATH_PARAMS = INPUT, OUTPUT = "PAPERMILL_INPUT_PATH", "PAPERMILL_OUTPUT_PATH"
 """Parameters that papermill sets in any notebook, named by its parameters cell or not."""
 
+SPECS = (".yaml", ".yml", ".json")
+"""What the names of specs' files end in."""
+
 
 def is_elsewhere(path: str) -> bool:
     """Whether a path is standard input or output, or one of papermill's places: ``s3://…``, ``https://…``."""
     return path == "-" or "://" in path
+
+
+def is_spec(path: str | PurePath) -> bool:
+    """Whether a file is a spec, by its name."""
+    return PurePath(path).suffix.lower() in SPECS
 
 
 def filled_in(path: str, params: Mapping[str, Any], *, giver: str = "the run") -> str:

@@ -112,7 +112,7 @@ def with_params(spec: Spec, given: Mapping[str, Any], *, texts: Container[str] =
         return spec
     if not isinstance(spec, Group):
         return spec.model_copy(update={"params": {**spec.params, **given}})
-    drawn = {n: spaces.parse_value(v) for n, v in given.items() if _is_space(v) and n not in texts}
+    drawn = {n: spaces.parse_value(v) for n, v in given.items() if spaces.is_text(v) and n not in texts}
     fixed = {n: v for n, v in given.items() if n not in drawn}
     if spec.each is not None and drawn:
         name = next(iter(drawn))
@@ -122,10 +122,6 @@ def with_params(spec: Spec, given: Mapping[str, Any], *, texts: Container[str] =
     if not space and spec.param_space and spec.each is None:
         raise SpecError(f"{', '.join(fixed)}: with that fixed there is nothing left to search", key="param_space")
     return spec.model_copy(update={"params": params, "param_space": space})
-
-
-def _is_space(value: Any) -> bool:
-    return isinstance(value, str) and spaces.is_text(value)
 
 
 def _table(spec: Spec, root: Path) -> Table | None:

@@ -177,10 +177,12 @@ def parse_value(value: object) -> Value:
     raise SpaceError(f"{value!r} is not a distribution: a fixed value belongs in params")
 
 
-def is_text(text: str) -> bool:
-    """Say whether `text` means to be a distribution, or a list of them: it begins by calling a known one."""
+def is_text(value: object) -> bool:
+    """Say whether a value is text that means to be a distribution, or a list of them: it begins by calling one."""
+    if not isinstance(value, str):
+        return False
     module = rf"(({'|'.join(sorted(MODULES))})\.)*"
-    return re.match(rf"\s*[\[(]?\s*{module}({'|'.join(_FACTORIES)})\s*\(", text) is not None
+    return re.match(rf"\s*[\[(]?\s*{module}({'|'.join(_FACTORIES)})\s*\(", value) is not None
 
 
 def from_ast(node: ast.expr) -> Value | None:

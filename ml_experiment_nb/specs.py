@@ -282,6 +282,11 @@ class Group(Experiment):
         return self
 
 
+def given_fields(spec: Job) -> dict[str, Any]:
+    """Return the fields that a spec was given, of which another may be made."""
+    return {name: getattr(spec, name) for name in spec.model_fields_set | {"name", "run"}}
+
+
 # --- reading values ---
 
 

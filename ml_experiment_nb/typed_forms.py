@@ -205,7 +205,7 @@ def _word(value: Any) -> str:
         word = repr(value)
     if isinstance(value, float) and not isinstance(value, bool):
         word = repr(value)
-    if not is_same(read_value(word), value) or (isinstance(value, str) and spaces.is_text(value)):
+    if not is_same(read_value(word), value) or spaces.is_text(value):
         raise ParameterError(f"{value!r} can't be typed")
     return word
 

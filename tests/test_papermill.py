@@ -140,6 +140,7 @@ def test_what_is_asked_wrongly(command, folder, words, says):
         (["-"], "error: standard input: isn't a notebook: it is empty"),
         (["ftp://host/x.ipynb"], "error: ftp://host/x.ipynb: papermill knows no such place; it knows abs://"),
         (["https://host/train.yaml"], "only a notebook can lie elsewhere: fetch it first"),
+        (["https://host/train.json?raw=1"], "only a notebook can lie elsewhere: fetch it first"),
         (["{D}.ipynb"], "error: {D}.ipynb: the run gives no parameter 'D'"),
     ],
 )

@@ -1,9 +1,11 @@
 """Paths with something to fill in."""
 
+from pathlib import Path
+
 import pytest
 
 from ml_experiment_nb.errors import SpecError
-from ml_experiment_nb.paths import filled_in, literal
+from ml_experiment_nb.paths import filled_in, is_spec, literal
 
 
 def test_a_path_is_filled_in_as_papermill_does():
@@ -27,3 +29,8 @@ def test_what_is_not_given_is_told_with_the_nearest_name():
 
 def test_nothing_is_filled_in_a_literal_path():
     assert filled_in(literal("/a/{C}/{{x}}.ipynb"), {"C": 1}) == "/a/{C}/{{x}}.ipynb"
+
+
+def test_a_spec_is_known_by_its_name():
+    assert all(is_spec(one) for one in ("svm.yaml", Path("a/SVM.YML"), "s3://bucket/svm.json"))
+    assert not any(is_spec(one) for one in ("svm.yaml.bak", "yaml", ".json", "train.py", ""))

@@ -167,6 +167,9 @@ def test_a_value_of_no_form_says_what_to_write(value, problem):
         ("rng.choice([1])", False),
         ("f(uniform(0, 1))", False),
         ("", False),
+        (1, False),
+        (["range(3)"], False),
+        (None, False),
     ],
 )
 def test_which_text_means_a_distribution(text, expected):

@@ -11,6 +11,7 @@ from ml_experiment_nb.backend.projects import Project
 from ml_experiment_nb.backend.refusals import Refused
 from ml_experiment_nb.backend.runs import Where
 from ml_experiment_nb.errors import SpecError
+from ml_experiment_nb.paths import SPECS, is_spec
 
 
 def check(project: Project, where: Where, asked: CheckAsked) -> dict[str, Any]:
@@ -36,11 +37,10 @@ def _check_job(where: Where, asked: JobAsked) -> dict[str, Any]:
 
 
 def _check_text(path: Path, text: str) -> dict[str, Any]:
-    from ml_experiment_nb.files import SUFFIXES
     from ml_experiment_nb.mistakes import look_through
 
-    if path.suffix.lower() not in SUFFIXES:
-        raise Refused(400, f"file is no spec's name: it ends in one of {', '.join(SUFFIXES)}")
+    if not is_spec(path):
+        raise Refused(400, f"file is no spec's name: it ends in one of {', '.join(SPECS)}")
     plan, wrong = look_through(text, path)
     return {"errors": [_problem(one) for one in wrong], "plan": None if plan is None else str(plan)}
 

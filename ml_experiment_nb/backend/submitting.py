@@ -32,7 +32,7 @@ def words_of(asked: JobAsked, notebook: Path) -> list[str]:
         SpecError: A value is not of its parameter's kind, or a group has nothing to search; has the field as its key.
     """
     known = {one.name: one for one in notebooks.described_params(notebooks.read_notebook(notebook))}
-    drawn = [name for name, value in asked.params.items() if _is_distribution(value)]
+    drawn = [name for name, value in asked.params.items() if spaces.is_text(value)]
     _check_kind(asked, drawn)
     words = ["run", str(notebook), f"--cwd={notebook.parent}"]
     for name, value in asked.params.items():
@@ -101,7 +101,7 @@ def _assigned(name: str, value: Any, known: Described | None) -> list[str]:
     """Return the words that give a parameter a value."""
     if not isinstance(value, str):
         return ["-p", f"{name}={value!r}"]
-    if _is_distribution(value) or secrecy.read(value) is not value:
+    if spaces.is_text(value) or secrecy.read(value) is not value:
         return ["-p", f"{name}={value}"]
     read = read_value(value)
     if known is None or known.value is DYNAMIC or known.value is None:
@@ -117,10 +117,6 @@ def _assigned(name: str, value: Any, known: Described | None) -> list[str]:
         a = "a whole number" if wanted == "int" else "a number" if wanted == "float" else f"a {wanted}"
         raise ParameterError(f"{value!r} is not {a}, as its default {known.default} is", key=f"params.{name}")
     return ["-p", f"{name}={value}"]
-
-
-def _is_distribution(value: Any) -> bool:
-    return isinstance(value, str) and spaces.is_text(value)
 
 
 def _kind(value: Any) -> str:

@@ -16,7 +16,7 @@ import click
 
 from ml_experiment_nb import secrecy
 from ml_experiment_nb.errors import SpecError
-from ml_experiment_nb.paths import INPUT, OUTPUT, filled_in, is_elsewhere
+from ml_experiment_nb.paths import INPUT, OUTPUT, filled_in, is_elsewhere, is_spec
 
 if TYPE_CHECKING:
     from ml_experiment_nb.plans import Plan, Spec
@@ -170,7 +170,8 @@ def spec_of_notebook(target: str) -> Spec:
     from ml_experiment_nb.specs import spec_from_mapping
     from ml_experiment_nb.work.places import file_name
 
-    if target.partition("?")[0].lower().endswith((".py", ".yaml", ".yml")):
+    path = target.partition("?")[0]
+    if is_spec(path) or path.lower().endswith(".py"):
         raise SpecError("only a notebook can lie elsewhere: fetch it first", file=target)
     return spec_from_mapping({"run": {"notebook": target}, "name": Path(file_name(target)).stem})
 

@@ -29,13 +29,11 @@ from ml_experiment_nb.cli.papermill import (
 from ml_experiment_nb.cli.search import search_options, with_search
 from ml_experiment_nb.cli.showing import check_results, exit_code, run_plan
 from ml_experiment_nb.errors import SpecError
-from ml_experiment_nb.paths import INPUT, OUTPUT, is_elsewhere, literal
+from ml_experiment_nb.paths import INPUT, OUTPUT, is_elsewhere, is_spec, literal
 from ml_experiment_nb.words import AUTOLOG, NEEDED, NO_AUTOLOG, NOTIFY, autolog_keys, search_keys
 
 if TYPE_CHECKING:
     from ml_experiment_nb.plans import Plan, Spec
-
-SPECS = (".yaml", ".yml", ".json")
 
 
 @click.command(cls=Papermill)
@@ -168,7 +166,7 @@ def _read_target(target: str) -> Spec:
     if is_elsewhere(target):
         return spec_of_notebook(target)
     suffix = Path(target).suffix.lower()
-    if suffix in SPECS:
+    if is_spec(target):
         return read_spec(target)
     if suffix not in (".py", ".ipynb"):
         raise SpecError("is neither a spec (.yaml, .json), a script (.py) nor a notebook (.ipynb)", file=target)
@@ -184,7 +182,7 @@ def _located(target: str, given: Container[str]) -> Iterator[None]:
         yield
     except SpecError as error:
         first = re.split(r"[.\[]", error.key or "")[0]
-        if Path(target).suffix.lower() not in SPECS or first in given:
+        if not is_spec(target) or first in given:
             raise
         from ml_experiment_nb.files import located
 
@@ -220,18 +218,18 @@ def _with_options(spec: Spec, options: Mapping[str, Any]) -> Spec:
 def _fields_with_table(spec: Spec, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return a spec's keys, as those of a group that has a run for each row of the table that ``--each`` names."""
     from ml_experiment_nb.rows import read_lines
+    from ml_experiment_nb.specs import given_fields
     from ml_experiment_nb.work.places import standard_input
 
     if "job" in (options["kind"], spec.kind):
         raise SpecError("--each records a run for each row, and a job is not recorded: make it an experiment")
     given = options["each"]
     each = read_lines(standard_input(), "standard input") if given == "-" else str(Path(given).absolute())
-    fields = {name: getattr(spec, name) for name in spec.model_fields_set | {"name", "run"}}
-    return {**fields, "kind": "group", "each": each}
+    return {**given_fields(spec), "kind": "group", "each": each}
 
 
 def _working_directory(target: str, cwd: str | None) -> str | None:
     """Return where the code runs: for a notebook or script, where the command was given, as papermill has it."""
     if cwd is not None:
         return str(Path(cwd).absolute())
-    return None if Path(target).suffix.lower() in SPECS and not is_elsewhere(target) else os.getcwd()
+    return None if is_spec(target) and not is_elsewhere(target) else os.getcwd()

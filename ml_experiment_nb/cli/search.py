@@ -46,7 +46,8 @@ def with_search(spec: Spec, options: Mapping[str, Any], params: Mapping[str, Any
     Raises:
         SpecError: An option is wrong, or has no place here.
     """
-    from ml_experiment_nb.specs import Group, spec_from_mapping
+    from ml_experiment_nb.spaces import is_text
+    from ml_experiment_nb.specs import Group, given_fields, spec_from_mapping
 
     asked = given(options)
     keys = search_keys(options)
@@ -54,11 +55,11 @@ def with_search(spec: Spec, options: Mapping[str, Any], params: Mapping[str, Any
         wrong = [name for name in asked if spec.each is not None and name not in FOR_A_TABLE]
         if wrong:
             raise SpecError(f"{_option(wrong[0])} is for a search, and a table has its points already")
-        return spec_from_mapping({**_fields(spec), "kind": "group", **keys}) if keys else spec
+        return spec_from_mapping({**given_fields(spec), "kind": "group", **keys}) if keys else spec
     texts = dict(options["parameters_raw"])
-    drawn = {name: value for name, value in params.items() if name not in texts and _is_distribution(value)}
+    drawn = {name: value for name, value in params.items() if name not in texts and is_text(value)}
     if set(asked) <= {"seed"} and not drawn:
-        return spec_from_mapping({**_fields(spec), "kind": spec.kind, **keys}) if keys else spec
+        return spec_from_mapping({**given_fields(spec), "kind": spec.kind, **keys}) if keys else spec
     if spec.kind == "job":
         what = _option(asked[0]) if asked else f"{next(iter(drawn.values()))}: a search"
         raise SpecError(f"{what} is for a group, and this is kind: job, which isn't recorded")
@@ -67,19 +68,9 @@ def with_search(spec: Spec, options: Mapping[str, Any], params: Mapping[str, Any
             f"{_option(asked[0])} is for a group, and this is kind: {spec.kind}; say what to search, as in "
             "-p 'C=uniform(0, 1)', or --define-by-run where the code itself draws"
         )
-    fields = _fields(spec)
+    fields = given_fields(spec)
     fields["params"] = {name: value for name, value in spec.params.items() if name not in drawn}
     return spec_from_mapping({**fields, "kind": "group", "param_space": drawn, **keys})
-
-
-def _fields(spec: Spec) -> dict[str, Any]:
-    return {name: getattr(spec, name) for name in spec.model_fields_set | {"name", "run"}}
-
-
-def _is_distribution(value: Any) -> bool:
-    from ml_experiment_nb.spaces import is_text
-
-    return isinstance(value, str) and is_text(value)
 
 
 def _option(name: str) -> str:

@@ -19,7 +19,8 @@ from nbformat import NotebookNode
 from ml_experiment_nb import kernelspecs, notebooks, secrecy
 from ml_experiment_nb.datasets import listed
 from ml_experiment_nb.errors import ImageError, SpecError
-from ml_experiment_nb.files import SUFFIXES, read_spec, spec_text
+from ml_experiment_nb.files import read_spec, spec_text
+from ml_experiment_nb.paths import is_spec
 from ml_experiment_nb.projects import find_root
 from ml_experiment_nb.scripts import read_script
 from ml_experiment_nb.specs import Group, Job
@@ -96,7 +97,7 @@ def read_program(target: str | Path, *, cwd: str | Path | None = None, kernel: s
             return of_notebook(notebooks.read_notebook(path), path.absolute(), cwd=cwd, kernel=kernel)
         case ".py":
             return of_script(read_script(path).source, path.absolute(), cwd=cwd)
-        case suffix if suffix in SUFFIXES:
+        case _ if is_spec(path):
             if cwd is not None:
                 raise SpecError("a spec has its own root_path: leave out --cwd", str(path))
             return of_spec(read_spec(path), path.absolute(), kernel=kernel)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ml_experiment_nb.errors import SpecError, nearest
-from ml_experiment_nb.paths import is_elsewhere
+from ml_experiment_nb.paths import is_elsewhere, is_spec
 from ml_experiment_nb.preflight import commits, ignoring, literals, order, parameters, randomness, reading
 from ml_experiment_nb.preflight.findings import RULES, Finding, Findings, sorted_findings
 from ml_experiment_nb.preflight.reading import Source
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["RULES", "TAG", "Finding", "Findings", "check", "check_cell", "check_plan", "told_of_cell"]
 
-_SPECS = (".yaml", ".yml", ".json")
 TAG = "mlexp.preflight"
 """The tag of an inline run that says what was found in its cell; its card shows it."""
 
@@ -97,7 +96,7 @@ def told_of_cell(source: str, known: Collection[str]) -> str:
 
 def _check_file(file: str) -> Findings:
     suffix = Path(file).suffix.lower()
-    if suffix in _SPECS:
+    if is_spec(file):
         from ml_experiment_nb.files import read_spec
         from ml_experiment_nb.planning import make_plan
 
