@@ -141,7 +141,7 @@ class ExperimentMagics(Magics):
                     from ml_experiment_nb.needs import needed
                 plan = needed(plan)
             if asked.plan:
-                self._show_plan(plan, asked.cell.source)
+                self._preview(plan, asked.cell.source)
                 return
             if plan.known is not None and plan.known.whole:
                 self._take_known(plan.known.whole[-1], asked)
@@ -232,7 +232,7 @@ class ExperimentMagics(Magics):
 
     def _group(self, options: Namespace, cell: str) -> None:
         with held_back():
-            from ml_experiment_nb import earlier, loop, unfinished
+            from ml_experiment_nb import earlier, loop
         from ml_experiment_nb.callbacks import watched
         from ml_experiment_nb.cell_requests import captured, given_rows, parse_cell
         from ml_experiment_nb.groups import continued
@@ -251,8 +251,7 @@ class ExperimentMagics(Magics):
                 from ml_experiment_nb.needs import needed
             plan = needed(plan)
         if asked.plan:
-            left = not options.fresh and unfinished.was_left(plan)
-            self._show_plan(continued(plan, look=True) if left else plan, asked.cell.source)
+            self._preview(plan, asked.cell.source, fresh=options.fresh)
             return
         plan = continued(plan, fresh=options.fresh)
         for note in plan.notes:
@@ -273,16 +272,12 @@ class ExperimentMagics(Magics):
         if records.parent is not None and not records.parent.ok:
             raise TaskError(records.parent.failure.message if records.parent.failure else "the group failed")
 
-    def _show_plan(self, plan: Plan, source: str) -> None:
-        from ml_experiment_nb.forecast import forecast
-        from ml_experiment_nb.preflight import check_plan
+    def _preview(self, plan: Plan, source: str, *, fresh: bool = False) -> None:
+        from ml_experiment_nb.preview import preview
 
-        print(plan)
-        if plan.known is not None and plan.known.whole:
-            return
-        print(forecast(plan))
-        if found := check_plan(plan, known=self._namespace, above=[one.source for one in self._history(source)]):
-            print(found)
+        above = [one.source for one in self._history(source)]
+        for part in preview(plan, fresh=fresh, known=self._namespace, above=above):
+            print(part)
 
     def _save(self, asked: CellRequest, file: str) -> None:
         from ml_experiment_nb.export import make_pair, write_pair

@@ -85,7 +85,10 @@ def run(target: str, output: str | None, plan_only: bool, as_json: bool, **optio
 
             plan = needed(plan)
         if plan_only:
-            _print_plan(plan, fresh=options["fresh"])
+            from ml_experiment_nb.preview import preview
+
+            for part in preview(plan, fresh=options["fresh"]):
+                click.echo(part)
             return
         if options["help_notebook"]:
             sys.exit(show_parameters(plan, click.get_current_context().get_usage()))
@@ -101,28 +104,6 @@ def run(target: str, output: str | None, plan_only: bool, as_json: bool, **optio
             cells=options["progress_bar"] is not False,
         )  # fmt: skip
     sys.exit(exit_code(last))
-
-
-def _print_plan(plan: Plan, *, fresh: bool) -> None:
-    from ml_experiment_nb import unfinished
-    from ml_experiment_nb.forecast import forecast
-
-    if not fresh and unfinished.was_left(plan):
-        from ml_experiment_nb.groups import continued
-
-        plan = continued(plan, look=True)
-    click.echo(str(plan))
-    if plan.known is not None and plan.known.whole:
-        return
-    click.echo(forecast(plan))
-    _print_findings(plan)
-
-
-def _print_findings(plan: Plan) -> None:
-    from ml_experiment_nb.preflight import check_plan
-
-    if found := check_plan(plan):
-        click.echo(found)
 
 
 def read_command(words: Sequence[str]) -> Plan:
