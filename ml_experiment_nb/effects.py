@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import builtins
-import json
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from typing import Any
 
 from ml_experiment_nb.cells import parse, read_cell
 from ml_experiment_nb.errors import SpecError
+from ml_experiment_nb.ipynb import code_cells, joined
 from ml_experiment_nb.magic_lines import OF_OURS, RUNS_NOTHING, bound_by_line, captured_by, names_in_line
 
 _RUN = re.compile(r"^\s*%run\s+(?:-\w+\s+)*(\S+\.(?:py|ipynb))\b", re.MULTILINE)
@@ -118,8 +118,7 @@ def _run_writes(source: str) -> frozenset[str]:
         try:
             text = Path(name).expanduser().read_text(encoding="utf-8")
             if name.endswith(".ipynb"):
-                cells = [one for one in json.loads(text)["cells"] if one["cell_type"] == "code"]
-                text = "\n".join("".join(one["source"]) for one in cells)
+                text = "\n".join(joined(one["source"]) for one in code_cells(text))
             found |= read_cell(text).writes
         except (OSError, ValueError, KeyError, SpecError):
             continue

@@ -24,6 +24,7 @@ from typing import Any, Final
 import nbformat
 from nbformat import NotebookNode
 
+from ml_experiment_nb import ipynb
 from ml_experiment_nb.cells import (
     DYNAMIC,
     SHELL_MAGICS,
@@ -305,8 +306,7 @@ def check_engine(name: str, *, where: str) -> None:
 
 def language(nb: NotebookNode) -> str:
     """Return the notebook's language in lower case; Python if it doesn't say."""
-    info, spec = nb.metadata.get("language_info", {}), nb.metadata.get("kernelspec", {})
-    return str(info.get("name") or spec.get("language") or "python").lower()
+    return ipynb.language(nb.metadata)
 
 
 def _places(nb: NotebookNode, cell: int | str, where: str, key: str) -> list[int]:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ml_experiment_nb.capture.notebook import this_notebook
+from ml_experiment_nb.ipynb import code_cells, joined
 from ml_experiment_nb.magic_lines import OF_OURS
 from ml_experiment_nb.proofs import Ran, Saved, changed_cells
 
@@ -198,13 +199,8 @@ def saved_notebook(path: Path) -> Saved | None:
 
 @lru_cache(maxsize=2)
 def _saved(path: Path, at: float) -> Saved:
-    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    code = [(str(one.get("id", k)), "".join(one["source"])) for k, one in enumerate(cells) if _is_code(one)]
-    return Saved(code, at)
-
-
-def _is_code(cell: Mapping[str, Any]) -> bool:
-    return bool(cell["cell_type"] == "code")
+    cells = code_cells(path.read_text(encoding="utf-8"))
+    return Saved([(str(one.get("id", k)), joined(one["source"])) for k, one in enumerate(cells)], at)
 
 
 def _folder(shell: Any, cells: Sequence[Executed]) -> str | None:

@@ -16,6 +16,7 @@ from ml_experiment_nb import drivers
 from ml_experiment_nb.capture.sources import sources
 from ml_experiment_nb.cells import without_lead
 from ml_experiment_nb.errors import ResumeError, SpecError
+from ml_experiment_nb.ipynb import code_cells, joined
 from ml_experiment_nb.plans import Plan, Spec
 from ml_experiment_nb.projects import FOLDER, find_root, home
 from ml_experiment_nb.spaces import space_text
@@ -199,8 +200,7 @@ def _code(target: Target) -> str:
     text = "\0".join(sources([target]).values())
     if isinstance(target, Notebook):
         with suppress(ValueError, KeyError, TypeError):  # its outputs are no code
-            cells = json.loads(text)["cells"]
-            return "\0".join("".join(one["source"]) for one in cells if one["cell_type"] == "code")
+            return "\0".join(joined(one["source"]) for one in code_cells(text))
     if isinstance(target, Script):
         with suppress(SyntaxError, ValueError):
             return ast.unparse(ast.parse(text))

@@ -10,7 +10,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ml_experiment_nb import ipynb
 from ml_experiment_nb.capture.gallery import PLOTLY
+from ml_experiment_nb.ipynb import joined
 
 _IMAGES = ("image/png", "image/jpeg", "image/gif", "image/webp")
 _EXTERNAL = re.compile(
@@ -57,8 +59,8 @@ def page(text: str, title: str) -> str:
     notebook = json.loads(text)
     if not isinstance(notebook, dict) or not isinstance(notebook.get("cells"), list):
         raise ValueError("it is no notebook of format 4")
-    language = notebook.get("metadata", {}).get("kernelspec", {}).get("language") or "python"
-    body = "\n".join(_cell(cell, str(language)) for cell in notebook["cells"])
+    language = ipynb.language(notebook.get("metadata", {}))
+    body = "\n".join(_cell(cell, language) for cell in notebook["cells"])
     script = f"<script>{_plotly_script()}</script>" if _FIGURE in body else ""
     return (
         f'<!doctype html>\n<html><head><meta charset="utf-8">{_NOTHING_ELSE}<title>{html.escape(title)}</title>\n'
@@ -67,7 +69,7 @@ def page(text: str, title: str) -> str:
 
 
 def _cell(cell: Mapping[str, Any], language: str) -> str:
-    source = _joined(cell.get("source", ""))
+    source = joined(cell.get("source", ""))
     if cell.get("cell_type") == "markdown":
         return f'<div class="cell"><div class="text">{_markdown(_with_attachments(source, cell))}</div></div>'
     if cell.get("cell_type") != "code":
@@ -83,7 +85,7 @@ def _output(output: Mapping[str, Any]) -> str:
     match output.get("output_type"):
         case "stream":
             name = "stderr" if output.get("name") == "stderr" else "stdout"
-            return f'<pre class="{name}">{_coloured(_joined(output.get("text", "")))}</pre>'
+            return f'<pre class="{name}">{_coloured(joined(output.get("text", "")))}</pre>'
         case "error":
             trace = "\n".join(output.get("traceback") or ()) or f"{output.get('ename')}: {output.get('evalue')}"
             return f'<pre class="error">{_coloured(trace)}</pre>'
@@ -96,16 +98,16 @@ def _bundle(data: Mapping[str, Any]) -> str:
     if PLOTLY in data and (figure := _figure(data[PLOTLY])):
         return figure
     if "text/html" in data:
-        return _EXTERNAL.sub("", _joined(data["text/html"]))
+        return _EXTERNAL.sub("", joined(data["text/html"]))
     if "text/markdown" in data:
-        return _markdown(_joined(data["text/markdown"]))
+        return _markdown(joined(data["text/markdown"]))
     if "image/svg+xml" in data:
-        return _image("image/svg+xml", base64.b64encode(_joined(data["image/svg+xml"]).encode()).decode())
+        return _image("image/svg+xml", base64.b64encode(joined(data["image/svg+xml"]).encode()).decode())
     for mime in _IMAGES:
         if mime in data:
-            return _image(mime, re.sub(r"\s", "", _joined(data[mime])))
+            return _image(mime, re.sub(r"\s", "", joined(data[mime])))
     text = data.get("text/latex") or data.get("text/plain")
-    return f"<pre>{_coloured(_joined(text))}</pre>" if text else ""
+    return f"<pre>{_coloured(joined(text))}</pre>" if text else ""
 
 
 _FIGURE = "plotly-graph-div"
@@ -135,7 +137,7 @@ def _image(mime: str, data: str) -> str:
 def _with_attachments(source: str, cell: Mapping[str, Any]) -> str:
     for name, bundle in cell.get("attachments", {}).items():
         for mime, data in bundle.items():
-            source = source.replace(f"attachment:{name}", f"data:{mime};base64,{_joined(data)}")
+            source = source.replace(f"attachment:{name}", f"data:{mime};base64,{joined(data)}")
     return source
 
 
@@ -213,7 +215,3 @@ def _styled(style: dict[str, str], codes: list[int]) -> dict[str, str]:
         elif code == 39:
             style = {name: value for name, value in style.items() if name != "color"}
     return style
-
-
-def _joined(text: Any) -> str:
-    return "".join(text) if isinstance(text, list) else str(text)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher, unified_diff
 from typing import Any
 
+from ml_experiment_nb.ipynb import joined
+
 CONTEXT = 2  # lines that are the same, around those that aren't
 _ALIKE = 0.5  # of their lines and words, that two cells are versions of one another
 _MANY = 200  # cells in a row that were replaced by others: their likeness is not worth the time
@@ -64,7 +66,7 @@ def is_notebook(name: str) -> bool:
 def code_of(text: str) -> list[str] | None:
     """Return the source of a notebook's cells; None where the text is no notebook."""
     cells = _cells(text)
-    return None if cells is None else [_joined(cell.get("source", "")) for cell in cells]
+    return None if cells is None else [joined(cell.get("source", "")) for cell in cells]
 
 
 def outputs_of(text: str) -> list[str] | None:
@@ -97,19 +99,15 @@ def _cells(text: str) -> list[dict[str, Any]] | None:
     return [cell for cell in cells if isinstance(cell, dict)] if isinstance(cells, list) else None
 
 
-def _joined(text: str | Sequence[str]) -> str:
-    return text if isinstance(text, str) else "".join(text)
-
-
 def _shown(output: Mapping[str, Any]) -> str:
     match output.get("output_type"):
         case "stream":
-            return _joined(output.get("text", "")).rstrip("\n")
+            return joined(output.get("text", "")).rstrip("\n")
         case "error":
             return f"{output.get('ename')}: {output.get('evalue')}"
     data = output.get("data", {})
     others = [f"<{kind}, {_mark(data[kind])}>" for kind in sorted(data) if kind.startswith(("image/", "application/"))]
-    return "\n".join([_joined(data.get("text/plain", "")), *others]).strip("\n")
+    return "\n".join([joined(data.get("text/plain", "")), *others]).strip("\n")
 
 
 def _mark(value: Any) -> str:

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
-from ml_experiment_nb import scripts
+from ml_experiment_nb import ipynb, scripts
 from ml_experiment_nb.cells import Parameter, assignment, lead, text_and_tree
 from ml_experiment_nb.effects import bound_for_certain
 from ml_experiment_nb.errors import SpecError
@@ -330,14 +330,12 @@ def _raw_cells(path: Path) -> tuple[list[_Raw], str]:
         from ml_experiment_nb import notebooks
 
         data = notebooks.read_notebook(path)
-    info, spec = data["metadata"].get("language_info", {}), data["metadata"].get("kernelspec", {})
-    language = str(info.get("name") or spec.get("language") or "python").lower()
     found = [
-        _Raw("".join(one["source"]), k, one["id"], tuple(one["metadata"].get("tags") or ()))
+        _Raw(ipynb.joined(one["source"]), k, one["id"], tuple(one["metadata"].get("tags") or ()))
         for k, one in enumerate(data["cells"], start=1)
         if one["cell_type"] == "code"
     ]
-    return found, language
+    return found, ipynb.language(data["metadata"])
 
 
 def _plain_json(path: Path) -> Mapping[str, Any] | None:
