@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-from ml_experiment_nb.capture.page import page
+from ml_experiment_nb.capture.page import page, without_page
 from ml_experiment_nb.records import Record
 from ml_experiment_nb.stores import translated
 from ml_experiment_nb.tracking import Store
@@ -46,7 +46,7 @@ def add_page_of_best(store: Store, best: Record | None) -> Iterable[str]:
     try:
         add_pages(store, best)
     except Exception as error:  # the group's run is still to be closed
-        yield f"the notebook of {best.name} is not there as a page: {error}"
+        yield without_page(f"the notebook of {best.name}", error)
 
 
 def _page(text: str, title: str) -> str | None:

@@ -14,7 +14,7 @@ from ml_experiment_nb.capture import Snapshot
 from ml_experiment_nb.capture.gallery import PLOTLY
 from ml_experiment_nb.capture.inputs import Input, as_text, inputs_of, values_here
 from ml_experiment_nb.capture.notebook import notebook_text
-from ml_experiment_nb.capture.page import page
+from ml_experiment_nb.capture.page import page, without_page
 from ml_experiment_nb.capture.sources import sources
 from ml_experiment_nb.identity import Code, as_experiment, code_of, identity_tags
 from ml_experiment_nb.plans import Plan, Spec, Task
@@ -126,4 +126,4 @@ def keep_notebook(live: OpenRun, notebook: Path | None) -> None:
     try:
         live.save(f"notebook/{notebook.stem}.html", _page(text, notebook.stem))
     except Exception as error:
-        live.add(events.Note(f"{notebook.name} is not there as a page: {type(error).__name__}: {error}"))
+        live.add(events.Note(without_page(notebook.name, error)))

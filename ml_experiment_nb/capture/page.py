@@ -68,6 +68,11 @@ def page(text: str, title: str) -> str:
     )
 
 
+def without_page(name: str, error: BaseException) -> str:
+    """Return why a notebook is not there as a page, as a sentence for a run's notes; `name` is what it is called."""
+    return f"{name} is not there as a page: {type(error).__name__}: {error}"
+
+
 def _cell(cell: Mapping[str, Any], language: str) -> str:
     source = joined(cell.get("source", ""))
     if cell.get("cell_type") == "markdown":

@@ -23,7 +23,7 @@ from papermill.execute import execute_notebook, remove_error_markers
 from papermill.iorw import load_notebook_node, write_ipynb
 
 from ml_experiment_nb import events, reports, secrecy
-from ml_experiment_nb.capture.page import page
+from ml_experiment_nb.capture.page import page, without_page
 from ml_experiment_nb.errors import CellFailedError, SpecError, TaskDiedError, TaskTimeoutError
 from ml_experiment_nb.kernelspecs import DEFAULT_KERNEL
 from ml_experiment_nb.masking import Veil
@@ -195,7 +195,7 @@ def _keep_page(kept: Path, sink: reports.Sink) -> None:
     try:
         target.write_text(page(kept.read_text(encoding="utf-8"), kept.stem), encoding="utf-8")
     except Exception as error:
-        sink.send(events.Note(f"{kept.name} is not there as a page: {type(error).__name__}: {error}"))
+        sink.send(events.Note(without_page(kept.name, error)))
 
 
 def _notes(target: Notebook, nb: nbformat.NotebookNode) -> Iterator[str]:
