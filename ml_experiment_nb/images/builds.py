@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from functools import lru_cache
 from pathlib import Path
 
 from ml_experiment_nb.errors import ImageError
+from ml_experiment_nb.images import commands
 from ml_experiment_nb.images.caches import working
 from ml_experiment_nb.images.endpoints import Endpoint
 from ml_experiment_nb.images.engine import RULE, Engine, Image, Progress, failed_build, told
@@ -138,32 +137,12 @@ def _said(words: Sequence[str], env: Mapping[str, str]) -> Iterator[str]:
     kept: deque[str] = deque(maxlen=_KEPT)
     is_summed_up = False
     bound = [sys.executable, "-I", "-c", _BOUND, str(os.getpid())] if sys.platform == "linux" else []
-    process = subprocess.Popen(
-        [*bound, *words], env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )  # fmt: skip
-    try:
-        assert process.stdout is not None
-        # A line that a step has written again and again is one: apt's counting of what it has read.
-        with io.TextIOWrapper(process.stdout, encoding="utf-8", errors="replace", newline="\n") as lines:
-            for line in lines:
-                kept.append(line.rstrip())
-                is_summed_up = is_summed_up or line.strip() == RULE
-                if line.strip() and not is_summed_up:
-                    yield line.rstrip()
+    with commands.begun([*bound, *words], env, patience=_PATIENCE) as process:
+        for line in commands.lines(process):
+            kept.append(line)
+            is_summed_up = is_summed_up or line.strip() == RULE
+            if line and not is_summed_up:
+                yield line
         code = process.wait()
-    except BaseException:
-        _stop(process)
-        raise
     if code:
         raise failed_build(list(kept))
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End a build: its command tells the engine, which drops what it has."""
-    for number in (signal.SIGINT, signal.SIGKILL):
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(_PATIENCE)
-            return

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from ml_experiment_nb.addresses import without_credentials
 from ml_experiment_nb.errors import ImageError
+from ml_experiment_nb.images import commands
 from ml_experiment_nb.images.caches import cache
 from ml_experiment_nb.images.interpreter import Interpreter
 
@@ -54,7 +53,7 @@ class Pip:
     def __init__(self, python: Interpreter, index: Index) -> None:
         self._python = python
         self._index = index
-        self._running: set[subprocess.Popen[str]] = set()
+        self._running: set[subprocess.Popen[bytes]] = set()
         self._is_stopped = False
 
     def wheel(
@@ -93,8 +92,7 @@ class Pip:
         """End what runs."""
         self._is_stopped = True
         for process in list(self._running):
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
+            commands.kill(process)
 
     def _sources(self) -> list[str]:
         own = ["--index-url", self._index.url] if self._index.url else []
@@ -108,22 +106,14 @@ class Pip:
         """Yield what pip says; its last line tells of a failure."""
         if self._is_stopped:
             return
-        process = subprocess.Popen(
-            command, env={**os.environ, **env}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            errors="replace", stdin=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
-        self._running.add(process)
-        try:
-            assert process.stdout is not None
-            yield from (line.rstrip() for line in process.stdout)
-            if process.wait() != 0:
-                yield f"{_FAILED}{process.returncode}"
-        finally:
-            if process.poll() is None:
-                with suppress(ProcessLookupError, PermissionError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-            self._running.discard(process)
+        with commands.begun(command, {**os.environ, **env}) as process:
+            self._running.add(process)
+            try:
+                yield from commands.lines(process)
+                if process.wait() != 0:
+                    yield f"{_FAILED}{process.returncode}"
+            finally:
+                self._running.discard(process)
 
 
 def indexes(said: Iterable[str]) -> dict[str, str]:
