@@ -12,9 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from itertools import pairwise
-from typing import Any, Final
+from typing import Final
 
-from ml_experiment_nb.magic_lines import OF_OURS
 from ml_experiment_nb.quantities import cut
 from ml_experiment_nb.verdicts import Difference
 
@@ -24,7 +23,6 @@ CELLS: Final = "mlexp.proof.cells"
 SECONDS: Final = "mlexp.proof.seconds"
 
 
-_NOT_AGAIN = re.compile(r"\s--(?:prove\b|needed\b|notify(?:=|\s+)(?:'[^']*'|\"[^\"]*\"|\S+))")
 _TITLE = 41  # characters of a cell by which it is named
 _DIFFERENCES = 3
 
@@ -219,32 +217,6 @@ def clean_text(cells: int, metrics: int) -> str:
         metrics, f"gave the same {metrics} metrics"
     )
     return f"in a new kernel {ran} {gave}"
-
-
-def as_repeated(slice_text: str) -> str:
-    """Return a slice's notebook as it is run again: its cells are run, nobody is told of it, and nothing is proven."""
-    notebook = json.loads(slice_text)
-    for cell in notebook["cells"]:
-        source = "".join(cell["source"])
-        if found := OF_OURS.match(source):
-            line, newline, body = source[found.end() :].partition("\n")
-            cell["source"] = [found[0].lstrip() + _NOT_AGAIN.sub("", line) + newline + body]
-    return json.dumps(notebook)
-
-
-def as_proven(slice_text: str, guard: str) -> str:
-    """Return a slice's notebook as it is run for a proof: nobody is told of it, it is proven no further.
-
-    Args:
-        slice_text: The notebook.
-        guard: The code of a first cell, which keeps the user's files from being written.
-    """
-    notebook = json.loads(as_repeated(slice_text))
-    first: dict[str, Any] = {
-        "cell_type": "code", "id": "guard", "metadata": {}, "execution_count": None, "source": [guard], "outputs": []
-    }  # fmt: skip
-    notebook["cells"].insert(0, first)
-    return json.dumps(notebook)
 
 
 def said(tags: Mapping[str, str]) -> str:

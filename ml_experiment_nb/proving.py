@@ -36,7 +36,6 @@ from ml_experiment_nb.proofs import (
     Finding,
     Proof,
     Ran,
-    as_proven,
     changed_cells,
     clean_text,
     differing,
@@ -46,7 +45,7 @@ from ml_experiment_nb.proofs import (
 )
 from ml_experiment_nb.readings import Wanted
 from ml_experiment_nb.records import Outcome, Record, Status
-from ml_experiment_nb.session import saved_notebook
+from ml_experiment_nb.session import as_proven, saved_notebook
 from ml_experiment_nb.specs import spec_from_mapping
 from ml_experiment_nb.verdicts import metric_differences
 from ml_experiment_nb.work import guard

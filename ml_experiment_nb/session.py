@@ -31,6 +31,7 @@ SESSION, SLICE = "session.ipynb", "slice.ipynb"
 _METADATA = "ml_experiment_nb"  # the key of what is ours in a notebook's metadata
 _MOST_CELLS = 2000
 _MOST_BYTES = 5_000_000
+_NOT_AGAIN = re.compile(r"\s--(?:prove\b|needed\b|notify(?:=|\s+)(?:'[^']*'|\"[^\"]*\"|\S+))")
 _SHOWN = 5  # problems that a note tells
 _LOADS = re.compile(r"^\s*%(?:load_ext|reload_ext)\s+ml_experiment_nb\b", re.MULTILINE)
 _ENDS = re.compile(r"\s*(?:%debug|%pdb|%tb|exit|quit|exit\(\)|quit\(\)|%reset)\b[^\n]*\s*")
@@ -241,6 +242,29 @@ def as_notebook(cells: Sequence[Executed], failed: dict[int, str], folder: str |
     metadata |= {_METADATA: {"started_in": folder}} if folder is not None else {}
     lines = ",\n".join(json.dumps(cell, ensure_ascii=False) for cell in made)  # ten times as quick as with an indent
     return f'{{"cells": [\n{lines}\n],\n"metadata": {json.dumps(metadata)}, "nbformat": 4, "nbformat_minor": 5}}\n'
+
+
+def as_repeated(slice_text: str) -> str:
+    """Return a slice's notebook as it is run again: its cells are run, nobody is told of it, and nothing is proven."""
+    notebook = json.loads(slice_text)
+    for cell in notebook["cells"]:
+        source = joined(cell["source"])
+        if found := OF_OURS.match(source):
+            line, newline, body = source[found.end() :].partition("\n")
+            cell["source"] = [found[0].lstrip() + _NOT_AGAIN.sub("", line) + newline + body]
+    return json.dumps(notebook)
+
+
+def as_proven(slice_text: str, guard: str) -> str:
+    """Return a slice's notebook as it is run for a proof: nobody is told of it, it is proven no further.
+
+    Args:
+        slice_text: The notebook.
+        guard: The code of a first cell, which keeps the user's files from being written.
+    """
+    notebook = json.loads(as_repeated(slice_text))
+    notebook["cells"].insert(0, _cell("guard", guard, None, []))
+    return json.dumps(notebook)
 
 
 def _tried(source: str, error: str) -> str:

@@ -1,12 +1,8 @@
 """What a proof of a run has found, judged."""
 
-import json
-
-import pytest
 from test_records import record
 
 from ml_experiment_nb.cards import Card, card_html, card_markdown, card_text
-from ml_experiment_nb.effects import Executed
 from ml_experiment_nb.proofs import (
     CELLS,
     PROOF,
@@ -17,7 +13,6 @@ from ml_experiment_nb.proofs import (
     Proof,
     Ran,
     Saved,
-    as_proven,
     changed_cells,
     clean_text,
     differing,
@@ -26,7 +21,6 @@ from ml_experiment_nb.proofs import (
     order_of,
     said,
 )
-from ml_experiment_nb.session import as_notebook
 from ml_experiment_nb.verdicts import metric_differences
 
 LOAD = Ran(3, "# the data\nX = load()", "a", 10.0)
@@ -130,25 +124,6 @@ def test_nothing_found_is_clean():
         "clean: in a new kernel its 3 cells, in the order in which they were run, gave the same 2 metrics"
     )
     assert clean_text(1, 0) == "in a new kernel its cell alone ended as it had; it has no metrics"
-
-
-@pytest.mark.parametrize(
-    ("line", "left"),
-    [
-        ('%%experiment "SVM" --prove', '%%experiment "SVM"'),
-        ("%%experiment --prove -p C=2 --needed", "%%experiment -p C=2"),
-        ("%%experiment --notify https://host/x --into r", "%%experiment --into r"),
-        ("%%group --notify='a b' --trials 2 --notify desktop", "%%group --trials 2"),
-        ("%%time\n%%experiment --prove x", "%%time\n%%experiment x"),
-        ("%%experiment my--prove", "%%experiment my--prove"),
-    ],
-)
-def test_nobody_is_told_of_a_proof_and_it_is_proven_no_further(line, left):
-    text = as_notebook([Executed(1, "x = '--prove'"), Executed(2, f"{line}\n{{'a': 1}}  # --prove")], {})
-    cells = json.loads(as_proven(text, "guard()"))["cells"]
-    assert ["".join(one["source"]) for one in cells] == [
-        "guard()", "%load_ext ml_experiment_nb", "x = '--prove'", f"{left}\n{{'a': 1}}  # --prove"
-    ]  # fmt: skip
 
 
 def test_a_card_shows_it():

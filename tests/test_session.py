@@ -224,3 +224,22 @@ def test_a_cell_that_the_notebook_has_not_any_more_is_hidden_state(after, stored
     assert after(LAST)[2] == ()
     file.write_text("no notebook")
     assert after(LAST)[2] == ()
+
+
+@pytest.mark.parametrize(
+    ("line", "left"),
+    [
+        ('%%experiment "SVM" --prove', '%%experiment "SVM"'),
+        ("%%experiment --prove -p C=2 --needed", "%%experiment -p C=2"),
+        ("%%experiment --notify https://host/x --into r", "%%experiment --into r"),
+        ("%%group --notify='a b' --trials 2 --notify desktop", "%%group --trials 2"),
+        ("%%time\n%%experiment --prove x", "%%time\n%%experiment x"),
+        ("%%experiment my--prove", "%%experiment my--prove"),
+    ],
+)
+def test_nobody_is_told_of_a_proof_and_it_is_proven_no_further(line, left):
+    text = session.as_notebook([Executed(1, "x = '--prove'"), Executed(2, f"{line}\n{{'a': 1}}  # --prove")], {})
+    cells = json.loads(session.as_proven(text, "guard()"))["cells"]
+    assert ["".join(one["source"]) for one in cells] == [
+        "guard()", "%load_ext ml_experiment_nb", "x = '--prove'", f"{left}\n{{'a': 1}}  # --prove"
+    ]  # fmt: skip

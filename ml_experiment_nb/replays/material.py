@@ -23,9 +23,8 @@ from ml_experiment_nb.flow import is_everywhere
 from ml_experiment_nb.forms import Asked, asked_spec
 from ml_experiment_nb.inplace import SCRIPT
 from ml_experiment_nb.known import REPLAY_OF
-from ml_experiment_nb.proofs import as_repeated
 from ml_experiment_nb.records import Record, Status
-from ml_experiment_nb.session import SLICE, started_in
+from ml_experiment_nb.session import SLICE, as_repeated, started_in
 from ml_experiment_nb.specs import Experiment, Job, spec_from_mapping
 from ml_experiment_nb.targets import Cell, Command, Notebook, Script, read_targets
 from ml_experiment_nb.typed_forms import as_cell
