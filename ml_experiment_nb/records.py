@@ -189,7 +189,8 @@ class Records(Sequence[Record]):
         """The finished record with the best value of the metric; None when there is none, or more than one metric."""
         if self.metric is None:
             return None
-        return min(self._scored(), key=self._costs, default=None)
+        scored = self._scored()
+        return min(scored, key=lambda one: one[0])[1] if scored else None
 
     @cached_property
     def front(self) -> Records:
@@ -198,26 +199,20 @@ class Records(Sequence[Record]):
         Of a record in it no metric can be bettered without another one getting worse. With one metric these are the
         records with its best value.
         """
-        scored = [(self._costs(record), record) for record in self._scored()]
+        scored = self._scored()
         front: list[tuple[float, ...]] = []
         for costs in sorted({costs for costs, _ in scored}):  # whoever is better in all stands before
             # Of two metrics the last one kept has the best second value: a front of thousands takes no time.
             rivals = front[-1:] if len(costs) == 2 else front
-            if not any(_dominates(other, costs) for other in rivals):
+            if not any(dominates(other, costs) for other in rivals):
                 front.append(costs)
         kept = {*front}
         return self.like(record for costs, record in scored if costs in kept)
 
-    def _scored(self) -> list[Record]:
-        if not self.goals:
-            return []
-        return [
-            r for r in self if r.ok and not any(math.isnan(r.metrics.get(name, math.nan)) for name, _ in self.goals)
-        ]
-
-    def _costs(self, record: Record) -> tuple[float, ...]:
-        """Return a record's metrics so that less is better."""
-        return tuple(-record.metrics[name] if maximize else record.metrics[name] for name, maximize in self.goals)
+    def _scored(self) -> list[tuple[tuple[float, ...], Record]]:
+        """Return the finished records that have all metrics, each with its costs."""
+        found = ((costs_of(record, self.goals), record) for record in self if self.goals and record.ok)
+        return [(costs, record) for costs, record in found if costs is not None]
 
     def like(self, records: Iterable[Record]) -> Records:
         """Return other records, or these in another order, with the same group and goals."""
@@ -262,7 +257,21 @@ class Records(Sequence[Record]):
         return markup.as_markdown(overview(self))
 
 
-def _dominates(one: Sequence[float], other: Sequence[float]) -> bool:
+def costs_of(record: Record, goals: Iterable[tuple[str, bool]]) -> tuple[float, ...] | None:
+    """Return a record's metrics so that less is better; None where it lacks one.
+
+    Args:
+        record: The record.
+        goals: The metrics that count, and of each whether more of it is better.
+    """
+    values = [(record.metrics.get(name, math.nan), maximize) for name, maximize in goals]
+    if any(math.isnan(value) for value, _ in values):
+        return None
+    return tuple(-value if maximize else value for value, maximize in values)
+
+
+def dominates(one: Sequence[float], other: Sequence[float]) -> bool:
+    """Return whether costs are nowhere above others, and not the same."""
     return all(a <= b for a, b in zip(one, other, strict=True)) and tuple(one) != tuple(other)
 
 

@@ -5,7 +5,19 @@ from datetime import UTC, datetime
 
 import pytest
 
-from ml_experiment_nb.records import Failure, Outcome, Record, Records, Status, duration, number, pairs, row
+from ml_experiment_nb.records import (
+    Failure,
+    Outcome,
+    Record,
+    Records,
+    Status,
+    costs_of,
+    dominates,
+    duration,
+    number,
+    pairs,
+    row,
+)
 
 STARTED = datetime(2026, 1, 2, 3, 4, 5, 678000, UTC)
 
@@ -236,3 +248,17 @@ def test_pairs():
 )
 def test_duration(seconds, text):
     assert duration(seconds) == text
+
+
+def test_costs_are_less_where_a_record_is_better():
+    goals = (("accuracy", True), ("size", False))
+    assert costs_of(record(metrics={"accuracy": 0.9, "size": 3.0, "loss": 1.0}), goals) == (-0.9, 3.0)
+    assert costs_of(record(metrics={"accuracy": 0.9}), goals) is None
+    assert costs_of(record(metrics={"accuracy": 0.9, "size": math.nan}), goals) is None
+    assert costs_of(record(metrics={}), ()) == ()
+
+
+def test_what_is_nowhere_worse_and_somewhere_better_dominates():
+    assert dominates((1.0, 2.0), (1.0, 3.0))
+    assert not dominates((1.0, 2.0), (1.0, 2.0))
+    assert not dominates((1.0, 3.0), (2.0, 2.0))

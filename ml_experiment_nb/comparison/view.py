@@ -15,7 +15,7 @@ from ml_experiment_nb.entries import known_as
 from ml_experiment_nb.errors import ExperimentError, MetricError, ParameterError, RunNotFoundError, nearest
 from ml_experiment_nb.groups import goals_of, trials_of
 from ml_experiment_nb.readings import Wanted
-from ml_experiment_nb.records import Record, Records
+from ml_experiment_nb.records import Record, Records, costs_of
 from ml_experiment_nb.sweeps import opened_store
 from ml_experiment_nb.tracking import Store
 from ml_experiment_nb.widgets.bundle import bundle, has_front_end, has_widgets
@@ -255,14 +255,12 @@ class Comparison:
     def _ranked(self) -> list[Record]:
         if len(self.records.goals) != 1:
             return list(self.records)
-        [(name, more)] = self.records.goals
 
-        def cost(record: Record) -> tuple[bool, float]:
-            value = record.metrics.get(name, math.nan)
-            lost = math.isnan(value) or not record.ok
-            return lost, 0.0 if math.isnan(value) else -value if more else value
+        def rank(record: Record) -> tuple[bool, tuple[float, ...]]:
+            costs = costs_of(record, self.records.goals)
+            return costs is None or not record.ok, costs or (0.0,)
 
-        return sorted(self.records, key=cost)
+        return sorted(self.records, key=rank)
 
     def _study(self, metric: str | None) -> tuple[str, Study]:
         goals = dict(self.records.goals)

@@ -36,7 +36,7 @@ class Code:
 
     def follow(self, these: Needs) -> None:
         """Take what code needs, and what the modules and scripts need that are its own."""
-        self.found = _merged(self.found, these)
+        self.found |= these
         for path in sorted(self._called(these) - self.scripts):
             self.scripts.add(path)
             self.follow(needs([path.read_text(encoding="utf-8", errors="replace")]))
@@ -87,12 +87,6 @@ class Code:
         for path in found.files:
             if path.suffix == ".py":
                 yield path.read_text(encoding="utf-8", errors="replace")
-
-
-def _merged(one: Needs, other: Needs) -> Needs:
-    names = [name for name in Needs.__dataclass_fields__ if name != "dynamic"]
-    both = {name: getattr(one, name) | getattr(other, name) for name in names}
-    return Needs(**both, dynamic=one.dynamic or other.dynamic)
 
 
 def folder_of(package: Package) -> Path | None:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import reduce
+from operator import or_
 from typing import Final
 
 from ml_experiment_nb.addresses import without_credentials
@@ -58,19 +59,17 @@ class Needs:
     addresses: frozenset[str] = frozenset()
     dynamic: bool = False
 
+    def __or__(self, other: Needs) -> Needs:
+        """Return what both need."""
+        return Needs(**{name: getattr(self, name) | getattr(other, name) for name in self.__dataclass_fields__})
+
 
 def needs(pieces: Iterable[str]) -> Needs:
     """Return what pieces of code need together: a script, or the cells of a notebook.
 
     What is no Python is passed over: it says so itself when it is run.
     """
-    return reduce(_joined, map(_of_piece, pieces), Needs())
-
-
-def _joined(one: Needs, other: Needs) -> Needs:
-    names = [name for name in Needs.__dataclass_fields__ if name != "dynamic"]
-    both = {name: getattr(one, name) | getattr(other, name) for name in names}
-    return Needs(**both, dynamic=one.dynamic or other.dynamic)
+    return reduce(or_, map(_of_piece, pieces), Needs())
 
 
 @dataclass

@@ -17,7 +17,19 @@ from ml_experiment_nb import triage
 from ml_experiment_nb.events import Cell, Metrics, Note
 from ml_experiment_nb.plans import Plan
 from ml_experiment_nb.quantities import about
-from ml_experiment_nb.records import SYSTEM, Record, Records, Status, as_json, duration, now, number, pairs
+from ml_experiment_nb.records import (
+    SYSTEM,
+    Record,
+    Records,
+    Status,
+    as_json,
+    costs_of,
+    dominates,
+    duration,
+    now,
+    number,
+    pairs,
+)
 from ml_experiment_nb.spaces import LogUniform
 from ml_experiment_nb.updates import Happened, Started, Update
 from ml_experiment_nb.widgets.columns import ABSENT
@@ -353,21 +365,13 @@ class LiveGroup:
         """Keep the records that none is better than; of one metric the first that has its best value."""
         if not self.goals or not record.ok:
             return
-        costs = self._costs(record)
-        if costs is None:
-            return
-        if any(there != costs and _covers(there, costs) for there, _ in self._front):
+        costs = costs_of(record, self.goals)
+        if costs is None or any(dominates(there, costs) for there, _ in self._front):
             return
         if len(self.goals) == 1 and any(there == costs for there, _ in self._front):
             return
-        kept = [(there, one) for there, one in self._front if there == costs or not _covers(costs, there)]
+        kept = [(there, one) for there, one in self._front if not dominates(costs, there)]
         self._front = [*kept, (costs, record)]
-
-    def _costs(self, record: Record) -> tuple[float, ...] | None:
-        values = [record.metrics.get(name, math.nan) for name, _ in self.goals]
-        if any(math.isnan(value) for value in values):
-            return None
-        return tuple(-v if maximize else v for v, (_, maximize) in zip(values, self.goals, strict=True))
 
     def _note(self, notes: Iterable[str]) -> None:
         self._notes += [one for one in notes if one not in self._notes]
@@ -403,10 +407,6 @@ class LiveGroup:
 
     def __str__(self) -> str:
         return f"{self.name}: {self.numbers()}"
-
-
-def _covers(one: Iterable[float], other: Iterable[float]) -> bool:
-    return all(a <= b for a, b in zip(one, other, strict=True))
 
 
 def _is_log(value: Any) -> bool:
