@@ -37,8 +37,9 @@ class CellRequest:
 
 
 def parse_cell(
-    options: Namespace, source: str, *, kind: str, rows: Sequence[Row] | None = None, known: Container[str] = ()
-) -> CellRequest:
+    options: Namespace, source: str, *, kind: str, rows: Sequence[Row] | None = None, known: Container[str] = (),
+    above: int = 0,
+) -> CellRequest:  # fmt: skip
     """Turn a magic's options and cell into a spec; it needs no IPython and starts nothing.
 
     Args:
@@ -47,6 +48,7 @@ def parse_cell(
         kind: ``experiment`` or ``group``.
         rows: The points of a group that has a run for each; what they leave out is as the cell has it.
         known: The names of the notebook's variables.
+        above: How many lines stand above it in the notebook's cell, which an error's line counts.
 
     Raises:
         SpecError: The cell is no Python, or an option is wrong.
@@ -56,10 +58,7 @@ def parse_cell(
         raise SpecError(f"--into {options.into}: not a variable's name")
     if options.save is not None and options.plan:
         raise SpecError("--save writes and --plan shows: give one of them")
-    cell = read_cell(source)
-    _refuse_await(source)
-    if kind == "group":
-        _refuse_misspelt(source, cell, known)
+    cell = _read(source, kind, known, above)
     given = read_assignments(options.param or [])
     unset = [name for name in cell.space if name not in given]
     if kind == "experiment" and unset:
@@ -67,7 +66,7 @@ def parse_cell(
     asked: dict[str, Any] = {
         "kind": kind,
         "name": options.name or _notebook_name(),
-        "run": [Cell(source=source, parameters=(*cell.params, *cell.space))],
+        "run": [Cell(source=source, parameters=(*cell.params, *cell.space)).below(above)],
         "params": cell.params,
         "tags": _tags(options.tag or []),
         **({"seed": options.seed} if options.seed is not None else {}),
@@ -83,6 +82,20 @@ def parse_cell(
     spec = with_params(spec_from_mapping(asked), given)
     make_plan(spec)  # checks the parameters
     return CellRequest(spec, cell, options.into, options.plan, options.save)
+
+
+def _read(source: str, kind: str, known: Container[str], above: int) -> CellSource:
+    """Return a cell as data; an error's line is the one that the editor shows."""
+    try:
+        cell = read_cell(source)
+        _refuse_await(source)
+        if kind == "group":
+            _refuse_misspelt(source, cell, known)
+    except SpecError as error:
+        if error.line is None:
+            raise
+        raise type(error)(error.problem, error.file, error.line + above, error.key) from None
+    return cell
 
 
 def given_rows(name: str, namespace: Mapping[str, Any]) -> Sequence[Row]:

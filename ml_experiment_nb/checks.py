@@ -159,7 +159,7 @@ def _check_known(targets: tuple[Target, ...], names: Iterable[str], allow_unknow
                 where = target.name
                 notebooks = _notebooks()
                 notebooks.check_notebook_params(notebooks.read_notebook(target.file), given, where=where)
-        where = ", ".join(target.name for target in targets)
+        where = ", ".join("the cell" if isinstance(target, Cell) else target.name for target in targets)
         raise cells.unknown_parameter(where, unknown[0], sorted(everything))
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Container, Mapping, Sequence
-from typing import Any
-
-from mlflow.entities import RunTag
+from typing import TYPE_CHECKING, Any
 
 from ml_experiment_nb.capture import Snapshot
 from ml_experiment_nb.masking import masked
 from ml_experiment_nb.records import Status
+
+if TYPE_CHECKING:
+    from mlflow.entities import RunTag
 
 PARAM_LENGTH = 6000
 METRICS, PARAMS, TAGS = 800, 100, 100  # what MLflow takes in one batch: 1,000 entities, of them so many
@@ -42,6 +43,8 @@ def snapshot_tags(snapshot: Snapshot) -> dict[str, str]:
 
 def run_tags(tags: Mapping[str, str]) -> Sequence[RunTag]:
     """Return tags as MLflow takes them, without the secrets that are known."""
+    from mlflow.entities import RunTag  # who only reads runs asks for names alone
+
     return [RunTag(key_of(name), masked(value)[:TAG_LENGTH]) for name, value in tags.items()]
 
 

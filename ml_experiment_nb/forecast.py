@@ -8,20 +8,18 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ml_experiment_nb import optuna_spaces
+from ml_experiment_nb.archive import Archive
 from ml_experiment_nb.errors import RunNotFoundError, StoreError
 from ml_experiment_nb.identity import code_of
+from ml_experiment_nb.looking import opened_archive
 from ml_experiment_nb.plans import Plan
 from ml_experiment_nb.projects import find_root, has_store
 from ml_experiment_nb.quantities import about
 from ml_experiment_nb.records import Record, duration, pairs
 from ml_experiment_nb.specs import Group
 from ml_experiment_nb.targets import Notebook, Script
-
-if TYPE_CHECKING:
-    from ml_experiment_nb.tracking import Store
 
 NEWEST = 200
 """How many past runs are looked at, the newest first."""
@@ -78,9 +76,7 @@ def estimate(plan: Plan) -> Estimate | None:
     named = os.environ.get("MLFLOW_TRACKING_URI", "")
     if not has_store(root) or (named.startswith("sqlite:///") and not Path(named.removeprefix("sqlite:///")).exists()):
         return None
-    from ml_experiment_nb.sweeps import opened_store
-
-    store = opened_store(root)
+    store = opened_archive(root)
     past, same_code = _past(store, plan)
     if not past:
         return None
@@ -157,7 +153,7 @@ def _points_text(group: Group) -> list[tuple[str, str]]:
     return rows if fixed or not rows else [*rows, ("", "(examples: without a seed, others are drawn when it runs)")]
 
 
-def _past(store: Store, plan: Plan) -> tuple[list[Record], bool]:
+def _past(store: Archive, plan: Plan) -> tuple[list[Record], bool]:
     """Return finished runs of the same name, and whether they are of the same code, or only of the same file."""
     code = code_of(plan.targets, Path(plan.cwd))
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or plan.spec.name
@@ -179,7 +175,7 @@ def _given(plan: Plan) -> list[str]:
     return [one.path for one in plan.spec.run if isinstance(one, Script | Notebook)]
 
 
-def _startup(past: Sequence[Record], each: float, store: Store) -> float | None:
+def _startup(past: Sequence[Record], each: float, store: Archive) -> float | None:
     """Return how much longer than a trial the beginning of past groups took, up to the first trial's end."""
     firsts = {one.parent_id: one for one in past if one.number == 0 and one.parent_id}
     found = []

@@ -7,25 +7,28 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ml_experiment_nb import drivers, unfinished
 from ml_experiment_nb.again import IMPORTED, REPEATS, Again, Taken, Trial, is_lost, last_tries, misfit, missing, split
+from ml_experiment_nb.archive import SPEC, Archive
 from ml_experiment_nb.capture.sources import sources
 from ml_experiment_nb.entries import key_of
 from ml_experiment_nb.errors import ExperimentError, ResumeError, RunNotFoundError, StillRunningError
 from ml_experiment_nb.files import parse_mapping, spec_from_text
 from ml_experiment_nb.goals import read_metric
 from ml_experiment_nb.interrupts import held_back
+from ml_experiment_nb.looking import opened_archive
 from ml_experiment_nb.planning import make_plan
 from ml_experiment_nb.plans import Plan, Spec
 from ml_experiment_nb.projects import find_root, home
 from ml_experiment_nb.records import Record, Status
 from ml_experiment_nb.rows import Table, read_table
 from ml_experiment_nb.specs import Group
-from ml_experiment_nb.sweeps import forget, opened_store, sweep
-from ml_experiment_nb.tracking import SPEC, Store
 from ml_experiment_nb.unfinished import Asked, Left, asked_of
+
+if TYPE_CHECKING:
+    from ml_experiment_nb.tracking import Store
 
 STOP_SECONDS = 60.0  # that a driver may take to stop a run
 _SAMPLED = 3  # reasons that a note names
@@ -51,6 +54,8 @@ def continued(plan: Plan, *, fresh: bool = False, look: bool = False) -> Plan:
     left = unfinished.found(root, asked)
     if not left:
         return plan
+    from ml_experiment_nb.sweeps import opened_store
+
     store = opened_store(root, make=True)
     same = [one for one in left if one.asked.code == asked.code]
     for one in same:
@@ -67,7 +72,7 @@ def continued(plan: Plan, *, fresh: bool = False, look: bool = False) -> Plan:
     return plan
 
 
-def resumed(run_id: str, *, trials: int | None = None, failed: bool = False, store: Store | None = None) -> Plan:
+def resumed(run_id: str, *, trials: int | None = None, failed: bool = False, store: Archive | None = None) -> Plan:
     """Return the plan that goes on with a group, whichever way it ended; what it needs comes from its own record.
 
     Args:
@@ -81,7 +86,7 @@ def resumed(run_id: str, *, trials: int | None = None, failed: bool = False, sto
         StillRunningError: Its driver lives.
         ResumeError: It can't go on; says why and what to do.
     """
-    store = store or opened_store()
+    store = store or opened_archive()
     record = _group(store, run_id)
     folder = drivers.folders(home(store.root)) / str(record.run_id)
     if (driver := drivers.read_driver(folder)) is not None:
@@ -106,7 +111,7 @@ def resumed(run_id: str, *, trials: int | None = None, failed: bool = False, sto
     return replace(plan, again=replace(again, payload=payload), notes=(*plan.notes, *notes))
 
 
-def recorded_plan(store: Store, record: Record) -> Plan:
+def recorded_plan(store: Archive, record: Record) -> Plan:
     """Return what a group's plan was, to be shown with its trials of the store; it can't be run.
 
     Raises:
@@ -137,6 +142,8 @@ def stop(run_id: str, *, store: Store, timeout: float = STOP_SECONDS, gone: bool
     Raises:
         StillRunningError: Its driver didn't stop it in time, or can't be asked from here.
     """
+    from ml_experiment_nb.sweeps import forget, sweep
+
     sweep(store)
     record = store.record(run_id)
     if record.status.ended:
@@ -162,7 +169,7 @@ def stop(run_id: str, *, store: Store, timeout: float = STOP_SECONDS, gone: bool
     )
 
 
-def _continued(plan: Plan, store: Store, left: Left, asked: Asked) -> Plan | None:
+def _continued(plan: Plan, store: Archive, left: Left, asked: Asked) -> Plan | None:
     """Return the plan that goes on with a group that was left; None when it isn't one to go on with."""
     if drivers.is_alive(left.folder):
         if left.asked.points != asked.points:
@@ -187,7 +194,7 @@ def _continued(plan: Plan, store: Store, left: Left, asked: Asked) -> Plan | Non
     return _noted(replace(plan, again=again), note)
 
 
-def _again(plan: Plan, store: Store, record: Record, *, failed: bool = False, more: int = 0) -> Again:
+def _again(plan: Plan, store: Archive, record: Record, *, failed: bool = False, more: int = 0) -> Again:
     """Return how a group goes on; `more` of its plan's trials are asked for beside those that it was asked for."""
     children = last_tries(store.children(str(record.run_id)))
     kept, redo = split(children, rows=plan.table is not None, failed=failed)
@@ -222,7 +229,7 @@ def _nothing(record: Record, kept: Sequence[Record]) -> ResumeError:
     return ResumeError(f"nothing is missing of {_short(record)}: --trials N asks for N more{hint}")
 
 
-def _taking_over(plan: Plan, store: Store, record: Record, folder: Path) -> Plan | None:
+def _taking_over(plan: Plan, store: Archive, record: Record, folder: Path) -> Plan | None:
     with held_back():
         from ml_experiment_nb.studies import ended_trials
 
@@ -259,7 +266,7 @@ def _taking_over(plan: Plan, store: Store, record: Record, folder: Path) -> Plan
     return _noted(replace(plan, taken=taken), f"{note}; --fresh starts without them")
 
 
-def trials_of(store: Store, record: Record) -> list[Record]:
+def trials_of(store: Archive, record: Record) -> list[Record]:
     """Return the trials that count in a group: those that it took over from others, and its own.
 
     A trial that was lost and drawn again, and a row that was run again, counts once.
@@ -271,7 +278,7 @@ def trials_of(store: Store, record: Record) -> list[Record]:
     return [*_imported(store, record), *own.values()]
 
 
-def goals_of(store: Store, record: Record) -> dict[str, bool]:
+def goals_of(store: Archive, record: Record) -> dict[str, bool]:
     """Return the metrics that a group optimised, and of each whether more of it is better."""
     text = store.text(record, SPEC)
     found = read_metric(parse_mapping(text).get("metric")) if text is not None else None
@@ -279,7 +286,7 @@ def goals_of(store: Store, record: Record) -> dict[str, bool]:
     return {one.name: one.direction == "maximize" for one in several}
 
 
-def _check_table(plan: Plan, store: Store, record: Record) -> None:
+def _check_table(plan: Plan, store: Archive, record: Record) -> None:
     """Refuse a table that isn't what it was: its runs are known by the numbers of their rows."""
     if (table := plan.table) is None or table.file is None:
         return
@@ -290,7 +297,7 @@ def _check_table(plan: Plan, store: Store, record: Record) -> None:
         )
 
 
-def _with_traceback(store: Store, record: Record) -> Record:
+def _with_traceback(store: Archive, record: Record) -> Record:
     """Return a failed trial's record with its traceback, which the store keeps in a file."""
     if record.failure is None or record.status is not Status.FAILED:
         return record
@@ -298,7 +305,7 @@ def _with_traceback(store: Store, record: Record) -> Record:
     return replace(record, failure=replace(record.failure, traceback=text))
 
 
-def _imported(store: Store, record: Record) -> tuple[Record, ...]:
+def _imported(store: Archive, record: Record) -> tuple[Record, ...]:
     """Return the trials of other groups that count in a group; they have no number in it."""
     if IMPORTED not in record.tags:
         return ()
@@ -306,7 +313,7 @@ def _imported(store: Store, record: Record) -> tuple[Record, ...]:
     return tuple(replace(store.record(line.split()[0]), number=None) for line in lines)
 
 
-def _recorded(store: Store, record: Record, folder: Path, *, values: bool = True) -> tuple[Group, dict[str, Any]]:
+def _recorded(store: Archive, record: Record, folder: Path, *, values: bool = True) -> tuple[Group, dict[str, Any]]:
     """Return a group's spec and what its record keeps of its plan."""
     plan = store.text(record, f"record/{unfinished.PLAN}")
     text = store.text(record, SPEC)
@@ -337,7 +344,7 @@ def _payload(record: Record, folder: Path, kept: dict[str, Any]) -> str | None:
     return str(path)
 
 
-def _group(store: Store, run_id: str) -> Record:
+def _group(store: Archive, run_id: str) -> Record:
     record = store.record(run_id)
     if record.kind == "trial":
         raise ResumeError(
@@ -348,7 +355,7 @@ def _group(store: Store, run_id: str) -> Record:
     return record
 
 
-def _changed(store: Store, record: Record, plan: Plan) -> list[str]:
+def _changed(store: Archive, record: Record, plan: Plan) -> list[str]:
     """Return the names of the files that are not as they were recorded."""
     now = sources(plan.targets)
     return [

@@ -135,10 +135,10 @@ def _program(
 
 def _of_run(run_id: str, cwd: str | Path | None, kernel: str | None) -> tuple[Program, Sequence[Package], str]:
     """Return a run's code with its parameters written in it, its packages and its Python."""
-    from ml_experiment_nb.sweeps import opened_store
-    from ml_experiment_nb.tracking import SPEC
+    from ml_experiment_nb.archive import SPEC
+    from ml_experiment_nb.looking import opened_archive
 
-    store = opened_store()
+    store = opened_archive()
     record = store.record(run_id)
     text, kept = store.text(record, SPEC), partial(store.kept, record)
     folder = Path(cwd or record.tags.get("mlexp.cwd") or Path.cwd())

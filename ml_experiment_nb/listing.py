@@ -12,19 +12,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ml_experiment_nb import sqlstore, writing
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.filters import read_name
-from ml_experiment_nb.orphans import has_orphans
+from ml_experiment_nb.looking import opened_archive
 from ml_experiment_nb.projects import find_root, has_store
 from ml_experiment_nb.readings import Wanted, wanted
 from ml_experiment_nb.records import Record
-from ml_experiment_nb.stores import check, store_uri
 
 if TYPE_CHECKING:
     import pandas as pd
 
-WAIT = 5.0  # seconds that this process's last run is waited for, which may still be written
 _WHOLE = re.compile(r"-?(0|[1-9]\d{0,17})")
 _PADDED = re.compile(r"[+-]?0\d")
 
@@ -119,16 +116,7 @@ def listed(
     """
     if not has_store(root):
         return []
-    writing.wait(WAIT)
-    uri = store_uri(root)
-    if sqlstore.is_sql(uri) and not has_orphans(root, uri):
-        if not uri.startswith("sqlite"):
-            check(uri)
-        if (found := sqlstore.listed(uri, asked, group=group)) is not None:
-            return found
-    from ml_experiment_nb.sweeps import opened_store
-
-    store = opened_store(root, closed=closed)
+    store = opened_archive(root, closed=closed)
     if group is not None:
         asked = replace(asked, group=store.record(group).run_id)
     return store.listed(asked)

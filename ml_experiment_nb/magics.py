@@ -123,13 +123,13 @@ class ExperimentMagics(Magics):
 
     def _guard(self, verb: Any, line: str, cell: str, magic: Any) -> None:
         with errors_in_one_line():
-            verb(parsed(magic, line), cell)
+            verb(parsed(magic, line, self.experiment, self.group), cell)
 
     def _experiment(self, options: Namespace, cell: str) -> None:
         from ml_experiment_nb.cell_requests import captured, parse_cell
         from ml_experiment_nb.planning import make_plan
 
-        asked = parse_cell(options, cell, kind="experiment", known=self._namespace)
+        asked = parse_cell(options, cell, kind="experiment", known=self._namespace, above=self._above(cell))
         if asked.save is not None:
             self._save(asked, asked.save)
             return
@@ -176,7 +176,7 @@ class ExperimentMagics(Magics):
                     live.add(Tags({CELL: told}))
                 self._look_through(live, asked.cell.source)
                 with calling_secrets(self._namespace, asked.spec.params):
-                    value = run_source(self.shell, source)
+                    value = run_source(self.shell, source, above=self._above(asked.cell.source))
                     send_result(value, live)
                     show_value(self.shell, value, source)
                 if options.prove:
@@ -240,7 +240,7 @@ class ExperimentMagics(Magics):
         from ml_experiment_nb.progress import is_live, show_progress
 
         rows = given_rows(options.each, self._namespace) if options.each is not None else None
-        asked = parse_cell(options, cell, kind="group", rows=rows, known=self._namespace)
+        asked = parse_cell(options, cell, kind="group", rows=rows, known=self._namespace, above=self._above(cell))
         if asked.save is not None:
             self._save(asked, asked.save)
             return
@@ -301,6 +301,13 @@ class ExperimentMagics(Magics):
         assert self.shell is not None
         namespace: dict[str, Any] = self.shell.user_ns
         return namespace
+
+    def _above(self, cell: str) -> int:
+        """Return how many lines stand above the code of the cell that runs, its magic's own among them."""
+        assert self.shell is not None
+        history: Any = self.shell.history_manager
+        raw, own = history.input_hist_raw[-1].rstrip(), cell.rstrip()
+        return raw.removesuffix(own).count("\n") if own and raw.endswith(f"\n{own}") else 1
 
     def _bind(self, name: str | None, value: Any) -> None:
         if name is not None:

@@ -238,7 +238,8 @@ class Plan:
 
     def _step(self, target: Target, params: Mapping[str, Any]) -> Step:
         if isinstance(target, Cell):
-            return Step(Cell(source=cells.with_values(cells.read_cell(target.source), params)), params)
+            source = cells.with_values(cells.read_cell(target.source), params)
+            return Step(Cell(source=source).below(target.above), params)
         if isinstance(target, Function):
             return Step(Function(function=travels_in_payload), params)
         accepted = accepts(target) if len(self.targets) > 1 else None

@@ -65,6 +65,15 @@ class Point(NamedTuple):
     value: float
 
 
+class DataSet(NamedTuple):
+    """A data set that a run says to have read. `kind` is that of its source, which is JSON."""
+
+    name: str
+    digest: str
+    kind: str
+    source: str
+
+
 def record_of(kept: Kept) -> Record:
     """Return the record that a kept run is."""
     tags = kept.tags

@@ -22,6 +22,7 @@ from mlflow.exceptions import MlflowException
 
 from ml_experiment_nb import absences, dues, events, secrecy
 from ml_experiment_nb.absences import Absence, waiting
+from ml_experiment_nb.archive import LOG
 from ml_experiment_nb.capture.artifacts import kept_files
 from ml_experiment_nb.capture.console import Collapser
 from ml_experiment_nb.capture.inputs import Input
@@ -41,7 +42,7 @@ from ml_experiment_nb.records import Outcome, Record, now
 from ml_experiment_nb.secrecy import known
 from ml_experiment_nb.stores import check, is_refusal, translated
 from ml_experiment_nb.told import Told
-from ml_experiment_nb.tracking import LOG, Store
+from ml_experiment_nb.tracking import Store
 from ml_experiment_nb.trials import Fixed, answered
 
 FLUSH_SECONDS = 1.0

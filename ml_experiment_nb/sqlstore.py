@@ -11,7 +11,6 @@ import math
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -37,12 +36,25 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from ml_experiment_nb.addresses import without_password
-from ml_experiment_nb.readings import OWN_TAGS, PARENT, RETRIED, Kept, Point, Wanted, chosen, named, record_of
+from ml_experiment_nb.readings import (
+    OWN_TAGS,
+    PARENT,
+    RETRIED,
+    DataSet,
+    Kept,
+    Point,
+    Wanted,
+    chosen,
+    named,
+    not_found,
+    record_of,
+)
 from ml_experiment_nb.records import Record
 from ml_experiment_nb.stores import is_database
 
 _FEW = 2000  # runs whose parameters, metrics and tags are asked for by their ids; of more, all are read and sorted out
 _BATCH = 500
+_WHOLE = 32  # characters of a run's id
 
 _experiments = table("experiments", column("experiment_id"), column("name"), column("lifecycle_stage"))
 _runs = table(
@@ -54,6 +66,10 @@ _params = table("params", column("run_uuid"), column("key"), column("value"))
 _metrics = table("latest_metrics", column("run_uuid"), column("key"), column("value"), column("is_nan", Boolean))
 _history = table("metrics", *map(column, ("run_uuid", "key", "value", "timestamp", "step")), column("is_nan", Boolean))
 _tags = table("tags", column("run_uuid"), column("key"), column("value"))
+_inputs = table("inputs", *map(column, ("source_id", "destination_type", "destination_id")))
+_data_sets = table(
+    "datasets", *map(column, ("dataset_uuid", "name", "digest", "dataset_source_type", "dataset_source"))
+)
 
 
 def is_sql(uri: str) -> bool:
@@ -68,21 +84,14 @@ def is_sql(uri: str) -> bool:
         return False
 
 
-def listed(uri: str, wanted: Wanted, *, group: str | None = None) -> list[Record] | None:
+def listed(uri: str, wanted: Wanted) -> list[Record] | None:
     """Return the records that are wanted of a store; None where it is no database, or one that can't be read here.
 
-    Args:
-        uri: The store's address.
-        wanted: Which runs.
-        group: Only the trials of this run; the beginning of its id is enough.
-
     Raises:
-        RunNotFoundError: There is no such experiment or group.
+        RunNotFoundError: There is no such experiment.
     """
     if is_sql(uri):
         with suppress(SQLAlchemyError, ImportError):  # a driver that is missing, too: MLflow says better what is wrong
-            if group is not None:
-                wanted = replace(wanted, group=run_id_of(uri, group))
             return list_records(uri, wanted)
     return None
 
@@ -123,16 +132,56 @@ def run_id_of(uri: str, beginning: str) -> str:
     return chosen(beginning, found, without_password(uri))
 
 
-def history(uri: str, run_id: str) -> list[Point] | None:
-    """Return all that a run has reported of its metrics; None where the store can't be read here."""
+def record(uri: str, run_id: str) -> Record | None:
+    """Return the record of a run with all of its tags, by its id or the beginning of it; a deleted one by its whole id.
+
+    Returns:
+        The record; None where the store is no database, or one that can't be read here.
+
+    Raises:
+        RunNotFoundError: None, or more than one, has it.
+    """
+    if not is_sql(uri):
+        return None
+    with suppress(SQLAlchemyError, ImportError):
+        whole = run_id if len(run_id) == _WHOLE else run_id_of(uri, run_id)
+        with _connected(uri) as connection:
+            rows = connection.execute(_fields().where(_runs.c.run_uuid == whole)).fetchall()
+            if not rows:
+                raise not_found(run_id, without_password(uri))
+            where = rows[0].experiment_id
+            asked = select(_experiments.c.name).where(_experiments.c.experiment_id == where)
+            name = str(connection.execute(asked).scalar_one())
+            return _Reader(connection, {where: name}, Wanted(tags=True)).records(rows, None)[0]
+    return None
+
+
+def history(uri: str, record: Record, metric: str | None = None) -> list[Point] | None:
+    """Return all that a run has reported of its metrics, or of one; None where the store can't be read here."""
     if not is_sql(uri):
         return None
     value = case((_history.c.is_nan == true(), None), else_=_history.c.value)
     asked = select(_history.c.key, _history.c.step, _history.c.timestamp, value)
-    asked = asked.where(_history.c.run_uuid == run_id).order_by(_history.c.key, _history.c.step, _history.c.timestamp)
+    asked = asked.where(_history.c.run_uuid == record.run_id)
+    asked = asked.where(_history.c.key == metric) if metric is not None else asked
+    asked = asked.order_by(_history.c.key, _history.c.step, _history.c.timestamp)
     with suppress(SQLAlchemyError, ImportError), _connected(uri) as connection:
         rows = connection.execute(asked).fetchall()
-        return [Point(key, step, moment, math.nan if one is None else one) for key, step, moment, one in rows]
+        every = (Point(key, step, moment, math.nan if one is None else one) for key, step, moment, one in rows)
+        return [one for one in every if metric is not None or one.metric in record.metrics]
+    return None
+
+
+def data_sets(uri: str, run_id: str) -> list[DataSet] | None:
+    """Return the data that a run says to have read; None where the store can't be read here."""
+    if not is_sql(uri):
+        return None
+    one = _data_sets.c
+    asked = select(one.name, one.digest, one.dataset_source_type, one.dataset_source)
+    asked = asked.join_from(_inputs, _data_sets, _inputs.c.source_id == one.dataset_uuid)
+    asked = asked.where(_inputs.c.destination_type == "RUN", _inputs.c.destination_id == run_id)
+    with suppress(SQLAlchemyError, ImportError), _connected(uri) as connection:
+        return [DataSet(*row) for row in connection.execute(asked)]
     return None
 
 
@@ -171,9 +220,7 @@ def _names(connection: Connection, uri: str, experiment: str | None) -> dict[int
 def _statement(names: Collection[int], wanted: Wanted) -> tuple[Select[Any], bool]:
     """Return the statement that finds the runs, and whether it finds no more than are wanted, in their order."""
     runs = _runs.c
-    asked = select(
-        runs.run_uuid, runs.name, runs.experiment_id, runs.status, runs.start_time, runs.end_time, runs.artifact_uri
-    ).where(runs.lifecycle_stage == "active", runs.experiment_id.in_(list(names)))
+    asked = _fields().where(runs.lifecycle_stage == "active", runs.experiment_id.in_(list(names)))
     if wanted.kind is not None:
         asked = asked.where(func.coalesce(_tag("mlexp.kind"), "experiment") == wanted.kind)
     if wanted.group is not None:
@@ -192,6 +239,14 @@ def _statement(names: Collection[int], wanted: Wanted) -> tuple[Select[Any], boo
     if wanted.limit is None or wanted.condition is not None or (wanted.order is not None and not order):
         return asked, False
     return asked.order_by(*order, runs.start_time.desc(), runs.run_uuid).limit(wanted.limit), True
+
+
+def _fields() -> Select[Any]:
+    """Return the statement that asks for all that the table of runs has of each."""
+    runs = _runs.c
+    return select(
+        runs.run_uuid, runs.name, runs.experiment_id, runs.status, runs.start_time, runs.end_time, runs.artifact_uri
+    )
 
 
 def _tag(name: str) -> ScalarSelect[Any]:

@@ -204,11 +204,23 @@ class Cell(Frozen):
 
     source: str
     parameters: tuple[str, ...] = ()
+    _above: int = PrivateAttr(default=0)
 
     @property
     def name(self) -> str:
         """A cell has no name of its own."""
         return "cell"
+
+    @property
+    def above(self) -> int:
+        """How many lines stand above the source in its notebook's cell, such as its magic's; files have none."""
+        return self._above
+
+    def below(self, lines: int) -> Cell:
+        """Return this cell with so many lines above its source, which are counted where a line is named."""
+        found = self.model_copy()
+        found._above = lines
+        return found
 
 
 Target: TypeAlias = Script | Notebook | Command | Function | Cell

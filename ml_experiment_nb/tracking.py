@@ -1,9 +1,7 @@
-"""The tracking store: MLflow's runs read as records, and the files that they are given."""
+"""The tracking store by MLflow's client: runs written and read as records, and the files that they are given."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import tempfile
 import threading
@@ -18,21 +16,19 @@ from mlflow.exceptions import MlflowException
 
 from ml_experiment_nb import sqlstore
 from ml_experiment_nb.addresses import without_password
+from ml_experiment_nb.archive import Archive
 from ml_experiment_nb.artifact_stores import artifact_root, location, refusals, send
 from ml_experiment_nb.capture.inputs import Input, as_json
-from ml_experiment_nb.drivers import Hold, folders
+from ml_experiment_nb.drivers import Hold
 from ml_experiment_nb.errors import StoreError
-from ml_experiment_nb.projects import home
-from ml_experiment_nb.readings import PARENT, Kept, Point, Wanted, chosen, named, not_found, record_of
+from ml_experiment_nb.readings import PARENT, DataSet, Kept, Point, Wanted, chosen, named, not_found, record_of
 from ml_experiment_nb.records import Record
 from ml_experiment_nb.stores import is_refusal, opening, settle, store_uri, translated
 
-LOG = "record/log.txt"
-SPEC = "record/spec.yaml"
 _PAGE = 1000  # runs that are asked for at once
 
 
-class Store:
+class Store(Archive):
     """The tracking store in use: ``MLFLOW_TRACKING_URI``, or the project's own.
 
     Args:
@@ -75,22 +71,6 @@ class Store:
                 self._experiments[name] = found.experiment_id
         return self._experiments[name]
 
-    def records(
-        self, *, experiment: str | None = None, parent_id: str | None = None, status: str | None = None,
-        tags: Mapping[str, str] | None = None, limit: int | None = 50,
-    ) -> list[Record]:  # fmt: skip
-        """Return the newest runs first, with all of their tags.
-
-        Args:
-            experiment: Only those of this MLflow experiment.
-            parent_id: Only the children of this run; of a trial that was tried again, the last try.
-            status: Only those that ended so.
-            tags: Only those with these tags.
-            limit: At most so many.
-        """
-        tagged = tuple((tags or {}).items())
-        return self.listed(Wanted(experiment, None, parent_id, status, limit=limit, tags=True, tagged=tagged))
-
     def listed(self, wanted: Wanted) -> list[Record]:
         """Return the records that are wanted: by SQL where the store is a database, else by MLflow's client.
 
@@ -126,10 +106,6 @@ class Store:
                     break
         return wanted.select(found)
 
-    def children(self, run_id: str) -> list[Record]:
-        """Return the records of all runs that belong to a run, the oldest first."""
-        return self.records(parent_id=run_id, limit=None)[::-1]
-
     def record(self, run_id: str) -> Record:
         """Return the record of a run, by its id or the beginning of it.
 
@@ -141,16 +117,17 @@ class Store:
             name = self.client.get_experiment(run.info.experiment_id).name
         return _record(run, name)
 
-    def history(self, record: Record) -> list[Point]:
-        """Return all that a run has reported of its metrics, each metric's values in the order of their steps.
+    def history(self, record: Record, metric: str | None = None) -> list[Point]:
+        """Return all that a run has reported of its metrics, or of one, in the order of their names and steps.
 
         Raises:
             StoreError: The store can't be reached.
         """
-        if (found := sqlstore.history(self.uri, str(record.run_id))) is not None:
-            return [one for one in found if one.metric in record.metrics]
+        if (found := sqlstore.history(self.uri, record, metric)) is not None:
+            return found
+        names = sorted(record.metrics) if metric is None else [metric]
         with translated(self.uri):
-            each = [self.client.get_metric_history(str(record.run_id), name) for name in sorted(record.metrics)]
+            each = [self.client.get_metric_history(str(record.run_id), name) for name in names]
         points = (Point(one.key, one.step, one.timestamp, one.value) for values in each for one in values)
         return sorted(points, key=lambda one: one[:3])
 
@@ -210,12 +187,16 @@ class Store:
         ]
         self.client.log_inputs(run_id, [DatasetInput(one, []) for one in entities])
 
-    def input_files(self, record: Record) -> dict[str, str]:
-        """Return the digests of the local files that a run is recorded to have read, by their addresses."""
+    def data_sets(self, record: Record) -> list[DataSet]:
+        """Return the data that a run says to have read.
+
+        Raises:
+            StoreError: The store can't be reached.
+        """
         with translated(self.uri):
             inputs = self.client.get_run(str(record.run_id)).inputs
         found = [one.dataset for one in (inputs.dataset_inputs if inputs else ())]
-        return {json.loads(one.source)["uri"]: one.digest for one in found if one.source_type == "local"}
+        return [DataSet(one.name, one.digest, one.source_type, one.source) for one in found]
 
     def tagged(self, tag: str, value: str) -> Run | None:
         """Return the run that has a tag of that value."""
@@ -223,39 +204,12 @@ class Store:
         found = self.client.search_runs(ids, f"tags.`{tag}` = '{value}'", max_results=1)
         return found[0] if found else None
 
-    def content(self, record: Record, path: str) -> bytes | None:
-        """Return one of a run's artifacts, of one that goes on too; None when there is none, or it can't be read."""
-        live = folders(home(self.root)) / str(record.run_id) / "artifacts" / path
-        with suppress(OSError):
-            return live.read_bytes()
+    def kept_content(self, record: Record, path: str) -> bytes | None:
+        """Return one of the artifacts that the store has of a run; None when there is none, or it can't be read."""
         with translated(self.uri), tempfile.TemporaryDirectory() as folder:
             with suppress(MlflowException, OSError), refusals(str(record.artifact_uri)):
                 return Path(self.client.download_artifacts(str(record.run_id), path, folder)).read_bytes()
             return None
-
-    def text(self, record: Record, path: str) -> str | None:
-        """Return the text of one of a run's artifacts; see `content`."""
-        found = self.content(record, path)
-        return None if found is None else found.decode(errors="replace").replace("\r\n", "\n")
-
-    def kept(self, record: Record, name: str) -> str | None:
-        """Return what the record of a run keeps under a name, or that of the group that a trial belongs to."""
-        found = self.text(record, f"record/{name}")
-        if found is None and record.kind == "trial" and record.parent_id:
-            return self.text(self.record(record.parent_id), f"record/{name}")
-        return found
-
-    def log_text(self, record: Record) -> str:
-        """Return what a run has printed so far."""
-        return self.text(record, LOG) or ""
-
-    def artifacts(self, record: Record) -> list[str]:
-        """Return the paths of a run's artifacts.
-
-        Raises:
-            StoreError: They can't be listed.
-        """
-        return list(self.files(record))
 
     def files(self, record: Record) -> dict[str, int]:
         """Return the paths of a run's artifacts, in order, and their sizes in bytes.
@@ -265,11 +219,6 @@ class Store:
         """
         with translated(self.uri), refusals(str(record.artifact_uri)):
             return dict(sorted(self._walk(str(record.run_id), None)))
-
-    def digest(self, record: Record, path: str) -> str | None:
-        """Return the SHA-256 of one of a run's artifacts; None when it can't be read."""
-        found = self.content(record, path)
-        return None if found is None else hashlib.sha256(found).hexdigest()
 
     def take_files(self, record: Record, folder: Path) -> None:
         """Make the files in a folder a run's artifacts; where they can be moved, the folder is gone afterwards.

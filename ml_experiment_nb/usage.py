@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,9 +12,16 @@ from IPython.core.error import UsageError
 
 from ml_experiment_nb.errors import ExperimentError, SpecError, nearest
 
+_TELLING = 4  # characters that an option's beginning has to have to tell which is meant
 
-def parsed(magic: Any, line: str) -> Namespace:
+
+def parsed(magic: Any, line: str, *others: Any) -> Namespace:
     """Return what a magic's line says.
+
+    Args:
+        magic: The magic.
+        line: Its line.
+        others: Magics whose options may be meant to be its own.
 
     Raises:
         UsageError: It can't be read.
@@ -26,17 +33,28 @@ def parsed(magic: Any, line: str) -> Namespace:
     magic.parser.allow_abbrev = False  # whoever looks for an option in a line finds it by its whole name
     known, unknown = magic.parser.parse_known_args(words)
     if unknown:
-        raise UsageError(_unknown(unknown[0], magic.parser))
+        raise UsageError(_unknown(unknown[0], magic, others))
     found: Namespace = known
     return found
 
 
-def _unknown(word: str, parser: Any) -> str:
+def _unknown(word: str, magic: Any, others: Sequence[Any]) -> str:
     """Say what is wrong with a word of the line that means nothing."""
     if not word.startswith("-"):
         return f"{word!r} is one word too many: put a name of several words in quotes"
-    options = [option for action in parser._actions for option in action.option_strings]
-    return f"{word}: there is no such option{nearest(word.partition('=')[0], options)}"
+    name = word.partition("=")[0]
+    own = _options(magic)
+    theirs = {one: other.__name__ for other in others for one in _options(other) if one not in own}
+    begun = [one for one in own if len(name) >= _TELLING and one.startswith(name)]
+    meant = [one for one in theirs if one == name or (len(name) >= _TELLING and one.startswith(name))]
+    hint = nearest(name, begun or own)
+    if meant and not begun:
+        hint = f": {meant[0]} is an option of %%{theirs[meant[0]]}, not of %%{magic.__name__}"
+    return f"{word}: there is no such option{hint}"
+
+
+def _options(magic: Any) -> list[str]:
+    return [option for action in magic.parser._actions for option in action.option_strings]
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ml_experiment_nb import secrecy
+from ml_experiment_nb.archive import SPEC
 from ml_experiment_nb.errors import EngineError, SpecError
 from ml_experiment_nb.forms import asked_by
 from ml_experiment_nb.image_plans import VERDICT
@@ -16,7 +17,7 @@ from ml_experiment_nb.images.containers import Launch, run
 from ml_experiment_nb.images.engine import Engine, Image
 from ml_experiment_nb.records import Record, Status
 from ml_experiment_nb.stores import translated
-from ml_experiment_nb.tracking import SPEC, Store
+from ml_experiment_nb.tracking import Store
 from ml_experiment_nb.verdicts import Tolerance, Verdict, could_not_run, judged, metric_differences
 from ml_experiment_nb.work.container import labels_of, listening, sweep
 

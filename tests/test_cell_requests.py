@@ -87,7 +87,7 @@ def test_the_notebooks_name_is_the_experiments(asked, monkeypatch):
 @pytest.mark.parametrize(
     ("kind", "line", "cell", "says"),
     [
-        ("experiment", "-p D=1", "C = 1", "cell has no such parameter; it takes C"),
+        ("experiment", "-p D=1", "C = 1", "D: the cell has no such parameter; it takes C"),
         ("experiment", "-p kernal=1", "kernel = 1", "did you mean 'kernel'"),
         ("experiment", "-p C", "C = 1", "'C' is not NAME=VALUE"),
         ("experiment", "--into a-b", "C = 1", "--into a-b: not a variable's name"),

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from ruamel.yaml import YAML
 
 from ml_experiment_nb import cli, loop
+from ml_experiment_nb.archive import SPEC
 from ml_experiment_nb.cell_requests import parse_cell
 from ml_experiment_nb.cli.forms import _options, form_of
 from ml_experiment_nb.cli.run import read_command
@@ -21,7 +22,7 @@ from ml_experiment_nb.planning import make_plan
 from ml_experiment_nb.records import Record, Status, now
 from ml_experiment_nb.specs import Experiment, Group, spec_from_mapping, to_mapping
 from ml_experiment_nb.targets import Notebook
-from ml_experiment_nb.tracking import SPEC, Store
+from ml_experiment_nb.tracking import Store
 from ml_experiment_nb.typed_forms import IN_CELL, NOT_IN_MAGIC, as_cell, as_words
 
 DOCS = (Path(__file__).parents[1] / "docs/specs.md").read_text()

@@ -369,7 +369,33 @@ kernel = choice(["rbf", "poly", "lin"])
 if kernel == "poly":
     raise ValueError("no poly")
 {"loss": 1}""")
-    assert "1 trial failed at the cell, line 3: ValueError: no poly" in shown.err
+    assert "1 trial failed at the cell, line 4: ValueError: no poly" in shown.err
+
+
+@pytest.mark.parametrize(
+    ("above", "line"), [("", 4), ("\n  \n", 6), ("%%time\n", 5)], ids=["alone", "blank lines", "another magic"]
+)
+def test_lines_are_numbered_as_the_editor_shows_them(shell, store, above, line):
+    def traceback(code):
+        with capture_output() as out:
+            result = shell.run_cell(f"{above}%%experiment lines\nC = 1\n{code}", store_history=True)
+        return result.error_in_exec, re.sub(r"\x1b\[[0-9;]*m", "", out.stdout)
+
+    error, text = traceback("\ndef f():\n    return 1 / 0\nf()")
+    assert isinstance(error, ZeroDivisionError)
+    assert f", line {line + 2}\n" in text
+    assert f", line {line + 1}, in f()\n" in text
+    assert f"---> {line + 1}     return 1 / 0" in text
+    assert str(traceback("C ==== 2")[0]) == f"line {line - 1}: invalid syntax: C ==== 2"
+    [record] = store.records()
+    assert f"line {line + 1}, in f" in store.text(record, "record/error.txt")
+    assert "1 / 0" in store.text(record, "record/error.txt")
+
+
+def test_an_option_of_the_other_magic_is_told_as_such(run):
+    shown = run("%%experiment --max acc\n{'acc': 1}")
+    assert "--max: there is no such option: --maximize is an option of %%group, not of %%experiment" in shown.traceback
+    assert "--prove is an option of %%experiment, not of %%group" in run("%%group --prove\nC = 1").traceback
 
 
 def test_a_cell_is_stopped_from_elsewhere(run, store, shell):
@@ -495,7 +521,7 @@ def test_a_group_of_rows(run, store, shell):
             "--each row: there is no such variable, and it is no table's file; did you mean 'rows'",
         ),
         ("--each no.csv", "C = 1", "no.csv: there is no such file"),
-        ("--each rows", "D = 1", "each[0].C: cell has no such parameter"),
+        ("--each rows", "D = 1", "each[0].C: the cell has no such parameter"),
         ("--each rows -p C=1", "C = 1", "each[0].C: is fixed for all rows"),
         ("--each rows", "C = 1\nD = uniform(0, 1)", "D is a distribution: give it in every row, or fix it with -p D="),
         ("--each rows --trials 2", "C = 1", "num_trials: is for a search, and `each` names the points already"),

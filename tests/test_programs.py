@@ -10,12 +10,12 @@ import pytest
 from test_forms import record
 
 from ml_experiment_nb import forms, programs
+from ml_experiment_nb.archive import SPEC
 from ml_experiment_nb.cli.forms import form_of
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.files import spec_text
 from ml_experiment_nb.specs import spec_from_mapping
 from ml_experiment_nb.sweeps import opened_store
-from ml_experiment_nb.tracking import SPEC
 
 SCRIPT = '''"""A script."""
 from __future__ import annotations

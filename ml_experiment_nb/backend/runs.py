@@ -91,7 +91,7 @@ def run(project: Project, where: Where, asked: Nothing) -> dict[str, Any]:
 
 def log(project: Project, where: Where, asked: Nothing) -> dict[str, Any]:
     """Give the end of what a run has printed."""
-    from ml_experiment_nb.tracking import LOG  # MLflow takes seconds to import
+    from ml_experiment_nb.archive import LOG  # MLflow takes seconds to import
 
     store = project.store()
     record = store.record(where.run)
@@ -137,8 +137,8 @@ def artifact(project: Project, where: Where, asked: Nothing) -> Content:
 
 def form(project: Project, where: Where, asked: FormAsked) -> dict[str, Any]:
     """Give what a run was asked by."""
+    from ml_experiment_nb.archive import SPEC
     from ml_experiment_nb.cli.forms import form_of
-    from ml_experiment_nb.tracking import SPEC
 
     store = project.store()
     record = store.record(where.run)

@@ -17,9 +17,9 @@ def diff(a: str, b: str, as_json: bool) -> None:
     from ml_experiment_nb.comparison.differences import differences
     from ml_experiment_nb.comparison.evidence import read_both
     from ml_experiment_nb.comparison.shown import as_text
-    from ml_experiment_nb.sweeps import opened_store
+    from ml_experiment_nb.looking import opened_archive
 
-    found = differences(*read_both(opened_store(closed=say_closed), a, b))
+    found = differences(*read_both(opened_archive(closed=say_closed), a, b))
     click.echo(found.to_json() if as_json else as_text(found, _painted))
 
 
@@ -46,9 +46,9 @@ def compare(
 ) -> None:  # fmt: skip
     """Lay runs side by side, the best first. RUN is an id or its beginning; a group stands for its trials."""
     from ml_experiment_nb.comparison.view import compare as compared
-    from ml_experiment_nb.sweeps import opened_store
+    from ml_experiment_nb.looking import opened_archive
 
-    store = opened_store(closed=say_closed)
+    store = opened_archive(closed=say_closed)
     wanted = dict.fromkeys(maximize, True) | dict.fromkeys(minimize, False)
     found = compared(
         *runs, store=store, experiment=experiment, metric=list(wanted) or None,

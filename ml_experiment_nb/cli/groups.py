@@ -29,9 +29,9 @@ def resume(run_id: str, trials: int | None, failed: bool, plan_only: bool, as_js
     """
     from ml_experiment_nb.forecast import forecast
     from ml_experiment_nb.groups import resumed
-    from ml_experiment_nb.sweeps import opened_store
+    from ml_experiment_nb.looking import opened_archive
 
-    plan = resumed(run_id, trials=trials, failed=failed, store=opened_store(closed=say_closed))
+    plan = resumed(run_id, trials=trials, failed=failed, store=opened_archive(closed=say_closed))
     if plan_only:
         click.echo(str(plan))
         click.echo(forecast(plan))

@@ -70,13 +70,13 @@ def list_runs(
 @click.option("--html", "as_pages", is_flag=True, help="Keep its notebooks as pages, too, and say where they are.")
 def show(run_id: str, as_json: bool, form: str | None, as_pages: bool) -> None:
     """Show a run: its parameters, metrics, code, environment and artifacts. RUN is its id or the beginning of it."""
-    from ml_experiment_nb.sweeps import opened_store
+    from ml_experiment_nb.looking import opened_archive
 
-    store = opened_store(closed=say_closed)
+    store = opened_archive(closed=say_closed)
     record = store.record(run_id)
     if form is not None:
+        from ml_experiment_nb.archive import SPEC
         from ml_experiment_nb.cli.forms import form_of
-        from ml_experiment_nb.tracking import SPEC
 
         found = form_of(record, store.text(record, SPEC), form, partial(store.kept, record))
         for loss in found.losses:
@@ -84,7 +84,7 @@ def show(run_id: str, as_json: bool, form: str | None, as_pages: bool) -> None:
         click.echo(found.text.rstrip("\n"))
         return
     if as_pages:
-        _print_pages(store, record)
+        _print_pages(record)
         return
     if as_json:
         print_json([record])
@@ -104,9 +104,9 @@ def show(run_id: str, as_json: bool, form: str | None, as_pages: bool) -> None:
 @click.option("-f", "--follow", is_flag=True, help="Go on with what it prints, until it has ended.")
 def logs(run_id: str, follow: bool) -> None:
     """Print what a run has printed. RUN is its id or the beginning of it."""
-    from ml_experiment_nb.sweeps import opened_store
+    from ml_experiment_nb.looking import opened_archive
 
-    store = opened_store(closed=say_closed)
+    store = opened_archive(closed=say_closed)
     record = store.record(run_id)
     if not follow:
         text = store.log_text(record)
@@ -115,8 +115,9 @@ def logs(run_id: str, follow: bool) -> None:
             click.echo(f"note: {record.name} has printed nothing", err=True)
         return
     from ml_experiment_nb import attached
+    from ml_experiment_nb.sweeps import opened_store
 
-    for text in attached.log(store, record):
+    for text in attached.log(opened_store(closed=say_closed), record):
         click.echo(text, nl=False)
 
 
@@ -167,10 +168,11 @@ def say_closed(records: Sequence[Record]) -> None:
         click.echo(f"note: the driver of {which} closed now", err=True)
 
 
-def _print_pages(store: Any, record: Record) -> None:
+def _print_pages(record: Record) -> None:
     from ml_experiment_nb.pages import add_pages
+    from ml_experiment_nb.sweeps import opened_store
 
-    pages = add_pages(store, record)
+    pages = add_pages(opened_store(), record)
     for path in pages:
         click.echo(f"{record.artifact_uri}/{path}")
     if not pages:

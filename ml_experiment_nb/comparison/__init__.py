@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ml_experiment_nb.comparison.differences import Diff, differences
 from ml_experiment_nb.comparison.evidence import read_both
+from ml_experiment_nb.looking import opened_archive
 from ml_experiment_nb.records import Record
-from ml_experiment_nb.sweeps import opened_store
 
 
 def diff(a: str | Record, b: str | Record) -> Diff:
@@ -22,4 +22,4 @@ def diff(a: str | Record, b: str | Record) -> Diff:
         RunNotFoundError: There is no such run, or more than one.
         StoreError: The store can't be reached.
     """
-    return differences(*read_both(opened_store(), a, b))
+    return differences(*read_both(opened_archive(), a, b))

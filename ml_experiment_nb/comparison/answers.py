@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
+from ml_experiment_nb.archive import Archive
 from ml_experiment_nb.comparison.evidence import curve
 from ml_experiment_nb.comparison.studies import importances, scored_study
 from ml_experiment_nb.errors import ExperimentError
 from ml_experiment_nb.records import Records, size
-from ml_experiment_nb.tracking import Store
 from ml_experiment_nb.widgets.columns import least_first
 
 POINTS = 4000  # of a curve that are sent: more can't be told apart on a screen
@@ -27,7 +27,7 @@ _TYPES = {
 Answer = tuple[dict[str, Any], list[bytes]]
 
 
-def answer(asked: Mapping[str, Any], rows: Records, store: Store) -> Answer:
+def answer(asked: Mapping[str, Any], rows: Records, store: Archive) -> Answer:
     """Return what is answered to a message of the widget: what is said, and the bytes that go with it.
 
     Args:
@@ -45,13 +45,13 @@ def answer(asked: Mapping[str, Any], rows: Records, store: Store) -> Answer:
     return verb(asked, rows, store)
 
 
-def _curves(asked: Mapping[str, Any], rows: Records, store: Store) -> Answer:
+def _curves(asked: Mapping[str, Any], rows: Records, store: Archive) -> Answer:
     said, buffers = [], []
     for row in asked["rows"][:RUNS]:
         points = _thinned(curve(store, rows[row], str(asked["metric"])))
         started = rows[row].started.timestamp()
         data = array("d", [float(one.step) for one in points])
-        data.extend(one.timestamp / 1000 - started for one in points)
+        data.extend(one.moment / 1000 - started for one in points)
         data.extend(float(one.value) for one in points)
         said.append({"row": row, "count": len(points)})
         buffers.append(least_first(data))
@@ -65,14 +65,14 @@ def _thinned(points: Sequence[Any]) -> list[Any]:
     return [points[k * (len(points) - 1) // (POINTS - 1)] for k in range(POINTS)]
 
 
-def _importances(asked: Mapping[str, Any], rows: Records, store: Store) -> Answer:
+def _importances(asked: Mapping[str, Any], rows: Records, store: Archive) -> Answer:
     every = -(-len(rows) // WEIGHED)
     found = importances(scored_study(rows.like(list(rows)[::every]), str(asked["metric"])))
     note = f"reckoned from one in {every} of the {len(rows)} runs" if every > 1 else ""
     return {"importances": sorted(found.items(), key=lambda one: -one[1]), "note": note}, []
 
 
-def _images(asked: Mapping[str, Any], rows: Records, store: Store) -> Answer:
+def _images(asked: Mapping[str, Any], rows: Records, store: Archive) -> Answer:
     said: list[dict[str, Any]] = []
     buffers: list[bytes] = []
     rest = ALL_OF_THEM
@@ -100,7 +100,7 @@ def _type(path: str) -> str | None:
     return _TYPES.get(suffix)
 
 
-_VERBS: Mapping[str, Callable[[Mapping[str, Any], Records, Store], Answer]] = {
+_VERBS: Mapping[str, Callable[[Mapping[str, Any], Records, Archive], Answer]] = {
     "curves": _curves,
     "importances": _importances,
     "images": _images,

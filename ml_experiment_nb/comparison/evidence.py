@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mlflow.entities import Metric
-
+from ml_experiment_nb.archive import Archive
 from ml_experiment_nb.comparison.differences import Evidence
 from ml_experiment_nb.comparison.texts import is_notebook
 from ml_experiment_nb.entries import key_of
 from ml_experiment_nb.errors import RunNotFoundError
+from ml_experiment_nb.readings import Point
 from ml_experiment_nb.records import Record, size
-from ml_experiment_nb.stores import translated
-from ml_experiment_nb.tracking import Store
 
 LARGEST = 50_000_000  # bytes of a file that is read to see whether it is the same
 ALL_OF_THEM = 500_000_000  # bytes of all of these
@@ -20,7 +18,7 @@ _OURS = "record/"
 _SOURCE = "record/source/"
 
 
-def read_both(store: Store, a: str | Record, b: str | Record) -> tuple[Evidence, Evidence]:
+def read_both(store: Archive, a: str | Record, b: str | Record) -> tuple[Evidence, Evidence]:
     """Read what is known of two runs; of their files, no more than is needed to tell them apart.
 
     Raises:
@@ -36,18 +34,16 @@ def read_both(store: Store, a: str | Record, b: str | Record) -> tuple[Evidence,
     )
 
 
-def curve(store: Store, record: Record, metric: str) -> list[Metric]:
+def curve(store: Archive, record: Record, metric: str) -> list[Point]:
     """Return what a run has reported of a metric, in the order of its steps.
 
     Raises:
         StoreError: The store can't be reached.
     """
-    with translated(store.uri):
-        found = store.client.get_metric_history(str(record.run_id), key_of(metric))
-    return sorted(found, key=lambda one: (one.step, one.timestamp))
+    return store.history(record, key_of(metric))
 
 
-def _record(store: Store, run: str | Record) -> Record:
+def _record(store: Archive, run: str | Record) -> Record:
     """Return a run as the store has it: all that is compared is text then."""
     if isinstance(run, str):
         return store.record(run)
@@ -72,14 +68,14 @@ def _size(amount: int, other: int | None) -> str:
     return f"{amount:,} B" if other not in (None, amount) and size(other or 0) == text else text
 
 
-def _told(store: Store, record: Record, path: str) -> str:
+def _told(store: Archive, record: Record, path: str) -> str:
     """Return what tells a file's content, for one that may be the other run's too."""
     found = store.digest(record, path)
     return f" sha256:{found[:12]}" if found else f" (can't be read in {str(record.run_id)[:8]})"
 
 
 def _evidence(
-    store: Store, record: Record, sizes: Mapping[str, int], others: Mapping[str, int], doubtful: set[str]
+    store: Archive, record: Record, sizes: Mapping[str, int], others: Mapping[str, int], doubtful: set[str]
 ) -> Evidence:
     own = {path: amount for path, amount in sizes.items() if not path.startswith(_OURS)}
     executed = [path for path in own if is_notebook(path)]
@@ -113,12 +109,10 @@ def packages_in(text: str) -> dict[str, str]:
     return found
 
 
-def data_of(store: Store, record: Record) -> dict[str, str]:
+def data_of(store: Archive, record: Record) -> dict[str, str]:
     """Return the digest of each data set that a run says to have read.
 
     Raises:
         StoreError: The store can't be reached.
     """
-    with translated(store.uri):
-        inputs = store.client.get_run(str(record.run_id)).inputs
-    return {one.dataset.name: one.dataset.digest for one in (inputs.dataset_inputs if inputs else ())}
+    return {one.name: one.digest for one in store.data_sets(record)}

@@ -9,15 +9,15 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ml_experiment_nb.archive import Archive
 from ml_experiment_nb.comparison.evidence import curve
 from ml_experiment_nb.comparison.studies import check_metrics, importances, scored_study, study_of
 from ml_experiment_nb.entries import known_as
 from ml_experiment_nb.errors import ExperimentError, MetricError, ParameterError, RunNotFoundError, nearest
 from ml_experiment_nb.groups import goals_of, trials_of
+from ml_experiment_nb.looking import opened_archive
 from ml_experiment_nb.readings import Wanted
 from ml_experiment_nb.records import Record, Records, costs_of
-from ml_experiment_nb.sweeps import opened_store
-from ml_experiment_nb.tracking import Store
 from ml_experiment_nb.widgets.bundle import bundle, has_front_end, has_widgets
 from ml_experiment_nb.widgets.fallback import comparison_html
 
@@ -39,7 +39,7 @@ def compare(
     metric: str | Sequence[str] | None = None,
     maximize: bool | Sequence[bool] | None = None,
     limit: int = LIMIT,
-    store: Store | None = None,
+    store: Archive | None = None,
 ) -> Comparison:
     """Lay runs side by side.
 
@@ -61,7 +61,7 @@ def compare(
         StoreError: The store can't be reached.
         MetricError: None of the runs has such a metric.
     """
-    store = store or opened_store()
+    store = store or opened_archive()
     given = [one for run in runs for one in ([run] if isinstance(run, str | Record) else run)]
     if limit < 1:
         raise ExperimentError(f"limit is a whole number from 1 on, not {limit}")
@@ -92,7 +92,7 @@ class Comparison:
         note: What is to be said of them, such as that there are more.
     """
 
-    def __init__(self, records: Records, store: Store, *, note: str = "") -> None:
+    def __init__(self, records: Records, store: Archive, *, note: str = "") -> None:
         self.records = records
         self.note = note
         self._store = store
@@ -328,7 +328,7 @@ def smooth(values: Sequence[float], weight: float) -> list[float]:
     return smoothed
 
 
-def _gathered(store: Store, given: Iterable[str | Record]) -> tuple[list[Record], list[Record]]:
+def _gathered(store: Archive, given: Iterable[str | Record]) -> tuple[list[Record], list[Record]]:
     """Return runs, each once, and the groups that stand for some of them."""
     found: dict[str, Record] = {}
     groups = []

@@ -7,10 +7,10 @@ from typing import Any
 import anywidget
 import traitlets
 
+from ml_experiment_nb.archive import Archive
 from ml_experiment_nb.comparison.answers import answer
 from ml_experiment_nb.errors import ExperimentError
 from ml_experiment_nb.records import Records
-from ml_experiment_nb.tracking import Store
 from ml_experiment_nb.widgets.assets import css, esm
 from ml_experiment_nb.widgets.columns import columns_of
 
@@ -32,7 +32,7 @@ class ComparisonWidget(anywidget.AnyWidget):
     note = traitlets.Unicode().tag(sync=True)
     selected = traitlets.List(traitlets.Int()).tag(sync=True)
 
-    def __init__(self, rows: Records, store: Store, *, note: str = "") -> None:
+    def __init__(self, rows: Records, store: Archive, *, note: str = "") -> None:
         self.rows = rows
         self._store = store
         best = rows.best

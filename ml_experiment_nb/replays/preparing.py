@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from ml_experiment_nb.archive import SPEC
 from ml_experiment_nb.capture import Snapshot, snapshot
 from ml_experiment_nb.capture.inputs import inputs_of
 from ml_experiment_nb.capture.packages import as_requirements
@@ -32,7 +33,7 @@ from ml_experiment_nb.replays.material import Material, material_of
 from ml_experiment_nb.replays.scratch import Recorded, Scratch, import_paths, scratch_of
 from ml_experiment_nb.specs import DockerConfig, Group, spec_from_mapping
 from ml_experiment_nb.targets import Notebook, Script, Target
-from ml_experiment_nb.tracking import SPEC, Store
+from ml_experiment_nb.tracking import Store
 from ml_experiment_nb.unfinished import PLAN
 from ml_experiment_nb.verdicts import Difference, Verdict, could_not_run
 

@@ -154,7 +154,7 @@ def _cell(target: Cell, request: Request, sink: reports.Sink) -> None:
     shell.enable_gui = _no_windows  # there is nobody to show windows to, but %matplotlib asks for it
     shell.user_ns.update(_values(request))
     with reports.local_sink(sink), calling_secrets(shell.user_ns, request.step.params), shown_by(shell):
-        value = run_source(shell, target.source)
+        value = run_source(shell, target.source, above=target.above)
         reports.send_result(value, sink)
         show_value(shell, value, target.source)
 

@@ -15,7 +15,7 @@ from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.masking import masked
 
 
-def run_source(shell: Any, source: str) -> Any:
+def run_source(shell: Any, source: str, *, above: int = 0) -> Any:
     """Run a cell in a shell's namespace and return the value of its last expression (None without one).
 
     Unlike ``shell.run_cell`` it shows neither the value nor a traceback: exceptions are the caller's.
@@ -23,11 +23,12 @@ def run_source(shell: Any, source: str) -> Any:
     Args:
         shell: An IPython ``InteractiveShell``.
         source: The cell; magics and ``!`` commands are understood, top-level ``await`` is not.
+        above: How many lines stand above it in the notebook's cell: tracebacks number lines as the editor does.
 
     Raises:
         SpecError: The cell is no Python.
     """
-    code = shell.transform_cell(source)
+    code = "\n" * above + shell.transform_cell(source)
     name = shell.compile.cache(code, shell.execution_count, raw_code=source)
     try:
         tree = shell.transform_ast(ast.parse(code, filename=name))

@@ -3,9 +3,10 @@
 import pytest
 from mlflow.entities import Metric, RunTag
 
+from ml_experiment_nb.archive import SPEC
 from ml_experiment_nb.errors import ReplayError
 from ml_experiment_nb.replays.choice import chosen
-from ml_experiment_nb.tracking import SPEC, Store
+from ml_experiment_nb.tracking import Store
 
 GROUP = "kind: group\nname: SVM\nrun: train.py\nparam_space: {C: 'uniform(0, 1)'}\n"
 

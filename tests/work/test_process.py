@@ -597,6 +597,12 @@ def test_a_cell_that_fails_shows_its_own_frames_only(make_task):
     assert "1 / 0" in outcome.failure.traceback
 
 
+def test_a_cell_counts_the_lines_above_it(make_task):
+    _, _, outcome = perform(make_task(Cell(source="def f():\n    1 / 0\nf()").below(2)))
+    found = [line for line in outcome.failure.traceback.splitlines() if line.startswith("  File")]
+    assert ["line 5" in found[0], "line 4, in f" in found[1]] == [True, True]
+
+
 def test_a_cell_writes_nothing_into_the_users_history(make_task, project):
     home = project / "home"
     home.mkdir()

@@ -1,0 +1,155 @@
+import json
+import math
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+from mlflow.entities import Dataset, DatasetInput
+
+from ml_experiment_nb.archive import Tables, folder_of
+from ml_experiment_nb.beginnings import open_run
+from ml_experiment_nb.capture import snapshot
+from ml_experiment_nb.errors import RunNotFoundError
+from ml_experiment_nb.events import Metrics
+from ml_experiment_nb.looking import opened_archive
+from ml_experiment_nb.records import Outcome, Status
+from ml_experiment_nb.tracking import Store
+
+FINISHED = Outcome(Status.FINISHED)
+
+
+def never():
+    raise AssertionError("MLflow's client was asked")
+
+
+@pytest.fixture
+def run(stored):
+    store = Store(stored)
+    live = open_run(
+        store, name="svm", experiment="SVM", kind="experiment", params={"C": 1}, tags={}, snapshot=snapshot(stored)
+    )
+    live.add(Metrics({"loss": 0.5, "acc": 0.1}, 1))
+    live.add(Metrics({"loss": math.nan}, 2))
+    (live.artifacts / "figures" / "a b").mkdir(parents=True)
+    (live.artifacts / "figures" / "a b" / "n 1.txt").write_text("one\r\ntwo")
+    (live.artifacts / "empty").write_text("")
+    record = live.close(FINISHED)
+    data = Dataset("train", "abc", "local", '{"uri": "/d/train.csv"}', None, None)
+    store.client.log_inputs(str(record.run_id), [DatasetInput(data, [])])
+    return record
+
+
+def test_tables_say_what_mlflows_client_says(stored, run):
+    client, tables = Store(stored), opened_archive()
+    assert isinstance(tables, Tables)
+    tables = Tables(stored, client.uri, never)
+    for name in (str(run.run_id), str(run.run_id)[:6]):
+        assert tables.record(name).to_json() == client.record(name).to_json()
+        assert tables.record(name).tags == client.record(name).tags
+    record = tables.record(str(run.run_id))
+    assert repr(tables.history(record)) == repr(client.history(record))
+    assert [(one.step, str(one.value)) for one in tables.history(record, "loss")] == [(1, "0.5"), (2, "nan")]
+    assert (
+        tables.data_sets(record) == client.data_sets(record) == [("train", "abc", "local", '{"uri": "/d/train.csv"}')]
+    )
+    assert tables.input_files(record) == {"/d/train.csv": "abc"}
+    assert tables.files(record) == client.files(record)
+    assert {"empty": 0, "figures/a b/n 1.txt": 8}.items() <= tables.files(record).items()
+    assert tables.text(record, "figures/a b/n 1.txt") == client.text(record, "figures/a b/n 1.txt") == "one\ntwo"
+    assert tables.digest(record, "empty") == client.digest(record, "empty")
+    assert [one.run_id for one in tables.records()] == [run.run_id]
+
+
+def test_a_run_that_is_not_there_is_an_error_without_mlflow(stored, run):
+    tables = Tables(stored, opened_archive().uri, never)
+    for name in ("zzzz", "0" * 32, "a%", ""):
+        with pytest.raises(RunNotFoundError):
+            tables.record(name)
+    assert Store(stored).record(str(run.run_id)[:5]).run_id == run.run_id
+
+
+def test_a_deleted_run_is_shown_by_its_whole_id_alone(stored, run):
+    store = Store(stored)
+    store.client.delete_run(str(run.run_id))
+    tables = Tables(stored, store.uri, never)
+    assert tables.record(str(run.run_id)).name == store.record(str(run.run_id)).name == "svm"
+    with pytest.raises(RunNotFoundError):
+        tables.record(str(run.run_id)[:8])
+
+
+def test_no_file_outside_of_a_runs_artifacts_is_read(stored, run):
+    (folder_of(run.artifact_uri).parent / "secret").write_text("x")
+    tables = Tables(stored, opened_archive().uri, never)
+    assert tables.content(run, "../secret") is None
+    assert tables.content(run, "/etc/hostname") is None
+    assert tables.content(run, "figures") is None
+    assert tables.files(replace(run, artifact_uri=f"{run.artifact_uri}-none")) == {}
+
+
+@pytest.mark.parametrize(
+    ("address", "folder"),
+    [
+        ("file:///a/b%20c/d%231", "/a/b c/d#1"), ("file://localhost/a", "/a"), ("/a/b", "/a/b"),
+        ("file://other/a", None), ("s3://bucket/a", None), ("mlflow-artifacts:/0/a", None), ("", None), (None, None),
+    ],
+)  # fmt: skip
+def test_the_folder_of_an_address(address, folder):
+    found = folder_of(address)
+    assert (None if found is None else str(found)) == folder
+
+
+def test_what_tables_can_not_tell_is_asked_of_mlflow(stored, run):
+    asked = []
+
+    def client():
+        asked.append(1)
+        return Store(stored)
+
+    tables = Tables(stored, opened_archive().uri, client)
+    assert tables.files(replace(run, artifact_uri="s3://elsewhere/x")) == tables.files(run)
+    assert asked == [1]
+    other = Tables(stored, f"sqlite:///{stored}/none.db", client)
+    assert other.record(str(run.run_id)).run_id == run.run_id
+
+
+@pytest.mark.slow
+def test_looking_needs_no_mlflow(project):
+    (project / "quad.py").write_text("from ml_experiment_nb import report\n\nreport({'loss': 1.0})\n")
+    (project / "quad.yaml").write_text(
+        "{name: quad, kind: group, num_trials: 2, executor: inline, param_space: {x: 'uniform(0, 5)'},"
+        " metric: {name: loss, direction: minimize}, run: [quad.py]}"
+    )
+    command = [sys.executable, "-m", "ml_experiment_nb.cli"]
+    subprocess.run([*command, "run", "-q", "quad.yaml"], check=True, capture_output=True)
+    listed = subprocess.run([*command, "ls", "--json"], check=True, capture_output=True, text=True).stdout
+    records = [json.loads(line) for line in listed.splitlines()]
+    group = next(one["run_id"] for one in records if one["kind"] == "group")
+    a, b = [one["run_id"] for one in records if one["kind"] == "trial"]
+    asked = [
+        (["show", a], "metrics"), (["show", group[:8]], "quad #1"), (["show", "--json", a], '"run_id"'),
+        (["logs", a], ""),
+        (["show", "--as", "command", a], "quad.py"), (["show", "zzzz"], "no run 'zzzz'"),
+        (["diff", a, b], "parameters"),
+        (["compare", group], "loss"), (["resume", group, "--trials", "2", "--plan"], "of 4 trials are done"),
+        (["run", "quad.yaml", "--plan"], "2 past runs"), (["run", "quad.py", "-p", "x=1", "--plan"], "estimate"),
+    ]  # fmt: skip
+    code = """if True:
+        import contextlib, io, json, sys
+        from ml_experiment_nb.cli import commands
+        for words in json.loads(sys.argv[1]):
+            with contextlib.redirect_stdout(io.StringIO()) as said:
+                try:
+                    commands(words, standalone_mode=False)
+                except Exception as error:
+                    print(error)
+            loaded = sorted({'mlflow', 'pandas', 'ray'} & set(sys.modules))
+            print(json.dumps([said.getvalue(), loaded]))
+    """
+    words = json.dumps([one for one, _ in asked])
+    ran = subprocess.run([sys.executable, "-c", code, words], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    for (which, expected), line in zip(asked, ran.stdout.splitlines(), strict=True):
+        said, loaded = json.loads(line)
+        assert expected in said, (which, said)
+        assert loaded == [], which
