@@ -16,7 +16,7 @@ from ml_experiment_nb.errors import SpecError
 def check(project: Project, where: Where, asked: CheckAsked) -> dict[str, Any]:
     """Say what is wrong with a job, an image or a spec's text, before anything is started."""
     if asked.image is not None:
-        return {"errors": [_problem(one) for one in images.problems(where.root, asked.image)], "plan": None}
+        return {"errors": [_problem(one) for one in images.problems(project, where.root, asked.image)], "plan": None}
     if asked.job is not None:
         return _check_job(where, asked.job)
     assert asked.text is not None
