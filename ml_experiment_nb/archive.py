@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from ml_experiment_nb import sqlstore
+from ml_experiment_nb.drivers import folders
 from ml_experiment_nb.projects import home
 from ml_experiment_nb.readings import DataSet, Point, Wanted
 from ml_experiment_nb.records import Record

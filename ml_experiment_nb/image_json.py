@@ -32,6 +32,7 @@ def planned(plan: Plan) -> dict[str, Any]:
         "secrets": list(program.secrets),
         "notes": list(frozen.notes),
         "dockerfile": plan.dockerfile,
+        "uses_network": plan.image.uses_network,
         "engine": imaging.look_at_engine(plan.image.base),
     }
 

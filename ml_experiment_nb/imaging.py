@@ -161,10 +161,8 @@ def build(
                 why = f"{error.strerror or error}; TMPDIR names another folder for it"
                 raise ImageError(f"what the image is built from can't be written to {place}: {why}") from None
             labels = {"org.opencontainers.image.base.digest": base.digests[0].partition("@")[2]} if base.digests else {}
-            is_offline = not plan.image.debian and not plan.image.post_build
-            make = partial(
-                builds.build, engine, place, tags=[plan.name], network="none" if is_offline else network, progress=tell
-            )
+            used = network if plan.image.uses_network else "none"
+            make = partial(builds.build, engine, place, tags=[plan.name], network=used, progress=tell)
             made = make(labels=labels)
             verdict = None
             if plan.frozen.program.run_id and verify:

@@ -52,6 +52,7 @@ def test_a_plan_is_printed_as_pages_are_told_it(project, monkeypatch, tmp_path, 
     assert (ours["kind"], ours["size"] > 100_000) == ("local", True)
     assert all(one["size"] for one in found["packages"] if one["kind"] == "index")
     assert found["engine"]["problem"].startswith("no Docker engine answers at unix://")
+    assert found["uses_network"] is False
     assert "--context-only" not in found["engine"]["problem"]
     assert "jupyterlab" in found["dropped"]
     assert any("calls git in a shell" in note for note in found["notes"])

@@ -1,6 +1,14 @@
+"""Amounts and texts as people read them: `quantities.json` has the amounts for JupyterLab and the widgets, too."""
+
+import json
+from pathlib import Path
+
 import pytest
 
+from ml_experiment_nb import quantities
 from ml_experiment_nb.quantities import cut, line_of, number, repr_of, text_of
+
+WORDS = json.loads(Path(__file__).with_name("quantities.json").read_text())
 
 
 class Odd:
@@ -22,3 +30,9 @@ def test_a_text_of_several_lines_is_shown_in_one():
     assert line_of(" RUN pip \\\n   install x ", 90) == "RUN pip \\ install x"
     assert line_of("a\nb " * 50, 8) == "a b a b…"
     assert len(number("word " * 100)) == 80
+
+
+@pytest.mark.parametrize("kind", WORDS)
+def test_an_amount_is_told_in_the_words_that_a_browser_has_too(kind):
+    told = getattr(quantities, kind)
+    assert [[amount, told(amount)] for amount, _ in WORDS[kind]] == WORDS[kind]

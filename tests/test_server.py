@@ -446,6 +446,8 @@ def test_a_run_is_deleted_and_restored(server, job):
         ({"context": "../away"}, 400, "context: leads out of the server's folder"),
         ({"context": "project"}, 400, "is there already: name a folder that isn't"),
         ({"context": "project/new", "push": True}, 400, "leave out push"),
+        ({"tolerances": ["loss=1%"]}, 400, "leave out tolerances"),
+        ({"network": "bridge"}, 400, "network"),
         ({"notebook": "out/etc/x.ipynb"}, 403, "leads out"),
         ({"notebook": None, "run": NOBODY}, 404, NOBODY[:8]),
         ({"run": NOBODY}, 400, "give notebook, or run"),
@@ -459,6 +461,14 @@ def test_an_image_that_is_asked_for_amiss_is_refused_and_leaves_nothing(server, 
     got, answer = server.ask("images?path=project", "POST", body={k: v for k, v in body.items() if v is not None})
     assert (got, said in answer["message"]) == (status, True), answer
     assert server.ask("jobs?path=project")[1] == before
+
+
+@pytest.mark.parametrize("tolerance", ["los=1%", "loss=much", "=1"])
+def test_a_tolerance_that_fits_no_metric_of_the_run_is_said_at_its_field(server, job, tolerance):
+    body = {"image": {"run": job["run_id"], "tolerances": ["loss=1%", tolerance]}}
+    status, found = server.ask("check?path=project", "POST", body=body)
+    assert (status, [one["key"] for one in found["errors"]]) == (200, ["tolerances"]), found
+    assert found["errors"][0]["message"].startswith(f"{tolerance}: ")
 
 
 def test_a_folder_that_an_image_is_built_from_is_written_by_a_job_and_its_result_is_kept(server, job):

@@ -235,6 +235,8 @@ export interface About {
   commands: string[];
 }
 
+export type Network = 'host' | 'default' | 'none';
+
 /** An image of a notebook or a run, with its kernel's environment. */
 export interface ImageAsked {
   notebook?: string;
@@ -244,12 +246,18 @@ export interface ImageAsked {
   base?: string;
   /** Leave out the packages that nothing imports. */
   only_imports?: boolean;
+  /** Whether JupyterLab goes in; without it, where the kernel's environment has it. */
+  lab?: boolean;
   /** Whether the files that the code names go in. */
   data?: boolean;
   /** Those of them that stay out, as the plan names them. */
   exclude?: string[];
   /** Of a run: repeat it in the image, and compare its metrics. */
   verify?: boolean;
+  /** How far these may be from what they were, such as `loss=1%`. */
+  tolerances?: string[];
+  /** The network of the steps that may use one. */
+  network?: Network;
   push?: boolean;
   /** Write what it is built from to this folder, and build nothing. */
   context?: string;
@@ -309,6 +317,8 @@ export interface ImagePlan {
   /** What can't be frozen, and what else is to be known. */
   notes: string[];
   dockerfile: string;
+  /** Whether its build has steps that may use a network, those of `apt.txt` and `postBuild`. */
+  uses_network: boolean;
   engine: Engine;
 }
 

@@ -24,8 +24,8 @@ test('what is left empty is not asked for', () => {
 
 test('an image is asked for as the wire has it', () => {
   const data = [file('data/raw.csv'), file('data/a.csv')];
-  const typed = { tag: ' team/svm:1', base: 'python:3.11-slim ', onlyImports: true, push: true, out: new Set(['data/raw.csv']) };
-  assert.deepEqual(askedBy(form(typed), notebook, data), find('build image')?.body);
+  const typed = { tag: ' team/svm:1', base: 'python:3.11-slim ', onlyImports: true, lab: 'out', network: 'host' } as const;
+  assert.deepEqual(askedBy(form({ ...typed, push: true, out: new Set(['data/raw.csv']) }), notebook, data), find('build image')?.body);
   assert.deepEqual(planAsked(form({ onlyImports: true, push: true }), notebook), find('plan image')?.body);
 });
 
@@ -34,6 +34,16 @@ test('only a run can be left unproven, and what is only written is neither prove
   assert.deepEqual(askedBy(form({ verify: false, push: true }), run, []), { ...run, push: true, verify: false });
   const context = form({ contextOnly: true, push: true, verify: false });
   assert.deepEqual(askedBy(context, run, []), { ...run, context: 'project/svm-image' });
+});
+
+test('tolerances are those of a run that is repeated, and JupyterLab is asked for in a plan, too', () => {
+  const tolerances = ' loss = 1%,, acc=0.01 ';
+  assert.deepEqual(askedBy(form({ tolerances }), run, []), { ...run, tolerances: ['loss = 1%', 'acc=0.01'] });
+  assert.deepEqual(askedBy(form({ tolerances, verify: false }), run, []), { ...run, verify: false });
+  assert.deepEqual(askedBy(form({ tolerances }), notebook, []), notebook);
+  const context = form({ tolerances, contextOnly: true, network: 'none', lab: 'in' });
+  assert.deepEqual(askedBy(context, run, []), { ...run, lab: true, context: 'project/svm-image' });
+  assert.deepEqual(planAsked(form({ lab: 'in', network: 'host' }), notebook), { ...notebook, lab: true });
 });
 
 test('data that is all left out is asked for so, and what stays out anyhow is not named', () => {

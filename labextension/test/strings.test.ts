@@ -13,6 +13,12 @@ const files = readdirSync(SOURCE, { recursive: true, encoding: 'utf8' }).filter(
 
 /** Whether a node is a text with words in it. */
 function isText(node: ts.Node | undefined): boolean {
+  if (node !== undefined && ts.isConditionalExpression(node)) {
+    return isText(node.whenTrue) || isText(node.whenFalse);
+  }
+  if (node !== undefined && (ts.isArrowFunction(node) || ts.isParenthesizedExpression(node))) {
+    return isText(ts.isArrowFunction(node) ? node.body : node.expression);
+  }
   return node !== undefined && (ts.isStringLiteral(node) || ts.isNoSubstitutionTemplateLiteral(node)) && /[a-z]{2}/i.test(node.text);
 }
 
@@ -51,7 +57,7 @@ test('no text is shown that isn’t given to the translator', () => {
 });
 
 test('one that is would be found', () => {
-  const wrong = ["const a = { label: 'Copy' };", '<p>Loading it</p>;', '<a title="Open" />;', "b.title.label = 'Runs';", "Notification.info('Done');"];
+  const wrong = ["const a = { label: 'Copy' };", '<p>Loading it</p>;', '<a title="Open" />;', "b.title.label = 'Runs';", "Notification.info('Done');", "const a = { label: () => (live ? trans.__('a') : 'Show Live') };"];
   wrong.forEach((line) => {
     assert.equal(bareIn('x.tsx', line).length, 1, line);
   });

@@ -116,9 +116,12 @@ class ImageAsked(Frozen):
     tag: Name | None = None
     base: Name | None = None
     only_imports: Flag = False
+    lab: Flag | None = None
     data: Flag = True
     exclude: Annotated[tuple[Path, ...], Field(max_length=1000)] = ()
     verify: Flag = True
+    tolerances: Annotated[tuple[Name, ...], Field(max_length=1000)] = ()
+    network: Literal["host", "default", "none"] | None = None
     push: Flag = False
     context: Path | None = None
 
@@ -128,6 +131,8 @@ class ImageAsked(Frozen):
             raise ValueError("give notebook, or run")
         if self.context is not None and self.push:
             raise ValueError("a context is written, and not pushed: leave out push")
+        if self.tolerances and (self.run is None or not self.verify or self.context is not None):
+            raise ValueError("tolerances are for a run that is repeated in its image: leave out tolerances")
         return self
 
 

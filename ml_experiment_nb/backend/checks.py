@@ -17,7 +17,7 @@ from ml_experiment_nb.paths import SPECS, is_spec
 def check(project: Project, where: Where, asked: CheckAsked) -> dict[str, Any]:
     """Say what is wrong with a job, an image or a spec's text, before anything is started."""
     if asked.image is not None:
-        return {"errors": [_problem(one) for one in images.problems(where.root, asked.image)], "plan": None}
+        return {"errors": [_problem(one) for one in images.problems(project, where.root, asked.image)], "plan": None}
     if asked.job is not None:
         return _check_job(where, asked.job)
     assert asked.text is not None

@@ -21,6 +21,7 @@ from ml_experiment_nb.errors import ImageError, SpecError
 from ml_experiment_nb.images.names import Name
 from ml_experiment_nb.projects import find_root
 from ml_experiment_nb.submissions import Asked
+from ml_experiment_nb.verdicts import read_tolerances
 
 SECONDS = 80.0  # that a plan may take
 _STATUS = {2: 400, 3: 503}  # by the command's exit code
@@ -36,11 +37,13 @@ def plan(project: Project, where: Where, asked: ImageAsked) -> dict[str, Any]:
 def build(project: Project, where: Where, asked: ImageAsked) -> dict[str, Any]:
     """Start what builds an image, or writes what it is built from."""
     need("image")
-    for problem in problems(where.root, asked):
+    for problem in problems(project, where.root, asked):
         raise problem
     words, folder = _words(project, where, asked)
     words += ["--push"] if asked.push else []
     words += [] if asked.verify else ["--no-verify"]
+    words += [f"--tolerance={one}" for one in asked.tolerances]
+    words += [f"--network={asked.network}"] if asked.network is not None else []
     if asked.context is not None:
         words.append(f"--context-only={places.inside(where.root, asked.context, 'context')}")
     notebook = None if asked.notebook is None else str(places.notebook(where.root, asked.notebook))
@@ -57,10 +60,11 @@ def state(project: Project, where: Where, asked: Nothing) -> dict[str, Any]:
     return {"job": one_job(where.root, found), "made": submissions.result(project.root, found.id)}
 
 
-def problems(root: Path, asked: ImageAsked) -> Iterator[SpecError]:
+def problems(project: Project, root: Path, asked: ImageAsked) -> Iterator[SpecError]:
     """Yield what is wrong with an image's fields, as far as that is known before anything is looked at.
 
     Args:
+        project: The project, whose store has the run.
         root: The server's own folder.
         asked: The fields.
     """
@@ -79,6 +83,12 @@ def problems(root: Path, asked: ImageAsked) -> Iterator[SpecError]:
             yield SpecError(str(error), key="context")
         except Refused as refused:
             yield SpecError(refused.message.removeprefix("context "), key="context")
+    if asked.tolerances:
+        metrics = project.store().record(str(asked.run)).metrics
+        try:
+            read_tolerances(asked.tolerances, metrics)
+        except SpecError as error:
+            yield SpecError(error.problem.removeprefix("--tolerance "), key="tolerances")
 
 
 def _words(project: Project, where: Where, asked: ImageAsked) -> tuple[list[str], Path]:
@@ -90,6 +100,7 @@ def _words(project: Project, where: Where, asked: ImageAsked) -> tuple[list[str]
         words, folder = ["image", str(asked.run)], project.root
     words += [f"--{name}={value}" for name in ("tag", "base") if (value := getattr(asked, name)) is not None]
     words += ["--only-imports"] if asked.only_imports else []
+    words += [] if asked.lab is None else ["--lab" if asked.lab else "--no-lab"]
     words += [] if asked.data else ["--data=out"]
     words += [f"--exclude=/{glob.escape(one)}" for one in asked.exclude]
     return words, folder

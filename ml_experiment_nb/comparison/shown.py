@@ -73,7 +73,7 @@ def _same(diff: Diff) -> str:
     equal = ", ".join(section.title for section in diff.equal)
     if not diff:
         return f"no difference was found, in: {equal}"
-    return f"the same in both: {equal}" if equal else "nothing is the same in both"
+    return f"the same in both: {equal}" if equal else "no part is wholly the same in both"
 
 
 def _unread(diff: Diff) -> list[str]:

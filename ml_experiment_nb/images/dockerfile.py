@@ -68,6 +68,11 @@ class Image:
     has_modules: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def uses_network(self) -> bool:
+        """Whether its build has steps that may use a network: Debian's packages, and what the project runs itself."""
+        return bool(self.debian or self.post_build)
+
 
 def dockerfile(image: Image) -> str:
     """Return the Dockerfile: what changes seldom stands first, so that a changed notebook is the last layer alone."""

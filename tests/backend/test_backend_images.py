@@ -26,6 +26,8 @@ def where(tmp_path):
         ({}, []),
         ({"tag": "--push", "base": "-v"}, ["--tag=--push", "--base=-v"]),
         ({"only_imports": True, "data": False}, ["--only-imports", "--data=out"]),
+        ({"lab": True}, ["--lab"]),
+        ({"lab": False}, ["--no-lab"]),
         ({"exclude": ["a.csv", "b[1]*.csv"]}, ["--exclude=/a.csv", "--exclude=/b[[]1][*].csv"]),
     ],
 )

@@ -40,9 +40,14 @@ def notebook(folder, open_notebook):
     return open_notebook(project(folder))
 
 
-def dialog(notebook):
-    """Open the dialog by its key."""
-    notebook.page.locator(".jp-Notebook").first.press("Control+Alt+i")
+def dialog(notebook, how="key"):
+    """Open the dialog by its key, or by its button."""
+    if how == "button":
+        notebook.page.locator("[data-jp-item-name='ml-experiment-nb-export-image']").locator(
+            "button, jp-button"
+        ).first.click()
+    else:
+        notebook.page.locator(".jp-Notebook").first.press("Control+Alt+i")
     found = notebook.page.locator(".mlx-ImageDialog")
     found.wait_for(timeout=90_000)
     return found
@@ -91,6 +96,10 @@ def test_what_goes_in_is_shown_and_bad_names_are_said_before_anything_is_started
     assert not outside.is_checked()
     assert outside.is_disabled()
     before = shown.locator(".mlx-Image-plan strong").inner_text()
+    shown.get_by_label("JupyterLab").select_option("not in it")
+    shown.get_by_text("JupyterLab is not in it").wait_for(timeout=120_000)
+    planned(shown)
+    assert shown.locator(".mlx-Image-plan strong").inner_text() != before
     shown.get_by_label("data/b.csv").uncheck()
     assert shown.get_by_label("All of it").evaluate("(node) => node.indeterminate")
     assert "Data\n1\n3 kB" in shown.inner_text()
@@ -127,7 +136,7 @@ def test_without_an_engine_what_it_is_built_from_is_written_and_found_again(only
     tab.locator(".mlx-Job-state", has_text="stopped").wait_for(timeout=90_000)
     assert not (folder / "svm-image").exists()
     page.locator(".lm-TabBar-tab", has_text="svm.ipynb").click()
-    tab = start(notebook, dialog(notebook), folder)
+    tab = start(notebook, dialog(notebook, "button"), folder)
     made = tab.get_by_role("region", name="Result")
     made.wait_for(timeout=300_000)
     command = f"docker build -t team/svm:1 {folder / 'svm-image'}"

@@ -112,7 +112,7 @@ def test_runs_are_looked_at_by_keys_alone(panel, theme):
     keys.press("ArrowUp")
     keys.press("Enter")
     expect(details).to_be_focused()
-    assert re.search(r"search #2\s+✓ finished · 2.5 s", details.inner_text())
+    assert re.search(r"search #2\s+✓ finished · 2.50 s", details.inner_text())
     assert "C\t2.5" in details.inner_text()
     details.get_by_role("img", name="loss: from 1 to 0.25 over 3 values").wait_for()
     details.get_by_text("Artifacts", exact=True).click()

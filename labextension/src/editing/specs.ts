@@ -8,6 +8,7 @@ import type { Text } from '@codemirror/state';
 import { keymap } from '@codemirror/view';
 
 import { type Problem, Project } from '../api';
+import { messageOf } from '../problems';
 import { isSpec } from './spec-text';
 
 const PAUSE = 600; // ms after a key is pressed
@@ -47,8 +48,7 @@ function checker(pathOf: () => string, trans: TranslationBundle): (text: Text) =
       const { errors } = await new Project(file.split('/').slice(0, -1).join('/')).check({ text: source, file });
       return errors.map((problem) => marked(problem, text));
     } catch (problem) {
-      const message = problem instanceof Error ? problem.message : String(problem);
-      return [{ ...placeOf(1, null, text), severity: 'info', message: trans.__('This spec could not be checked: %1', message) }];
+      return [{ ...placeOf(1, null, text), severity: 'info', message: trans.__('This spec could not be checked: %1', messageOf(problem)) }];
     }
   };
 }

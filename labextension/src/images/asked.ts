@@ -1,15 +1,22 @@
 /** What the dialog of an image asks for, made of its fields, and how what would go in is shown. Pure. */
-import type { DataFile, ImageAsked, ImagePlan, Package, Problem } from '../api';
+import type { DataFile, ImageAsked, ImagePlan, Network, Package, Problem } from '../api';
 
 /** What the image is made of. */
 export type Source = { readonly notebook: string } | { readonly run: string };
+
+/** Whether JupyterLab goes in: where the kernel's environment has it, in any case, or not. */
+export type Lab = '' | 'in' | 'out';
 
 /** The dialog's fields as they are typed; an empty one asks for nothing. */
 export interface Fields {
   readonly tag: string;
   readonly base: string;
   readonly onlyImports: boolean;
+  readonly lab: Lab;
   readonly verify: boolean;
+  /** How far metrics may be from what they were, with commas between them. */
+  readonly tolerances: string;
+  readonly network: Network | '';
   readonly push: boolean;
   /** Write what it is built from to a folder, and build nothing. */
   readonly contextOnly: boolean;
@@ -27,18 +34,23 @@ export interface Group {
 
 const ORDER = ['index', 'local', 'vcs', 'url', 'debian', 'runner'] as const;
 const LONGEST = 120; // characters of a step that is shown
-const FIELDS = ['tag', 'base', 'context'];
+const FIELDS = ['tag', 'base', 'context', 'tolerances'];
 
 /** The fields of a dialog that is opened. */
 export function fieldsOf(folder: string, name: string): Fields {
   const context = [folder, `${slug(name)}-image`].filter(Boolean).join('/');
-  const choices = { onlyImports: false, verify: true, push: false, contextOnly: false };
-  return { tag: '', base: '', ...choices, context, out: new Set<string>() };
+  const choices = { onlyImports: false, lab: '', verify: true, network: '', push: false, contextOnly: false } as const;
+  return { tag: '', base: '', tolerances: '', ...choices, context, out: new Set<string>() };
 }
 
 /** What is asked of a plan: what changes what goes in. */
 export function planAsked(fields: Fields, source: Source): ImageAsked {
-  return { ...source, ...(fields.onlyImports && { only_imports: true }), ...named('base', fields.base) };
+  return {
+    ...source,
+    ...(fields.onlyImports && { only_imports: true }),
+    ...(fields.lab !== '' && { lab: fields.lab === 'in' }),
+    ...named('base', fields.base)
+  };
 }
 
 /** What the fields ask for. */
@@ -53,8 +65,14 @@ export function askedBy(fields: Fields, source: Source, data: readonly DataFile[
     ...(out.length > 0 && !isNone && { exclude: out }),
     ...(fields.contextOnly
       ? named('context', fields.context)
-      : { ...(fields.push && { push: true }), ...('run' in source && !fields.verify && { verify: false }) })
+      : { ...(fields.push && { push: true }), ...(fields.network !== '' && { network: fields.network }) }),
+    ...('run' in source && !fields.contextOnly && proof(fields))
   };
+}
+
+function proof({ verify, tolerances }: Fields): Pick<ImageAsked, 'verify' | 'tolerances'> {
+  const typed = tolerances.split(',').map((one) => one.trim()).filter(Boolean);
+  return verify ? (typed.length > 0 ? { tolerances: typed } : {}) : { verify: false };
 }
 
 /** The packages by where they come from; those of what runs it, where they are none of the kernel's, by themselves. */

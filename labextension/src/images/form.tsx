@@ -5,7 +5,7 @@ import React from 'react';
 import type { DataFile, ImagePlan, Package } from '../api';
 import { size } from '../panel/figures';
 import { Told } from '../told';
-import { type Fields, type Group, groupsOf, sizeOf, sum } from './asked';
+import { type Fields, type Group, groupsOf, type Lab, sizeOf, sum } from './asked';
 import type { ImageModel } from './model';
 
 export class ImageForm extends ReactWidget {
@@ -43,11 +43,33 @@ function Whole({ model }: Props): React.ReactElement {
       <fieldset aria-busy={model.isPlanning}>
         <legend>{trans.__('What goes in')}</legend>
         <Check model={model} name="onlyImports" label={trans.__('Only packages that the code imports, and what these need')} />
+        <LabChoice model={model} />
         <Contents model={model} />
       </fieldset>
       {plan !== null && <How model={model} plan={plan} />}
     </>
   );
+}
+
+function LabChoice({ model }: Props): React.ReactElement {
+  const { trans } = model;
+  const choices: [Lab, string][] = [
+    ['', trans.__('as in the kernel’s environment')],
+    ['in', trans.__('in it')],
+    ['out', trans.__('not in it')]
+  ];
+  return <Choice model={model} name="lab" label={trans.__('JupyterLab')} choices={choices} />;
+}
+
+function NetworkChoice({ model }: Props): React.ReactElement {
+  const { trans } = model;
+  const choices: [Fields['network'], string][] = [
+    ['', trans.__('the engine’s own')],
+    ['host', trans.__('the host’s')],
+    ['none', trans.__('none')]
+  ];
+  const note = trans.__('For apt.txt and postBuild; nothing else of the build uses one.');
+  return <Choice model={model} name="network" label={trans.__('Network')} choices={choices} note={note} />;
 }
 
 function baseNote({ fields, plan, trans }: ImageModel): string | undefined {
@@ -224,6 +246,16 @@ function How({ model, plan }: PlanProps): React.ReactElement {
             isDisabled={!isRun}
             note={isRun ? undefined : trans.__('For that, export a run: of a notebook nothing is recorded to compare with.')}
           />
+          {isRun && fields.verify && (
+            <Text
+              model={model}
+              name="tolerances"
+              label={trans.__('Tolerances')}
+              hint="loss=0.01, accuracy=1%"
+              note={trans.__('How far a metric may be from what it was; without one, not at all.')}
+            />
+          )}
+          {plan.uses_network && <NetworkChoice model={model} />}
           <Check
             model={model}
             name="push"
@@ -323,8 +355,43 @@ function Check({ model, name, label, note, isDisabled = false }: CheckProps): Re
   );
 }
 
+interface ChoiceProps<Name extends 'lab' | 'network'> extends Props {
+  name: Name;
+  label: string;
+  choices: readonly [Fields[Name], string][];
+  note?: string;
+}
+
+function Choice<Name extends 'lab' | 'network'>({ model, name, label, choices, note }: ChoiceProps<Name>): React.ReactElement {
+  const id = `mlx-image-${name}`;
+  return (
+    <div className="mlx-Form-field">
+      <label htmlFor={id}>{label}</label>
+      <select
+        id={id}
+        aria-describedby={note && `${id}-said`}
+        value={model.fields[name]}
+        onChange={(event) => {
+          model.set({ [name]: event.target.value });
+        }}
+      >
+        {choices.map(([value, text]) => (
+          <option key={value} value={value}>
+            {text}
+          </option>
+        ))}
+      </select>
+      {note !== undefined && (
+        <div id={`${id}-said`} className="mlx-Form-note">
+          {note}
+        </div>
+      )}
+    </div>
+  );
+}
+
 interface TextProps extends Props {
-  name: keyof Fields & ('tag' | 'base' | 'context');
+  name: keyof Fields & ('tag' | 'base' | 'context' | 'tolerances');
   label: string;
   /** What stands for an empty field. */
   hint: string;

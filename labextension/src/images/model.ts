@@ -1,9 +1,9 @@
 /** The dialog of an image: its fields, what would go in, what the server says of what is typed, and the start. */
-import { inWords } from '../told';
 import { VDomModel } from '@jupyterlab/ui-components';
 import type { TranslationBundle } from '@jupyterlab/translation';
 
 import type { ImagePlan, Job, Project } from '../api';
+import { whyNotStarted } from '../problems';
 import { askedBy, type Fields, fieldsOf, placed, planAsked, type Source } from './asked';
 
 const PAUSE = 500; // ms after a key is pressed, before what is typed is checked
@@ -59,7 +59,7 @@ export class ImageModel extends VDomModel {
     this.stateChanged.emit();
     clearTimeout(this.timer);
     this.timer = setTimeout(() => void this.check(), PAUSE);
-    if (changed.onlyImports !== undefined) {
+    if (changed.onlyImports !== undefined || changed.lab !== undefined) {
       void this.load();
     }
   }
@@ -86,7 +86,7 @@ export class ImageModel extends VDomModel {
       }
     } catch (problem) {
       if (asked === this.plans) {
-        [this.plan, this.problem] = [null, inWords(problem, this.trans)];
+        [this.plan, this.problem] = [null, whyNotStarted(problem, this.trans)];
       }
     }
     if (asked === this.plans) {
@@ -104,7 +104,7 @@ export class ImageModel extends VDomModel {
       const { errors } = await this.subject.project.check({ image: this.asked });
       said = placed(errors);
     } catch (problem) {
-      said = { fields: {}, others: [inWords(problem, this.trans)] };
+      said = { fields: {}, others: [whyNotStarted(problem, this.trans)] };
     }
     if (asked !== this.checks) {
       return false;
@@ -124,7 +124,7 @@ export class ImageModel extends VDomModel {
     try {
       return (await this.check()) ? await this.subject.project.buildImage(this.asked) : null;
     } catch (problem) {
-      this.said = { fields: this.said.fields, others: [inWords(problem, this.trans)] };
+      this.said = { fields: this.said.fields, others: [whyNotStarted(problem, this.trans)] };
       return null;
     } finally {
       this.isStarting = false;

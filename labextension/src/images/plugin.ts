@@ -6,8 +6,9 @@ import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { ITranslator, nullTranslator, type TranslationBundle } from '@jupyterlab/translation';
 import type { ReadonlyPartialJSONObject } from '@lumino/coreutils';
 
-import { Project, Refusal } from '../api';
+import { Project } from '../api';
 import { IJobs, OPEN_LOG } from '../jobs/tokens';
+import { whyNotOpened } from '../problems';
 import { saved } from '../saved';
 import type { Fields } from './asked';
 import { started } from './dialog';
@@ -90,11 +91,7 @@ async function exportImage(
       await app.commands.execute(OPEN_LOG, { path: project.path, job: job.id, name: job.name });
     }
   } catch (problem) {
-    const isMissing = problem instanceof Refusal && problem.isMissing;
-    const message = isMissing
-      ? trans.__('the server has no such folder, or lacks the extension: jupyter server extension enable ml_experiment_nb')
-      : problem instanceof Error ? problem.message : String(problem);
-    Notification.error(trans.__('No image could be made: %1', message), { autoClose: false });
+    Notification.error(trans.__('No image could be made: %1', whyNotOpened(problem, trans)), { autoClose: false });
   }
 }
 

@@ -11,6 +11,7 @@ import type { TranslationBundle } from '@jupyterlab/translation';
 import type { ReadonlyJSONValue } from '@lumino/coreutils';
 
 import { type Job, Project } from '../api';
+import { messageOf } from '../problems';
 import { REVEAL } from '../panel/commands';
 import { type IJobs, OPEN_LOG } from './tokens';
 import { isWell, words } from './words';
@@ -187,7 +188,7 @@ async function verdictOf(project: Project, { run_id: id }: Job): Promise<string 
 }
 
 function report(problem: unknown): void {
-  Notification.error(problem instanceof Error ? problem.message : String(problem));
+  Notification.error(messageOf(problem));
 }
 
 /** What was kept, as far as it can be read. */

@@ -2,6 +2,7 @@
 import { VDomModel } from '@jupyterlab/ui-components';
 
 import type { Job, Log, Made, Project } from '../api';
+import { messageOf } from '../problems';
 
 const RENEWED = 2000; // ms between two looks at the log of what runs, as long as it is seen
 
@@ -69,7 +70,7 @@ export class JobModel extends VDomModel {
     try {
       await this.project.stopJob(this.id);
     } catch (problem) {
-      this.problem = textOf(problem);
+      this.problem = messageOf(problem);
     }
     await this.renew();
   }
@@ -83,11 +84,7 @@ export class JobModel extends VDomModel {
       }
       [this.job, this.problem] = [job, null];
     } catch (problem) {
-      this.problem = textOf(problem);
+      this.problem = messageOf(problem);
     }
   }
-}
-
-function textOf(problem: unknown): string {
-  return problem instanceof Error ? problem.message : String(problem);
 }

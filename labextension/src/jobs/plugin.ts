@@ -9,6 +9,7 @@ import { stopIcon, ToolbarButton } from '@jupyterlab/ui-components';
 import type { ReadonlyPartialJSONObject } from '@lumino/coreutils';
 
 import { Project } from '../api';
+import { messageOf } from '../problems';
 import { followFolder } from '../panel/folders';
 import { runsIcon } from '../panel/icons';
 import { showTab } from '../tabs';
@@ -125,7 +126,7 @@ function addChoice(
     caption: trans.__('What was started on the server, and goes on or has ended'),
     execute: () =>
       choose().catch((problem: unknown) => {
-        Notification.error(problem instanceof Error ? problem.message : String(problem));
+        Notification.error(messageOf(problem));
       })
   });
 }

@@ -73,7 +73,7 @@ function Whole({ model, trans }: Props): React.ReactElement {
 function Head({ job, trans }: { job: Job; trans: TranslationBundle }): React.ReactElement {
   const { progress } = job;
   return (
-    <header className="mlx-Job-head" data-state={job.state}>
+    <div className="mlx-Job-head" data-state={job.state}>
       <h2>{job.name}</h2>
       <div role="status">
         <span className="mlx-Job-state">{stateText(job, trans)}</span>
@@ -89,7 +89,7 @@ function Head({ job, trans }: { job: Job; trans: TranslationBundle }): React.Rea
         )}
       </div>
       {job.message !== null && job.state !== 'stopped' && <p className="mlx-Form-wrong">{job.message}</p>}
-    </header>
+    </div>
   );
 }
 
@@ -108,6 +108,7 @@ function LogText({ log, trans }: { log: Log; trans: TranslationBundle }): React.
       <pre
         ref={box}
         className="mlx-Job-log"
+        role="region"
         tabIndex={0}
         aria-label={trans.__('Log')}
         onScroll={({ currentTarget: node }) => {

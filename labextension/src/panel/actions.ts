@@ -4,6 +4,7 @@ import { Clipboard, Dialog, Notification, showDialog } from '@jupyterlab/apputil
 import type { TranslationBundle } from '@jupyterlab/translation';
 
 import type { Form, Project, Run } from '../api';
+import { messageOf } from '../problems';
 import type { IJobs } from '../jobs/tokens';
 import type { RunsModel } from './model';
 import { statusText } from './status';
@@ -159,7 +160,7 @@ export function tellEnd({ app, trans }: Desk, run: Run, command: string): void {
 
 /** Say what went wrong. */
 export function report(problem: unknown): void {
-  Notification.error(problem instanceof Error ? problem.message : String(problem), { autoClose: LONG });
+  Notification.error(messageOf(problem), { autoClose: LONG });
 }
 
 function namesOf(runs: readonly Run[]): string {

@@ -3,7 +3,7 @@ import type { TranslationBundle } from '@jupyterlab/translation';
 import React from 'react';
 
 import type { Artifact, Artifacts, Curves, Failure, Job, Log, Progress, Project, Run } from '../api';
-import { duration, figure, line, size, valueText } from './figures';
+import { duration, figure, line, parts, size, valueText } from './figures';
 import { whenSeen } from './seen';
 import { StatusSign, statusText } from './status';
 
@@ -72,7 +72,7 @@ function Head({ run, job, trans, language, seconds, open }: Props): React.JSX.El
   const best = run.tags['mlexp.best_run'];
   const { parent_id: group } = run;
   return (
-    <header className="mlx-Run-head">
+    <div className="mlx-Run-head">
       <h3>{run.name}</h3>
       <div>
         <StatusSign status={run.status} trans={trans} /> {statusText(run.status, trans)} · {duration(seconds)} ·{' '}
@@ -82,7 +82,7 @@ function Head({ run, job, trans, language, seconds, open }: Props): React.JSX.El
       {run.failure !== null && <Why failure={run.failure} />}
       {best !== undefined && <Other id={best} text={trans.__('Best Trial')} open={open} />}
       {group !== null && <Other id={group} text={trans.__('Its Group')} open={open} />}
-    </header>
+    </div>
   );
 }
 
@@ -167,7 +167,9 @@ function Pairs({ pairs, trans }: PairsProps): React.JSX.Element {
       <tbody>
         {rows.map(([name, value]) => (
           <tr key={name}>
-            <th scope="row">{name}</th>
+            <th scope="row">
+              <Name text={name} />
+            </th>
             <td>{valueText(value)}</td>
           </tr>
         ))}
@@ -176,10 +178,25 @@ function Pairs({ pairs, trans }: PairsProps): React.JSX.Element {
   );
 }
 
+/** A name, which is broken between its words where it has no room. */
+function Name({ text }: { text: string }): React.JSX.Element {
+  return (
+    <>
+      {parts(text).map((part, index) => (
+        <React.Fragment key={index}>
+          {index > 0 && <wbr />}
+          {part}
+        </React.Fragment>
+      ))}
+    </>
+  );
+}
+
 function Metrics({ project, run, trans, sections }: Props): React.JSX.Element {
   const names = Object.keys(run.metrics);
   const ask = (): Promise<Curves> => project.curves(run.run_id);
   const { answer, problem } = useAnswer(ask, [project, run.metrics], false); // of what runs, others are heard of
+  const hasCurves = names.some((name) => (answer?.metrics[name]?.count ?? 0) > 1);
   return (
     <Section name="metrics" sections={sections} title={trans.__('Metrics')} count={names.length}>
       {names.length === 0 && <p className="mlx-Run-none">{trans.__('none')}</p>}
@@ -188,10 +205,14 @@ function Metrics({ project, run, trans, sections }: Props): React.JSX.Element {
         <tbody>
           {names.map((name) => (
             <tr key={name}>
-              <th scope="row">{name}</th>
-              <td className="mlx-Run-curve">
-                <Sparkline name={name} curves={answer} trans={trans} />
-              </td>
+              <th scope="row">
+                <Name text={name} />
+              </th>
+              {hasCurves && (
+                <td className="mlx-Run-curve">
+                  <Sparkline name={name} curves={answer} trans={trans} />
+                </td>
+              )}
               <td className="mlx-Run-value" title={String(run.metrics[name])}>
                 {figure(run.metrics[name] ?? NaN)}
               </td>
@@ -226,7 +247,7 @@ function Sparkline({ name, curves, trans }: SparklineProps): React.JSX.Element |
   );
 }
 
-function Files({ project, run, trans, language }: Props): React.JSX.Element {
+function Files({ project, run, trans }: Props): React.JSX.Element {
   const ask = (): Promise<Artifacts> => project.artifacts(run.run_id);
   const { answer, problem } = useAnswer(ask, [project, run.run_id, run.status], false);
   if (answer === null) {
@@ -237,7 +258,7 @@ function Files({ project, run, trans, language }: Props): React.JSX.Element {
       {answer.artifacts.length === 0 && <li className="mlx-Run-none">{trans.__('none')}</li>}
       {answer.artifacts.map((one) => (
         <li key={one.path}>
-          <File address={project.artifactAddress(run.run_id, one.path)} one={one} language={language} />
+          <File address={project.artifactAddress(run.run_id, one.path)} one={one} />
         </li>
       ))}
       {!answer.whole && <li className="mlx-Run-none">{trans.__('and more, which MLflow’s page shows')}</li>}
@@ -245,10 +266,10 @@ function Files({ project, run, trans, language }: Props): React.JSX.Element {
   );
 }
 
-function File({ address, one, language }: { address: string; one: Artifact; language: string | undefined }): React.JSX.Element {
+function File({ address, one }: { address: string; one: Artifact }): React.JSX.Element {
   return (
     <a href={address} target="_blank" rel="noopener noreferrer">
-      <span className="mlx-Run-file">{one.path}</span> <span className="mlx-Run-size">{size(one.size, language)}</span>
+      <Name text={one.path} /> <span className="mlx-Run-size">{size(one.size)}</span>
       {PICTURES.test(one.path) && one.size <= SMALL && <img src={address} alt={one.path} loading="lazy" />}
     </a>
   );
@@ -278,6 +299,7 @@ function LogText({ project, run, trans }: Props): React.JSX.Element {
       <pre
         ref={box}
         className="mlx-Run-log"
+        role="region"
         tabIndex={0}
         aria-label={trans.__('Log')}
         onScroll={({ currentTarget: node }) => {

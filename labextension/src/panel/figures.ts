@@ -1,4 +1,4 @@
-/** Numbers, times and sizes as people read them. */
+/** Numbers, times and sizes as people read them, in the words of `quantities.py`. */
 import type { Curve, Value } from '../api';
 
 const NARROW = { style: 'narrow', numeric: 'auto' } as const;
@@ -9,16 +9,27 @@ const AGES: [Intl.RelativeTimeFormatUnit, number][] = [
   ['hour', 3600],
   ['minute', 60]
 ];
-const SIZES = ['byte', 'kilobyte', 'megabyte', 'gigabyte', 'terabyte'];
+const SMALLER = ['B', 'kB', 'MB']; // than GB
 
-/** A metric's value with four digits. */
+/** A metric's value with four digits; a whole number as it is. */
 export function figure(value: Value): string {
-  return typeof value === 'number' ? String(Number(value.toPrecision(4))) : value;
+  if (typeof value !== 'number' || (Number.isInteger(value) && Math.abs(value) < 1e15)) {
+    return String(value);
+  }
+  const isPlain = Math.abs(value) >= 1e-4 && Math.abs(value) < 1e6;
+  const text = isPlain ? value.toPrecision(4) : value.toExponential(3);
+  const short = isPlain && text.includes('.') ? text.replace(/\.?0+(?=e|$)/, '') : text;
+  return short.replace(/e([+-])(\d)$/, 'e$10$2');
 }
 
 /** A parameter's value: a text as it is. */
 export function valueText(value: unknown): string {
   return typeof value === 'string' ? value : JSON.stringify(value);
+}
+
+/** A name's words, each with what it ends in: where the name may be broken, as `train_`, `loss`. */
+export function parts(name: string): string[] {
+  return name.split(/(?<=[_./-])(?=[^_./-])|(?<=[a-z])(?=[A-Z])/);
 }
 
 /** Parameters in a line; those that are numbers with four digits. */
@@ -38,21 +49,28 @@ export function age(started: string, now: number, language?: string): string {
   return new Intl.RelativeTimeFormat(language, NARROW).format(Math.min(Math.ceil(seconds / length), 0), unit);
 }
 
-/** How long something took, such as `1:05:03` h, `3:20` min or `4.2 s`. */
+/** How long something took: `0.52 s`, `1 min 05 s` or `2 h 03 min`. */
 export function duration(seconds: number): string {
-  if (seconds < 60) {
-    return `${seconds < 10 ? Number(seconds.toPrecision(2)) : Math.round(seconds)} s`;
+  if (Math.round(seconds * 100) / 100 < 60) {
+    return `${seconds.toFixed(2)} s`;
   }
   const whole = Math.round(seconds);
-  const parts = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
-  const shown = parts[0] === 0 ? parts.slice(1) : parts;
-  return shown.map((part, index) => (index === 0 ? String(part) : String(part).padStart(2, '0'))).join(':');
+  const minutes = Math.floor(whole / 60);
+  return minutes < 60
+    ? `${minutes} min ${String(whole % 60).padStart(2, '0')} s`
+    : `${Math.floor(minutes / 60)} h ${String(minutes % 60).padStart(2, '0')} min`;
 }
 
-export function size(bytes: number, language?: string): string {
-  const power = Math.min(Math.floor(Math.log(Math.max(bytes, 1)) / Math.log(1000)), SIZES.length - 1);
-  const options = { style: 'unit', unit: SIZES[power], unitDisplay: 'short', maximumSignificantDigits: 3 } as const;
-  return new Intl.NumberFormat(language, options).format(bytes / 1000 ** power);
+/** Bytes: `800 B`, `1.6 kB`, `2500 GB`. */
+export function size(bytes: number): string {
+  let amount = bytes;
+  for (const unit of SMALLER) {
+    if (amount < 999.5) {
+      return `${Number(amount.toPrecision(3))} ${unit}`;
+    }
+    amount /= 1000;
+  }
+  return `${amount < 999.5 ? Number(amount.toPrecision(3)) : amount.toFixed()} GB`;
 }
 
 /** A curve's finite points, as the `points` of a line in a box; empty where there are fewer than two. */

@@ -3,6 +3,7 @@ import { VDomModel } from '@jupyterlab/ui-components';
 import { Signal } from '@lumino/signaling';
 
 import { type About, type Event, type Job, MOST, Project, Refusal, type Run, type RunsAsked, type Status } from '../api';
+import { messageOf } from '../problems';
 import { Again } from './again';
 import { KnownRuns } from './known';
 import { experimentKey, readFilter, type Row, rowsOf } from './rows';
@@ -333,7 +334,7 @@ export class RunsModel extends VDomModel {
         this.loaded.add(group);
       }
     } catch (problem) {
-      this.trouble = problem instanceof Error ? problem.message : String(problem);
+      this.trouble = messageOf(problem);
     }
     this.changed();
   }

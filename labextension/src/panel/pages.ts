@@ -8,6 +8,7 @@ import type { ReadonlyPartialJSONObject } from '@lumino/coreutils';
 import { Panel } from '@lumino/widgets';
 
 import { Project } from '../api';
+import { messageOf } from '../problems';
 import { showTab } from '../tabs';
 import { runsIcon } from './icons';
 import { openInNotebook } from './live';
@@ -77,6 +78,7 @@ function makeTab(
   report: (problem: unknown) => void
 ): MainAreaWidget<Page> {
   const tab = new MainAreaWidget({ content: page });
+  page.node.tabIndex = 0; // it is scrolled by keys, and may have nothing else that these could go to
   const { kind, path, runs, title } = page.shown;
   tab.title.label = title;
   tab.title.caption = title;
@@ -107,7 +109,9 @@ class Page extends Panel {
     super();
     this.addClass('mlx-Page');
     this.addClass('jp-RenderedHTMLCommon');
-    this.node.tabIndex = 0;
+    if (shown.kind === 'compare') {
+      this.addClass('mlx-mod-compare');
+    }
   }
 
   /** Ask for it anew, and show what came of that. */
@@ -121,7 +125,7 @@ class Page extends Panel {
       const { html } = await (kind === 'compare' ? project.compare(runs) : project.diff(runs[0] ?? '', runs[1] ?? ''));
       await this.put('text/html', html);
     } catch (problem) {
-      await this.put('text/plain', problem instanceof Error ? problem.message : String(problem));
+      await this.put('text/plain', messageOf(problem));
     }
   }
 

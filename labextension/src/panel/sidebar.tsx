@@ -7,6 +7,7 @@ import { AccordionPanel, Menu } from '@lumino/widgets';
 import React from 'react';
 
 import { Refusal, type Status } from '../api';
+import { messageOf } from '../problems';
 import { Details } from './details';
 import { runsIcon } from './icons';
 import { RunList } from './list';
@@ -126,7 +127,7 @@ class FilterBox extends VDomRenderer<RunsModel> {
         <input
           type="search"
           value={model.filter}
-          placeholder={trans.__('Filter: words, or loss < 0.1')}
+          placeholder={trans.__('Words, or loss < 0.1')}
           title={trans.__("Words of names, parameters and statuses, or a condition: metrics.loss < 0.1 and params.C = 1")}
           aria-label={trans.__('Filter runs')}
           onChange={(event) => {
@@ -210,10 +211,9 @@ class ListSection extends VDomRenderer<RunsModel> {
 function Failed({ model, trans }: Options): React.JSX.Element {
   const { problem, about } = model;
   const isMissing = problem instanceof Refusal && problem.isMissing && about === null;
-  const message = problem instanceof Error ? problem.message : String(problem);
   return (
     <div className="mlx-Runs-say" role="alert">
-      <p>{isMissing ? trans.__('This Jupyter server does not have the extension that reads runs.') : message}</p>
+      <p>{isMissing ? trans.__('This Jupyter server does not have the extension that reads runs.') : messageOf(problem)}</p>
       {isMissing && (
         <p>
           {trans.__('Where the server is installed:')}

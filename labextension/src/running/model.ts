@@ -1,9 +1,9 @@
 /** A form that runs a notebook: its fields, what the server says of them while they are typed, and the start. */
-import { inWords } from '../told';
 import { VDomModel } from '@jupyterlab/ui-components';
 import type { TranslationBundle } from '@jupyterlab/translation';
 
 import type { About, Checked, Job, Parameter, Parameters, Project } from '../api';
+import { whyNotStarted } from '../problems';
 import { askedBy, type Fields, fieldsOf, type Kind, NOTHING, placed, type Said, unreadable } from './asked';
 
 const PAUSE = 500; // ms after a key is pressed, before what is typed is checked
@@ -83,7 +83,7 @@ export class FormModel extends VDomModel {
     try {
       return (await this.check()) ? await this.ground.project.start(this.asked) : null;
     } catch (problem) {
-      this.said = { fields: this.said.fields, others: [inWords(problem, this.trans)] };
+      this.said = { fields: this.said.fields, others: [whyNotStarted(problem, this.trans)] };
       return null;
     } finally {
       this.isStarting = false;
@@ -114,7 +114,7 @@ export class FormModel extends VDomModel {
       const isSaid = metric !== undefined && !isAimless; // nobody is told of what they haven't come to yet
       return [{ fields: isSaid ? { ...fields, metric } : fields, others }, found.plan];
     } catch (problem) {
-      return [{ fields: {}, others: [inWords(problem, this.trans)] }, null];
+      return [{ fields: {}, others: [whyNotStarted(problem, this.trans)] }, null];
     }
   }
 }

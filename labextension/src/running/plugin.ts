@@ -4,8 +4,9 @@ import { ICommandPalette, Notification } from '@jupyterlab/apputils';
 import { INotebookTracker, type NotebookPanel } from '@jupyterlab/notebook';
 import { ITranslator, nullTranslator, type TranslationBundle } from '@jupyterlab/translation';
 
-import { Project, Refusal } from '../api';
+import { Project } from '../api';
 import { IJobs } from '../jobs/tokens';
+import { whyNotOpened } from '../problems';
 import { saved } from '../saved';
 import type { Kind } from './asked';
 import { started } from './dialog';
@@ -76,11 +77,7 @@ async function run(
       jobs.follow(job, ground.project);
     }
   } catch (problem) {
-    const isMissing = problem instanceof Refusal && problem.isMissing;
-    const message = isMissing
-      ? trans.__('the server has no such folder, or lacks the extension: jupyter server extension enable ml_experiment_nb')
-      : problem instanceof Error ? problem.message : String(problem);
-    Notification.error(trans.__('This notebook could not be run: %1', message), { autoClose: false });
+    Notification.error(trans.__('This notebook could not be run: %1', whyNotOpened(problem, trans)), { autoClose: false });
   }
 }
 

@@ -1,4 +1,4 @@
-// Numbers as people read them, the same as `records.number` and `records.duration` in Python.
+// Numbers as people read them, the same as `quantities.number` and `quantities.duration` in Python.
 
 export function formatNumber(value) {
   if (value === null || value === undefined) return "";
@@ -7,8 +7,10 @@ export function formatNumber(value) {
   if (!Number.isFinite(value)) return value > 0 ? "inf" : "-inf";
   if (Number.isInteger(value) && Math.abs(value) < 1e15) return String(value);
   const size = Math.abs(value);
-  if (size >= 1e-4 && size < 1e6) return String(Number(value.toPrecision(4)));
-  return value.toExponential(3).replace(/e([+-])(\d)$/, "e$10$2");
+  const isPlain = size >= 1e-4 && size < 1e6;
+  const text = isPlain ? value.toPrecision(4) : value.toExponential(3);
+  const short = isPlain && text.includes(".") ? text.replace(/\.?0+(?=e|$)/, "") : text;
+  return short.replace(/e([+-])(\d)$/, "e$10$2");
 }
 
 export function formatDuration(seconds) {
