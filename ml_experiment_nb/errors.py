@@ -9,7 +9,8 @@
     ├── CaptureError                a notebook value that can't be sent to a trial
     ├── MetricError                 a returned value that isn't metrics, or a metric that never came
     ├── StoreError                  the tracking store can't be reached or read
-    │   └── RunNotFoundError        no run, or more than one, has that id
+    │   ├── RunNotFoundError        no run, or more than one, has that id
+    │   └── StoreLostError          it was deleted while a run was to be written, and what was kept of the run with it
     ├── StillRunningError           a run that is to be taken up, and its driver lives
     ├── ResumeError                 a group that can't be taken up again
     ├── ReplayError                 a run that can't be done again
@@ -84,6 +85,10 @@ class StoreError(ExperimentError):
 
 class RunNotFoundError(StoreError):
     """No run, or more than one, answers to an id."""
+
+
+class StoreLostError(StoreError):
+    """A store was deleted while a run went on, and with it what was kept of that run: waiting is of no use."""
 
 
 class StillRunningError(ExperimentError):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 from mlflow.entities import Run
 from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES
@@ -41,8 +43,7 @@ def opened(store: Store, driver: Driver, create: Callable[[Driver], Run]) -> tup
     hold = next((one for one in store.unanswered if _is_same(one.driver, driver)), None)
     is_new = hold is None
     if hold is None:
-        (where / f"{NEW}{driver.token}").mkdir(parents=True)
-        hold = Hold(where / f"{NEW}{driver.token}", driver)  # before the run is there: it never is without its driver
+        hold = _new(where / f"{NEW}{driver.token}", driver)  # before the run is there: it never is without its driver
     else:
         store.unanswered.remove(hold)
     try:
@@ -55,6 +56,15 @@ def opened(store: Store, driver: Driver, create: Callable[[Driver], Run]) -> tup
         hold.drop()
         raise
     return run, hold
+
+
+def _new(folder: Path, driver: Driver) -> Hold:
+    try:
+        folder.mkdir(parents=True)
+        return Hold(folder, driver)
+    except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise StoreError(f"no run can be begun: {folder.parent} can't be written ({error.strerror})") from error
 
 
 def _created(store: Store, driver: Driver, create: Callable[[Driver], Run], is_new: bool) -> Run:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from ml_experiment_nb.absences import note
-from ml_experiment_nb.errors import StoreError
+from ml_experiment_nb.errors import StoreError, StoreLostError
 
 SECONDS = 60.0
 VARIABLE = "ML_EXPERIMENT_STORE_PATIENCE"
@@ -33,11 +33,13 @@ class Patience:
         """Write something, and return what comes of it; None when it can't be written yet.
 
         Raises:
-            StoreError: The store has been gone for too long.
+            StoreError: The store has been gone for too long, or for good.
         """
         self._tried = time.monotonic()
         try:
             found = write()
+        except StoreLostError:
+            raise
         except StoreError as error:
             self._gone = self._gone or self._tried
             if time.monotonic() - self._gone >= seconds():

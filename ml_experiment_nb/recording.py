@@ -20,7 +20,7 @@ from typing import Any
 from mlflow.entities import Param
 from mlflow.exceptions import MlflowException
 
-from ml_experiment_nb import absences, dues, events, secrecy
+from ml_experiment_nb import absences, drivers, dues, events, secrecy
 from ml_experiment_nb.absences import Absence, waiting
 from ml_experiment_nb.archive import LOG
 from ml_experiment_nb.capture.artifacts import kept_files
@@ -35,12 +35,12 @@ from ml_experiment_nb.entries import (
     TO_MLFLOW,
     run_tags,
 )
-from ml_experiment_nb.errors import StoreError
+from ml_experiment_nb.errors import StoreError, StoreLostError
 from ml_experiment_nb.hearing import heard
 from ml_experiment_nb.masking import Veil, masked
 from ml_experiment_nb.records import Outcome, Record, now
 from ml_experiment_nb.secrecy import known
-from ml_experiment_nb.stores import check, is_refusal, translated
+from ml_experiment_nb.stores import check, is_gone, is_refusal, translated
 from ml_experiment_nb.told import Told
 from ml_experiment_nb.tracking import Store
 from ml_experiment_nb.trials import Fixed, answered
@@ -244,10 +244,14 @@ class OpenRun:
         if self._store is not None:
             try:
                 final |= self._write(outcome, final, ended)
-            except StoreError:
+            except StoreError as error:
                 self._is_away(0.0)
                 self._leave(outcome, tags)
-                raise
+                if (self.folder / drivers.FILE).exists() or not is_gone(self._store.uri):
+                    raise
+                raise StoreLostError(
+                    f"{self.folder.parents[1]} was deleted while {self.first.name} ran: this run is not recorded"
+                ) from error
         self._let_go()
         self.record = self._record(outcome, ended, final)
         return self.record

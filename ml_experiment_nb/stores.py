@@ -61,8 +61,33 @@ def opening(uri: str, root: Path) -> Iterator[None]:
             event.listen(Engine, "connect", _prepare)
         if uri == default_uri(root):
             _write_ahead(Path(make_url(uri).database or ""))
+        _let_go_of_replaced(uri)
         yield
         settle(uri)
+
+
+_opened: dict[str, tuple[int, int]] = {}
+"""The SQLite files that MLflow has opened in this process, by their addresses: device and inode."""
+
+
+def _let_go_of_replaced(uri: str) -> None:
+    """Have MLflow open a SQLite file anew that was deleted or replaced: it keeps connections to the one without a name.
+
+    What it wrote there would be lost with the process, without a word.
+    """
+    if _scheme(uri) != "sqlite":
+        return
+    found = os.stat(make_url(uri).database or "")
+    now = (found.st_dev, found.st_ino)
+    if _opened.setdefault(uri, now) == now:
+        return
+    _opened[uri] = now
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+    from mlflow.tracking._tracking_service.registry import TrackingStoreRegistry
+
+    if (engine := SqlAlchemyStore._engine_map.pop(uri, None)) is not None:
+        engine.dispose()
+    TrackingStoreRegistry._get_store_with_resolved_uri.cache_clear()
 
 
 def check(uri: str) -> None:
@@ -78,6 +103,11 @@ def check(uri: str) -> None:
             raise StoreError(f"{path} can't be opened as a SQLite store: it has gone, or may not be written")
     elif scheme in _PORTS:
         probe_server(uri)
+
+
+def is_gone(uri: str) -> bool:
+    """Return whether a store is a SQLite file that isn't there."""
+    return _scheme(uri) == "sqlite" and not os.path.exists(make_url(uri).database or "")
 
 
 def settle(uri: str) -> None:
@@ -99,7 +129,8 @@ def translated(uri: str, hint: str = "") -> Iterator[None]:
                 f"{without_password(uri)} was made by another MLflow version; run `mlflow db upgrade` with its "
                 "address (back it up first)"
             ) from error
-        raise StoreError(f"{without_password(f'{uri}: {error}')}{hint}") from error
+        text = str(error).partition("\n(Background on this error")[0]  # SQLAlchemy's pages tell a user nothing
+        raise StoreError(f"{without_password(f'{uri}: {text}')}{hint}") from error
     except ImportError as error:
         raise _without_driver(uri, error) from error
     except (OSError, SQLAlchemyError) as error:

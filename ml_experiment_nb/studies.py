@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -92,15 +94,31 @@ class _Journal(JournalFileBackend):
         self._path, self._own_lock = path, JournalFileSymlinkLock(path)
         super().__init__(path, self._own_lock)
 
+    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
+        """Return the journal's lines from one on."""
+        with self._told():
+            yield from super().read_logs(log_number_from)
+
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Write lines at the journal's end."""
-        lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
-        self._own_lock.acquire()
+        """Write lines at the journal's end: all of them, or none."""
+        lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode()
+        with self._told():
+            self._own_lock.acquire()
+            try:
+                with open(self._path, "ab", buffering=0) as file:
+                    end = file.tell()
+                    if file.write(lines) < len(lines):  # the disk is full, and half a line would spoil the next one
+                        file.truncate(end)
+                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            finally:
+                self._own_lock.release()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
         try:
-            with open(self._path, "ab", buffering=0) as file:
-                file.write(lines.encode())
-        finally:
-            self._own_lock.release()
+            yield
+        except OSError as error:
+            raise StoreError(f"the group's study {self._path} can't be used: {error.strerror}") from error
 
 
 @dataclass(frozen=True)

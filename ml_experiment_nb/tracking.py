@@ -44,8 +44,10 @@ class Store(Archive):
         self.artifact_root = artifact_root(root, self.uri)  # None where a server has its own
         self._experiments: dict[str, str] = {}
         self._unanswered: defaultdict[int, list[Hold]] = defaultdict(list)
-        for name in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent"):
+        for name in ("alembic", "mlflow.tracking.fluent"):
             logging.getLogger(name).setLevel(logging.WARNING)
+        # it prints the traceback of each error that it raises, and a store that is full or away is tried again
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
         with opening(self.uri, root):
             self.client = MlflowClient(self.uri)
             self.client.search_experiments(max_results=1)  # creates the tables of a new database

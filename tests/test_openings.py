@@ -152,3 +152,13 @@ def test_a_cell_whose_run_cannot_be_opened_leaves_none_open(stored, monkeypatch,
     store = made(stored)
     assert [one.status for one in store.records()] == [Status.KILLED]
     assert folders(store) == []
+
+
+def test_a_folder_that_can_not_be_written_is_told_in_a_line(store, open_run, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("ml_experiment_nb.drivers.os.write", full)
+    with pytest.raises(StoreError, match=r"^no run can be begun: .*runs can't be written \(No space left on device\)$"):
+        open_run()
+    assert folders(store) == []

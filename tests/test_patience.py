@@ -1,7 +1,7 @@
 import pytest
 
 from ml_experiment_nb import patience
-from ml_experiment_nb.errors import StoreError
+from ml_experiment_nb.errors import StoreError, StoreLostError
 from ml_experiment_nb.patience import Patience
 
 
@@ -52,6 +52,14 @@ def test_patience_ends(clock):
     clock.sleep(1)
     with pytest.raises(StoreError, match=r"nobody answers; it was tried for 60 s.*ml-experiment ls"):
         found.attempt(gone)
+
+
+def test_a_store_that_is_gone_for_good_is_not_waited_for(clock):
+    def lost():
+        raise StoreLostError("deleted")
+
+    with pytest.raises(StoreLostError, match=r"^deleted$"):
+        Patience().insist(lost)
 
 
 def test_patience_comes_back_with_the_store(clock):

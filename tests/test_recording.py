@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shutil
 import threading
 
 import pytest
@@ -11,11 +12,11 @@ from ml_experiment_nb import notify, patterns, secrecy
 from ml_experiment_nb.beginnings import open_run
 from ml_experiment_nb.capture import Snapshot
 from ml_experiment_nb.capture.system import system_info
-from ml_experiment_nb.errors import StoreError
+from ml_experiment_nb.errors import StoreError, StoreLostError
 from ml_experiment_nb.events import Ask, Log, Metrics, Params, Secrets, Tags
 from ml_experiment_nb.loop import run
 from ml_experiment_nb.planning import make_plan
-from ml_experiment_nb.records import Outcome, Status
+from ml_experiment_nb.records import Failure, Outcome, Status
 from ml_experiment_nb.specs import spec_from_mapping
 from ml_experiment_nb.sweeps import sweep
 from ml_experiment_nb.tracking import Store
@@ -54,6 +55,25 @@ def test_a_parameter_that_the_store_refuses_costs_nothing_else(store, live):
     assert (data.metrics["later"], data.tags["team"]) == (1.0, "vision")
     [note] = [note for note in record.notes if "refused" in note]
     assert note.startswith("the store refused the parameter 'rate'")
+
+
+@pytest.mark.parametrize("status", [Status.FINISHED, Status.FAILED])
+def test_a_run_that_was_deleted_with_its_store_is_not_said_to_be_kept(store, live, status):
+    shutil.rmtree(store.root / ".ml-experiment")
+    failure = Failure("ValueError", "no", "a traceback") if status is Status.FAILED else None
+    live.add(Log("hello\n"))
+    live.settle(Outcome(status, failure))
+    with pytest.raises(StoreLostError, match=r"\.ml-experiment was deleted while r ran: this run is not recorded$"):
+        live.close(Outcome(status, failure))
+
+
+def test_a_store_whose_file_alone_has_gone_may_come_back(store, live):
+    (store.root / ".ml-experiment/mlflow.db").rename(store.root / "aside.db")
+    with pytest.raises(StoreError, match="what was recorded stays in") as raised:
+        live.close(FINISHED)
+    assert not isinstance(raised.value, StoreLostError)
+    (store.root / "aside.db").rename(store.root / ".ml-experiment/mlflow.db")
+    assert live.close(FINISHED).ok
 
 
 def test_a_parameter_that_a_library_has_told_first_is_the_run_s_when_the_code_names_it(store, live):

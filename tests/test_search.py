@@ -1,9 +1,11 @@
 import math
+from pathlib import Path
 
 import optuna
 import pytest
 from optuna.trial import TrialState
 
+from ml_experiment_nb import studies
 from ml_experiment_nb.algorithms import Pruner, Sampler
 from ml_experiment_nb.errors import MetricError, SpecError, StoreError
 from ml_experiment_nb.records import Failure, Outcome, Status
@@ -319,3 +321,37 @@ def test_two_studies_in_one_storage(search):
     assert sorted(names) == ["one", "two"]
     with pytest.raises(StoreError, match="one"):
         search("one", storage="sqlite:///studies.db")
+
+
+def test_a_study_that_was_deleted_is_told_in_a_line(search):
+    made = search()
+    draw = made.ask()
+    Path(made.storage).unlink()
+    with pytest.raises(StoreError, match=r"^the group's study .*\.log can't be used: No such file or directory$"):
+        made.tell(draw.number, FINISHED, {"loss": 1.0})
+
+
+def test_a_full_disk_leaves_no_half_line_in_a_study(search, monkeypatch):
+    made = search()
+    draw, there = made.ask(), Path(made.storage).read_bytes()
+    real = open
+
+    class Cramped:
+        """A file that takes ten bytes more."""
+
+        def __init__(self, file):
+            self._file, self.tell, self.truncate = file, file.tell, file.truncate
+
+        def write(self, data):
+            return self._file.write(data[:10])
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            self._file.close()
+
+    monkeypatch.setattr(studies, "open", lambda *a, **k: Cramped(real(*a, **k)), raising=False)
+    with pytest.raises(StoreError, match="No space left on device"):
+        made.tell(draw.number, FINISHED, {"loss": 1.0})
+    assert Path(made.storage).read_bytes() == there

@@ -4,6 +4,7 @@ from contextlib import closing
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
 from ml_experiment_nb import stores
 from ml_experiment_nb.beginnings import open_run
@@ -11,6 +12,7 @@ from ml_experiment_nb.capture import snapshot
 from ml_experiment_nb.errors import StoreError
 from ml_experiment_nb.projects import home
 from ml_experiment_nb.records import Outcome, Status
+from ml_experiment_nb.sweeps import opened_store
 from ml_experiment_nb.tracking import Store
 
 
@@ -40,6 +42,17 @@ def test_commits_of_our_own_store_do_not_wait_for_the_disk(stored):
     engine = Store(stored).client._tracking_client.store.engine
     with engine.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 1  # NORMAL
+
+
+def test_a_store_that_was_deleted_and_made_anew_is_the_one_that_is_written(stored, database):
+    opened(opened_store(stored), stored).close(Outcome(Status.FINISHED))
+    shutil.rmtree(home(stored))
+    shutil.copy(database, home(stored) / "mlflow.db")  # as another process makes it
+    run = opened(opened_store(stored, make=True), stored).close(Outcome(Status.FINISHED))
+    with closing(sqlite3.connect(home(stored) / "mlflow.db")) as connection:
+        assert connection.execute("SELECT run_uuid FROM runs").fetchall() == [(run.run_id,)]
+    shutil.rmtree(home(stored))
+    assert opened_store(stored, make=True).records() == []
 
 
 def test_a_store_that_the_user_names_is_left_as_it_is(stored, monkeypatch, database):
@@ -78,3 +91,17 @@ def test_a_store_that_goes_away_is_told_of_and_not_begun_anew(stored):
         live.close(Outcome(Status.FINISHED))
     assert not path.exists()
     assert (live.folder / "artifacts" / "record" / "log.txt").exists()
+
+
+def test_an_error_of_the_store_is_told_without_what_helps_nobody():
+    with pytest.raises(StoreError, match=r"^sqlite:///x\.db: disk is full$"), stores.translated("sqlite:///x.db"):
+        raise MlflowException("disk is full\n(Background on this error at: https://sqlalche.me/e/21/e3q8)")
+
+
+def test_mlflow_prints_no_traceback_of_an_error_that_is_ours_to_tell(stored, capfd):
+    store = Store(stored)
+    with closing(sqlite3.connect(home(stored) / "mlflow.db")) as connection:
+        connection.execute("DROP TABLE experiment_tags")
+    with pytest.raises(StoreError), stores.translated(store.uri):
+        store.client.set_experiment_tag("0", "a", "b")
+    assert "Traceback" not in capfd.readouterr().err

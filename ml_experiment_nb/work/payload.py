@@ -3,6 +3,9 @@
 The file holds a pickle and, behind it, the large buffers (NumPy arrays, data frames) that pickle protocol 5 hands
 out of band. A reader maps the file privately: arrays point into the mapping, so a gigabyte costs no copy, and
 writing to one changes neither the file nor what another reader sees.
+
+Classes and functions of the notebook go along by value. Plain pickle, which `multiprocessing` and many libraries use,
+knows them by name: so those that the values were made with are named too, for the reader's ``__main__``.
 """
 
 from __future__ import annotations
@@ -19,13 +22,16 @@ from collections import ChainMap
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from types import CodeType
+from types import CodeType, FunctionType
 from typing import Any, ClassVar
 
 import cloudpickle
 
 from ml_experiment_nb.errors import CaptureError
 from ml_experiment_nb.secrecy import Secret, known, recognised
+
+DEFINED = "__main__"
+"""What the values were made with of the notebook's classes and functions: a dict of them, beside the values."""
 
 _ALIGN = 64
 _HEAD = struct.Struct("<QQQ")  # length of the pickle, number of buffers, length of the secrets' names
@@ -40,7 +46,7 @@ def write_payload(values: Mapping[str, Any], folder: Path) -> Path:
     buffers: list[pickle.PickleBuffer] = []
     secrets: set[str] = set()
     try:
-        data = _pickled(dict(values), buffers.append, secrets)
+        data = _pickled(dict(values), buffers.append, secrets, defined=True)
     except Exception as error:
         raise _explain(values, error) from error
     raws = [buffer.raw() for buffer in buffers]
@@ -62,7 +68,7 @@ def write_payload(values: Mapping[str, Any], folder: Path) -> Path:
 
 
 def read_payload(path: Path) -> dict[str, Any]:
-    """Return the values of a payload, their buffers mapped copy-on-write."""
+    """Return the values of a payload, their buffers mapped copy-on-write, and what there is of `DEFINED`."""
     with path.open("rb") as file:
         view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
     length, count, names = _HEAD.unpack_from(view)
@@ -72,12 +78,15 @@ def read_payload(path: Path) -> dict[str, Any]:
         at += -at % _ALIGN
         pieces.append(view[at : at + size])
         at += size
-    if not names:
-        values: dict[str, Any] = pickle.loads(pieces[0], buffers=pieces[1:])
-        return values
-    with io.BytesIO(pieces[0]) as file:
-        found: dict[str, Any] = _Unpickler(file, buffers=pieces[1:]).load()
-        return found
+    values: dict[str, Any]
+    if names:
+        with io.BytesIO(pieces[0]) as file:
+            values = _Unpickler(file, buffers=pieces[1:]).load()
+    else:
+        values = pickle.loads(pieces[0], buffers=pieces[1:])
+    if not values.get(DEFINED, True):
+        del values[DEFINED]
+    return values
 
 
 def names_in_payload(path: str | None) -> set[str]:
@@ -96,11 +105,17 @@ def pickled(value: Any) -> bytes:
 
 
 def _pickled(
-    value: Any, buffer_callback: Callable[[pickle.PickleBuffer], Any] | None, secrets: set[str] | None = None
+    value: Any,
+    buffer_callback: Callable[[pickle.PickleBuffer], Any] | None,
+    secrets: set[str] | None = None,
+    *,
+    defined: bool = False,
 ) -> bytes:
     with io.BytesIO() as file:
         kind = _Pickler if secrets is None or not known else partial(_SecretPickler, secrets)
-        kind(file, protocol=5, buffer_callback=buffer_callback).dump(value)
+        pickler = kind(file, protocol=5, buffer_callback=buffer_callback)
+        # the last entry is known in full when it is written: all that it names was written before it
+        pickler.dump({**value, DEFINED: pickler.defined} if defined else value)
         return file.getvalue()
 
 
@@ -115,6 +130,18 @@ class _Pickler(cloudpickle.Pickler):
     dispatch_table: ClassVar[Mapping[type, Any]] = ChainMap(
         {CodeType: _code_with_its_file}, cloudpickle.Pickler.dispatch_table
     )
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.defined: dict[str, Any] = {}
+        self._main = vars(sys.modules[DEFINED])
+
+    def reducer_override(self, value: Any) -> Any:
+        if isinstance(value, type | FunctionType) and getattr(value, "__module__", None) == DEFINED:
+            name = value.__qualname__
+            if self._main.get(name) is value:
+                self.defined[name] = value
+        return super().reducer_override(value)
 
 
 class _SecretPickler(_Pickler):

@@ -27,7 +27,7 @@ from ml_experiment_nb.plans import Step
 from ml_experiment_nb.records import Failure, Outcome, Status
 from ml_experiment_nb.script_options import Option, command_line, read_options, word_of
 from ml_experiment_nb.targets import Cell, Command, Function, Notebook, Script
-from ml_experiment_nb.work.payload import read_payload
+from ml_experiment_nb.work.payload import DEFINED, read_payload
 
 held: dict[str, dict[str, Any]] = {}
 """Payloads that this process's fork server had read before it forked, by path."""
@@ -131,7 +131,7 @@ def _command(target: Command, request: Request, sink: reports.Sink) -> None:
 
 @_perform.register
 def _function(target: Function, request: Request, sink: reports.Sink) -> None:
-    function = _values(request)["function"] if request.payload else target.function
+    function = _values(request, _fresh_main())["function"] if request.payload else target.function
     params = secrecy.resolved(dict(request.step.params))
     with reports.local_sink(sink):
         if (asked := asked_here()) is None:
@@ -150,9 +150,10 @@ def _cell(target: Cell, request: Request, sink: reports.Sink) -> None:
     from ml_experiment_nb.observing.displays import shown_by
     from ml_experiment_nb.work.shell import calling_secrets, run_source, show_value
 
-    shell: Any = InteractiveShell.instance(config=Config(_WRITES_NOTHING), user_module=_fresh_main())
+    main = _fresh_main()
+    shell: Any = InteractiveShell.instance(config=Config(_WRITES_NOTHING), user_module=main)
     shell.enable_gui = _no_windows  # there is nobody to show windows to, but %matplotlib asks for it
-    shell.user_ns.update(_values(request))
+    shell.user_ns.update(_values(request, main))
     with reports.local_sink(sink), calling_secrets(shell.user_ns, request.step.params), shown_by(shell):
         value = run_source(shell, target.source, above=target.above)
         reports.send_result(value, sink)
@@ -170,10 +171,13 @@ def _notebook(target: Notebook, request: Request, sink: reports.Sink) -> None:
     run_notebook(target, request.step.params, sink, output=request.output)
 
 
-def _values(request: Request) -> dict[str, Any]:
+def _values(request: Request, main: ModuleType) -> dict[str, Any]:
+    """Return the values that were sent, and have `main` hold what they were made with: plain pickle looks there."""
     if request.payload is None:
         return {}
-    return held[request.payload] if request.payload in held else read_payload(Path(request.payload))
+    values = held[request.payload] if request.payload in held else read_payload(Path(request.payload))
+    main.__dict__.update(values.get(DEFINED, {}))
+    return {name: value for name, value in values.items() if name != DEFINED}
 
 
 def _fresh_main() -> ModuleType:

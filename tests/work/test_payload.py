@@ -1,11 +1,12 @@
 import pickle
+import sys
 import threading
 
 import numpy as np
 import pytest
 
 from ml_experiment_nb.errors import CaptureError
-from ml_experiment_nb.work.payload import read_payload, write_payload
+from ml_experiment_nb.work.payload import DEFINED, read_payload, write_payload
 
 
 class Pair:
@@ -38,6 +39,20 @@ def test_values_of_all_kinds_come_back(tmp_path):
 
 def test_nothing_comes_back_as_nothing(tmp_path):
     assert there_and_back(tmp_path) == {}
+
+
+def test_what_a_value_was_made_with_in_the_notebook_comes_along(tmp_path, monkeypatch):
+    main = sys.modules["__main__"]
+    made = {"__module__": "__main__"}
+    base = type("Base", (), {**made, "__qualname__": "Base"})
+    kind = type("Kind", (base,), {**made, "__qualname__": "Kind"})
+    gone = type("Gone", (), {**made, "__qualname__": "Gone"})  # defined anew since, or deleted
+    for one in (base, kind):
+        monkeypatch.setattr(main, one.__name__, one, raising=False)
+    values = there_and_back(tmp_path, pair=Pair(kind(), gone()))
+    assert set(values) == {"pair", DEFINED}
+    assert set(values[DEFINED]) == {"Base", "Kind"}
+    assert type(values["pair"].first) is values[DEFINED]["Kind"]
 
 
 @pytest.mark.parametrize(

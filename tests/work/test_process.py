@@ -590,6 +590,22 @@ def test_classes_defined_in_a_cell_can_be_pickled(make_task):
     assert metrics(perform(make_task(Cell(source=source)))[0]) == [{"x": 1.0}]
 
 
+@pytest.mark.parametrize("form", ["cell", "function"])
+def test_what_a_value_was_made_with_in_the_notebook_can_be_pickled(make_task, project, monkeypatch, form):
+    main: dict = {"__name__": "__main__"}
+    source = "import pickle\nclass A:\n    x = 1\ndef copy(value):\n    return pickle.loads(pickle.dumps(value))\n"
+    exec(source + "made = A()\ndef train():\n    return {'x': copy(made).x + copy(copy)(made).x}", main)
+    for name in ("A", "copy", "train"):  # as in a kernel, whose __main__ is the notebook
+        monkeypatch.setattr(sys.modules["__main__"], name, main[name], raising=False)
+    if form == "cell":
+        payload = write_payload({"made": main["made"], "copy": main["copy"]}, project)
+        task = make_task(Cell(source="{'x': copy(made).x + copy(copy)(made).x}"), payload=str(payload))
+    else:
+        task = make_task(Function(function=print), payload=str(write_payload({"function": main["train"]}, project)))
+    events, _, outcome = perform(task)
+    assert (metrics(events), outcome) == ([{"x": 2.0}], FINISHED)
+
+
 def test_a_cell_that_fails_shows_its_own_frames_only(make_task):
     _, _, outcome = perform(make_task(Cell(source="def f():\n    1 / 0\nf()")))
     lines = outcome.failure.traceback.splitlines()
