@@ -15,6 +15,7 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, Experiment, Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
+from mlflow.store.db.utils import _initialize_tables, create_sqlalchemy_engine
 
 from ml_experiment_nb import sqlstore
 from ml_experiment_nb.addresses import without_password
@@ -50,9 +51,9 @@ class Store:
         self._unanswered: defaultdict[int, list[Hold]] = defaultdict(list)
         for name in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent"):
             logging.getLogger(name).setLevel(logging.WARNING)
-        with opening(self.uri, root):
+        with opening(self.uri, root, _make_tables):
             self.client = MlflowClient(self.uri)
-            self.client.search_experiments(max_results=1)  # creates the tables of a new database
+            self.client.search_experiments(max_results=1)  # creates the tables of a new database on a server
 
     @property
     def unanswered(self) -> list[Hold]:
@@ -353,6 +354,14 @@ class Store:
                 raise
             return str(found.experiment_id)
         return made
+
+
+def _make_tables(uri: str) -> None:
+    engine = create_sqlalchemy_engine(uri)
+    try:
+        _initialize_tables(engine)
+    finally:
+        engine.dispose()
 
 
 def _with_tags(tags: Mapping[str, str]) -> str:
