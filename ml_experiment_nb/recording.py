@@ -7,6 +7,7 @@ user's own artifacts stand at the run's root.
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 import time
@@ -71,7 +72,7 @@ class OpenRun:
         self._id = first.run_id or ""
         self._writes = threading.RLock()  # a run of this process may be looked after by a thread
         self._notes_there: dict[str, str] = {}  # the tag of the notes, as the store has it
-        self._flushed = time.monotonic()
+        self._flushed = self._lived = time.monotonic()
         self._collapser = Collapser()
         self._absence = Absence(folder)
         self._kept = False
@@ -147,6 +148,10 @@ class OpenRun:
 
         It stays on disk as well while the store is away, or lets another thread wait.
         """
+        if time.monotonic() - self._lived > FLUSH_SECONDS:
+            self._lived = time.monotonic()
+            with suppress(OSError):
+                os.utime(self.artifacts)  # a sign of life: should its driver die, that is when it ended
         if time.monotonic() - self._flushed > FLUSH_SECONDS + self._absence.pause:
             if self._writes.acquire(blocking=False):
                 try:

@@ -7,7 +7,7 @@ import os
 import socket
 import sqlite3
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -43,13 +43,22 @@ def store_uri(root: Path) -> str:
 
 def default_uri(root: Path) -> str:
     """Return the address of a project's own store, a SQLite file in its ``.ml-experiment`` folder."""
-    path = str(root / FOLDER / STORE).replace("%", "%25").replace("?", "%3F")  # they mean something in an address
-    return f"sqlite:///{path}"
+    return _address(root / FOLDER / STORE)
+
+
+def _address(path: Path) -> str:
+    text = str(path).replace("%", "%25").replace("?", "%3F")  # they mean something in an address
+    return f"sqlite:///{text}"
 
 
 @contextmanager
-def opening(uri: str, root: Path) -> Iterator[None]:
+def opening(uri: str, root: Path, make_tables: Callable[[str], None]) -> Iterator[None]:
     """Open a store within this block: one process at a time, for two that create a database break it for good.
+
+    Args:
+        uri: The store's address.
+        root: The project's root.
+        make_tables: Makes MLflow's tables in the SQLite file of an address.
 
     Raises:
         StoreError: It isn't there, or can't be opened.
@@ -59,6 +68,8 @@ def opening(uri: str, root: Path) -> Iterator[None]:
         _probe(uri)
         if not event.contains(Engine, "connect", _prepare):
             event.listen(Engine, "connect", _prepare)
+        if _scheme(uri) == "sqlite":
+            _begin(make_url(uri).database or "", make_tables)
         if uri == default_uri(root):
             _write_ahead(Path(make_url(uri).database or ""))
         _let_go_of_replaced(uri)
@@ -252,6 +263,29 @@ def database_error(uri: str) -> StoreError | None:
         return StoreError(f"{without_password(uri)} can't be opened: {' '.join(cause.split())}{hint}")
 
 
+def _begin(path: str, make_tables: Callable[[str], None]) -> None:
+    """Make a new store's file under another name, and give it its own once it is whole.
+
+    MLflow commits after each of its many steps: a process that is killed meanwhile would leave a file of no use.
+    """
+    if path.startswith("file:") or os.path.getsize(path):  # a file of no bytes is what `_probe_file` makes
+        return
+    new = Path(f"{path}.new")
+    with new.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # several projects may begin one file
+        if os.path.getsize(path):
+            return
+        file.truncate(0)
+        _unfinished.add(os.path.realpath(new))
+        try:
+            make_tables(_address(new))
+            os.fsync(file.fileno())
+            new.replace(path)
+        finally:
+            _unfinished.discard(os.path.realpath(new))
+            new.unlink(missing_ok=True)
+
+
 def _without_driver(uri: str, error: ImportError) -> StoreError:
     hint = "; pip install 'ml-experiment-nb[postgres]'" if _scheme(uri) == "postgresql" else ""
     return StoreError(f"{without_password(uri)} needs a driver that is not installed: {error}{hint}")
@@ -272,16 +306,20 @@ def _write_ahead(path: Path) -> None:
 
 _quick: set[str] = set()
 """The SQLite files whose commits need not wait for the disk."""
+_unfinished: set[str] = set()
+"""SQLite files that nobody reads before they are whole."""
 
 
 def _prepare(connection: Any, _: Any) -> None:
     if not isinstance(connection, sqlite3.Connection):
         return
     connection.execute(f"PRAGMA busy_timeout = {_BUSY}")
-    if _quick:
-        files = {row[2] for row in connection.execute("PRAGMA database_list")}
-        if files & _quick:
-            connection.execute("PRAGMA synchronous = NORMAL")
+    files = {row[2] for row in connection.execute("PRAGMA database_list")} if _quick or _unfinished else set()
+    if files & _quick:
+        connection.execute("PRAGMA synchronous = NORMAL")
+    if files & _unfinished:
+        connection.execute("PRAGMA synchronous = OFF")
+        connection.execute("PRAGMA journal_mode = MEMORY")
 
 
 def _file_system(path: Path) -> str:

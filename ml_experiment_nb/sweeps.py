@@ -184,8 +184,10 @@ def _set_aside(store: Store, folder: Path) -> None:
 
 
 def _last(folder: Path) -> datetime:
-    """Return when a run gave its last sign of life."""
-    times = [path.stat().st_mtime for path in folder.rglob("*") if path.is_file()]
+    """Return when a run gave its last sign of life: its driver touches the folder of its files, too."""
+    others = (drivers.STOP, drivers.GONE)
+    signs = [folder / "artifacts", *(path for path in folder.rglob("*") if path.is_file() and path.name not in others)]
+    times = [path.stat().st_mtime for path in signs if path.exists()]
     return datetime.fromtimestamp(max(times, default=datetime.now().timestamp()), UTC)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, Experiment, Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
+from mlflow.store.db.utils import _initialize_tables, create_sqlalchemy_engine
 
 from ml_experiment_nb import sqlstore
 from ml_experiment_nb.addresses import without_password
@@ -48,9 +49,9 @@ class Store(Archive):
             logging.getLogger(name).setLevel(logging.WARNING)
         # it prints the traceback of each error that it raises, and a store that is full or away is tried again
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
-        with opening(self.uri, root):
+        with opening(self.uri, root, _make_tables):
             self.client = MlflowClient(self.uri)
-            self.client.search_experiments(max_results=1)  # creates the tables of a new database
+            self.client.search_experiments(max_results=1)  # creates the tables of a new database on a server
 
     @property
     def unanswered(self) -> list[Hold]:
@@ -304,6 +305,14 @@ class Store(Archive):
                 raise
             return str(found.experiment_id)
         return made
+
+
+def _make_tables(uri: str) -> None:
+    engine = create_sqlalchemy_engine(uri)
+    try:
+        _initialize_tables(engine)
+    finally:
+        engine.dispose()
 
 
 def _with_tags(tags: Mapping[str, str]) -> str:

@@ -655,3 +655,23 @@ def test_a_script_s_own_options_are_known(folder, command):
     assert (code, "Namespace(max_depth=4, verbose=True)" in out) == (0, True), err
     code, _, err = command("run", "tree.py", "-p", "max_dept=4")
     assert (code, "did you mean 'max_depth'?" in err) == (2, True)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a full disk to write to")
+def test_output_that_cannot_be_written_is_one_line(project):
+    asked = [sys.executable, "-m", "ml_experiment_nb.cli", "schema"]
+    with open("/dev/full", "w") as full:
+        ran = subprocess.run(asked, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (ran.returncode, ran.stderr) == (3, "error: [Errno 28] No space left on device\n")
+
+
+def test_closed_standard_streams_are_no_error_and_no_file_takes_their_place(project):
+    code = (
+        "import os, click; from ml_experiment_nb import cli\n"
+        "look = lambda: open('seen', 'w').write(str(open(os.devnull).fileno()))\n"
+        "cli.commands.add_command(click.command('look')(look))\n"
+        "cli.main()"
+    )
+    ran = subprocess.run(["/bin/sh", "-c", '"$0" -c "$1" look <&- >&- 2>&-', sys.executable, code])
+    assert ran.returncode == 0
+    assert int((project / "seen").read_text()) > 2

@@ -1,10 +1,12 @@
+import os
 import shutil
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 
 import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from sqlalchemy.engine import make_url
 
 from ml_experiment_nb import stores
 from ml_experiment_nb.beginnings import open_run
@@ -36,6 +38,44 @@ def test_our_own_store_writes_ahead_and_its_file_is_whole_when_it_is_settled(sto
     (run,) = client.search_runs([client.get_experiment_by_name("e").experiment_id])
     assert run.data.params == {"C": "1"}
     assert run.info.status == "FINISHED"
+
+
+def test_a_store_whose_making_was_killed_is_made_by_whoever_comes_next(project):
+    def killed(uri):
+        with closing(sqlite3.connect(make_url(uri).database)) as database:
+            database.execute("CREATE TABLE experiments (id INTEGER)")
+        os._exit(9)
+
+    uri = stores.store_uri(project)
+    if (pid := os.fork()) == 0:
+        with suppress(BaseException), stores.opening(uri, project, killed):
+            pass
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9
+    made = []
+    with stores.opening(uri, project, lambda uri: made.append(uri) or _write_table(uri)):
+        assert [one.name for one in home(project).glob("mlflow.db*") if one.suffix == ".new"] == []
+    assert len(made) == 1
+    with stores.opening(uri, project, made.append):
+        assert len(made) == 1
+
+
+def _write_table(uri):
+    with closing(sqlite3.connect(make_url(uri).database)) as database:
+        database.execute("CREATE TABLE whole (id INTEGER)")  # and nothing of what the killed one had begun
+        assert database.execute("SELECT name FROM sqlite_master").fetchall() == [("whole",)]
+
+
+def test_a_store_that_cannot_be_made_is_not_begun(project):
+    def failing(uri):
+        raise OSError("the disk is full")
+
+    uri = stores.store_uri(project)
+    with pytest.raises(StoreError, match="the disk is full"), stores.opening(uri, project, failing):
+        pass
+    assert not list(home(project).glob("*.new"))
+    Store(project)
+    assert journal_mode(home(project) / "mlflow.db") == "wal"
 
 
 def test_commits_of_our_own_store_do_not_wait_for_the_disk(stored):

@@ -1,7 +1,9 @@
 import json
+import os
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 from mlflow import MlflowClient
@@ -64,6 +66,21 @@ def test_a_run_whose_driver_died_is_closed_with_what_it_left(open_run, store):
     assert MlflowClient(store.uri).get_run(run_id).info.status == "KILLED"
     assert left(store) == []
     assert sweep(store) == []
+
+
+def test_a_silent_run_ended_when_its_driver_was_last_alive(open_run, store, monkeypatch):
+    monkeypatch.setattr(recording, "FLUSH_SECONDS", 0.0)
+    live = open_run()
+    for path in live.folder.rglob("*"):  # as if all of it had been written at the beginning, an hour ago
+        os.utime(path, (time.time() - 3600,) * 2)
+    ended = time.time() - 60
+    live.flush_if_due()
+    assert live.artifacts.stat().st_mtime > ended
+    os.utime(live.artifacts, (ended, ended))
+    died(live)
+    (live.folder / drivers.STOP).touch()  # what others have written says nothing of it
+    [record] = sweep(store)
+    assert record.started.timestamp() + record.seconds == pytest.approx(ended, abs=1)
 
 
 def test_parameters_that_were_not_written_yet_are_not_lost(open_run, store):

@@ -2,13 +2,16 @@
 
 Exit codes: 0 done; 1 the user's code failed (a search: no trial finished; a table: a row did not), or nobody reads the
 output any more;
-2 what was asked is wrong; 3 the store, Ray or Docker can't be had; 4 a process or kernel died without a word; 5 it took
+2 what was asked is wrong; 3 the store, Ray or Docker can't be had, or a disk can't be written;
+4 a process or kernel died without a word; 5 it took
 longer than its time limit; 6 it used more memory than its limit; 7 a replay could not run (1 where it differs);
 130 interrupted.
 """
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
 import sys
 
@@ -42,6 +45,7 @@ def main(watch: Watch | None = None) -> None:
     Args:
         watch: Who is told what happens, where nobody waits for the command.
     """
+    _open_what_is_closed()
     signal.signal(signal.SIGTERM, lambda *_: _interrupt())
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # a closed terminal stops what it ran, not under nohup
         signal.signal(signal.SIGHUP, lambda *_: _interrupt())
@@ -60,6 +64,35 @@ def main(watch: Watch | None = None) -> None:
         away = isinstance(error, StoreError | ExecutorError | EngineError)
         unreachable = away and not isinstance(error, RunNotFoundError | ImageError)
         sys.exit(3 if unreachable else 2)
+    except OSError as error:
+        if error.errno not in _MACHINE:
+            raise
+        _say(f"error: {error}")
+        sys.exit(3)
+
+
+_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+"""What is wrong with a machine's disks, its output among them, and not with what this package does."""
+
+
+def _open_what_is_closed() -> None:
+    """Open what a daemon or ``>&-`` has closed of standard input and output: the next file opened would be it."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w"))
+
+
+def _say(text: str) -> None:
+    """Print an error, where that can be; what waits for an output that can't be written is dropped."""
+    try:
+        click.echo(text, err=True)
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _interrupt() -> None:
