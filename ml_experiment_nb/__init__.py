@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from ml_experiment_nb.comparison import diff
     from ml_experiment_nb.comparison.view import compare
     from ml_experiment_nb.errors import ExperimentError
-    from ml_experiment_nb.files import read_spec, write_spec
     from ml_experiment_nb.imaging import export_image
     from ml_experiment_nb.jobs import job
     from ml_experiment_nb.listing import best_run, runs
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from ml_experiment_nb.replays import replay
     from ml_experiment_nb.reports import Pruned, artifact, report, secret
     from ml_experiment_nb.spaces import choice, loguniform, randint, uniform
+    from ml_experiment_nb.spec_files import read_spec, write_spec
     from ml_experiment_nb.specs import Experiment, Group, Job
     from ml_experiment_nb.trials import Trial
 
@@ -36,7 +36,7 @@ _HOMES = {
     "comparison": ("diff",),
     "comparison.view": ("compare",),
     "errors": ("ExperimentError",),
-    "files": ("read_spec", "write_spec"),
+    "spec_files": ("read_spec", "write_spec"),
     "imaging": ("export_image",),
     "jobs": ("job",),
     "listing": ("best_run", "runs"),

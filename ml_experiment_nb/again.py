@@ -39,7 +39,7 @@ class Again:
 
 
 @dataclass(frozen=True)
-class Trial:
+class TakenTrial:
     """A trial of another group, whose result a new one takes over.
 
     Attributes:
@@ -68,7 +68,7 @@ class Taken:
     """
 
     run_id: str
-    trials: tuple[Trial, ...]
+    trials: tuple[TakenTrial, ...]
     left: tuple[str, ...]
 
 

@@ -19,7 +19,7 @@ from urllib.request import url2pathname
 from ml_experiment_nb import sqlstore
 from ml_experiment_nb.drivers import folders
 from ml_experiment_nb.projects import home
-from ml_experiment_nb.readings import DataSet, Point, Wanted
+from ml_experiment_nb.readings import DataSet, Point, RunQuery
 from ml_experiment_nb.records import Record
 
 LOG = "record/log.txt"
@@ -38,7 +38,7 @@ class Archive(ABC):
     uri: str
 
     @abstractmethod
-    def listed(self, wanted: Wanted) -> list[Record]:
+    def listed(self, wanted: RunQuery) -> list[Record]:
         """Return the records that are wanted.
 
         Raises:
@@ -97,7 +97,7 @@ class Archive(ABC):
             limit: At most so many.
         """
         tagged = tuple((tags or {}).items())
-        return self.listed(Wanted(experiment, None, parent_id, status, limit=limit, tags=True, tagged=tagged))
+        return self.listed(RunQuery(experiment, None, parent_id, status, limit=limit, tags=True, tagged=tagged))
 
     def children(self, run_id: str) -> list[Record]:
         """Return the records of all runs that belong to a run, the oldest first."""
@@ -161,7 +161,7 @@ class Tables(Archive):
         self.uri = uri
         self._otherwise = otherwise
 
-    def listed(self, wanted: Wanted) -> list[Record]:
+    def listed(self, wanted: RunQuery) -> list[Record]:
         """Return the records that are wanted; see `Archive.listed`."""
         found = sqlstore.listed(self.uri, wanted)
         return self._otherwise().listed(wanted) if found is None else found

@@ -37,11 +37,11 @@ def watched(plan: Plan, updates: Iterable[Update], callbacks: Any = ()) -> Itera
     Raises:
         SpecError: One of them is neither.
     """
-    watch = Watch(plan.spec, callbacks, goal=plan.goal, nested=plan.nested)
+    watch = PlanCallbacks(plan.spec, callbacks, goal=plan.goal, nested=plan.nested)
     return _watched(watch, updates) if watch.is_needed else iter(updates)
 
 
-def _watched(watch: Watch, updates: Iterable[Update]) -> Iterator[Update]:
+def _watched(watch: PlanCallbacks, updates: Iterable[Update]) -> Iterator[Update]:
     try:
         for update in updates:
             match update:
@@ -62,9 +62,9 @@ def _watched(watch: Watch, updates: Iterable[Update]) -> Iterator[Update]:
 
 
 @contextmanager
-def watching(spec: Spec, callbacks: Any = ()) -> Iterator[Watch]:
-    """Call the user's functions around a run of this process, and tell its end; `Watch.open` is told the run."""
-    watch = Watch(spec, callbacks)
+def watching(spec: Spec, callbacks: Any = ()) -> Iterator[PlanCallbacks]:
+    """Call the user's functions around a run of this process, and tell its end; its `open` is told the run."""
+    watch = PlanCallbacks(spec, callbacks)
     try:
         yield watch
     finally:
@@ -74,7 +74,7 @@ def watching(spec: Spec, callbacks: Any = ()) -> Iterator[Watch]:
         watch.end()
 
 
-class Watch:
+class PlanCallbacks:
     """Who is called and told of a plan, and what they have been told so far.
 
     Args:

@@ -182,7 +182,7 @@ def _proof_html(record: Record) -> list[str]:
     if not (text := proofs.said(record.tags)):
         return []
     word, _, sentence = text.partition(": ")
-    colour = _COLOURS["finished"] if word == proofs.Answer.CLEAN else _COLOURS["warning"]
+    colour = _COLOURS["finished"] if word == proofs.ProofAnswer.CLEAN else _COLOURS["warning"]
     colour = "inherit" if word == proofs.RUNNING else colour
     told = f": {escaped(sentence)}" if sentence else ""
     return [f'<div>proof: <span style="color:{colour}">{escaped(word)}</span>{told}</div>']

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ml_experiment_nb import sqlstore
-from ml_experiment_nb.readings import Wanted
+from ml_experiment_nb.readings import RunQuery
 from ml_experiment_nb.records import Record
 from ml_experiment_nb.stores import store_uri
 
@@ -47,7 +47,7 @@ def in_store(record: Record, root: Path) -> Record | None:
     """
     uri = store_uri(root)
     for experiment, tag, value in _keys(record):
-        asked = Wanted(experiment, kind=record.kind, status="finished", tagged=((tag, value),), limit=2)
+        asked = RunQuery(experiment, kind=record.kind, status="finished", tagged=((tag, value),), limit=2)
         found = sqlstore.listed(uri, asked)
         if found is None and uri.startswith("sqlite") and not sqlstore.is_sql(uri):
             return None  # its file has gone: opening it now would make another one

@@ -20,12 +20,12 @@ from ml_experiment_nb import cells, optuna_spaces, secrecy, spaces
 from ml_experiment_nb.cells import CellSource, lead, parse, with_values
 from ml_experiment_nb.effects import Executed
 from ml_experiment_nb.errors import SpecError
-from ml_experiment_nb.files import spec_text
 from ml_experiment_nb.identity import SAVED, cells_digest
 from ml_experiment_nb.lineage import needed_cells
 from ml_experiment_nb.notebooks import PARAMETERS_TAG, code_cells, read_notebook
 from ml_experiment_nb.paths import SPECS, is_spec
 from ml_experiment_nb.secrecy import Secret
+from ml_experiment_nb.spec_files import spec_text
 from ml_experiment_nb.specs import Group, Job
 from ml_experiment_nb.targets import Notebook
 

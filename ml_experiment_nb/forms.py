@@ -17,12 +17,12 @@ from ml_experiment_nb.cells import read_cell, with_values
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.export import is_json
 from ml_experiment_nb.fields import plain
-from ml_experiment_nb.files import parse_mapping, spec_text
 from ml_experiment_nb.flow import is_everywhere
 from ml_experiment_nb.identity import as_experiment, code_of, spec_hash
 from ml_experiment_nb.plans import Spec
 from ml_experiment_nb.quantities import text_of
 from ml_experiment_nb.records import Record
+from ml_experiment_nb.spec_files import parse_mapping, spec_text
 from ml_experiment_nb.specs import Group, spec_from_mapping
 from ml_experiment_nb.targets import Cell, Target, with_absolute_paths
 
@@ -30,7 +30,7 @@ _SAVE = "write it from there, with --save FILE on its magic's line"
 
 
 @dataclass(frozen=True)
-class Asked:
+class RecordedSpec:
     """What was asked, as a record tells it, and what the record lost of it."""
 
     spec: Spec
@@ -45,7 +45,7 @@ class Form:
     losses: tuple[str, ...] = ()
 
 
-def asked_by(record: Record, text: str | None) -> Asked:
+def asked_by(record: Record, text: str | None) -> RecordedSpec:
     """Return what a run's record says was asked; of a trial, it alone as an experiment.
 
     Args:
@@ -64,7 +64,7 @@ def asked_by(record: Record, text: str | None) -> Asked:
             raise SpecError(f"{name} was defined where it was called: put it in a module, or call it again there")
     spec = asked_spec(data, record)
     spec = _placed(spec, record.tags.get("mlexp.cwd"))
-    return Asked(spec, tuple(_differences(spec, record)))
+    return RecordedSpec(spec, tuple(_differences(spec, record)))
 
 
 def asked_spec(data: Mapping[str, Any], record: Record) -> Spec:
@@ -89,7 +89,7 @@ def asked_spec(data: Mapping[str, Any], record: Record) -> Spec:
     return spec
 
 
-def as_file(asked: Asked, suffix: str = ".yaml") -> Form:
+def as_file(asked: RecordedSpec, suffix: str = ".yaml") -> Form:
     """Return a spec's file.
 
     Raises:

@@ -10,12 +10,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ml_experiment_nb import drivers, unfinished
-from ml_experiment_nb.again import IMPORTED, REPEATS, Again, Taken, Trial, is_lost, last_tries, misfit, missing, split
+from ml_experiment_nb.again import (
+    IMPORTED,
+    REPEATS,
+    Again,
+    Taken,
+    TakenTrial,
+    is_lost,
+    last_tries,
+    misfit,
+    missing,
+    split,
+)
 from ml_experiment_nb.archive import SPEC, Archive
 from ml_experiment_nb.capture.sources import sources
 from ml_experiment_nb.entries import key_of
 from ml_experiment_nb.errors import ExperimentError, ResumeError, RunNotFoundError, StillRunningError
-from ml_experiment_nb.files import parse_mapping, spec_from_text
 from ml_experiment_nb.goals import read_metric
 from ml_experiment_nb.interrupts import held_back
 from ml_experiment_nb.looking import opened_archive
@@ -24,8 +34,9 @@ from ml_experiment_nb.plans import Plan, Spec
 from ml_experiment_nb.projects import find_root, home
 from ml_experiment_nb.records import Record, Status
 from ml_experiment_nb.rows import Table, read_table
+from ml_experiment_nb.spec_files import parse_mapping, spec_from_text
 from ml_experiment_nb.specs import Group
-from ml_experiment_nb.unfinished import Asked, Left, asked_of
+from ml_experiment_nb.unfinished import GroupIdentity, Left, identity_of
 
 if TYPE_CHECKING:
     from ml_experiment_nb.tracking import Store
@@ -50,16 +61,16 @@ def continued(plan: Plan, *, fresh: bool = False, look: bool = False) -> Plan:
     """
     if plan.kind != "group" or fresh or (plan.known is not None and plan.known.whole):
         return plan
-    root, asked = find_root(), asked_of(plan)
-    left = unfinished.found(root, asked)
+    root, identity = find_root(), identity_of(plan)
+    left = unfinished.found(root, identity)
     if not left:
         return plan
     from ml_experiment_nb.sweeps import opened_store
 
     store = opened_store(root, make=True)
-    same = [one for one in left if one.asked.code == asked.code]
+    same = [one for one in left if one.identity.code == identity.code]
     for one in same:
-        if (found := _continued(plan, store, one, asked)) is not None:
+        if (found := _continued(plan, store, one, identity)) is not None:
             return found
     if not same and not left[0].noted and not drivers.is_alive(left[0].folder):
         if not look:
@@ -169,10 +180,10 @@ def stop(run_id: str, *, store: Store, timeout: float = STOP_SECONDS, gone: bool
     )
 
 
-def _continued(plan: Plan, store: Archive, left: Left, asked: Asked) -> Plan | None:
+def _continued(plan: Plan, store: Archive, left: Left, identity: GroupIdentity) -> Plan | None:
     """Return the plan that goes on with a group that was left; None when it isn't one to go on with."""
     if drivers.is_alive(left.folder):
-        if left.asked.points != asked.points:
+        if left.identity.points != identity.points:
             return None
         raise StillRunningError(
             f"{plan.spec.name!r} is being run already, by {drivers.read_driver(left.folder)}: "
@@ -184,7 +195,7 @@ def _continued(plan: Plan, store: Archive, left: Left, asked: Asked) -> Plan | N
         return None
     if record.status is not Status.KILLED:
         return None
-    if left.asked.points != asked.points:
+    if left.identity.points != identity.points:
         return _taking_over(plan, store, record, left.folder)
     try:
         again = _again(plan, store, record)
@@ -253,7 +264,7 @@ def _taking_over(plan: Plan, store: Archive, record: Record, folder: Path) -> Pl
             reason = f"its code drew {', '.join(both)} itself"
         if reason is None:
             drawn = {name: value for name, (_, value) in one.drawn.items()}
-            trials.append(Trial(replace(run, number=None), {**params, **drawn}, one.values, one.steps, one.drawn))
+            trials.append(TakenTrial(replace(run, number=None), {**params, **drawn}, one.values, one.steps, one.drawn))
         else:
             left.append(f"{run.run_id} {run.name}: {reason}")
     numbers = {one.number for one in found}

@@ -8,7 +8,7 @@ from pathlib import Path
 from ml_experiment_nb import secrecy
 from ml_experiment_nb.events import Ask, Cell, Done, Event, Log, Metrics, Note, Reads, Secrets, Tags
 from ml_experiment_nb.masking import Stream, Veil
-from ml_experiment_nb.secrecy import known
+from ml_experiment_nb.secrecy import secrets_seen
 
 
 def heard(event: Event, veil: Veil, printed: Stream, folder: Path) -> Event:
@@ -21,10 +21,10 @@ def heard(event: Event, veil: Veil, printed: Stream, folder: Path) -> Event:
         folder: The run's folder, where the names of its secrets are left.
     """
     if isinstance(event, Secrets):
-        known.update({value: name for name, value in event.values.items()})
+        secrets_seen.update({value: name for name, value in event.values.items()})
         veil.remark(secrecy.notes_of_short(event.values))
         secrecy.leave(folder, event.values)  # should this process die, and another close the run
-    if not known:
+    if not secrets_seen:
         return event
     match event:
         case Log(text):

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from ml_experiment_nb import imaging
-from ml_experiment_nb.image_plans import Plan
+from ml_experiment_nb.image_plans import ImagePlan
 from ml_experiment_nb.images.inventory import package_rows
 from ml_experiment_nb.imaging import Exported
 
 
-def planned(plan: Plan) -> dict[str, Any]:
+def planned(plan: ImagePlan) -> dict[str, Any]:
     """Return what goes into an image, with sizes, and whether an engine can build it."""
     frozen, program = plan.frozen, plan.frozen.program
     return {
@@ -53,7 +53,7 @@ def made(image: Exported) -> dict[str, Any]:
     }
 
 
-def written(plan: Plan, folder: Path, notes: Sequence[str]) -> dict[str, Any]:
+def written(plan: ImagePlan, folder: Path, notes: Sequence[str]) -> dict[str, Any]:
     """Return a folder that an image can be built from."""
     return {
         "name": plan.name,

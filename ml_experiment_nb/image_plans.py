@@ -19,7 +19,6 @@ from ml_experiment_nb.capture.git import git_state
 from ml_experiment_nb.capture.notebook import this_notebook
 from ml_experiment_nb.capture.packages import OWN, Package, from_requirements
 from ml_experiment_nb.errors import ImageError, SpecError
-from ml_experiment_nb.files import spec_text
 from ml_experiment_nb.images import context
 from ml_experiment_nb.images.choices import Choices
 from ml_experiment_nb.images.dockerfile import Image, default_base, dockerfile
@@ -30,6 +29,7 @@ from ml_experiment_nb.images.program import Program, of_notebook, of_spec, read_
 from ml_experiment_nb.paths import is_spec
 from ml_experiment_nb.plans import Spec
 from ml_experiment_nb.records import Record
+from ml_experiment_nb.spec_files import spec_text
 from ml_experiment_nb.specs import Experiment, Group, spec_from_mapping
 from ml_experiment_nb.targets import Cell, Notebook
 
@@ -47,7 +47,7 @@ _AS_IT_WAS: Final = ("seed", "deterministic", "autolog", "memory", "timeout", "s
 
 
 @dataclass(frozen=True)
-class Plan:
+class ImagePlan:
     """An image that is to be made; printed, it says what goes into it.
 
     Attributes:
@@ -84,7 +84,7 @@ def plan_image(
     target: str | Path | None = None, name: str | None = None, *, base: str | None = None,
     choices: Choices | None = None, index: Index | None = None, cwd: str | Path | None = None,
     kernel: str | None = None,
-) -> Plan:  # fmt: skip
+) -> ImagePlan:  # fmt: skip
     """Return what an image of a program would have; nothing is fetched, built or written.
 
     Args:
@@ -116,7 +116,7 @@ def plan_image(
         frozen = replace(frozen, notes=(*frozen.notes, note))
     base = base or default_base(version, _release())
     image = context.image_of(frozen, None, base=base, version=_version(), labels=_labels(frozen, base))
-    return Plan(name, frozen, image, index or Index())
+    return ImagePlan(name, frozen, image, index or Index())
 
 
 def _program(

@@ -13,7 +13,7 @@ from typing import Any
 
 from ml_experiment_nb import quantities
 from ml_experiment_nb.errors import EngineError, ImageError, SpecError
-from ml_experiment_nb.image_plans import VERDICT, Plan, plan_image
+from ml_experiment_nb.image_plans import VERDICT, ImagePlan, plan_image
 from ml_experiment_nb.images import context, wheels
 from ml_experiment_nb.images.caches import working
 from ml_experiment_nb.images.choices import Choices
@@ -67,7 +67,7 @@ class Exported:
         return f"docker run --rm{given} {self.name}"
 
 
-def write_context(plan: Plan, folder: str | Path, *, tell: Tell = lambda text: None) -> tuple[str, ...]:
+def write_context(plan: ImagePlan, folder: str | Path, *, tell: Tell = lambda text: None) -> tuple[str, ...]:
     """Write all that an image is built from to a new folder, for ``docker build`` on any machine.
 
     Args:
@@ -128,8 +128,8 @@ def export_image(
 
 
 def build(
-    plan: Plan, *, push: bool = False, verify: bool = True, tolerances: Sequence[str] = (), network: str | None = None,
-    tell: Tell = lambda text: None,
+    plan: ImagePlan, *, push: bool = False, verify: bool = True, tolerances: Sequence[str] = (),
+    network: str | None = None, tell: Tell = lambda text: None,
 ) -> Exported:  # fmt: skip
     """Make an image that was planned; see `export_image`.
 
@@ -175,7 +175,7 @@ def build(
     return Exported(plan.name, made.id, made.size, layers, notes, plan.frozen.program.secrets, digest, verdict)
 
 
-def _allowed(plan: Plan, tolerances: Sequence[str]) -> dict[str, Tolerance]:
+def _allowed(plan: ImagePlan, tolerances: Sequence[str]) -> dict[str, Tolerance]:
     """Return how far the metrics of a run may be, read before anything is built."""
     if not tolerances:
         return {}
@@ -213,7 +213,7 @@ def _base(engine: Any, name: str, tell: Tell) -> Any:
 
 
 def _proven(
-    engine: Any, image: Any, plan: Plan, allowed: Mapping[str, Tolerance],
+    engine: Any, image: Any, plan: ImagePlan, allowed: Mapping[str, Tolerance],
     labelled: Callable[[Mapping[str, str]], Any], tell: Tell,
 ) -> tuple[Any, Verdict]:  # fmt: skip
     """Repeat the run that an image is of in it; return the image with the verdict among its labels, and the verdict.
@@ -269,7 +269,7 @@ def _engine() -> tuple[Any, Any]:
         raise EngineError(f"{error}{_OTHERWISE}") from None
 
 
-def _write(plan: Plan, folder: Path, tell: Tell) -> tuple[str, ...]:
+def _write(plan: ImagePlan, folder: Path, tell: Tell) -> tuple[str, ...]:
     frozen, index = plan.frozen, plan.index
     asked = frozen.declared.requirements
     gathered = [

@@ -23,10 +23,9 @@ from ml_experiment_nb.capture.inputs import inputs_of, values_here
 from ml_experiment_nb.endings import STOPPED, outcome_of, stopped_by, uninterrupted, whole
 from ml_experiment_nb.errors import StoreError
 from ml_experiment_nb.events import Log, Note, Tags
-from ml_experiment_nb.files import spec_text
 from ml_experiment_nb.identity import code_of, identity_tags
 from ml_experiment_nb.masking import masked
-from ml_experiment_nb.observing import Asked, observed
+from ml_experiment_nb.observing import ObservingOptions, observed
 from ml_experiment_nb.patience import Patience
 from ml_experiment_nb.plans import Spec
 from ml_experiment_nb.projects import find_root
@@ -36,6 +35,7 @@ from ml_experiment_nb.recording import OpenRun
 from ml_experiment_nb.records import Outcome, Status
 from ml_experiment_nb.repeating import repeating
 from ml_experiment_nb.session import keep_session
+from ml_experiment_nb.spec_files import spec_text
 from ml_experiment_nb.sweeps import finishing, is_open, opened_store
 from ml_experiment_nb.tracking import Store
 from ml_experiment_nb.work.sampling import sampled
@@ -88,7 +88,7 @@ def here(
             live.add(Note(note))
         for note in secrecy.notes_of_short(secrecy.names_in(params)):
             live.add(Note(note))
-        heard, watch = Tee(live.log_path, notes=live.told.notes, veil=live.veil), Asked.of(spec)
+        heard, watch = Tee(live.log_path, notes=live.told.notes, veil=live.veil), ObservingOptions.of(spec)
         with _looked_after(live), heard, reports.local_sink(live), sampled(live, watch), observed(live, watch):
             yield live
     except BaseException as error:

@@ -255,9 +255,9 @@ class Job(Generic[P, T]):
         """Do what the decorator asks for and the spec of the run doesn't know."""
         more = self._more()
         if "seed" in more:
-            from ml_experiment_nb.observing import Asked, seeding
+            from ml_experiment_nb.observing import ObservingOptions, seeding
 
-            if Asked.here().seed is None:
+            if ObservingOptions.here().seed is None:
                 seeding.start(more["seed"])
         if "data" in more:
             from ml_experiment_nb.capture.inputs import inputs_of, values_here

@@ -16,7 +16,7 @@ from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.filters import read_name
 from ml_experiment_nb.looking import opened_archive
 from ml_experiment_nb.projects import find_root, has_store
-from ml_experiment_nb.readings import Wanted, wanted
+from ml_experiment_nb.readings import RunQuery, wanted
 from ml_experiment_nb.records import Record
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def best_run(
 
 
 def listed(
-    root: Path, asked: Wanted, *, group: str | None = None, closed: Callable[[Sequence[Record]], None] | None = None
+    root: Path, asked: RunQuery, *, group: str | None = None, closed: Callable[[Sequence[Record]], None] | None = None
 ) -> Sequence[Record]:
     """Return the records that are wanted. Runs of this project whose driver is dead are closed first.
 

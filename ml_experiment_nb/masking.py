@@ -22,7 +22,7 @@ from typing import IO, Any
 from ml_experiment_nb import packed
 from ml_experiment_nb.patterns import mark, patterns
 from ml_experiment_nb.records import Outcome
-from ml_experiment_nb.secrecy import known
+from ml_experiment_nb.secrecy import secrets_seen
 
 _MARKUP = (".html", ".htm", ".svg", ".xml", ".xhtml")
 _LARGEST = 4 << 30  # bytes of a file that is looked through
@@ -33,7 +33,7 @@ _PLACES = 8  # places that a note names
 
 def masked(text: str) -> str:
     """Return a text with the secrets that this process knows masked."""
-    return patterns().sub(text, lambda name: None) if known and text else text
+    return patterns().sub(text, lambda name: None) if secrets_seen and text else text
 
 
 class Veil:
@@ -49,7 +49,7 @@ class Veil:
 
     def text(self, text: str, where: str) -> str:
         """Return a text masked."""
-        return patterns().sub(text, lambda name: self._note(name, where)) if known and text else text
+        return patterns().sub(text, lambda name: self._note(name, where)) if secrets_seen and text else text
 
     def data(self, value: Any, where: str) -> Any:
         """Return JSON data with its texts masked."""
@@ -65,7 +65,7 @@ class Veil:
     def outcome(self, outcome: Outcome) -> Outcome:
         """Return an outcome with its failure's texts masked."""
         failure = outcome.failure
-        if failure is None or not known:
+        if failure is None or not secrets_seen:
             return outcome
         texts = {one: self.text(getattr(failure, one), "the error") for one in ("type", "message", "traceback")}
         return replace(outcome, failure=replace(failure, **texts))
@@ -88,7 +88,7 @@ class Veil:
         Raises:
             OSError: A file can't be taken out, or not be given another name. The folder may hold secrets.
         """
-        if not known:
+        if not secrets_seen:
             return
         for parent, folders, files in os.walk(folder, topdown=False):
             for path in (Path(parent, name) for name in files):
@@ -306,7 +306,7 @@ class Stream:
 
     def feed(self, text: str) -> str:
         """Take the next piece, and return what can be shown."""
-        if not known:
+        if not secrets_seen:
             return text
         return self._show(text, is_last=False)
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ml_experiment_nb.errors import SpecError
-from ml_experiment_nb.files import located, parse_keys, placed, spec_of_keys
 from ml_experiment_nb.planning import make_plan
 from ml_experiment_nb.plans import Plan
+from ml_experiment_nb.spec_files import located, parse_keys, placed, spec_of_keys
 from ml_experiment_nb.specs import Group
 
 MOST = 50  # mistakes that are told at once

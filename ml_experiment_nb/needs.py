@@ -22,7 +22,7 @@ from ml_experiment_nb.observing.seeding import UNSEEDED
 from ml_experiment_nb.plans import Plan
 from ml_experiment_nb.projects import find_root, has_store
 from ml_experiment_nb.provenance import identity_of, plan_inputs
-from ml_experiment_nb.readings import Wanted
+from ml_experiment_nb.readings import RunQuery
 from ml_experiment_nb.records import Record
 from ml_experiment_nb.specs import Group
 from ml_experiment_nb.sweeps import opened_store
@@ -83,7 +83,7 @@ def _goals(plan: Plan) -> list[str]:
 
 
 def _asked(store: Store, asked: str, kind: str) -> Iterable[Record]:
-    return store.listed(Wanted(kind=kind, status="finished", tagged=((ASKED, asked),), limit=_NEWEST, tags=True))
+    return store.listed(RunQuery(kind=kind, status="finished", tagged=((ASKED, asked),), limit=_NEWEST, tags=True))
 
 
 def _of_tasks(store: Store, plan: Plan, code: Code) -> list[Record]:
@@ -93,7 +93,7 @@ def _of_tasks(store: Store, plan: Plan, code: Code) -> list[Record]:
         return [one for task in tasks for one in _asked(store, task[ASKED], plan.kind)]
     if plan.table is None and not plan.spec.param_space:
         return []  # its code draws by itself: what it will draw isn't known before it runs
-    found = store.listed(Wanted(status="finished", tagged=((CODE, code.digest),), named=_NAMED))
+    found = store.listed(RunQuery(status="finished", tagged=((CODE, code.digest),), named=_NAMED))
     return [one for one in found if one.kind != "group"]
 
 

@@ -12,7 +12,7 @@ from pydantic import Field, field_serializer, field_validator, model_validator
 
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.fields import Flag, Frozen
-from ml_experiment_nb.secrecy import known, learn_those_set
+from ml_experiment_nb.secrecy import learn_those_set, secrets_seen
 
 DESKTOP = "desktop"
 _VARIABLE = re.compile(r"\$\{env:\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}")
@@ -98,7 +98,7 @@ def hide(asked: Notify | None) -> None:
     if names := _VARIABLE.findall(asked.webhook):
         learn_those_set(names)
     else:
-        known.setdefault(asked.webhook, "notify")
+        secrets_seen.setdefault(asked.webhook, "notify")
 
 
 def _variable(name: str) -> str:

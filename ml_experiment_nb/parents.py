@@ -11,13 +11,12 @@ from pathlib import Path
 from ml_experiment_nb import drivers, events, triage, unfinished
 from ml_experiment_nb.addresses import without_password
 from ml_experiment_nb.again import IMPORTED
-from ml_experiment_nb.beginnings import reopen_run
 from ml_experiment_nb.capture import Snapshot
 from ml_experiment_nb.errors import StoreError
 from ml_experiment_nb.events import Metrics
-from ml_experiment_nb.files import spec_text
 from ml_experiment_nb.identity import Code
 from ml_experiment_nb.limits import LIMIT_NOTE
+from ml_experiment_nb.openings import reopen_run
 from ml_experiment_nb.pages import add_page_of_best
 from ml_experiment_nb.plans import Plan
 from ml_experiment_nb.projects import home
@@ -31,6 +30,7 @@ from ml_experiment_nb.recording import OpenRun
 from ml_experiment_nb.records import Outcome, Record, Records, Status, size
 from ml_experiment_nb.session import keep_session
 from ml_experiment_nb.spaces import space_text
+from ml_experiment_nb.spec_files import spec_text
 from ml_experiment_nb.specs import Group
 from ml_experiment_nb.stores import check
 from ml_experiment_nb.targets import Cell, Function, Notebook
@@ -95,7 +95,7 @@ class Parent:
         self._describe(live, snapshot)
         if self.plan.kind == "group":
             unfinished.leave(live.folder, self.plan)
-            unfinished.supersede(self.root, unfinished.asked_of(self.plan), by=live.run_id)
+            unfinished.supersede(self.root, unfinished.identity_of(self.plan), by=live.run_id)
         live.tag(self._take_over(live))
         return live
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, quote_plus
 
-from ml_experiment_nb.secrecy import SHORT, SHORTEST, expression, known
+from ml_experiment_nb.secrecy import SHORT, SHORTEST, expression, secrets_seen
 
 _LINE: Final = 8  # characters of a line, and of a part of an encoded value, that tell it from others
 
@@ -28,8 +28,8 @@ def mark(name: str) -> str:
 def patterns() -> Patterns:
     """Return the patterns of all secrets that are known by now."""
     global _made
-    if _made is None or _made[0] != len(known):
-        _made = len(known), Patterns(dict(known))
+    if _made is None or _made[0] != len(secrets_seen):
+        _made = len(secrets_seen), Patterns(dict(secrets_seen))
     return _made[1]
 
 

@@ -17,15 +17,15 @@ from ml_experiment_nb import notebooks, secrecy
 from ml_experiment_nb.cells import SHELL_MAGICS, parse, read_cell, value_text, with_values
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.export import split_cell
-from ml_experiment_nb.files import parse_mapping
 from ml_experiment_nb.flow import is_everywhere
-from ml_experiment_nb.forms import Asked, Form
+from ml_experiment_nb.forms import Form, RecordedSpec
 from ml_experiment_nb.inplace import SCRIPT
 from ml_experiment_nb.magic_lines import OF_OURS
 from ml_experiment_nb.records import Record
 from ml_experiment_nb.script_options import command_line, read_options
 from ml_experiment_nb.scripts import job_functions
 from ml_experiment_nb.session import SLICE
+from ml_experiment_nb.spec_files import parse_mapping
 from ml_experiment_nb.specs import Group
 from ml_experiment_nb.targets import Cell, Notebook, Script
 from ml_experiment_nb.typed_forms import as_cell
@@ -48,7 +48,7 @@ from ml_experiment_nb.events import as_number
 """
 
 
-def as_notebook(asked: Asked, kept: Kept) -> Form:
+def as_notebook(asked: RecordedSpec, kept: Kept) -> Form:
     """Return a run's code as a notebook that runs from top to bottom.
 
     Args:
@@ -85,7 +85,7 @@ def as_notebook(asked: Asked, kept: Kept) -> Form:
     return Form(json.dumps(nb, indent=1, ensure_ascii=False), _losses(asked))
 
 
-def as_headless(asked: Asked, kept: Kept) -> Form:
+def as_headless(asked: RecordedSpec, kept: Kept) -> Form:
     """Return a run's code as a notebook whose headless run has the run's own metrics, and takes its parameters.
 
     It is `as_notebook`'s, but for a tracked cell: there it would be the cell's run that has them, and not the
@@ -113,7 +113,7 @@ def as_headless(asked: Asked, kept: Kept) -> Form:
     return Form(json.dumps(nb, indent=1, ensure_ascii=False), _losses(asked))
 
 
-def as_script(asked: Asked, kept: Kept) -> Form:
+def as_script(asked: RecordedSpec, kept: Kept) -> Form:
     """Return a run's code as a script; its metrics are those of the run when ``ml-experiment run`` runs it.
 
     Args:
@@ -175,7 +175,7 @@ def as_called(record: Record, text: str | None, kept: Kept) -> Called | None:
     return Called(path, source, data.get("params") or {})
 
 
-def _only_target(asked: Asked, form: str) -> Any:
+def _only_target(asked: RecordedSpec, form: str) -> Any:
     if isinstance(asked.spec, Group):
         raise SpecError(
             f"a group is no single run: take one of its trials as {form}, or the group as yaml, cell, command"
@@ -186,7 +186,7 @@ def _only_target(asked: Asked, form: str) -> Any:
     return target
 
 
-def _losses(asked: Asked) -> tuple[str, ...]:
+def _losses(asked: RecordedSpec) -> tuple[str, ...]:
     """Return what the code doesn't have of what was asked."""
     spec = asked.spec
     said = [f"{key}: {getattr(spec, key)!r} was asked, and isn't in the code" for key in _SAID if _is_set(spec, key)]
@@ -194,7 +194,7 @@ def _losses(asked: Asked) -> tuple[str, ...]:
     return (*_without_code(asked), *said, *filter(None, [where]))
 
 
-def _without_code(asked: Asked) -> tuple[str, ...]:
+def _without_code(asked: RecordedSpec) -> tuple[str, ...]:
     """Return the record's losses, but for another code: what is given here is the run's own."""
     return tuple(one for one in asked.losses if not one.startswith("the code "))
 
@@ -299,7 +299,7 @@ def _first_line(module: ast.Module) -> int:
     return above
 
 
-def _script_of(nb: Any, asked: Asked | None) -> str:
+def _script_of(nb: Any, asked: RecordedSpec | None) -> str:
     """Return a notebook's cells as a script that reports what its last expression gives.
 
     Args:
@@ -321,7 +321,7 @@ def _script_of(nb: Any, asked: Asked | None) -> str:
     return f"{head}{whole}"
 
 
-def _plain(cell: Any, asked: Asked | None) -> str:
+def _plain(cell: Any, asked: RecordedSpec | None) -> str:
     """Return a cell as plain Python."""
     source = str(cell.source)
     if found := OF_OURS.match(source):

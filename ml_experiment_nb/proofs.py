@@ -27,7 +27,7 @@ _TITLE = 41  # characters of a cell by which it is named
 _DIFFERENCES = 3
 
 
-class Answer(StrEnum):
+class ProofAnswer(StrEnum):
     """What a proof has come to, the gravest first."""
 
     STOPPED = "not finished"
@@ -39,7 +39,7 @@ class Answer(StrEnum):
     CLEAN = "clean"
 
 
-_NOT_THE_SAME: Final = (Answer.STOPPED, Answer.FAILED, Answer.DIFFERS)
+_NOT_THE_SAME: Final = (ProofAnswer.STOPPED, ProofAnswer.FAILED, ProofAnswer.DIFFERS)
 RUNNING: Final = "is being proven"
 
 
@@ -77,7 +77,7 @@ class Saved:
 class Finding:
     """Something that a proof has found: which kind of answer it is, a sentence, and the numbers of the cells."""
 
-    answer: Answer
+    answer: ProofAnswer
     text: str
     cells: tuple[int, ...] = ()
 
@@ -93,7 +93,7 @@ class Proof:
         seconds: How long it took.
     """
 
-    answer: Answer
+    answer: ProofAnswer
     text: str
     cells: tuple[int, ...] = ()
     seconds: float = 0.0
@@ -116,7 +116,7 @@ class Proof:
         """Read what `to_json` wrote."""
         data = json.loads(text)
         lists = {name: tuple(data[name]) for name in ("cells", "notes")}
-        return cls(**{**data, **lists, "answer": Answer(data["answer"])})
+        return cls(**{**data, **lists, "answer": ProofAnswer(data["answer"])})
 
 
 def judged(findings: Iterable[Finding], *, clean: str, seconds: float, notes: Iterable[str] = ()) -> Proof:
@@ -128,10 +128,10 @@ def judged(findings: Iterable[Finding], *, clean: str, seconds: float, notes: It
         seconds: How long it took.
         notes: What else is to be said.
     """
-    order = list(Answer)
+    order = list(ProofAnswer)
     found = sorted(findings, key=lambda one: order.index(one.answer))
     cells = tuple(dict.fromkeys(number for one in found for number in one.cells))
-    answer = found[0].answer if found else Answer.CLEAN
+    answer = found[0].answer if found else ProofAnswer.CLEAN
     if found and all(one.answer not in _NOT_THE_SAME for one in found):
         notes = (clean, *notes)
     return Proof(answer, "; ".join(one.text for one in found) or clean, cells, seconds, tuple(notes))
@@ -150,12 +150,12 @@ def changed_cells(ran: Sequence[Ran], saved: Saved) -> list[Finding]:
             continue
         if one.cell is None or one.cell not in texts:
             if one.cell is not None and _plain(one.source) not in there:
-                found.append(Finding(Answer.CHANGED, f"{one} is not in the notebook any more", (one.number,)))
+                found.append(Finding(ProofAnswer.CHANGED, f"{one} is not in the notebook any more", (one.number,)))
             elif _plain(one.source) not in there:
                 told = f"{one} is not in the notebook any more, or was edited"
-                found.append(Finding(Answer.CHANGED, told, (one.number,)))
+                found.append(Finding(ProofAnswer.CHANGED, told, (one.number,)))
         elif _plain(texts[one.cell]) != _plain(one.source):
-            found.append(Finding(Answer.CHANGED, f"{one} was edited since", (one.number,)))
+            found.append(Finding(ProofAnswer.CHANGED, f"{one} was edited since", (one.number,)))
     return found
 
 
@@ -184,7 +184,7 @@ def order_of(ran: Sequence[Ran], saved: Saved) -> list[Finding]:
             told = f"{other} stands above In [{one.number}], and was run after it"
         else:
             continue
-        found.append(Finding(Answer.OUT_OF_ORDER, told, (one.number, other.number)))
+        found.append(Finding(ProofAnswer.OUT_OF_ORDER, told, (one.number, other.number)))
     return found
 
 
@@ -192,7 +192,7 @@ def hidden(problems: Iterable[str]) -> list[Finding]:
     """Return as findings what can't be traced to any executed cell, or was executed again with another text."""
     return [
         Finding(
-            Answer.CHANGED if "was edited since" in one else Answer.HIDDEN,
+            ProofAnswer.CHANGED if "was edited since" in one else ProofAnswer.HIDDEN,
             one,
             tuple(int(number) for number in re.findall(r"In \[(\d+)\]", one)),
         )
@@ -207,7 +207,7 @@ def differing(differences: Sequence[Difference], unseeded: str | None) -> list[F
     more = f", and {len(differences) - _DIFFERENCES} more" if len(differences) > _DIFFERENCES else ""
     told = ", ".join(map(str, differences[:_DIFFERENCES])) + more
     cause = f", for random numbers were drawn without a seed ({unseeded})" if unseeded else ""
-    return [Finding(Answer.DIFFERS, f"in a new kernel its cells give something else: {told}{cause}")]
+    return [Finding(ProofAnswer.DIFFERS, f"in a new kernel its cells give something else: {told}{cause}")]
 
 
 def clean_text(cells: int, metrics: int) -> str:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from ml_experiment_nb import events
-from ml_experiment_nb.beginnings import open_run
 from ml_experiment_nb.capture import Snapshot
 from ml_experiment_nb.capture.gallery import PLOTLY
 from ml_experiment_nb.capture.inputs import Input, as_text, inputs_of, values_here
@@ -17,6 +16,7 @@ from ml_experiment_nb.capture.notebook import notebook_text
 from ml_experiment_nb.capture.page import page, without_page
 from ml_experiment_nb.capture.sources import sources
 from ml_experiment_nb.identity import Code, as_experiment, code_of, identity_tags
+from ml_experiment_nb.openings import open_run
 from ml_experiment_nb.plans import Plan, Spec, Task
 from ml_experiment_nb.recording import OpenRun
 from ml_experiment_nb.specs import Group

@@ -23,7 +23,7 @@ from ml_experiment_nb.entries import key_of
 from ml_experiment_nb.masking import masked
 from ml_experiment_nb.observing.seeding import UNSEEDED
 from ml_experiment_nb.projects import find_root, home
-from ml_experiment_nb.proofs import PROOF, RUNNING, Answer, Proof
+from ml_experiment_nb.proofs import PROOF, RUNNING, Proof, ProofAnswer
 from ml_experiment_nb.proving import HELD, PLACE, PREFIX, Request
 from ml_experiment_nb.records import Record
 from ml_experiment_nb.session import sliced, started_in
@@ -70,7 +70,9 @@ def clear_left(above: Path) -> None:
     for folder in above.iterdir():
         with suppress(OSError, ValueError, LookupError, TypeError), (folder / HELD).open("r+") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _drop(Request.read(folder), folder, Proof(Answer.STOPPED, "the process that was to prove it was killed"))
+            _drop(
+                Request.read(folder), folder, Proof(ProofAnswer.STOPPED, "the process that was to prove it was killed")
+            )
 
 
 def _drop(request: Request, folder: Path, proof: Proof) -> None:
@@ -124,7 +126,7 @@ def begin(shell: Any, record: Record, told: Callable[[Proof], None]) -> str | No
 
 
 def _tag_unproven(record: Record, told: Callable[[Proof], None], why: str) -> None:
-    proof = Proof(Answer.STOPPED, why)
+    proof = Proof(ProofAnswer.STOPPED, why)
     told(proof)
     if record.run_id is not None:
         run_id = record.run_id
@@ -159,7 +161,7 @@ def _wait(process: subprocess.Popen[str], told: Callable[[Proof], None], request
         proof = Proof.from_json(lines[-1])
     except (IndexError, ValueError, KeyError, TypeError):
         last = next(iter(err.strip().splitlines()[-1:]), f"exit code {process.returncode}")
-        proof = Proof(Answer.STOPPED, f"the process that was to prove it has died: {last}")
+        proof = Proof(ProofAnswer.STOPPED, f"the process that was to prove it has died: {last}")
         _drop(request, folder, proof)
     with suppress(Exception):  # the front end may be gone
         told(proof)

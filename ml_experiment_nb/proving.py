@@ -26,15 +26,15 @@ from typing import Final
 from ml_experiment_nb import secrecy, sqlstore
 from ml_experiment_nb.events import Done
 from ml_experiment_nb.masking import masked
-from ml_experiment_nb.observing import Asked
+from ml_experiment_nb.observing import ObservingOptions
 from ml_experiment_nb.observing.seeding import UNSEEDED
 from ml_experiment_nb.planning import make_plan
 from ml_experiment_nb.plans import prepared
 from ml_experiment_nb.projects import FOLDER, NOT_OF_IT, SOCKETS, STORE, home, is_environment
 from ml_experiment_nb.proofs import (
-    Answer,
     Finding,
     Proof,
+    ProofAnswer,
     Ran,
     changed_cells,
     clean_text,
@@ -43,7 +43,7 @@ from ml_experiment_nb.proofs import (
     judged,
     order_of,
 )
-from ml_experiment_nb.readings import Wanted
+from ml_experiment_nb.readings import RunQuery
 from ml_experiment_nb.records import Outcome, Record, Status
 from ml_experiment_nb.session import as_proven, saved_notebook
 from ml_experiment_nb.specs import spec_from_mapping
@@ -120,11 +120,11 @@ def main(folder: Path) -> None:
             _tag(request, proof, executed if executed.exists() else None)
     except KeyboardInterrupt:
         why = "the kernel that it was asked for in has ended before; run the cell again to prove it"
-        proof = Proof(Answer.STOPPED, why, seconds=time.monotonic() - began)
+        proof = Proof(ProofAnswer.STOPPED, why, seconds=time.monotonic() - began)
         _tag(request, proof)
     except Exception as error:
         told = f"{type(error).__name__}: {error}"
-        proof = Proof(Answer.FAILED, f"the proof itself failed with {told}", seconds=time.monotonic() - began)
+        proof = Proof(ProofAnswer.FAILED, f"the proof itself failed with {told}", seconds=time.monotonic() - began)
         _tag(request, proof)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -246,7 +246,7 @@ def _run(notebook: Path, cwd: Path, root: Path, place: Path) -> Outcome:
     home(place / "work")
     spec = spec_from_mapping({"kind": "job", "name": "proof", "run": str(notebook), "system_metrics": False})
     [task] = make_plan(spec, cwd=str(cwd), output=str(place / EXECUTED)).tasks()
-    running = Running(prepared(task, folder=str(place / "task"), payload=None, env=Asked.of(spec).as_env()))
+    running = Running(prepared(task, folder=str(place / "task"), payload=None, env=ObservingOptions.of(spec).as_env()))
     outcome = Outcome(Status.KILLED)
     batches = running.batches()
     assert isinstance(batches, Generator)
@@ -273,13 +273,13 @@ def _failed(outcome: Outcome, request: Request, executed: Path) -> Finding:
                 errors = [one for one in cell.get("outputs", ()) if one["output_type"] == "error"]
                 why = f"{errors[-1]['ename']}: {errors[-1]['evalue']}" if errors else why
                 ran = next(one for one in request.ran if one.number == number)
-                return Finding(Answer.FAILED, f"in a new kernel {ran} raises {why}", (number,))
-    return Finding(Answer.FAILED, f"its cells can't be run in a new kernel: {why}")
+                return Finding(ProofAnswer.FAILED, f"in a new kernel {ran} raises {why}", (number,))
+    return Finding(ProofAnswer.FAILED, f"its cells can't be run in a new kernel: {why}")
 
 
 def _last_run(work: Path) -> Record | None:
     """Return the run that the slice's last cell has made, in the store of its own."""
-    found = sqlstore.listed(f"sqlite:///{work / FOLDER / STORE}", Wanted(limit=1, tags=True))
+    found = sqlstore.listed(f"sqlite:///{work / FOLDER / STORE}", RunQuery(limit=1, tags=True))
     return found[0] if found else None
 
 

@@ -142,7 +142,7 @@ def status_of(mlflows: str, tags: Mapping[str, str]) -> Status:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class RunQuery:
     """Which runs are wanted, and in which order.
 
     Attributes:
@@ -204,8 +204,8 @@ class Wanted:
 def wanted(
     *, experiment: str | None = None, kind: str | None = None, group: str | None = None, status: str | None = None,
     condition: str | None = None, order_by: str | None = None, limit: int | None = None, tags: bool = False,
-) -> Wanted:  # fmt: skip
-    """Read what is wanted; see `Wanted`, and for the texts `read_filter` and `read_order`.
+) -> RunQuery:  # fmt: skip
+    """Read what is wanted; see `RunQuery`, and for the texts `read_filter` and `read_order`.
 
     Raises:
         SpecError: One of them can't be read.
@@ -216,7 +216,7 @@ def wanted(
         raise SpecError(f"limit is {limit}: it is 1 or more")
     name, descending = read_order(order_by) if order_by is not None else (None, False)
     where = read_filter(condition) if condition is not None and condition.strip() else None
-    return Wanted(experiment, kind, group, status, where, name, descending, limit, tags)
+    return RunQuery(experiment, kind, group, status, where, name, descending, limit, tags)
 
 
 def read_order(text: str) -> tuple[Name, bool]:

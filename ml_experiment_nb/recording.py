@@ -40,7 +40,7 @@ from ml_experiment_nb.errors import StoreError, StoreLostError
 from ml_experiment_nb.hearing import heard
 from ml_experiment_nb.masking import Veil, masked
 from ml_experiment_nb.records import Outcome, Record, now
-from ml_experiment_nb.secrecy import known
+from ml_experiment_nb.secrecy import secrets_seen
 from ml_experiment_nb.stores import check, is_gone, is_refusal, translated
 from ml_experiment_nb.told import Told
 from ml_experiment_nb.tracking import Store
@@ -179,7 +179,7 @@ class OpenRun:
 
     def use(self, inputs: Sequence[Input]) -> None:
         """Say which data the run reads."""
-        inputs = [Input(**self.veil.data(vars(one), "what it reads")) for one in inputs] if known else inputs
+        inputs = [Input(**self.veil.data(vars(one), "what it reads")) for one in inputs] if secrets_seen else inputs
         with self._lock:
             self.told.use(inputs)
 
@@ -292,7 +292,7 @@ class OpenRun:
             self._hold.drop()
 
     def close_late(self, driver: Driver, outcome: Outcome, ended: datetime) -> Record:
-        """Close a run that another process drove; see `close_for`."""
+        """Close a run that another process drove; see `sweeps`."""
         left, due = waiting(self.folder), dues.left(self.folder)
         params = {**driver.params, **{one.key: one.value for one in left.params}}
         self.told.take_over(replace(left, params=[Param(*one) for one in params.items()]))

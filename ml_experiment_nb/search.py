@@ -26,7 +26,7 @@ from ml_experiment_nb.records import Outcome, Record, Status
 from ml_experiment_nb.rehearsal import make_pruner, make_sampler
 from ml_experiment_nb.specs import Group
 from ml_experiment_nb.studies import load_study, open_storage
-from ml_experiment_nb.trials import Fixed, Wanted
+from ml_experiment_nb.trials import Fixed, Suggestion
 
 _STATES = {Status.FINISHED: TrialState.COMPLETE, Status.PRUNED: TrialState.PRUNED}
 
@@ -140,7 +140,7 @@ class Search:
         names = dict.fromkeys(name for trial in self._study.get_trials(deepcopy=False) for name in trial.params)
         return [name for name in names if name not in self._space]
 
-    def suggest(self, number: int, wanted: Wanted) -> Any:
+    def suggest(self, number: int, wanted: Suggestion) -> Any:
         """Draw one more parameter of a trial, as Optuna's own ``suggest_*`` do; one that is fixed is what it is.
 
         Raises:
@@ -279,7 +279,7 @@ def _value(metric: Metric, metrics: Mapping[str, float]) -> float:
     return value
 
 
-def _suggested(trial: optuna.Trial, wanted: Wanted) -> Any:
+def _suggested(trial: optuna.Trial, wanted: Suggestion) -> Any:
     low, high, step = wanted.low, wanted.high, wanted.step
     match wanted.kind:
         case "categorical":

@@ -85,7 +85,7 @@ class Secret:
 
 # --- what this process knows ---
 
-known: dict[str, str] = {}
+secrets_seen: dict[str, str] = {}
 """The values of secrets that this process has seen, and their names. It only ever grows."""
 
 
@@ -102,7 +102,7 @@ def learn(name: str) -> str:
         raise SpecError(
             f"the value of {name} has fewer than {SHORTEST} characters: it could not be masked where it is printed"
         )
-    known.setdefault(value, name)
+    secrets_seen.setdefault(value, name)
     return value
 
 
@@ -181,7 +181,7 @@ def expression(form: str, *, in_bytes: bool = False) -> str:
 
 def notes_of_short(names: Iterable[str]) -> list[str]:
     """Return what is to be noted of those of some secrets that are known and short."""
-    short = {name for value, name in known.items() if len(value.strip()) < SHORT}
+    short = {name for value, name in secrets_seen.items() if len(value.strip()) < SHORT}
     return [
         f"the secret {name} has fewer than {SHORT} characters: it is masked where it stands by itself, not within a "
         "word or a number"
@@ -211,15 +211,15 @@ def read(value: Any) -> Any:
 def recognised(value: Any) -> Any:
     """Return a value with the secrets that this process knows by name in place of what they are."""
     match value:
-        case str() if known:
-            found = sorted((one for one in known if one in value), key=len, reverse=True)
+        case str() if secrets_seen:
+            found = sorted((one for one in secrets_seen if one in value), key=len, reverse=True)
             if not found:
                 return value
-            text, count = re.subn("|".join(map(expression, found)), lambda it: f"${{env:{known[it[0]]}}}", value)
+            text, count = re.subn("|".join(map(expression, found)), lambda it: f"${{env:{secrets_seen[it[0]]}}}", value)
             return Secret(text) if count else value
-        case dict() if known and type(value) is dict:
+        case dict() if secrets_seen and type(value) is dict:
             return {name: recognised(one) for name, one in value.items()}
-        case list() | tuple() if known and type(value) in (list, tuple):
+        case list() | tuple() if secrets_seen and type(value) in (list, tuple):
             return type(value)(recognised(one) for one in value)
     return value
 

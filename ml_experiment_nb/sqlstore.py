@@ -43,7 +43,7 @@ from ml_experiment_nb.readings import (
     DataSet,
     Kept,
     Point,
-    Wanted,
+    RunQuery,
     chosen,
     named,
     not_found,
@@ -84,7 +84,7 @@ def is_sql(uri: str) -> bool:
         return False
 
 
-def listed(uri: str, wanted: Wanted) -> list[Record] | None:
+def listed(uri: str, wanted: RunQuery) -> list[Record] | None:
     """Return the records that are wanted of a store; None where it is no database, or one that can't be read here.
 
     Raises:
@@ -96,7 +96,7 @@ def listed(uri: str, wanted: Wanted) -> list[Record] | None:
     return None
 
 
-def list_records(uri: str, wanted: Wanted) -> list[Record]:
+def list_records(uri: str, wanted: RunQuery) -> list[Record]:
     """Return the records that are wanted of a store.
 
     Raises:
@@ -152,7 +152,7 @@ def record(uri: str, run_id: str) -> Record | None:
             where = rows[0].experiment_id
             asked = select(_experiments.c.name).where(_experiments.c.experiment_id == where)
             name = str(connection.execute(asked).scalar_one())
-            return _Reader(connection, {where: name}, Wanted(tags=True)).records(rows, None)[0]
+            return _Reader(connection, {where: name}, RunQuery(tags=True)).records(rows, None)[0]
     return None
 
 
@@ -217,7 +217,7 @@ def _names(connection: Connection, uri: str, experiment: str | None) -> dict[int
     return named(names, experiment, without_password(uri))
 
 
-def _statement(names: Collection[int], wanted: Wanted) -> tuple[Select[Any], bool]:
+def _statement(names: Collection[int], wanted: RunQuery) -> tuple[Select[Any], bool]:
     """Return the statement that finds the runs, and whether it finds no more than are wanted, in their order."""
     runs = _runs.c
     asked = _fields().where(runs.lifecycle_stage == "active", runs.experiment_id.in_(list(names)))
@@ -263,7 +263,7 @@ class _Reader:
         wanted: What is asked of them.
     """
 
-    def __init__(self, connection: Connection, names: Mapping[int, str], wanted: Wanted) -> None:
+    def __init__(self, connection: Connection, names: Mapping[int, str], wanted: RunQuery) -> None:
         self._connection = connection
         self._names = names
         self._wanted = wanted

@@ -68,7 +68,7 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True)
-class Asked:
+class CommandRequest:
     """What is to be started.
 
     Attributes:
@@ -115,7 +115,7 @@ class Submission:
     """
 
     id: str
-    asked: Asked
+    asked: CommandRequest
     state: State
     run_id: str | None
     progress: Progress | None
@@ -124,7 +124,7 @@ class Submission:
     message: str | None
 
 
-def submit(root: Path, asked: Asked) -> Submission:
+def submit(root: Path, asked: CommandRequest) -> Submission:
     """Start a command that goes on when this process has ended.
 
     Args:
@@ -178,7 +178,7 @@ def read(root: Path, name: str) -> Submission:
     folder = folder_of(root, name)
     told = _read(folder / _ASKED)
     try:
-        asked = Asked(**told | {"words": tuple(told["words"])})
+        asked = CommandRequest(**told | {"words": tuple(told["words"])})
     except (KeyError, TypeError):
         raise RunNotFoundError(f"there is no job {name!r} in {root}") from None
     is_alive = _process(folder) is not None  # before the end is looked for, which may be written just now
@@ -252,10 +252,10 @@ def stop(root: Path, name: str, timeout: float = STOP_SECONDS) -> Submission:
 # --- the process's own side ---
 
 
-def read_asked(folder: Path) -> Asked:
+def read_asked(folder: Path) -> CommandRequest:
     """Return what a submission's process is to do."""
     told = _read(folder / _ASKED)
-    return Asked(**told | {"words": tuple(told["words"])})
+    return CommandRequest(**told | {"words": tuple(told["words"])})
 
 
 def say_run(folder: Path, run_id: str) -> None:
@@ -290,7 +290,7 @@ def _folder(root: Path) -> Path:
 # --- what stands in its folder ---
 
 
-def _state(folder: Path, asked: Asked, end: dict[str, Any], is_alive: bool) -> State:
+def _state(folder: Path, asked: CommandRequest, end: dict[str, Any], is_alive: bool) -> State:
     is_stopped = (folder / _STOP).exists()
     if end:
         code = end.get("code")
@@ -303,7 +303,7 @@ def _state(folder: Path, asked: Asked, end: dict[str, Any], is_alive: bool) -> S
     return State.RUNNING if has_begun else State.STARTING
 
 
-def _is_about_to_begin(folder: Path, asked: Asked) -> bool:
+def _is_about_to_begin(folder: Path, asked: CommandRequest) -> bool:
     age = datetime.now(UTC) - datetime.fromisoformat(asked.started)
     return not (folder / _PROCESS).exists() and age.total_seconds() < _BEGINS
 

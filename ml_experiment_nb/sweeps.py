@@ -14,12 +14,12 @@ from mlflow.exceptions import MlflowException
 
 from ml_experiment_nb import drivers, writing
 from ml_experiment_nb.addresses import without_password
-from ml_experiment_nb.beginnings import close_for
 from ml_experiment_nb.drivers import NEW, Driver
 from ml_experiment_nb.errors import RunNotFoundError, StoreError
+from ml_experiment_nb.literals import value_of
 from ml_experiment_nb.orphans import is_orphan
 from ml_experiment_nb.projects import find_root, has_store, home
-from ml_experiment_nb.recording import clear
+from ml_experiment_nb.recording import OpenRun, clear
 from ml_experiment_nb.records import Failure, Outcome, Record, Status
 from ml_experiment_nb.stores import check, is_refusal, store_uri, translated
 from ml_experiment_nb.tracking import Store
@@ -154,7 +154,7 @@ def _close(store: Store, folder: Path) -> Record | None:
     why = f"its driver died ({driver}) and left it"
     if is_new and driver.is_near and driver.pid == os.getpid():
         why = "the store did not answer when it was opened"
-    record = close_for(driver, store, record, folder, Outcome(Status.KILLED, Failure("DriverDied", why)), _last(folder))
+    record = _close_for(driver, store, record, folder, why)
     _clear(folder)
     return record
 
@@ -181,6 +181,25 @@ def _set_aside(store: Store, folder: Path) -> None:
     lost.mkdir(exist_ok=True)
     with suppress(OSError):
         folder.rename(lost / folder.name)
+
+
+def _close_for(driver: Driver, store: Store, record: Record, folder: Path, why: str) -> Record:
+    """Close a run whose driver is gone, with all that it left in the run's folder.
+
+    Args:
+        driver: Who drove it.
+        store: The store.
+        record: The run as the store has it.
+        folder: The run's folder.
+        why: Why it is closed as killed, unless its driver had got to know how it ended.
+
+    Raises:
+        StoreError: The store can't be written; the folder stays.
+    """
+    live = OpenRun(record, folder, store)
+    live.told.metrics, live.told.notes = dict(record.metrics), list(record.notes)
+    live.told.params = {**{name: value_of(text) for name, text in driver.params.items()}, **record.params}
+    return live.close_late(driver, Outcome(Status.KILLED, Failure("DriverDied", why)), _last(folder))
 
 
 def _last(folder: Path) -> datetime:

@@ -9,19 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ml_experiment_nb.again import REPEATS
-from ml_experiment_nb.beginnings import untracked
 from ml_experiment_nb.capture import Snapshot, snapshot
 from ml_experiment_nb.capture.basis import UNSEEN, basis_of
 from ml_experiment_nb.capture.inputs import Input
 from ml_experiment_nb.containment import Container
 from ml_experiment_nb.events import Note
-from ml_experiment_nb.files import spec_text
 from ml_experiment_nb.identity import Code, code_of
 from ml_experiment_nb.interrupts import held_back
-from ml_experiment_nb.observing import Asked
+from ml_experiment_nb.observing import ObservingOptions
+from ml_experiment_nb.openings import untracked
 from ml_experiment_nb.plans import Plan, Task
 from ml_experiment_nb.provenance import environment_of, identity_of, keep_inputs, keep_sources, open_for, plan_inputs
 from ml_experiment_nb.recording import OpenRun
+from ml_experiment_nb.spec_files import spec_text
 from ml_experiment_nb.specs import Group
 from ml_experiment_nb.tracking import Store
 from ml_experiment_nb.updates import Readied
@@ -123,7 +123,7 @@ class TaskRuns:
     def environment(self, live: OpenRun) -> dict[str, str]:
         """Return what the processes of a task are told by variables, but for secrets."""
         own = environment_of(self._store, live, self._root)
-        return {**own, **Asked.of(self._plan.spec).as_env(), **self._plan.env}
+        return {**own, **ObservingOptions.of(self._plan.spec).as_env(), **self._plan.env}
 
     @property
     def _image_tags(self) -> Mapping[str, str]:

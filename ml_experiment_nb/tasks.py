@@ -17,7 +17,7 @@ from ml_experiment_nb.recording import OpenRun
 from ml_experiment_nb.records import Failure, Outcome, Record, Records, Status
 from ml_experiment_nb.rows import Table, results, results_text
 from ml_experiment_nb.specs import Group
-from ml_experiment_nb.trials import Wanted, answered
+from ml_experiment_nb.trials import Suggestion, answered
 
 if TYPE_CHECKING:
     from ml_experiment_nb.search import Search
@@ -222,7 +222,7 @@ class _Drawn:
         self.metric = metric
         self._search = search
 
-    def suggest(self, wanted: Wanted) -> Any:
+    def suggest(self, wanted: Suggestion) -> Any:
         return self._search.suggest(self.number, wanted)
 
     def set_attr(self, name: str, value: Any) -> None:

@@ -17,7 +17,7 @@ from ml_experiment_nb.masking import Veil, masked
 from ml_experiment_nb.quantities import text_of
 from ml_experiment_nb.readings import AUTOLOGGED, OWN_METRICS, TEXTS
 from ml_experiment_nb.records import SYSTEM, number
-from ml_experiment_nb.secrecy import known, recognised
+from ml_experiment_nb.secrecy import recognised, secrets_seen
 
 
 class Told:
@@ -94,7 +94,7 @@ class Told:
         """Take parameters as the code got them; the first value of each is the run's."""
         for name, given in recognised(dict(values)).items():
             value = given
-            if known and not is_plain(given) and (text := masked(whole := text_of(given))) != whole:
+            if secrets_seen and not is_plain(given) and (text := masked(whole := text_of(given))) != whole:
                 value = text  # an object that holds a secret, and would show it
             if name not in self.params:
                 self.params[name] = value

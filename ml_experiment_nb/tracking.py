@@ -22,7 +22,7 @@ from ml_experiment_nb.artifact_stores import artifact_root, location, refusals, 
 from ml_experiment_nb.capture.inputs import Input, as_json
 from ml_experiment_nb.drivers import Hold
 from ml_experiment_nb.errors import StoreError
-from ml_experiment_nb.readings import PARENT, DataSet, Kept, Point, Wanted, chosen, named, not_found, record_of
+from ml_experiment_nb.readings import PARENT, DataSet, Kept, Point, RunQuery, chosen, named, not_found, record_of
 from ml_experiment_nb.records import Record
 from ml_experiment_nb.stores import is_refusal, opening, settle, store_uri, translated
 
@@ -74,7 +74,7 @@ class Store(Archive):
                 self._experiments[name] = found.experiment_id
         return self._experiments[name]
 
-    def listed(self, wanted: Wanted) -> list[Record]:
+    def listed(self, wanted: RunQuery) -> list[Record]:
         """Return the records that are wanted: by SQL where the store is a database, else by MLflow's client.
 
         Raises:
@@ -84,7 +84,7 @@ class Store(Archive):
         found = sqlstore.listed(self.uri, wanted)
         return self.listed_by_client(wanted) if found is None else found
 
-    def listed_by_client(self, wanted: Wanted) -> list[Record]:
+    def listed_by_client(self, wanted: RunQuery) -> list[Record]:
         """Return the records that are wanted as MLflow's client lists them, whatever the store; see `listed`."""
         tagged = {**dict(wanted.tagged), **({PARENT: wanted.group} if wanted.group else {})}
         condition = _with_tags(tagged)

@@ -24,7 +24,7 @@ UNNAMED = "value"
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Suggestion:
     """One parameter that is to be drawn: a number from `low` to `high`, or one of `choices`."""
 
     name: str
@@ -85,7 +85,7 @@ class Trial:
             SpecError: The bounds make no sense, or the parameter had other ones.
         """
         steps = None if step is None else _number(name, step)
-        wanted = Wanted(name, "float", _number(name, low), _number(name, high), steps, log)
+        wanted = Suggestion(name, "float", _number(name, low), _number(name, high), steps, log)
         return float(self._suggest(wanted))
 
     def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
@@ -97,7 +97,7 @@ class Trial:
         first, last, distance = (_number(name, value) for value in (low, high, step))
         if not (first.is_integer() and last.is_integer() and distance.is_integer()):
             raise SpecError("bounds and step have to be whole numbers; or use suggest_float", key=name)
-        return int(self._suggest(Wanted(name, "int", int(first), int(last), int(distance), log)))
+        return int(self._suggest(Suggestion(name, "int", int(first), int(last), int(distance), log)))
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
         """Draw one of `choices`; they have to be the same ones in every trial.
@@ -110,7 +110,7 @@ class Trial:
         for text in stored:
             if stored.count(text) > 1 or (isinstance(text, str) and " at 0x" in text):
                 raise SpecError(f"{text!r} can't be told apart in the study: give each choice a name", key=name)
-        value = self._suggest(Wanted(name, "categorical", choices=tuple(stored)))
+        value = self._suggest(Suggestion(name, "categorical", choices=tuple(stored)))
         return options[_index(stored, value)]
 
     def report(self, value: float, step: int) -> None:
@@ -138,7 +138,7 @@ class Trial:
     def __repr__(self) -> str:
         return f"<Trial {self.number} {self.params}>"
 
-    def _suggest(self, wanted: Wanted) -> Any:
+    def _suggest(self, wanted: Suggestion) -> Any:
         value = self._ask("suggest", asdict(wanted))
         self.params[wanted.name] = value
         return value
@@ -159,7 +159,7 @@ class Source(Protocol):
     number: int
     metric: str | None
 
-    def suggest(self, wanted: Wanted) -> Any:
+    def suggest(self, wanted: Suggestion) -> Any:
         """Return a parameter's value."""
 
     def set_attr(self, name: str, value: Any) -> None:
@@ -186,7 +186,7 @@ class Fixed:
         self.number = number or 0
         self._params = params
 
-    def suggest(self, wanted: Wanted) -> Any:
+    def suggest(self, wanted: Suggestion) -> Any:
         """Return a parameter that was given.
 
         Raises:
@@ -220,7 +220,7 @@ def answered(question: Ask, source: Source, run: Run) -> Answer:
             case "trial":
                 return Answer({"number": source.number, "metric": source.metric, "params": plain(run.params)})
             case "suggest":
-                wanted = Wanted(**{**given, "choices": tuple(given["choices"])})
+                wanted = Suggestion(**{**given, "choices": tuple(given["choices"])})
                 value = source.suggest(wanted)
                 if wanted.name not in run.params:
                     run.add(Tags({DRAWN: wanted.name}))

@@ -16,7 +16,7 @@ from ml_experiment_nb.algorithms import Pruner, Sampler
 from ml_experiment_nb.cells import read_cell, value_text, with_values
 from ml_experiment_nb.datasets import Data
 from ml_experiment_nb.errors import ParameterError, SpecError
-from ml_experiment_nb.forms import Asked, Form, is_same
+from ml_experiment_nb.forms import Form, RecordedSpec, is_same
 from ml_experiment_nb.identity import UNASKED
 from ml_experiment_nb.literals import read_value
 from ml_experiment_nb.notify import Notify
@@ -56,7 +56,7 @@ class Option:
     has_value: bool = True
 
 
-def as_cell(asked: Asked) -> Form:
+def as_cell(asked: RecordedSpec) -> Form:
     """Return a cell with its magic; where the rows of a table go with it, a cell above it gives them a name.
 
     Raises:

@@ -29,7 +29,7 @@ PLAN = "plan.json"
 
 
 @dataclass(frozen=True)
-class Asked:
+class GroupIdentity:
     """What a group is, so that the same one is known again.
 
     Attributes:
@@ -54,7 +54,7 @@ class Left:
     """A group that has not finished, and its folder."""
 
     folder: Path
-    asked: Asked
+    identity: GroupIdentity
     noted: bool = False
 
     @property
@@ -63,7 +63,7 @@ class Left:
         return self.folder.name
 
 
-def asked_of(plan: Plan) -> Asked:
+def identity_of(plan: Plan) -> GroupIdentity:
     """Return what a group's plan asks for, in a form that can be compared and kept."""
     group = plan.group
     points = {
@@ -72,7 +72,7 @@ def asked_of(plan: Plan) -> Asked:
         "metric": repr(group.metric),
         "rows": repr([dict(row) for row in plan.table.rows]) if plan.table is not None else "",
     }
-    return Asked(
+    return GroupIdentity(
         group.name,
         os.environ.get("MLFLOW_EXPERIMENT_NAME") or group.name,
         os.environ.get("ML_EXPERIMENT_RUN", ""),
@@ -92,14 +92,14 @@ def leave(folder: Path, plan: Plan) -> None:
         with suppress(Exception):  # what can't be pickled: then the record's text is all there is
             (folder / _SPEC).write_bytes(cloudpickle.dumps(plan.spec))
     if plan.values or not (folder / _FILE).exists():  # a function that comes from a file has no source to compare
-        _write(folder, asked_of(plan), noted=False)
+        _write(folder, identity_of(plan), noted=False)
 
 
-def found(root: Path, asked: Asked) -> list[Left]:
+def found(root: Path, identity: GroupIdentity) -> list[Left]:
     """Return the groups of a project that did not finish and have the same name and targets, the newest first."""
     with suppress(FileNotFoundError), os.scandir(drivers.folders(home(root))) as folders:
         known = [left for one in folders if (left := _read(Path(one.path))) is not None]
-        same = [one for one in known if _place(one.asked) == _place(asked)]
+        same = [one for one in known if _place(one.identity) == _place(identity)]
         return sorted(same, key=lambda one: (one.folder / _FILE).stat().st_mtime, reverse=True)
     return []
 
@@ -107,18 +107,18 @@ def found(root: Path, asked: Asked) -> list[Left]:
 def was_left(plan: Plan) -> bool:
     """Return whether a group like this was left; nothing is made to find that out, and MLflow is not imported."""
     root = find_root()
-    return plan.kind == "group" and (root / FOLDER).exists() and bool(found(root, asked_of(plan)))
+    return plan.kind == "group" and (root / FOLDER).exists() and bool(found(root, identity_of(plan)))
 
 
 def note(left: Left) -> None:
     """Remember that somebody was told of a group."""
-    _write(left.folder, left.asked, noted=True)
+    _write(left.folder, left.identity, noted=True)
 
 
-def supersede(root: Path, asked: Asked, by: str | None) -> None:
+def supersede(root: Path, identity: GroupIdentity, by: str | None) -> None:
     """Let no older group of the same code go on by being merely run again; its values and files stay."""
-    for left in found(root, asked):
-        if left.run_id != by and left.asked.code == asked.code and not drivers.is_alive(left.folder):
+    for left in found(root, identity):
+        if left.run_id != by and left.identity.code == identity.code and not drivers.is_alive(left.folder):
             (left.folder / _FILE).unlink(missing_ok=True)
 
 
@@ -158,24 +158,24 @@ def plan_text(plan: Plan, payload: str | None) -> str:
     return json.dumps(kept, indent=2) + "\n"
 
 
-def _place(asked: Asked) -> tuple[object, ...]:
-    return asked.name, asked.experiment, asked.within, asked.targets
+def _place(identity: GroupIdentity) -> tuple[object, ...]:
+    return identity.name, identity.experiment, identity.within, identity.targets
 
 
 def _read(folder: Path) -> Left | None:
     try:
         data = json.loads((folder / _FILE).read_text())
-        asked = Asked(**{**data["asked"], "targets": tuple(data["asked"]["targets"])})
-        return Left(folder, asked, data["noted"])
+        identity = GroupIdentity(**{**data["asked"], "targets": tuple(data["asked"]["targets"])})
+        return Left(folder, identity, data["noted"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _write(folder: Path, asked: Asked, *, noted: bool) -> None:
+def _write(folder: Path, identity: GroupIdentity, *, noted: bool) -> None:
     file = folder / _FILE
     times = (file.stat().st_atime, file.stat().st_mtime) if file.exists() else None
     partial = folder / f".{_FILE}"
-    partial.write_text(json.dumps({"asked": asdict(asked), "noted": noted}))
+    partial.write_text(json.dumps({"asked": asdict(identity), "noted": noted}))
     if times:
         os.utime(partial, times)
     partial.rename(file)

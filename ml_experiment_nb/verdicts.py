@@ -27,7 +27,7 @@ _SHOWN = 20  # differences that a verdict's text tells
 _PLURALS = {"metric": "metrics", "output": "outputs", "file": "files"}
 
 
-class Answer(StrEnum):
+class VerdictAnswer(StrEnum):
     """What a verdict says."""
 
     IDENTICAL = "identical"
@@ -38,7 +38,7 @@ class Answer(StrEnum):
     @property
     def is_same(self) -> bool:
         """Whether the run may be taken for reproduced."""
-        return self in (Answer.IDENTICAL, Answer.WITHIN)
+        return self in (VerdictAnswer.IDENTICAL, VerdictAnswer.WITHIN)
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Verdict:
         notes: What was not compared, each in a few words.
     """
 
-    answer: Answer
+    answer: VerdictAnswer
     differences: tuple[Difference, ...] = ()
     compared: Mapping[str, int] = field(default_factory=dict)
     causes: tuple[Difference, ...] = ()
@@ -120,11 +120,11 @@ class Verdict:
     def sentence(self) -> str:
         """The verdict in a line."""
         match self.answer:
-            case Answer.COULD_NOT_RUN:
+            case VerdictAnswer.COULD_NOT_RUN:
                 return f"{self.answer}: {self.reason}"
-            case Answer.IDENTICAL:
+            case VerdictAnswer.IDENTICAL:
                 return "; ".join([f"{self.answer}: {_counted(self.compared)}", *self.notes])
-            case Answer.WITHIN:
+            case VerdictAnswer.WITHIN:
                 return f"{self.answer}: {_and_more(self.differences)}"
         data = "".join(f"{one.kind} {one.name} is another, " for one in self.causes if one.kind == "data")
         return f"{self.answer}: {data}{_and_more([one for one in self.differences if not one.tolerated])}"
@@ -138,7 +138,7 @@ class Verdict:
         """Read what `to_json` wrote."""
         data: dict[str, Any] = json.loads(text)
         return cls(
-            Answer(data["answer"]),
+            VerdictAnswer(data["answer"]),
             tuple(Difference(**one) for one in data["differences"]),
             data["compared"],
             tuple(Difference(**one) for one in data["causes"]),
@@ -148,7 +148,7 @@ class Verdict:
 
     def __str__(self) -> str:
         lines = [self.sentence]
-        lines += [f"  not compared   {one}" for one in self.notes if self.answer is not Answer.IDENTICAL]
+        lines += [f"  not compared   {one}" for one in self.notes if self.answer is not VerdictAnswer.IDENTICAL]
         lines += [f"  before it ran  {one}" for one in self.causes[:_SHOWN]]
         if len(self.causes) > _SHOWN:
             lines.append(f"  before it ran  … and {len(self.causes) - _SHOWN} more")
@@ -173,7 +173,13 @@ def judged(
         notes: What was not compared, each in a few words.
     """
     found = tuple(differences)
-    answer = Answer.IDENTICAL if not found else Answer.WITHIN if all(one.tolerated for one in found) else Answer.DIFFERS
+    answer = (
+        VerdictAnswer.IDENTICAL
+        if not found
+        else VerdictAnswer.WITHIN
+        if all(one.tolerated for one in found)
+        else VerdictAnswer.DIFFERS
+    )
     counts = {kind: count for kind, count in compared.items() if count}
     return Verdict(answer, found, counts, tuple(causes), notes=tuple(notes))
 
@@ -185,7 +191,7 @@ def could_not_run(reason: str, causes: Iterable[Difference] = ()) -> Verdict:
         reason: Why, in a line.
         causes: What was not as it was before it ran.
     """
-    return Verdict(Answer.COULD_NOT_RUN, causes=tuple(causes), reason=" ".join(reason.split()))
+    return Verdict(VerdictAnswer.COULD_NOT_RUN, causes=tuple(causes), reason=" ".join(reason.split()))
 
 
 # --- metrics ---

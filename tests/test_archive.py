@@ -8,11 +8,11 @@ import pytest
 from mlflow.entities import Dataset, DatasetInput
 
 from ml_experiment_nb.archive import Tables, folder_of
-from ml_experiment_nb.beginnings import open_run
 from ml_experiment_nb.capture import snapshot
 from ml_experiment_nb.errors import RunNotFoundError
 from ml_experiment_nb.events import Metrics
 from ml_experiment_nb.looking import opened_archive
+from ml_experiment_nb.openings import open_run
 from ml_experiment_nb.records import Outcome, Status
 from ml_experiment_nb.tracking import Store
 

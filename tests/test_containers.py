@@ -15,12 +15,12 @@ import pytest
 
 from ml_experiment_nb import job, loop
 from ml_experiment_nb.errors import EngineError, ImageError, SpecError
-from ml_experiment_nb.files import read_spec
 from ml_experiment_nb.images import containers
 from ml_experiment_nb.images.builds import build
 from ml_experiment_nb.images.engine import reach
 from ml_experiment_nb.planning import make_plan
 from ml_experiment_nb.records import Status
+from ml_experiment_nb.spec_files import read_spec
 from ml_experiment_nb.specs import spec_from_mapping
 from ml_experiment_nb.targets import Function
 from ml_experiment_nb.tracking import Store

@@ -12,7 +12,7 @@ import pytest
 import ml_experiment_nb
 from ml_experiment_nb import cli, magics
 from ml_experiment_nb.algorithms import Pruner, Sampler
-from ml_experiment_nb.files import read_spec
+from ml_experiment_nb.spec_files import read_spec
 from ml_experiment_nb.specs import Group, spec_from_mapping
 from ml_experiment_nb.targets import Notebook
 

@@ -7,10 +7,10 @@ import pytest
 from test_records import record
 
 from ml_experiment_nb import earlier
-from ml_experiment_nb.beginnings import open_run
 from ml_experiment_nb.capture import snapshot
 from ml_experiment_nb.earlier import CELL, in_store, remember, remembered
 from ml_experiment_nb.events import Metrics
+from ml_experiment_nb.openings import open_run
 from ml_experiment_nb.projects import home
 from ml_experiment_nb.records import Outcome, Status
 from ml_experiment_nb.tracking import Store

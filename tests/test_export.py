@@ -12,11 +12,11 @@ from ml_experiment_nb.cells import read_cell
 from ml_experiment_nb.effects import Executed
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.export import make_pair, middle, split_cell, write_pair
-from ml_experiment_nb.files import read_spec
 from ml_experiment_nb.identity import spec_hash
 from ml_experiment_nb.magics import ExperimentMagics
 from ml_experiment_nb.planning import make_plan
 from ml_experiment_nb.spaces import contains, parse, parse_value
+from ml_experiment_nb.spec_files import read_spec
 
 CELL = """\
 C = loguniform(0.1, 10)  # strength

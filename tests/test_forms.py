@@ -14,12 +14,12 @@ from ml_experiment_nb.cell_requests import parse_cell
 from ml_experiment_nb.cli.forms import _options, form_of
 from ml_experiment_nb.cli.run import read_command
 from ml_experiment_nb.errors import SpecError
-from ml_experiment_nb.files import read_spec, spec_text
-from ml_experiment_nb.forms import Asked, as_file, asked_by
+from ml_experiment_nb.forms import RecordedSpec, as_file, asked_by
 from ml_experiment_nb.identity import spec_hash
 from ml_experiment_nb.magics import ExperimentMagics
 from ml_experiment_nb.planning import make_plan
 from ml_experiment_nb.records import Record, Status, now
+from ml_experiment_nb.spec_files import read_spec, spec_text
 from ml_experiment_nb.specs import Experiment, Group, spec_from_mapping, to_mapping
 from ml_experiment_nb.targets import Notebook
 from ml_experiment_nb.tracking import Store
@@ -80,7 +80,7 @@ def folder(project):
 @pytest.mark.parametrize("suffix", [".yaml", ".json"])
 def test_every_key_goes_through_a_file(example, suffix):
     spec = whole(**yaml(example))
-    form = as_file(Asked(spec), suffix)
+    form = as_file(RecordedSpec(spec), suffix)
     assert form.losses == ()
     assert spec_from_mapping(yaml(form.text)) == spec
 
@@ -93,11 +93,11 @@ def test_there_is_an_example_of_every_key():
 @pytest.mark.parametrize("params", PARAMS)
 def test_parameters_go_through_a_file(params):
     spec = whole(params=params)
-    assert spec_from_mapping(yaml(as_file(Asked(spec)).text)) == spec
+    assert spec_from_mapping(yaml(as_file(RecordedSpec(spec)).text)) == spec
 
 
 def test_what_a_file_can_not_hold_is_said():
-    form = as_file(Asked(whole(params={"C": (1, 2)}, kind="experiment")))
+    form = as_file(RecordedSpec(whole(params={"C": (1, 2)}, kind="experiment")))
     assert form.losses == ("params.C is (1, 2), which a file holds as [1, 2]",)
 
 
@@ -188,11 +188,11 @@ LINES = [
 def test_a_group_s_cell_comes_back(line, name):
     cell = CELL if "-p C" not in line else CELL.replace("math = 3", "math = range(3)")
     spec = parsed(f"%%group {name} {line}\n{cell}")
-    form = as_cell(Asked(spec))
+    form = as_cell(RecordedSpec(spec))
     again = parsed(form.text)
     assert form.losses == ()
     assert spec_hash(again) == spec_hash(spec)
-    assert as_cell(Asked(again)).text == form.text
+    assert as_cell(RecordedSpec(again)).text == form.text
     if not {"{", "$"} & set(line):
         assert again == spec
 
@@ -200,13 +200,13 @@ def test_a_group_s_cell_comes_back(line, name):
 @pytest.mark.parametrize("line", ["", "-p kernel=linear --tag a=b", "-p shape='(3, 4)' -p kernel=None"])
 def test_an_experiment_s_cell_comes_back(line):
     spec = parsed(f"%%experiment SVM -p C=0.5 {line}\n{CELL}")
-    assert parsed(as_cell(Asked(spec)).text) == spec
+    assert parsed(as_cell(RecordedSpec(spec)).text) == spec
 
 
 def test_a_cell_with_rows_comes_back():
     rows = "[{'C': 1, 'kernel': 'x'},\n {'C': 2.5, 'shape': (1,)}]"
     spec = parsed(f"rows = {rows}\n\n%%group SVM --each rows --slots 2\n{CELL}")
-    assert parsed(as_cell(Asked(spec)).text) == spec
+    assert parsed(as_cell(RecordedSpec(spec)).text) == spec
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ def test_a_cell_with_rows_comes_back():
 )
 def test_a_search_s_cell_comes_back(line, lead):
     spec = parsed(f"%%group SVM {line}\n{lead}\nC")
-    assert parsed(as_cell(Asked(spec)).text) == spec
+    assert parsed(as_cell(RecordedSpec(spec)).text) == spec
 
 
 def test_a_trial_that_has_drawn_by_itself_comes_back_with_what_it_drew():
@@ -245,11 +245,11 @@ def test_every_key_has_a_place_in_a_cell():
 
 def test_what_a_magic_has_no_option_for():
     spec = parsed(f"%%group SVM\n{CELL}").model_copy(update={"description": "x", "root_path": "/"})
-    assert as_cell(Asked(spec)).losses == ("description: %%group has no option for it",)
+    assert as_cell(RecordedSpec(spec)).losses == ("description: %%group has no option for it",)
     with pytest.raises(SpecError, match="no cell was run"):
-        as_cell(Asked(whole()))
+        as_cell(RecordedSpec(whole()))
     with pytest.raises(SpecError, match="IPython would fill in"):
-        as_cell(Asked(spec.model_copy(update={"name": "{x}"})))
+        as_cell(RecordedSpec(spec.model_copy(update={"name": "{x}"})))
 
 
 # --- from records ---

@@ -11,11 +11,11 @@ from click.testing import CliRunner
 
 from ml_experiment_nb import image_json, image_plans, imaging
 from ml_experiment_nb.cli import commands
-from ml_experiment_nb.cli.submitted import Told
+from ml_experiment_nb.cli.submitted import SubmissionWatch
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.imaging import Exported
 from ml_experiment_nb.submissions import Progress
-from ml_experiment_nb.verdicts import Answer, Verdict
+from ml_experiment_nb.verdicts import Verdict, VerdictAnswer
 
 WIRE = {one["name"]: one["answer"] for one in json.loads(Path(__file__).with_name("wire.json").read_text())["answers"]}
 
@@ -59,7 +59,7 @@ def test_a_plan_is_printed_as_pages_are_told_it(project, monkeypatch, tmp_path, 
 
 
 def test_an_image_that_was_made_is_told_as_pages_are(tmp_path):
-    verdict = Verdict(Answer.IDENTICAL, compared={"metric": 2})
+    verdict = Verdict(VerdictAnswer.IDENTICAL, compared={"metric": 2})
     layers = ((119000000, "base"), (283000000, "RUN uv pip install"))
     made = Exported(
         "team/svm:1", "sha256:0f3c9a7be1d25f60", 402000000, layers, (), ("API_TOKEN",), "sha256:77aa10b2", verdict
@@ -88,7 +88,7 @@ def test_what_builds_a_folder_can_be_pasted_into_a_shell():
     ],
 )
 def test_of_a_build_that_nobody_waits_for_it_is_told_how_far_it_is(tmp_path, text, progress):
-    told = Told(tmp_path)
+    told = SubmissionWatch(tmp_path)
     told.step(text)
     found = json.loads((tmp_path / "progress.json").read_text())
     assert Progress(**found) == progress

@@ -19,14 +19,14 @@ from ml_experiment_nb import image_plans, imaging, verifying
 from ml_experiment_nb.cli import commands
 from ml_experiment_nb.cli.image import told
 from ml_experiment_nb.errors import EngineError, ImageError, SpecError
-from ml_experiment_nb.files import parse_mapping, read_spec
 from ml_experiment_nb.images.choices import Choices
 from ml_experiment_nb.images.engine import reach
 from ml_experiment_nb.listing import listed
 from ml_experiment_nb.readings import wanted
+from ml_experiment_nb.spec_files import parse_mapping, read_spec
 from ml_experiment_nb.specs import spec_from_mapping
 from ml_experiment_nb.tracking import Store
-from ml_experiment_nb.verdicts import Answer, Tolerance, Verdict
+from ml_experiment_nb.verdicts import Tolerance, Verdict, VerdictAnswer
 
 PARAMETERS = nbformat.v4.new_code_cell("C = 1.0", metadata={"tags": ["parameters"]}, id="params")
 
@@ -403,7 +403,7 @@ def test_a_context_builds_with_docker_alone(built, here, tmp_path):
 @pytest.mark.docker
 def test_an_image_of_a_run_is_proven_by_its_metrics(built, host_run, here):
     made = imaging.export_image(host_run["run_id"][:12], "team/svm:5", base=BASE, only_imports=True)
-    assert made.verdict == Verdict(Answer.IDENTICAL, compared={"metric": 1})
+    assert made.verdict == Verdict(VerdictAnswer.IDENTICAL, compared={"metric": 1})
     assert "proof    the run repeated in it: identical: 1 metric is the same" in str(made)
     record = Store(here).record(host_run["run_id"])
     assert record.tags["mlflow.docker.image.uri"] == "team/svm:5"
@@ -417,14 +417,14 @@ def test_an_image_of_a_run_is_proven_by_its_metrics(built, host_run, here):
         assert not subprocess.check_output(["docker", "image", "ls", "-q", "--filter", "dangling=true"], text=True)
         other = replace(record, metrics={"value": 12.1})
         found = verifying.verify(engine, image, other, built.secrets, {}, lambda text: None)
-        assert found.answer is Answer.DIFFERS
+        assert found.answer is VerdictAnswer.DIFFERS
         near = {"value": Tolerance(absolute=0.2)}
         found = verifying.verify(engine, image, other, (), near, lambda text: None)
-        assert found.answer is Answer.COULD_NOT_RUN  # it was not given its secret
+        assert found.answer is VerdictAnswer.COULD_NOT_RUN  # it was not given its secret
         assert "API_TOKEN" in found.reason
         little = verifying.Limits(memory=32 << 20)
         found = verifying.verify(engine, image, record, built.secrets, {}, lambda text: None, limits=little)
-        assert found.answer is Answer.COULD_NOT_RUN  # what runs it takes more than that
+        assert found.answer is VerdictAnswer.COULD_NOT_RUN  # what runs it takes more than that
 
 
 @pytest.mark.docker

@@ -5,7 +5,7 @@ import pytest
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.jobs import job
 from ml_experiment_nb.libraries import LIBRARIES, Autolog, read_autolog
-from ml_experiment_nb.observing import Asked, autologging
+from ml_experiment_nb.observing import ObservingOptions, autologging
 from ml_experiment_nb.specs import spec_from_mapping, to_mapping
 from ml_experiment_nb.words import autolog_keys
 
@@ -47,9 +47,9 @@ def test_what_makes_no_sense_is_named(given, said):
 
 def test_a_model_is_kept_of_an_experiment_and_not_of_a_trial_unless_it_is_asked_for():
     group = {"run": "train.py", "param_space": {"C": "uniform(0, 1)"}}
-    assert Asked.of(spec_from_mapping({"run": "train.py"})).autolog["models"] is True
-    assert Asked.of(spec_from_mapping(group)).autolog["models"] is False
-    assert Asked.of(spec_from_mapping({**group, "autolog": {"log_models": True}})).autolog["models"] is True
+    assert ObservingOptions.of(spec_from_mapping({"run": "train.py"})).autolog["models"] is True
+    assert ObservingOptions.of(spec_from_mapping(group)).autolog["models"] is False
+    assert ObservingOptions.of(spec_from_mapping({**group, "autolog": {"log_models": True}})).autolog["models"] is True
 
 
 def test_what_is_typed_becomes_the_key():

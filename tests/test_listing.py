@@ -16,11 +16,11 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric
 
 from ml_experiment_nb import sqlstore
-from ml_experiment_nb.beginnings import open_run
 from ml_experiment_nb.capture import snapshot
 from ml_experiment_nb.errors import RunNotFoundError, SpecError, StoreError
 from ml_experiment_nb.events import Metrics, Note
 from ml_experiment_nb.listing import as_frame, best_run, listed, runs
+from ml_experiment_nb.openings import open_run
 from ml_experiment_nb.projects import home
 from ml_experiment_nb.readings import wanted
 from ml_experiment_nb.records import Failure, Outcome, Status

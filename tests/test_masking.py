@@ -28,9 +28,9 @@ KEY = "-----BEGIN KEY-----\nMIIEvQIBADANBgkqhkiG9w0B\nAQEFAASCBKcwggSjAgEAAoIB\n
 def known(monkeypatch):
     """The secrets that are known in a test."""
     known = {}
-    monkeypatch.setattr(secrecy, "known", known)
-    monkeypatch.setattr(masking, "known", known)
-    monkeypatch.setattr(patterns, "known", known)
+    monkeypatch.setattr(secrecy, "secrets_seen", known)
+    monkeypatch.setattr(masking, "secrets_seen", known)
+    monkeypatch.setattr(patterns, "secrets_seen", known)
     monkeypatch.setattr(patterns, "_made", None)
     return known
 

@@ -1,9 +1,9 @@
 import pytest
 
 from ml_experiment_nb.errors import SpecError
-from ml_experiment_nb.files import read_spec, spec_text
 from ml_experiment_nb.identity import as_experiment, spec_hash
 from ml_experiment_nb.notify import Notify, read_words
+from ml_experiment_nb.spec_files import read_spec, spec_text
 from ml_experiment_nb.specs import spec_from_mapping, to_mapping
 
 HOOK = "https://hooks.example/services/T0/B0/secret"

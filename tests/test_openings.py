@@ -2,7 +2,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 
-from ml_experiment_nb import beginnings, inplace, openings, sweeps
+from ml_experiment_nb import inplace, openings, sweeps
 from ml_experiment_nb.capture import Snapshot
 from ml_experiment_nb.capture.system import system_info
 from ml_experiment_nb.errors import StoreError
@@ -22,7 +22,7 @@ def open_run(store):
     def make(**options):
         given = {"name": "run", "experiment": "e", "kind": "trial", "params": {"C": 0.5}, "number": 0, **options}
         taken = Snapshot(None, system_info(notes=[]), (), ())
-        return beginnings.open_run(store, tags={}, snapshot=taken, **given)
+        return openings.open_run(store, tags={}, snapshot=taken, **given)
 
     return make
 

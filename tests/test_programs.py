@@ -13,7 +13,7 @@ from ml_experiment_nb import forms, programs
 from ml_experiment_nb.archive import SPEC
 from ml_experiment_nb.cli.forms import form_of
 from ml_experiment_nb.errors import SpecError
-from ml_experiment_nb.files import spec_text
+from ml_experiment_nb.spec_files import spec_text
 from ml_experiment_nb.specs import spec_from_mapping
 from ml_experiment_nb.sweeps import opened_store
 
@@ -155,7 +155,7 @@ def test_a_part_of_a_notebook_leaves_the_rest_out():
 
 def test_what_the_code_does_not_have_is_said():
     spec = spec_from_mapping({"run": "a.py", "seed": 1, "root_path": "/x"})
-    form = programs.as_script(programs.Asked(spec), {"source/a.py": PLAIN}.get)
+    form = programs.as_script(programs.RecordedSpec(spec), {"source/a.py": PLAIN}.get)
     assert form.losses == ("seed: 1 was asked, and isn't in the code", "it ran in /x")
 
 

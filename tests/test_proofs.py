@@ -8,9 +8,9 @@ from ml_experiment_nb.proofs import (
     PROOF,
     RUNNING,
     SENTENCE,
-    Answer,
     Finding,
     Proof,
+    ProofAnswer,
     Ran,
     Saved,
     changed_cells,
@@ -45,13 +45,13 @@ def test_a_notebook_that_has_the_cells_as_they_were_run():
 
 def test_a_deleted_cell_is_named_with_what_it_says():
     [found] = changed_cells(RAN, saved(*as_it_stands(FIT, OWN)))
-    assert found == Finding(Answer.CHANGED, "In [3] (X = load()) is not in the notebook any more", (3,))
+    assert found == Finding(ProofAnswer.CHANGED, "In [3] (X = load()) is not in the notebook any more", (3,))
 
 
 def test_an_edited_cell():
     [found] = changed_cells(RAN, saved(("a", "X = load(2)"), *as_it_stands(FIT, OWN)))
     assert (found.answer, found.text, found.cells) == (
-        Answer.CHANGED, "In [3] (X = load()) was edited since", (3,)
+        ProofAnswer.CHANGED, "In [3] (X = load()) was edited since", (3,)
     )  # fmt: skip
 
 
@@ -70,7 +70,9 @@ def test_without_ids_cells_are_known_by_their_text():
     [found] = changed_cells(ran, saved(("k", "x = 2"), ("l", "y = x")))
     assert found.text == "In [1] (x = 1) is not in the notebook any more, or was edited"
     [found] = order_of(ran, saved(("l", "y = x"), ("k", "x = 1")))
-    assert found == Finding(Answer.OUT_OF_ORDER, "In [2] (y = x) stands above In [1], and was run after it", (1, 2))
+    assert found == Finding(
+        ProofAnswer.OUT_OF_ORDER, "In [2] (y = x) stands above In [1], and was run after it", (1, 2)
+    )
 
 
 def test_cells_that_are_alike_have_no_place_without_ids():
@@ -86,18 +88,23 @@ def test_cells_that_were_run_out_of_order():
 def test_a_cell_that_was_run_twice():
     twice = (Ran(1, "x += 1", "a"), Ran(2, "x += 1", "a"))
     [found] = order_of(twice, saved(("a", "x += 1")))
-    assert found == Finding(Answer.OUT_OF_ORDER, "In [1] (x += 1) and In [2] are one cell, which was run twice", (1, 2))
+    assert found == Finding(
+        ProofAnswer.OUT_OF_ORDER, "In [1] (x += 1) and In [2] are one cell, which was run twice", (1, 2)
+    )
 
 
 def test_what_no_cell_makes_and_what_was_run_again_with_another_text():
     problems = ["the cell reads X, and no cell that was executed here makes it", "In [3] was edited since, as In [9]"]
-    assert [(one.answer, one.cells) for one in hidden(problems)] == [(Answer.HIDDEN, ()), (Answer.CHANGED, (3, 9))]
+    assert [(one.answer, one.cells) for one in hidden(problems)] == [
+        (ProofAnswer.HIDDEN, ()),
+        (ProofAnswer.CHANGED, (3, 9)),
+    ]
 
 
 def test_metrics_that_differ_and_why():
     differences = metric_differences({"acc": 0.5, "loss": 1.0}, {"acc": 0.25, "loss": 1.0})
     [found] = differing(differences, "numpy, random")
-    assert found.answer is Answer.DIFFERS
+    assert found.answer is ProofAnswer.DIFFERS
     assert found.text.startswith("in a new kernel its cells give something else: metric acc 0.5 → 0.25")
     assert found.text.endswith(", for random numbers were drawn without a seed (numpy, random)")
     assert "seed" not in differing(differences, None)[0].text
@@ -106,11 +113,11 @@ def test_metrics_that_differ_and_why():
 
 def test_the_gravest_finding_is_the_answer_and_all_are_told():
     findings = [
-        Finding(Answer.OUT_OF_ORDER, "order", (1, 2)), Finding(Answer.DIFFERS, "differs"),
-        Finding(Answer.CHANGED, "changed", (2, 3)),
+        Finding(ProofAnswer.OUT_OF_ORDER, "order", (1, 2)), Finding(ProofAnswer.DIFFERS, "differs"),
+        Finding(ProofAnswer.CHANGED, "changed", (2, 3)),
     ]  # fmt: skip
     proof = judged(findings, clean="clean", seconds=1.25, notes=["a note"])
-    assert (proof.answer, proof.text, proof.cells) == (Answer.DIFFERS, "differs; changed; order", (2, 3, 1))
+    assert (proof.answer, proof.text, proof.cells) == (ProofAnswer.DIFFERS, "differs; changed; order", (2, 3, 1))
     assert proof.tags() == {
         PROOF: "differs", SENTENCE: "differs; changed; order; a note", CELLS: "2, 3, 1", "mlexp.proof.seconds": "1.2"
     }  # fmt: skip
@@ -119,7 +126,7 @@ def test_the_gravest_finding_is_the_answer_and_all_are_told():
 
 def test_nothing_found_is_clean():
     proof = judged([], clean=clean_text(3, 2), seconds=2)
-    assert (proof.answer, proof.cells) == (Answer.CLEAN, ())
+    assert (proof.answer, proof.cells) == (ProofAnswer.CLEAN, ())
     assert said(proof.tags()) == (
         "clean: in a new kernel its 3 cells, in the order in which they were run, gave the same 2 metrics"
     )
@@ -127,7 +134,7 @@ def test_nothing_found_is_clean():
 
 
 def test_a_card_shows_it():
-    proof = judged([Finding(Answer.CHANGED, "In [3] (x < 1) was edited since", (3,))], clean="", seconds=1)
+    proof = judged([Finding(ProofAnswer.CHANGED, "In [3] (x < 1) was edited since", (3,))], clean="", seconds=1)
     shown = record(tags=proof.tags())
     assert "  proof    depends on a deleted or edited cell: In [3] (x < 1) was edited since" in card_text(Card(shown))
     assert ">depends on a deleted or edited cell</span>: In [3] (x &lt; 1) was edited since" in card_html(Card(shown))
@@ -137,8 +144,8 @@ def test_a_card_shows_it():
 
 
 def test_cells_that_gave_something_else_are_not_said_to_have_given_the_same():
-    early = Finding(Answer.OUT_OF_ORDER, "In [2] stands above In [1]", (1, 2))
-    late = Finding(Answer.DIFFERS, "in a new kernel its cells give something else")
+    early = Finding(ProofAnswer.OUT_OF_ORDER, "In [2] stands above In [1]", (1, 2))
+    late = Finding(ProofAnswer.DIFFERS, "in a new kernel its cells give something else")
     assert judged([early], clean="gave the same", seconds=1.0).notes == ("gave the same",)
     assert judged([early, late], clean="gave the same", seconds=1.0).notes == ()
-    assert judged([Finding(Answer.FAILED, "raises")], clean="gave the same", seconds=1.0).notes == ()
+    assert judged([Finding(ProofAnswer.FAILED, "raises")], clean="gave the same", seconds=1.0).notes == ()

@@ -8,9 +8,9 @@ import sys
 import pytest
 
 from ml_experiment_nb import provers, writing
-from ml_experiment_nb.beginnings import open_run
 from ml_experiment_nb.capture import snapshot
-from ml_experiment_nb.proofs import PROOF, RUNNING, SENTENCE, Answer
+from ml_experiment_nb.openings import open_run
+from ml_experiment_nb.proofs import PROOF, RUNNING, SENTENCE, ProofAnswer
 from ml_experiment_nb.proving import HELD, PLACE, PREFIX, Request
 from ml_experiment_nb.records import Outcome, Status
 from ml_experiment_nb.tracking import Store
@@ -51,7 +51,7 @@ def test_what_a_killed_process_has_left_is_removed_and_its_run_says_so(request_l
     assert not place.exists()
     assert not folder.exists()
     tags = proof_of(store, request)
-    assert (tags[PROOF], tags[SENTENCE]) == (Answer.STOPPED, "the process that was to prove it was killed")
+    assert (tags[PROOF], tags[SENTENCE]) == (ProofAnswer.STOPPED, "the process that was to prove it was killed")
 
 
 def test_a_process_that_is_killed_leaves_no_run_that_is_being_proven(request_left):
@@ -62,6 +62,6 @@ def test_a_process_that_is_killed_leaves_no_run_that_is_being_proven(request_lef
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ)
     )  # fmt: skip
     provers._wait(process, told.append, request, folder)
-    assert [one.answer for one in told] == [Answer.STOPPED]
+    assert [one.answer for one in told] == [ProofAnswer.STOPPED]
     assert proof_of(store, request)[SENTENCE] == "the process that was to prove it has died: exit code -9"
     assert not folder.exists()

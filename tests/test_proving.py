@@ -10,11 +10,11 @@ import time
 import pytest
 
 from ml_experiment_nb import proving
-from ml_experiment_nb.beginnings import open_run
 from ml_experiment_nb.capture import snapshot
 from ml_experiment_nb.effects import Executed
 from ml_experiment_nb.events import Metrics
-from ml_experiment_nb.proofs import PROOF, SENTENCE, Answer, Ran
+from ml_experiment_nb.openings import open_run
+from ml_experiment_nb.proofs import PROOF, SENTENCE, ProofAnswer, Ran
 from ml_experiment_nb.proving import Request, copy_project, prove
 from ml_experiment_nb.records import Outcome, Status
 from ml_experiment_nb.session import as_notebook
@@ -128,7 +128,7 @@ def test_what_gives_the_same_is_clean_and_changes_no_files(project, request_of, 
             cwd=project / "sub", acc=42.0,
         )
     )  # fmt: skip
-    assert (found.answer, found.cells) == (Answer.CLEAN, ())
+    assert (found.answer, found.cells) == (ProofAnswer.CLEAN, ())
     assert found.text == "in a new kernel its 3 cells, in the order in which they were run, gave the same metric"
     assert (project / "out.txt").read_text() == "mine"
     assert not (project / ".ml-experiment" / "mlflow.db").exists()
@@ -153,7 +153,7 @@ def test_what_can_not_be_run_names_the_cell_and_writes_nothing_by_its_whole_path
             problems=["the cell reads y, and no cell that was executed here makes it"], notebook=str(notebook), acc=1.0,
         )
     )  # fmt: skip
-    assert found.answer is Answer.FAILED
+    assert found.answer is ProofAnswer.FAILED
     assert found.text.startswith("in a new kernel In [2] (%%experiment e) raises PermissionError: a proof changes no")
     assert "; In [1] (x = 1) was edited since" in found.text
     assert "; the cell reads y, and no cell that was executed here makes it" in found.text
@@ -165,7 +165,7 @@ def test_what_can_not_be_run_names_the_cell_and_writes_nothing_by_its_whole_path
 @pytest.mark.slow
 def test_random_numbers_without_a_seed_are_named_as_the_cause(request_of, prove_apart):
     found = prove_apart(request_of("import random", "%%experiment e\nC = 1\n{'acc': random.random()}", acc=2.0))
-    assert found.answer is Answer.DIFFERS
+    assert found.answer is ProofAnswer.DIFFERS
     assert found.text.endswith("for random numbers were drawn without a seed (random)")
 
 
@@ -202,6 +202,6 @@ def test_a_proof_whose_kernel_has_gone_says_so_in_the_run(stored, request_of, ha
     parent.wait()
     assert has_ended(prover, 120)
     tags = store.record(str(record.run_id)).tags
-    assert tags[PROOF] == Answer.STOPPED
+    assert tags[PROOF] == ProofAnswer.STOPPED
     assert tags[SENTENCE].startswith("the kernel that it was asked for in has ended before")
     assert not folder.exists()

@@ -9,12 +9,12 @@ import pytest
 from mlflow import MlflowClient
 
 from ml_experiment_nb import notify, patterns, secrecy
-from ml_experiment_nb.beginnings import open_run
 from ml_experiment_nb.capture import Snapshot
 from ml_experiment_nb.capture.system import system_info
 from ml_experiment_nb.errors import StoreError, StoreLostError
 from ml_experiment_nb.events import Ask, Log, Metrics, Params, Secrets, Tags
 from ml_experiment_nb.loop import run
+from ml_experiment_nb.openings import open_run
 from ml_experiment_nb.planning import make_plan
 from ml_experiment_nb.records import Failure, Outcome, Status
 from ml_experiment_nb.specs import spec_from_mapping
@@ -203,7 +203,7 @@ def test_threads_that_print_at_once_are_masked_one_after_the_other(live, monkeyp
 
 
 def test_a_short_secret_that_the_code_asks_for_draws_a_note(live, monkeypatch):
-    monkeypatch.setitem(secrecy.known, "8341", "PIN")
+    monkeypatch.setitem(secrecy.secrets_seen, "8341", "PIN")
     monkeypatch.setattr(patterns, "_made", None)
     live.send(Secrets({"PIN": "8341"}))
     live.send(Log("pin 8341, loss 0.28341\n"))

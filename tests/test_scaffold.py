@@ -10,10 +10,10 @@ from click.testing import CliRunner
 
 from ml_experiment_nb import cli
 from ml_experiment_nb.errors import SpecError
-from ml_experiment_nb.files import read_spec
 from ml_experiment_nb.planning import make_plan
 from ml_experiment_nb.preflight import check
 from ml_experiment_nb.scaffold import start_project, with_ignored
+from ml_experiment_nb.spec_files import read_spec
 
 
 def test_a_project_s_first_files_are_right(project):

@@ -6,17 +6,17 @@ import pytest
 from ml_experiment_nb import secrecy
 from ml_experiment_nb.cells import read_cell, value_text, with_values
 from ml_experiment_nb.errors import SpecError
-from ml_experiment_nb.files import spec_text
 from ml_experiment_nb.identity import spec_hash
 from ml_experiment_nb.planning import make_plan
 from ml_experiment_nb.secrecy import Secret
+from ml_experiment_nb.spec_files import spec_text
 from ml_experiment_nb.specs import spec_from_mapping
 from ml_experiment_nb.words import read_assignments
 
 
 @pytest.fixture(autouse=True)
 def values(monkeypatch):
-    monkeypatch.setattr(secrecy, "known", {})
+    monkeypatch.setattr(secrecy, "secrets_seen", {})
     monkeypatch.setenv("TOKEN", "abcdef")
     monkeypatch.setenv("PASSWORD", "hunter-2")
     monkeypatch.delenv("UNSET", raising=False)
@@ -50,9 +50,9 @@ def test_a_secret_has_no_value_until_it_is_asked_for():
     secret = secrecy.read("me:${env:TOKEN}@${env:PASSWORD}")
     assert pickle.loads(pickle.dumps(secret)) == secret
     assert (repr(secret), str(Secret.of("TOKEN"))) == ("me:${env:TOKEN}@${env:PASSWORD}", "secret(TOKEN)")
-    assert secrecy.known == {}
+    assert secrecy.secrets_seen == {}
     assert secret.value == "me:abcdef@hunter-2"
-    assert secrecy.known == {"abcdef": "TOKEN", "hunter-2": "PASSWORD"}
+    assert secrecy.secrets_seen == {"abcdef": "TOKEN", "hunter-2": "PASSWORD"}
 
 
 def test_what_can_not_be_had(monkeypatch):

@@ -18,8 +18,8 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
 from ml_experiment_nb import job, loop
-from ml_experiment_nb.files import read_spec
 from ml_experiment_nb.planning import make_plan
+from ml_experiment_nb.spec_files import read_spec
 from ml_experiment_nb.specs import spec_from_mapping
 from ml_experiment_nb.targets import Function
 

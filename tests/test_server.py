@@ -678,7 +678,7 @@ async def places(root, monkeypatch, authorizer=None):
     async def answered(self, question):
         begun.put_nowait(question.verb)
         await goes_on[question.verb].wait()
-        return backends.Answer(200, b"{}")
+        return backends.Response(200, b"{}")
 
     monkeypatch.setattr(backends.Backend, "_answer", answered)
     app = Application(

@@ -436,7 +436,7 @@ def test_a_spec_is_frozen():
 
 def test_importing_specs_loads_nothing_heavy():
     code = (
-        "import sys, ml_experiment_nb.specs, ml_experiment_nb.files;"
+        "import sys, ml_experiment_nb.specs, ml_experiment_nb.spec_files;"
         "print({'mlflow', 'optuna', 'ray', 'pandas', 'numpy', 'plotly', 'sklearn'} & set(sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"

@@ -9,9 +9,9 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.engine import make_url
 
 from ml_experiment_nb import stores
-from ml_experiment_nb.beginnings import open_run
 from ml_experiment_nb.capture import snapshot
 from ml_experiment_nb.errors import StoreError
+from ml_experiment_nb.openings import open_run
 from ml_experiment_nb.projects import home
 from ml_experiment_nb.records import Outcome, Status
 from ml_experiment_nb.sweeps import opened_store

@@ -15,11 +15,11 @@ import pytest
 from ml_experiment_nb import cli, submissions
 from ml_experiment_nb.cli import submitted
 from ml_experiment_nb.errors import RunNotFoundError, StoreError
-from ml_experiment_nb.submissions import Asked, Progress, State
+from ml_experiment_nb.submissions import CommandRequest, Progress, State
 
 
 def asked(project, *words, name="N", **more):
-    return Asked("experiment", name, words, str(project), **more)
+    return CommandRequest("experiment", name, words, str(project), **more)
 
 
 def left(project, name="0" * 12, *, process=None, **files):
@@ -96,7 +96,7 @@ def test_they_are_listed_the_newest_first_and_the_oldest_that_ended_are_forgotte
 
 def test_what_cannot_be_started_leaves_nothing(project):
     with pytest.raises(StoreError, match="nothing was started"):
-        submissions.submit(project, Asked("experiment", "N", ("run",), str(project / "nowhere")))
+        submissions.submit(project, CommandRequest("experiment", "N", ("run",), str(project / "nowhere")))
     assert submissions.listed(project) == []
 
 
@@ -168,7 +168,7 @@ def test_a_group_goes_on_when_who_started_it_has_ended(stored, script):
     words = ["run", "f.py", "-p", "C=uniform(0, 1)", "--trials=3", "--minimize=loss", "--executor=inline"]
     code = (
         "import sys; from pathlib import Path; from ml_experiment_nb import submissions as s;"
-        f"r = Path.cwd(); print(s.submit(r, s.Asked('group', 'N', {tuple(words)!r}, str(r))).id)"
+        f"r = Path.cwd(); print(s.submit(r, s.CommandRequest('group', 'N', {tuple(words)!r}, str(r))).id)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=stored, timeout=120)
     name = done.stdout.strip()

@@ -8,7 +8,7 @@ import time
 import pytest
 from mlflow import MlflowClient
 
-from ml_experiment_nb import beginnings, drivers, inplace, recording
+from ml_experiment_nb import drivers, inplace, openings, recording
 from ml_experiment_nb.capture import Snapshot
 from ml_experiment_nb.capture.system import system_info
 from ml_experiment_nb.drivers import read_driver
@@ -30,7 +30,7 @@ def open_run(store):
     def make(**options):
         taken = Snapshot(None, system_info(notes=[]), (), ())
         given = {"name": "run", "experiment": "e", "kind": "trial", "params": {"C": 0.5, "long": "x" * 7000}}
-        return beginnings.open_run(store, **{**given, **options}, tags={}, snapshot=taken)
+        return openings.open_run(store, **{**given, **options}, tags={}, snapshot=taken)
 
     return make
 

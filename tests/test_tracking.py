@@ -11,12 +11,12 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from ml_experiment_nb.beginnings import open_run, untracked
 from ml_experiment_nb.capture import Snapshot, snapshot
 from ml_experiment_nb.errors import RunNotFoundError, StoreError
 from ml_experiment_nb.events import Log, Metrics, Note, Params
+from ml_experiment_nb.openings import open_run, untracked
 from ml_experiment_nb.projects import home
-from ml_experiment_nb.readings import TEXTS, Kept, Wanted, record_of
+from ml_experiment_nb.readings import TEXTS, Kept, RunQuery, record_of
 from ml_experiment_nb.records import Failure, Outcome, Record, Status
 from ml_experiment_nb.stores import default_uri
 from ml_experiment_nb.tracking import Store
@@ -150,7 +150,7 @@ def test_parameters_come_back_as_what_they_were(store, start):
     told = live.close(FINISHED)
     read = store.record(told.run_id)
     assert read.params == {"x_" if name == "x+" else name: value for name, value in told.params.items()}
-    [listed] = store.listed(Wanted())
+    [listed] = store.listed(RunQuery())
     assert listed.params == read.params
 
 
@@ -467,7 +467,7 @@ import sys
 from pathlib import Path
 from ml_experiment_nb.capture import Snapshot
 from ml_experiment_nb.capture.system import system_info
-from ml_experiment_nb.beginnings import open_run
+from ml_experiment_nb.openings import open_run
 from ml_experiment_nb.records import Outcome, Status
 from ml_experiment_nb.tracking import Store
 sys.stdout.write("ready\\n"); sys.stdout.flush(); sys.stdin.readline()

@@ -11,7 +11,7 @@ from ml_experiment_nb.events import Answer, Ask, Metrics, Note, Params, Tags
 from ml_experiment_nb.planning import make_plan
 from ml_experiment_nb.records import Status
 from ml_experiment_nb.specs import spec_from_mapping
-from ml_experiment_nb.trials import DRAWN, Fixed, Wanted, answered
+from ml_experiment_nb.trials import DRAWN, Fixed, Suggestion, answered
 from ml_experiment_nb.wire import Inbox
 
 
@@ -127,11 +127,11 @@ def test_what_can_not_be_suggested(told, suggest, says):
 @pytest.mark.parametrize(
     ("wanted", "value"),
     [
-        (Wanted("a", "float", 0, 1), 0.5),
-        (Wanted("n", "int", 0, 9), 4),
-        (Wanted("n", "float", 0, 9), 4),
-        (Wanted("k", "categorical", choices=("x", "y")), "y"),
-        (Wanted("t", "categorical", choices=("None", "(1, 2)")), "(1, 2)"),
+        (Suggestion("a", "float", 0, 1), 0.5),
+        (Suggestion("n", "int", 0, 9), 4),
+        (Suggestion("n", "float", 0, 9), 4),
+        (Suggestion("k", "categorical", choices=("x", "y")), "y"),
+        (Suggestion("t", "categorical", choices=("None", "(1, 2)")), "(1, 2)"),
     ],
 )
 def test_a_fixed_suggestion(wanted, value):
@@ -141,12 +141,12 @@ def test_a_fixed_suggestion(wanted, value):
 @pytest.mark.parametrize(
     ("wanted", "says"),
     [
-        (Wanted("b", "float", 0, 1), "b: is drawn in a group only: give it here, as in -p b=…"),
-        (Wanted("a", "float", 1, 2), "a: 0.5 is no float from 1 to 2"),
-        (Wanted("a", "int", 0, 2), "a: 0.5 is no int from 0 to 2"),
-        (Wanted("k", "float", 0, 2), "k: 'y' is no float"),
-        (Wanted("o", "int", 0, 2), "o: True is no int"),
-        (Wanted("k", "categorical", choices=("x",)), "k: 'y' is none of ['x']"),
+        (Suggestion("b", "float", 0, 1), "b: is drawn in a group only: give it here, as in -p b=…"),
+        (Suggestion("a", "float", 1, 2), "a: 0.5 is no float from 1 to 2"),
+        (Suggestion("a", "int", 0, 2), "a: 0.5 is no int from 0 to 2"),
+        (Suggestion("k", "float", 0, 2), "k: 'y' is no float"),
+        (Suggestion("o", "int", 0, 2), "o: True is no int"),
+        (Suggestion("k", "categorical", choices=("x",)), "k: 'y' is none of ['x']"),
     ],
 )
 def test_a_fixed_suggestion_that_does_not_fit(wanted, says):

@@ -6,10 +6,10 @@ import pytest
 
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.verdicts import (
-    Answer,
     Difference,
     Tolerance,
     Verdict,
+    VerdictAnswer,
     could_not_run,
     judged,
     metric_differences,
@@ -23,7 +23,7 @@ def test_the_same_metrics_are_identical() -> None:
     metrics = {"accuracy": 0.9, "loss": math.nan, "worst": -math.inf}
     assert metric_differences(metrics, dict(metrics)) == []
     verdict = judged([], {"metric": 3, "file": 1, "output": 0})
-    assert verdict.answer is Answer.IDENTICAL
+    assert verdict.answer is VerdictAnswer.IDENTICAL
     assert verdict.sentence == "identical: 3 metrics and 1 file are the same"
 
 
@@ -36,7 +36,7 @@ def test_a_metric_that_is_near_enough_is_tolerated_and_said() -> None:
     [found] = metric_differences({"accuracy": 0.9}, {"accuracy": 0.905}, read_tolerances(["accuracy=0.01"]))
     assert found == Difference("metric", "accuracy", "0.9", "0.905", "+0.005 or +0.56%, allowed: 0.01", tolerated=True)
     verdict = judged([found], {"metric": 1})
-    assert verdict.answer is Answer.WITHIN
+    assert verdict.answer is VerdictAnswer.WITHIN
     assert verdict.answer.is_same
     assert verdict.first is None
     assert verdict.sentence.startswith("within tolerance: metric accuracy 0.9 → 0.905")
@@ -63,7 +63,7 @@ def test_what_is_not_tolerated_comes_first() -> None:
     found = metric_differences({"a": 1.0, "b": 1.0}, {"a": 1.001, "b": 2.0}, read_tolerances(["a=0.1"]))
     assert [one.name for one in found] == ["b", "a"]
     verdict = judged(found, {"metric": 2})
-    assert verdict.answer is Answer.DIFFERS
+    assert verdict.answer is VerdictAnswer.DIFFERS
     assert not verdict.answer.is_same
     assert verdict.sentence == "differs: metric b 1 → 2 (+1 or +100.00%)"
 

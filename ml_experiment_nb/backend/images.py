@@ -20,7 +20,7 @@ from ml_experiment_nb.backend.runs import Where
 from ml_experiment_nb.errors import ImageError, SpecError
 from ml_experiment_nb.images.names import Name
 from ml_experiment_nb.projects import find_root
-from ml_experiment_nb.submissions import Asked
+from ml_experiment_nb.submissions import CommandRequest
 from ml_experiment_nb.verdicts import read_tolerances
 
 SECONDS = 80.0  # that a plan may take
@@ -48,7 +48,7 @@ def build(project: Project, where: Where, asked: ImageAsked) -> dict[str, Any]:
         words.append(f"--context-only={places.inside(where.root, asked.context, 'context')}")
     notebook = None if asked.notebook is None else str(places.notebook(where.root, asked.notebook))
     name = asked.tag or (Path(notebook).stem if notebook else project.store().record(str(asked.run)).name)
-    made = Asked("image", name, tuple(words), str(folder), notebook)
+    made = CommandRequest("image", name, tuple(words), str(folder), notebook)
     return one_job(where.root, submissions.submit(find_root(folder), made))
 
 

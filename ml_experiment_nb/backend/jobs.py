@@ -13,7 +13,7 @@ from ml_experiment_nb.backend.projects import Project
 from ml_experiment_nb.backend.refusals import Refused
 from ml_experiment_nb.backend.runs import TAIL, Where
 from ml_experiment_nb.projects import find_root
-from ml_experiment_nb.submissions import Asked, Submission
+from ml_experiment_nb.submissions import CommandRequest, Submission
 
 
 def about(project: Project, where: Where, asked: Nothing) -> dict[str, Any]:
@@ -93,7 +93,7 @@ def start(project: Project, where: Where, asked: JobAsked) -> dict[str, Any]:
     notebook = places.notebook(where.root, asked.notebook)
     words = submitting.words_of(asked, notebook)
     name = submitting.planned(words).spec.name
-    made = Asked(asked.kind, name, tuple(words), str(notebook.parent), str(notebook))
+    made = CommandRequest(asked.kind, name, tuple(words), str(notebook.parent), str(notebook))
     return one_job(where.root, submissions.submit(find_root(notebook.parent), made))
 
 
@@ -106,7 +106,7 @@ def resume(project: Project, where: Where, asked: ResumeAsked) -> dict[str, Any]
     words = ["resume", where.run]
     words += [f"--trials={asked.trials}"] if asked.trials is not None else []
     words += ["--failed"] if asked.failed else []
-    made = Asked("resume", plan.spec.name, tuple(words), str(project.root), run_id=where.run)
+    made = CommandRequest("resume", plan.spec.name, tuple(words), str(project.root), run_id=where.run)
     return one_job(where.root, submissions.submit(project.root, made))
 
 
@@ -114,7 +114,7 @@ def replay(project: Project, where: Where, asked: Nothing) -> dict[str, Any]:
     """Start what runs a run again."""
     need("replay")
     record = project.store().record(where.run)
-    made = Asked("replay", record.name, ("replay", where.run), str(project.root))
+    made = CommandRequest("replay", record.name, ("replay", where.run), str(project.root))
     return one_job(where.root, submissions.submit(project.root, made))
 
 

@@ -28,7 +28,7 @@ from ml_experiment_nb.cli.replay import replay
 from ml_experiment_nb.cli.run import run
 from ml_experiment_nb.cli.schema import schema
 from ml_experiment_nb.cli.starting import completion, init
-from ml_experiment_nb.cli.watch import Watch
+from ml_experiment_nb.cli.watch import CommandWatch
 from ml_experiment_nb.errors import (
     EngineError,
     ExecutorError,
@@ -39,7 +39,7 @@ from ml_experiment_nb.errors import (
 )
 
 
-def main(watch: Watch | None = None) -> None:
+def main(watch: CommandWatch | None = None) -> None:
     """Run the command, turning this package's errors into one line and an exit code.
 
     Args:

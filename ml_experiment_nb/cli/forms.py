@@ -9,7 +9,7 @@ import click
 
 from ml_experiment_nb.cli.run import read_command, run
 from ml_experiment_nb.errors import SpecError
-from ml_experiment_nb.forms import Asked, Form, absolute, as_file, asked_by
+from ml_experiment_nb.forms import Form, RecordedSpec, absolute, as_file, asked_by
 from ml_experiment_nb.records import Record
 from ml_experiment_nb.session import SLICE
 from ml_experiment_nb.specs import to_mapping
@@ -46,7 +46,7 @@ def form_of(record: Record, text: str | None, form: str, kept: Callable[[str], s
     return Form(f"%%bash\n{line.text}", line.losses)  # IPython fills nothing in there, as it would behind a `!`
 
 
-def _command(record: Record, asked: Asked) -> Form:
+def _command(record: Record, asked: RecordedSpec) -> Form:
     """Return a shell line that asks for the same: by options if they can say it, else by a spec's file."""
     words = as_words(asked.spec, _options())
     if words is not None and _is_same(words, asked):
@@ -55,7 +55,7 @@ def _command(record: Record, asked: Asked) -> Form:
     return Form(by_file(record, asked.spec), written.losses)
 
 
-def _is_same(words: Sequence[str], asked: Asked) -> bool:
+def _is_same(words: Sequence[str], asked: RecordedSpec) -> bool:
     try:
         plan = read_command(words[2:])
     except (SpecError, click.ClickException):

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from ml_experiment_nb.cli.watch import Watch
+from ml_experiment_nb.cli.watch import CommandWatch
 
 _CODES = {"identical": 0, "within tolerance": 0, "differs": 1, "could not run": 7}
 """Exit codes by the answer of a verdict, as ``ml-experiment replay`` has them."""
@@ -53,7 +53,7 @@ _CODES = {"identical": 0, "within tolerance": 0, "differs": 1, "could not run": 
 @click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
 @click.pass_obj
 def image(
-    watch: Watch | None, /, target: str, as_json: bool, plan_only: bool, context_only: str | None, push: bool,
+    watch: CommandWatch | None, /, target: str, as_json: bool, plan_only: bool, context_only: str | None, push: bool,
     quiet: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Make a Docker image of a notebook, a script, a spec (.yaml, .json), or a run by its id.
@@ -103,7 +103,7 @@ def image(
 
 
 def _finish(
-    result: dict[str, Any], text: str, watch: Watch | None, failure: str | None = None, *, as_json: bool
+    result: dict[str, Any], text: str, watch: CommandWatch | None, failure: str | None = None, *, as_json: bool
 ) -> None:
     """Print what was made, and tell who waits for it elsewhere."""
     click.echo(json.dumps(result) if as_json else text)
@@ -124,7 +124,7 @@ class Shown:
         quiet: Show nothing.
     """
 
-    def __init__(self, watch: Watch | None = None, *, quiet: bool) -> None:
+    def __init__(self, watch: CommandWatch | None = None, *, quiet: bool) -> None:
         self._watch = watch
         self._quiet = quiet
         self._rewrites = sys.stderr.isatty()

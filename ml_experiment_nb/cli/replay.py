@@ -46,7 +46,7 @@ def replay(run_id: str, every: bool, as_json: bool, quiet: bool, env: Env, **opt
     from ml_experiment_nb.replays import chosen
     from ml_experiment_nb.replays import replay as replayed
     from ml_experiment_nb.sweeps import opened_store
-    from ml_experiment_nb.verdicts import Answer
+    from ml_experiment_nb.verdicts import VerdictAnswer
 
     store = opened_store(closed=say_closed)
 
@@ -55,7 +55,7 @@ def replay(run_id: str, every: bool, as_json: bool, quiet: bool, env: Env, **opt
 
         return shown_updates(plan, updates, as_json=False, aside=True, quiet=quiet, cells=not quiet)
 
-    codes = {Answer.DIFFERS: DIFFERS, Answer.COULD_NOT_RUN: COULD_NOT_RUN}
+    codes = {VerdictAnswer.DIFFERS: DIFFERS, VerdictAnswer.COULD_NOT_RUN: COULD_NOT_RUN}
     worst = 0
     for record in chosen(store, run_id, every=every):
         found = replayed(

@@ -141,7 +141,7 @@ def _make_plan(target: str, output: str | None, folder: str, options: Mapping[st
 
 
 def _read_target(target: str) -> Spec:
-    from ml_experiment_nb.files import read_spec
+    from ml_experiment_nb.spec_files import read_spec
     from ml_experiment_nb.specs import spec_from_mapping
 
     if is_elsewhere(target):
@@ -165,7 +165,7 @@ def _located(target: str, given: Container[str]) -> Iterator[None]:
         first = re.split(r"[.\[]", error.key or "")[0]
         if not is_spec(target) or first in given:
             raise
-        from ml_experiment_nb.files import located
+        from ml_experiment_nb.spec_files import located
 
         raise located(error, target) from None
 

@@ -12,7 +12,7 @@ import click
 
 from ml_experiment_nb.cli.papermill import print_notebook
 from ml_experiment_nb.cli.tables import print_json, print_rows, print_table
-from ml_experiment_nb.cli.watch import Watch
+from ml_experiment_nb.cli.watch import CommandWatch
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.whole_files import write_whole
 
@@ -98,7 +98,7 @@ def shown_updates(
 
     context = click.get_current_context(silent=True)
     if context is not None and context.obj is not None:
-        watch: Watch = context.obj
+        watch: CommandWatch = context.obj
         updates = watch.follow(plan, iter(updates))
     if plan.kind == "group" and not quiet and not as_json:
         yield from show_progress(plan, updates)

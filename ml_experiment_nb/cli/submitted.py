@@ -21,7 +21,7 @@ EVERY = 1.0  # seconds between two words of how far it is
 _CRASHED = 1
 
 
-class Told:
+class SubmissionWatch:
     """Leaves word, in a submission's folder, of what happens.
 
     Args:
@@ -77,7 +77,7 @@ class Told:
 def main() -> None:
     """Run the command whose folder is named, and leave word of its end."""
     folder = Path(sys.argv[1])
-    told = Told(folder)
+    told = SubmissionWatch(folder)
     code = _CRASHED
     try:
         sys.argv = ["ml-experiment", *submissions.read_asked(folder).words]
@@ -111,7 +111,7 @@ def _total(plan: Plan) -> int | None:
     return plan.group.num_trials if plan.kind == "group" and plan.again is None else None
 
 
-def _why(folder: Path, told: Told) -> str:
+def _why(folder: Path, told: SubmissionWatch) -> str:
     """Return why the command failed: what its record says, or the last line that it has printed."""
     if told.failure is not None:
         return told.failure

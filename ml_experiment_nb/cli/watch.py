@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from ml_experiment_nb.updates import Update
 
 
-class Watch(Protocol):
+class CommandWatch(Protocol):
     """Is told what a command does."""
 
     def follow(self, plan: Plan, updates: Iterator[Update]) -> Iterator[Update]:

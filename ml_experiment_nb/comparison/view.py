@@ -16,7 +16,7 @@ from ml_experiment_nb.entries import known_as
 from ml_experiment_nb.errors import ExperimentError, MetricError, ParameterError, RunNotFoundError, nearest
 from ml_experiment_nb.groups import goals_of, trials_of
 from ml_experiment_nb.looking import opened_archive
-from ml_experiment_nb.readings import Wanted
+from ml_experiment_nb.readings import RunQuery
 from ml_experiment_nb.records import Record, Records, costs_of
 from ml_experiment_nb.widgets.bundle import bundle, has_front_end, has_widgets
 from ml_experiment_nb.widgets.fallback import comparison_html
@@ -73,7 +73,7 @@ def compare(
         found, more = _gathered(store, given)
         groups += more
     else:
-        alone = Wanted(experiment, "experiment", limit=limit + 1, tags=True)
+        alone = RunQuery(experiment, "experiment", limit=limit + 1, tags=True)
         found = store.listed(alone) or store.records(experiment=experiment, limit=limit + 1)
         if len(found) > limit:
             found, note = found[:limit], f"only the newest {limit:,} of the runs: a higher limit shows more"

@@ -299,7 +299,7 @@ def _check_secrets(folder: Path, frozen: Frozen, secrets: Iterable[str]) -> list
 
 def _unlink_wheels(folder: Path) -> None:
     """Give the wheels of a folder a content of their own before they are looked through for secrets."""
-    if not secrecy.known:
+    if not secrecy.secrets_seen:
         return
     for path in folder.rglob("*.whl"):
         content = path.read_bytes()

@@ -19,10 +19,10 @@ from nbformat import NotebookNode
 from ml_experiment_nb import kernelspecs, notebooks, secrecy
 from ml_experiment_nb.datasets import listed
 from ml_experiment_nb.errors import ImageError, SpecError
-from ml_experiment_nb.files import read_spec, spec_text
 from ml_experiment_nb.paths import is_spec
 from ml_experiment_nb.projects import find_root
 from ml_experiment_nb.scripts import read_script
+from ml_experiment_nb.spec_files import read_spec, spec_text
 from ml_experiment_nb.specs import Group, Job
 from ml_experiment_nb.targets import Cell, Command, Function, Notebook, Script, Target
 

@@ -23,13 +23,13 @@ OBSERVERS: tuple[str, ...] = ("masks", "seeding", "fluent", "autologging", "disp
 
 
 @dataclass(frozen=True)
-class Asked:
+class ObservingOptions:
     """What a spec says of observing. It travels as JSON in a task's environment.
 
     Attributes:
         seed: What every random generator begins with.
         deterministic: Whether libraries are told to compute the same way each time.
-        autolog: What is recorded of libraries: see `autologging.Wanted`.
+        autolog: What is recorded of libraries: see `autologging.AutologOptions`.
         trial: Whether the run is one of many, of which less is kept.
         system_metrics: Whether what it uses is sampled.
     """
@@ -41,7 +41,7 @@ class Asked:
     system_metrics: bool = True
 
     @classmethod
-    def of(cls, spec: Job) -> Asked:
+    def of(cls, spec: Job) -> ObservingOptions:
         """Return what a spec says."""
         autolog = spec.autolog
         return cls(
@@ -64,12 +64,12 @@ class Asked:
         return env
 
     @classmethod
-    def here(cls) -> Asked:
+    def here(cls) -> ObservingOptions:
         """Read what this process was given; what a spec that says nothing asks for, where that is nothing."""
         return cls.of_env(os.environ)
 
     @classmethod
-    def of_env(cls, env: Mapping[str, str]) -> Asked:
+    def of_env(cls, env: Mapping[str, str]) -> ObservingOptions:
         """Read what stands in an environment."""
         return cls(**json.loads(env.get(VARIABLE, "{}")))
 
@@ -80,14 +80,14 @@ def observers() -> list[str]:
 
 
 @contextmanager
-def observed(sink: reports.Sink, asked: Asked | None = None) -> Iterator[None]:
+def observed(sink: reports.Sink, asked: ObservingOptions | None = None) -> Iterator[None]:
     """Observe the code of the block, which belongs to the run of `sink`.
 
     Args:
         sink: Where what is seen goes.
         asked: What the run's spec says; by default what this process was given.
     """
-    asked = asked or Asked.here()
+    asked = asked or ObservingOptions.here()
     with ExitStack() as stack:
         for name in OBSERVERS:
             module = importlib.import_module(f"{__name__}.{name}")

@@ -23,7 +23,7 @@ from ml_experiment_nb.libraries import LIBRARIES
 from ml_experiment_nb.observing.thisrun import ThisRun
 
 if TYPE_CHECKING:
-    from ml_experiment_nb.observing import Asked
+    from ml_experiment_nb.observing import ObservingOptions
 
 MODULES = {
     "sklearn": "sklearn",
@@ -58,13 +58,13 @@ _ours: dict[str, dict[str, Any]] = {}
 _plain: dict[str, bool] = {}
 _estimators: set[type] = set()
 """The classes of scikit-learn's that were there when MLflow patched them last."""
-_watches: list[_Watch] = []
+_watches: list[_RunLibraries] = []
 """The runs whose code is observed: within a notebook's run, those of its cells; the innermost last."""
 _lock = threading.RLock()
 
 
 @dataclass(frozen=True)
-class Wanted:
+class AutologOptions:
     """What is asked: see `libraries.Autolog`, whose open questions are answered here."""
 
     libraries: Sequence[str] | None = None
@@ -77,15 +77,15 @@ class Wanted:
 
 
 @contextmanager
-def observing(sink: reports.Sink, asked: Asked) -> Iterator[None]:
+def observing(sink: reports.Sink, asked: ObservingOptions) -> Iterator[None]:
     """Record what libraries train in the block; `asked` says of which ones."""
-    wanted, run = Wanted(**asked.autolog), ThisRun.of(sink)
+    wanted, run = AutologOptions(**asked.autolog), ThisRun.of(sink)
     if run is None or not wanted.names():
         yield
         return
     with ExitStack() as stack:
         stack.callback(_go_on)
-        watch = _Watch(run, wanted, stack)
+        watch = _RunLibraries(run, wanted, stack)
         finder = _Finder(watch.imported)
         sys.meta_path.insert(0, finder)
         _watches.append(watch)
@@ -107,14 +107,14 @@ def _go_on() -> None:
 
 def prepare(autolog: Mapping[str, Any]) -> None:
     """Patch the libraries that this process has imported, without recording anything: its forks have less to do."""
-    wanted = Wanted(**autolog)
+    wanted = AutologOptions(**autolog)
     for library in dict.fromkeys(MODULES[name] for name in MODULES if name in sys.modules):
         if library in wanted.names():
             with suppress(Exception):  # the fork tries again, and notes it
                 _prepare(library, wanted)
 
 
-def _prepare(library: str, wanted: Wanted) -> None:
+def _prepare(library: str, wanted: AutologOptions) -> None:
     if library in _FLAVORS:
         importlib.import_module(f"{__package__}.mlflow_calls")
         _patch(library, wanted.plots)
@@ -125,11 +125,11 @@ def _prepare(library: str, wanted: Wanted) -> None:
 
 
 @dataclass
-class _Watch:
+class _RunLibraries:
     """The libraries of one run."""
 
     run: ThisRun
-    wanted: Wanted
+    wanted: AutologOptions
     stack: ExitStack
     on: set[str] = field(default_factory=set)
     armed: bool = False
@@ -291,7 +291,7 @@ def _kinds() -> set[type]:
     return {one for one in found if one.__module__.startswith("sklearn.") and one.__name__[0] != "_"}
 
 
-def _arm(watch: _Watch) -> None:
+def _arm(watch: _RunLibraries) -> None:
     """Have the next estimator that is made in a run's own code, of whichever class, be noticed."""
     kind = _base_estimator()
     watch.armed = kind is not None
@@ -306,7 +306,7 @@ def _arm(watch: _Watch) -> None:
     kind.__setattr__ = notice
 
 
-def _disarm(watch: _Watch) -> None:
+def _disarm(watch: _RunLibraries) -> None:
     watch.armed = False
     kind = _base_estimator()
     if kind is not None and "__setattr__" in vars(kind) and not any(one.armed for one in _watches):

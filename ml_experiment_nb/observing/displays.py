@@ -14,7 +14,7 @@ from typing import Any
 
 from ml_experiment_nb import events, reports, wire
 from ml_experiment_nb.capture.gallery import Gallery
-from ml_experiment_nb.observing import Asked
+from ml_experiment_nb.observing import ObservingOptions
 from ml_experiment_nb.observing.imports import when_imported
 
 _INLINE = ("inline", "module://matplotlib_inline.backend_inline")
@@ -23,7 +23,7 @@ _current: Gallery | None = None
 
 
 @contextmanager
-def observing(sink: reports.Sink, asked: Asked) -> Iterator[None]:
+def observing(sink: reports.Sink, asked: ObservingOptions) -> Iterator[None]:
     """Keep what the code of the block shows."""
     global _current
 

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 from ml_experiment_nb import reports
 
 if TYPE_CHECKING:
-    from ml_experiment_nb.observing import Asked
+    from ml_experiment_nb.observing import ObservingOptions
 
 _NAMES = ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID")
 
 
 @contextmanager
-def observing(sink: reports.Sink, asked: Asked) -> Iterator[None]:
+def observing(sink: reports.Sink, asked: ObservingOptions) -> Iterator[None]:
     """Have MLflow's fluent API meet the run of `sink`, which is this process's own."""
     given: Mapping[str, str] = getattr(sink, "environment", {})
     if "MLFLOW_RUN_ID" not in given or "mlflow" not in sys.modules:

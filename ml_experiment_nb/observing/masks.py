@@ -15,7 +15,7 @@ from typing import Any
 
 from ml_experiment_nb import events, reports, secrecy
 from ml_experiment_nb.masking import Veil
-from ml_experiment_nb.observing import Asked
+from ml_experiment_nb.observing import ObservingOptions
 from ml_experiment_nb.observing.imports import when_imported
 
 _CLIENT = "mlflow.tracking._tracking_service.client"  # all of its calls come by it
@@ -34,7 +34,7 @@ _OF_FILES = ("log_artifact", "log_artifacts", "log_model_artifact", "log_model_a
 
 
 @contextmanager
-def observing(sink: reports.Sink, asked: Asked) -> Iterator[None]:
+def observing(sink: reports.Sink, asked: ObservingOptions) -> Iterator[None]:
     """Have this process know the secrets that its task was given, and MLflow write none of them from now on."""
     secrecy.learn_those_given()
     when_imported(_CLIENT, _mask_calls)
@@ -61,7 +61,7 @@ def _wrap(client: Any, wrap: Callable[..., Any], names: Iterable[str]) -> None:
 def _of_texts(plain: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(plain)
     def call(*given: Any, **options: Any) -> Any:
-        if not secrecy.known:
+        if not secrecy.secrets_seen:
             return plain(*given, **options)
         veil = Veil()
         self, *rest = given
@@ -77,7 +77,7 @@ def _of_texts(plain: Callable[..., Any]) -> Callable[..., Any]:
 def _of_files(plain: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(plain)
     def call(self: Any, owner: str, place: str, *given: Any, **options: Any) -> Any:
-        if not secrecy.known:
+        if not secrecy.secrets_seen:
             return plain(self, owner, place, *given, **options)
         veil = Veil()
         with tempfile.TemporaryDirectory(prefix="mlexp-masked-") as folder:

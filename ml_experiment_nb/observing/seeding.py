@@ -21,7 +21,7 @@ from ml_experiment_nb import events, reports
 from ml_experiment_nb.observing.imports import when_imported
 
 if TYPE_CHECKING:
-    from ml_experiment_nb.observing import Asked
+    from ml_experiment_nb.observing import ObservingOptions
 
 SEEDS, UNSEEDED = "mlexp.seeds", "mlexp.unseeded"
 HASHES = "PYTHONHASHSEED"
@@ -65,7 +65,7 @@ _process = 0
 
 
 @contextmanager
-def observing(sink: reports.Sink, asked: Asked) -> Iterator[None]:
+def observing(sink: reports.Sink, asked: ObservingOptions) -> Iterator[None]:
     """Tell the run which generators its code seeds, and which it draws from unseeded.
 
     Where the spec has a seed, all of them begin with it; with `deterministic`, torch and TensorFlow are told to

@@ -97,8 +97,8 @@ def told_of_cell(source: str, known: Collection[str]) -> str:
 def _check_file(file: str) -> Findings:
     suffix = Path(file).suffix.lower()
     if is_spec(file):
-        from ml_experiment_nb.files import read_spec
         from ml_experiment_nb.planning import make_plan
+        from ml_experiment_nb.spec_files import read_spec
 
         found = check_plan(make_plan(read_spec(file)))
         own = [one for one in commits.check([file]) if one not in found]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ml_experiment_nb.errors import nearest
 from ml_experiment_nb.preflight.findings import RULES, Finding
-from ml_experiment_nb.preflight.reading import Cell, Source
+from ml_experiment_nb.preflight.reading import CheckedCell, Source
 
 _COMMENT = re.compile(r"#\s*ml-experiment:\s*ignore\b(?:\[([^\]]*)\])?")
 
@@ -44,7 +44,7 @@ def kept(source: Source, found: Iterable[Finding]) -> Iterator[Finding]:
                 yield Finding("unknown-rule", text, advice, source.file, cell.number, cell.id, comment.first)
 
 
-def _comments(cell: Cell) -> Iterator[_Comment]:
+def _comments(cell: CheckedCell) -> Iterator[_Comment]:
     lines = cell.source.splitlines()
     at_top = True
     for number, line in enumerate(lines, start=1):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from ml_experiment_nb.preflight.findings import Finding
-from ml_experiment_nb.preflight.reading import Cell, Source
+from ml_experiment_nb.preflight.reading import CheckedCell, Source
 from ml_experiment_nb.quantities import cut
 from ml_experiment_nb.secrecy import IN_URL, is_credential, is_value
 
@@ -58,7 +58,7 @@ def check_paths(source: Source) -> Iterator[Finding]:
                 )  # fmt: skip
 
 
-def _mounted(cell: Cell) -> set[int]:
+def _mounted(cell: CheckedCell) -> set[int]:
     """Return the ids of the places that code mounts something at: it makes them, so that they are there anywhere."""
     found: set[int] = set()
     for node in cell.nodes:
@@ -68,7 +68,7 @@ def _mounted(cell: Cell) -> set[int]:
     return found
 
 
-def _opened(cell: Cell) -> Iterator[ast.expr]:
+def _opened(cell: CheckedCell) -> Iterator[ast.expr]:
     for node in cell.nodes:
         if isinstance(node, ast.Call) and node.args:
             name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
@@ -128,7 +128,7 @@ def check_secrets(source: Source) -> Iterator[Finding]:
                 yield Finding("secret", text, _ADVICE, source.file, cell.number, cell.id, line, last)
 
 
-def _by_shape(cell: Cell) -> Iterator[tuple[int, int, str]]:
+def _by_shape(cell: CheckedCell) -> Iterator[tuple[int, int, str]]:
     if not any(mark in cell.source for mark in _MARKS):
         return
     names = list(_SHAPES)
@@ -137,7 +137,7 @@ def _by_shape(cell: Cell) -> Iterator[tuple[int, int, str]]:
             yield number, number, f"{names[int(found.lastgroup[1:])]} stands here in clear"
 
 
-def _by_name(cell: Cell) -> Iterator[tuple[int, int, str]]:
+def _by_name(cell: CheckedCell) -> Iterator[tuple[int, int, str]]:
     for node in cell.nodes:
         for name, value in _named_texts(node):
             if isinstance(value, ast.Constant) and _is_secret(name, value.value):
@@ -151,7 +151,7 @@ def _by_name(cell: Cell) -> Iterator[tuple[int, int, str]]:
                 yield line, last, "a header with a credential stands here in clear"
 
 
-def _by_shell(cell: Cell) -> Iterator[tuple[int, int, str]]:
+def _by_shell(cell: CheckedCell) -> Iterator[tuple[int, int, str]]:
     for found in _SET.finditer(cell.source):
         if _is_secret(found[1], found[3]):
             line = cell.source.count("\n", 0, found.start(1)) + 1

@@ -9,7 +9,7 @@ from ml_experiment_nb.errors import nearest
 from ml_experiment_nb.flow import handles_name_error, is_everywhere
 from ml_experiment_nb.lineage import EARLIER
 from ml_experiment_nb.preflight.findings import Finding
-from ml_experiment_nb.preflight.reading import Cell, Source
+from ml_experiment_nb.preflight.reading import CheckedCell, Source
 
 _FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
@@ -18,7 +18,7 @@ def check(source: Source) -> Iterator[Finding]:
     """Yield the cells that can't be read, and those that read what isn't there yet, or never."""
     yield from _unreadable(source)
     bound = set(source.given)
-    deleted: dict[str, Cell] = {}
+    deleted: dict[str, CheckedCell] = {}
     unknown = False
     for index, cell in enumerate(source.cells):
         unknown |= cell.binds_anything
@@ -46,7 +46,7 @@ def _is_there(name: str) -> bool:
     return is_everywhere(name) or EARLIER.fullmatch(name) is not None or name in ("_exit_code", "_sh", "WindowsError")
 
 
-def _missing(source: Source, index: int, name: str, node: ast.Name, deleted: Cell | None) -> Finding:
+def _missing(source: Source, index: int, name: str, node: ast.Name, deleted: CheckedCell | None) -> Finding:
     cell = source.cells[index]
     place = source.place(cell, node)
     after = next((one for one in source.cells[index + 1 :] if name in one.writes), None)
@@ -91,7 +91,7 @@ def _advice(source: Source, name: str) -> str:
     return hint or f"make {name} above, or import it; a new kernel has only what the code above makes"
 
 
-def _place_of(cell: Cell, name: str) -> ast.Name | None:
+def _place_of(cell: CheckedCell, name: str) -> ast.Name | None:
     """Return where a function reads a name, unless it is ready for that not being there."""
     ready = {
         id(inner)

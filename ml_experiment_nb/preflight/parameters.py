@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from ml_experiment_nb.cells import assignment
 from ml_experiment_nb.preflight.findings import Finding
-from ml_experiment_nb.preflight.reading import Cell, Source
+from ml_experiment_nb.preflight.reading import CheckedCell, Source
 
 _LATER = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 _NAMESPACES = ("locals", "vars", "eval", "exec", "globals")
@@ -47,10 +47,10 @@ def _of_notebook(source: Source, index: int) -> Iterator[Finding]:
     yield from _stale(source, index)
 
 
-_READ = Cell("")  # stands for: some cell reads it, or may have got another value, before one overwrites it
+_READ = CheckedCell("")  # stands for: some cell reads it, or may have got another value, before one overwrites it
 
 
-def _first_use(cells: Sequence[Cell], name: str) -> Cell | None:
+def _first_use(cells: Sequence[CheckedCell], name: str) -> CheckedCell | None:
     """Return the cell that overwrites a name before any other reads it, `_READ`, or None where it is never used."""
     for cell in (one for one in cells if not one.is_injected):
         if cell.reads_anything or cell.binds_anything or name in cell.reads:
@@ -94,7 +94,7 @@ def _computes(statement: ast.stmt) -> bool:
     return not isinstance(statement, ast.Expr | ast.Assert | ast.Delete | _LATER | ast.ClassDef)
 
 
-def _stale_finding(source: Source, cell: Cell, statement: ast.stmt, name: str) -> Finding:
+def _stale_finding(source: Source, cell: CheckedCell, statement: ast.stmt, name: str) -> Finding:
     home = source.cells[source.parameters or 0].number
     where = "in the parameters cell itself" if cell.number == home else f"above the parameters (cell {home})"
     return Finding(
@@ -132,7 +132,7 @@ def _of_cell(source: Source, index: int) -> Iterator[Finding]:
             yield _unused(name, "the cell doesn't read it", place)
 
 
-def _of_job(source: Source, cell: Cell, function: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[Finding]:
+def _of_job(source: Source, cell: CheckedCell, function: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[Finding]:
     if _is_bare(function.body) or any(map(_is_namespace, ast.walk(function))):
         return
     given = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
@@ -152,7 +152,7 @@ def _unused(name: str, why: str, place: tuple[str | None, int | None, str | None
     return Finding("unused-parameter", f"the parameter {name} has no effect: {why}", advice, *place)
 
 
-def _overwritten(source: Source, cell: Cell, statement: ast.stmt, name: str) -> Finding | None:
+def _overwritten(source: Source, cell: CheckedCell, statement: ast.stmt, name: str) -> Finding | None:
     """Return what is wrong where the first that is done with a parameter is to give it another value."""
     assigned = assignment(statement)
     if assigned is None or assigned[0] != name or name in _loads([statement], deep=True):

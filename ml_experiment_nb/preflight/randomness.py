@@ -14,7 +14,7 @@ from typing import Final
 
 from ml_experiment_nb.preflight.findings import Finding
 from ml_experiment_nb.preflight.generators import ALL, GENERATORS, HOW, NUMPY, PYTHON, SEEDS, family_of, is_none
-from ml_experiment_nb.preflight.reading import Cell, Source
+from ml_experiment_nb.preflight.reading import CheckedCell, Source
 from ml_experiment_nb.scripts import aliases
 
 _LATER = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
@@ -27,7 +27,7 @@ _SEED_WORDS: Final = frozenset({"random_state", "seed", "rng", "generator", "ran
 class _Draw:
     """A place that draws: which generator, what is called, and whether a function does it."""
 
-    cell: Cell
+    cell: CheckedCell
     node: ast.Call
     family: str
     called: str
@@ -85,11 +85,11 @@ def _look(source: Source) -> _Seen:
     return seen
 
 
-def _calls(cell: Cell) -> Iterator[ast.Call]:
+def _calls(cell: CheckedCell) -> Iterator[ast.Call]:
     return (node for node in cell.nodes if isinstance(node, ast.Call))
 
 
-def _inside_functions(cell: Cell) -> set[int]:
+def _inside_functions(cell: CheckedCell) -> set[int]:
     found: set[int] = set()
     for node in cell.nodes:
         if isinstance(node, _LATER):
@@ -98,7 +98,7 @@ def _inside_functions(cell: Cell) -> set[int]:
     return found
 
 
-def _given_later(cell: Cell) -> set[int]:
+def _given_later(cell: CheckedCell) -> set[int]:
     """Return the ids of what ``set_params`` gives a `random_state`: the call that it stands on, or what it names."""
     found: set[int] = set()
     made: dict[str, ast.expr] = {}
@@ -119,7 +119,7 @@ def _is_seeding_job(decorator: ast.expr) -> bool:
     return any(one.arg == "seed" and not is_none(one.value) for one in keywords)
 
 
-def _rebound(cells: Sequence[Cell]) -> set[str]:
+def _rebound(cells: Sequence[CheckedCell]) -> set[str]:
     """Return the names that are bound otherwise than by an import, anywhere: what they stand for is not known."""
     found: set[str] = set()
     for cell in cells:
@@ -156,7 +156,7 @@ def _seeded_by(call: ast.Call, name: str) -> frozenset[str]:
     return ALL if fixes or ("seed" in words and words != "seed") else frozenset()
 
 
-def _draw(cell: Cell, call: ast.Call, name: str, in_function: bool) -> _Draw | None:
+def _draw(cell: CheckedCell, call: ast.Call, name: str, in_function: bool) -> _Draw | None:
     module, _, last = name.rpartition(".")
     if any(one.arg is None for one in call.keywords) or not module or name.startswith("?"):
         return None  # ** may give a seed

@@ -33,7 +33,7 @@ _WORD = re.compile(r"[^\W\d]\w*")
 
 
 @dataclass(frozen=True)
-class Cell:
+class CheckedCell:
     """A cell, or a whole script, as the rules see it.
 
     Attributes:
@@ -119,15 +119,15 @@ class Source:
         is_script: Whether it is a script.
     """
 
-    cells: tuple[Cell, ...]
+    cells: tuple[CheckedCell, ...]
     file: str | None = None
     given: frozenset[str] = frozenset()
     parameters: int | None = None
     seeded: bool = False
-    skipped: tuple[Cell, ...] = ()
+    skipped: tuple[CheckedCell, ...] = ()
     is_script: bool = False
 
-    def place(self, cell: Cell, node: ast.AST) -> tuple[str | None, int | None, str | None, int, int]:
+    def place(self, cell: CheckedCell, node: ast.AST) -> tuple[str | None, int | None, str | None, int, int]:
         """Return where a node of a cell is, as a finding has it: file, cell, its id, and the lines from and to."""
         return self.file, cell.number, cell.id, cell.line_of(node), cell.last_line_of(node)
 
@@ -140,7 +140,7 @@ class Source:
         return {pair[0]: statement for statement, pair in found if pair is not None and not pair[0].startswith("_")}
 
     @cached_property
-    def jobs(self) -> list[tuple[Cell, ast.FunctionDef | ast.AsyncFunctionDef, ast.expr]]:
+    def jobs(self) -> list[tuple[CheckedCell, ast.FunctionDef | ast.AsyncFunctionDef, ast.expr]]:
         """The ``@job`` functions, each with its cell and its decorator."""
         found = scripts.job_functions([one for cell in self.cells for one in cell.body.body])
         homes = {id(node): cell for cell in self.cells for node in cell.nodes}
@@ -167,8 +167,8 @@ def read_notebook(
     name = file if file is not None else str(path)
     if language not in _PYTHON:
         raise SpecError(f"is in {language}, and only Python can be looked at", file=name)
-    cells: list[Cell] = []
-    skipped: list[Cell] = []
+    cells: list[CheckedCell] = []
+    skipped: list[CheckedCell] = []
     parameters = None
     postponed = False
     for one in raw:
@@ -203,8 +203,8 @@ def read_script(path: str | Path, *, file: str | None = None, seeded: bool = Fal
 
 def read_cell(
     source: str, *, number: int | None = None, id: str | None = None, postponed: bool = False, as_it_is: bool = False
-) -> Cell:
-    """Read a cell. One that is no Python, or that can't be read, says so by `Cell.problem` or binds anything.
+) -> CheckedCell:
+    """Read a cell. One that is no Python, or that can't be read, says so by `CheckedCell.problem` or binds anything.
 
     Args:
         source: Its text, with its magic.
@@ -213,7 +213,7 @@ def read_cell(
         postponed: Whether a cell above it has postponed the evaluation of annotations.
         as_it_is: Whether it is a script, in which there is no magic.
     """
-    cell = Cell(source, number, id)
+    cell = CheckedCell(source, number, id)
     text, above = source, 0
     while not as_it_is and (found := _CELL_MAGIC.match(text)):
         magic, line = found[1], found[2]
@@ -234,7 +234,7 @@ def read_cell(
     return _with_code(cell, text, postponed)
 
 
-def _with_code(cell: Cell, source: str, postponed: bool) -> Cell:
+def _with_code(cell: CheckedCell, source: str, postponed: bool) -> CheckedCell:
     try:
         text, body = text_and_tree(source)
         parameters = tuple(lead(body.body)) if cell.magic else ()
@@ -260,7 +260,7 @@ def _with_code(cell: Cell, source: str, postponed: bool) -> Cell:
     return made
 
 
-def _unreadable(cell: Cell, error: BaseException) -> Cell:
+def _unreadable(cell: CheckedCell, error: BaseException) -> CheckedCell:
     if not isinstance(error, SpecError):
         return replace(cell, binds_anything=True, reads_anything=True)  # nested deeper than can be followed
     number = (error.line or 1) + cell.above
@@ -270,7 +270,7 @@ def _unreadable(cell: Cell, error: BaseException) -> Cell:
     return replace(cell, binds_anything=True, reads_anything=True, problem=(error.problem, number))
 
 
-def _foreign(cell: Cell, magic: str, text: str) -> Cell:
+def _foreign(cell: CheckedCell, magic: str, text: str) -> CheckedCell:
     """Return a cell whose text is its magic's business."""
     line = text.partition("\n")[0]
     known = magic in BINDS_NOTHING
@@ -298,7 +298,7 @@ def _deleted(body: ast.Module) -> frozenset[str]:
     return frozenset(gone)
 
 
-def _mentioned(cell: Cell) -> Iterator[str]:
+def _mentioned(cell: CheckedCell) -> Iterator[str]:
     """Yield the names that texts mention: pandas' ``df.query("x > @C")``, and the lines of magics."""
     for statement in code_in_line(cell.line):
         yield from (node.id for node in ast.walk(statement) if isinstance(node, ast.Name))

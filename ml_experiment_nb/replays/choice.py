@@ -5,10 +5,10 @@ from __future__ import annotations
 from ml_experiment_nb.archive import SPEC
 from ml_experiment_nb.entries import known_as
 from ml_experiment_nb.errors import ReplayError
-from ml_experiment_nb.files import parse_mapping
 from ml_experiment_nb.groups import goals_of, trials_of
 from ml_experiment_nb.records import Record, Records
 from ml_experiment_nb.replays.material import OF
+from ml_experiment_nb.spec_files import parse_mapping
 from ml_experiment_nb.tracking import Store
 
 

@@ -48,7 +48,7 @@ class Local:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class EnvironmentSpec:
     """What an environment is to hold.
 
     Attributes:
@@ -68,7 +68,7 @@ class Wanted:
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
 
-def wanted_by(requirements: str, python: str) -> Wanted:
+def wanted_by(requirements: str, python: str) -> EnvironmentSpec:
     """Return what a run's recorded requirements ask for; this package itself is not among it."""
     lines, local = [], []
     for one in from_requirements(requirements):
@@ -78,10 +78,10 @@ def wanted_by(requirements: str, python: str) -> Wanted:
             local.append(Local(one.name, path, one.editable))
         else:
             lines.append(requirement_of(one))
-    return Wanted(python, tuple(lines), tuple(local))
+    return EnvironmentSpec(python, tuple(lines), tuple(local))
 
 
-def is_here(wanted: Wanted) -> bool:
+def is_here(wanted: EnvironmentSpec) -> bool:
     """Return whether this environment has all that is wanted, each in the version, and nothing else that counts."""
     if wanted.python != platform.python_version():
         return False
@@ -111,7 +111,12 @@ def as_today(requirements: str, inside: Path) -> list[str]:
 
 
 def made(
-    wanted: Wanted, root: Path, *, inside: Path, cold: bool = False, say: Callable[[str], None] = lambda text: None
+    wanted: EnvironmentSpec,
+    root: Path,
+    *,
+    inside: Path,
+    cold: bool = False,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Path:
     """Return the interpreter of an environment that holds what is wanted, which is made if it isn't there yet.
 
@@ -143,7 +148,7 @@ def made(
     return python
 
 
-def _make(wanted: Wanted, folder: Path, inside: Path) -> None:
+def _make(wanted: EnvironmentSpec, folder: Path, inside: Path) -> None:
     uv = _uv()
     python = folder / "bin" / "python"
     venv = [uv, "venv", "--quiet", "--no-project", "--no-config", "--python", _interpreter(wanted.python)]
@@ -205,7 +210,7 @@ def _link_own(folder: Path) -> None:
     (info / "INSTALLER").write_text("ml-experiment replay\n")
 
 
-def _missing_of_own(wanted: Wanted) -> Iterable[str]:
+def _missing_of_own(wanted: EnvironmentSpec) -> Iterable[str]:
     """Return what this package needs and the record doesn't list: it may need more than it did then."""
     from packaging.requirements import Requirement
 

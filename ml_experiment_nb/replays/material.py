@@ -18,13 +18,13 @@ from typing import Any, Final
 
 from ml_experiment_nb.cells import parse, read_cell, value_text
 from ml_experiment_nb.errors import ReplayError, SpecError
-from ml_experiment_nb.files import parse_mapping
 from ml_experiment_nb.flow import is_everywhere
-from ml_experiment_nb.forms import Asked, asked_spec
+from ml_experiment_nb.forms import RecordedSpec, asked_spec
 from ml_experiment_nb.inplace import SCRIPT
 from ml_experiment_nb.known import REPLAY_OF
 from ml_experiment_nb.records import Record, Status
 from ml_experiment_nb.session import SLICE, as_repeated, started_in
+from ml_experiment_nb.spec_files import parse_mapping
 from ml_experiment_nb.specs import Experiment, Job, spec_from_mapping
 from ml_experiment_nb.targets import Cell, Command, Notebook, Script, read_targets
 from ml_experiment_nb.typed_forms import as_cell
@@ -191,7 +191,7 @@ def _cell(record: Record, spec: Experiment, cwd: Path, session: str | None) -> M
     [target] = spec.run
     assert isinstance(target, Cell)
     if session is not None and record.kind == "trial":
-        text = as_cell(Asked(_of_the_cell(spec, record))).text
+        text = as_cell(RecordedSpec(_of_the_cell(spec, record))).text
         return _slice(record, cwd, _with_last(session, lambda source: text))
     if session is not None:
         return _slice(record, cwd, session)

@@ -21,8 +21,7 @@ from ml_experiment_nb.comparison.differences import Evidence
 from ml_experiment_nb.comparison.evidence import data_of, packages_in
 from ml_experiment_nb.datasets import Data
 from ml_experiment_nb.errors import CaptureError, ReplayError, SpecError
-from ml_experiment_nb.files import parse_mapping
-from ml_experiment_nb.observing import Asked
+from ml_experiment_nb.observing import ObservingOptions
 from ml_experiment_nb.observing.seeding import HASHES, SEEDS
 from ml_experiment_nb.planning import make_plan
 from ml_experiment_nb.plans import Plan
@@ -31,6 +30,7 @@ from ml_experiment_nb.replays import environments
 from ml_experiment_nb.replays.judging import causes_of
 from ml_experiment_nb.replays.material import Material, material_of
 from ml_experiment_nb.replays.scratch import Recorded, Scratch, import_paths, scratch_of
+from ml_experiment_nb.spec_files import parse_mapping
 from ml_experiment_nb.specs import DockerConfig, Group, spec_from_mapping
 from ml_experiment_nb.targets import Notebook, Script, Target
 from ml_experiment_nb.tracking import Store
@@ -204,7 +204,7 @@ class Preparation:
         if self.original.kind == "trial" and data.get("kind") == "group":
             with suppress(SpecError):  # less is kept of a trial: so of its replay
                 group = spec_from_mapping({key: one for key, one in data.items() if key != "run"} | {"run": ["x.py"]})
-                found |= Asked.of(group).as_env() if isinstance(group, Group) else {}
+                found |= ObservingOptions.of(group).as_env() if isinstance(group, Group) else {}
         return found
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from ml_experiment_nb import loop, markup
-from ml_experiment_nb.beginnings import open_run
 from ml_experiment_nb.capture import snapshot
 from ml_experiment_nb.comparison.differences import Evidence
 from ml_experiment_nb.comparison.evidence import LARGEST, curve, read_both
 from ml_experiment_nb.errors import ExperimentError, ReplayError, StoreError
+from ml_experiment_nb.openings import open_run
 from ml_experiment_nb.plans import Plan
 from ml_experiment_nb.records import Failure, Outcome, Record, Status
 from ml_experiment_nb.replays import judging

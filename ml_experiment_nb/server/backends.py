@@ -24,7 +24,7 @@ _TAIL = 4000  # bytes of what a backend has printed
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     """What a backend has answered: a status, a body of JSON, or a file that has the answer's content."""
 
     status: int
@@ -72,7 +72,7 @@ class Backend:
         self.on_end: Callable[[], None] = lambda: None
         self.is_wanted: Callable[[], bool] = lambda: False
         self._process: Process | None = None
-        self._waiting: dict[int, tuple[Process, asyncio.Future[Answer]]] = {}
+        self._waiting: dict[int, tuple[Process, asyncio.Future[Response]]] = {}
         self._numbers = itertools.count(1)
         self._starting = asyncio.Lock()
         self._places = {True: asyncio.Semaphore(PARALLEL), False: asyncio.Semaphore(PARALLEL)}
@@ -81,7 +81,7 @@ class Backend:
         self._beside = Background()
         self._said = bytearray()
 
-    async def ask(self, question: Question, is_gone: Callable[[], bool] = lambda: False) -> Answer | None:
+    async def ask(self, question: Question, is_gone: Callable[[], bool] = lambda: False) -> Response | None:
         """Return the answer; None where nobody waits for it any more, and nothing is to be done.
 
         Args:
@@ -130,10 +130,10 @@ class Backend:
         if self._process is not None and self._process.returncode is None and self._process.stdin is not None:
             self._process.stdin.close()
 
-    async def _answer(self, question: Question) -> Answer:
+    async def _answer(self, question: Question) -> Response:
         process = await self._started()
         number = next(self._numbers)
-        waiting: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        waiting: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
         self._waiting[number] = process, waiting
         try:
             assert process.stdin is not None
@@ -183,7 +183,7 @@ class Backend:
                     self.on_event(head["event"], body)
                 elif (asked := self._waiting.get(head["id"])) is not None and not asked[1].done():
                     file = Path(head["file"]) if "file" in head else None
-                    asked[1].set_result(Answer(head["status"], body, file, head.get("temporary", False)))
+                    asked[1].set_result(Response(head["status"], body, file, head.get("temporary", False)))
         except (asyncio.IncompleteReadError, ValueError, KeyError):
             with suppress(ProcessLookupError):
                 process.kill()

@@ -29,7 +29,7 @@ class Listener(Protocol):
         """Take an event."""
 
 
-class Watch:
+class ProjectEvents:
     """The pages that listen to a project.
 
     Args:

@@ -18,8 +18,8 @@ from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
 from ml_experiment_nb.backend import places
 from ml_experiment_nb.backend.refusals import Refused
-from ml_experiment_nb.server.backends import Answer, Backend, Backends, Question
-from ml_experiment_nb.server.events import Watch
+from ml_experiment_nb.server.backends import Backend, Backends, Question, Response
+from ml_experiment_nb.server.events import ProjectEvents
 
 BASE = "ml-experiment-nb"
 RESOURCE = "ml_experiment_nb"  # what an authoriser is asked about
@@ -135,7 +135,7 @@ class Api(_Project, APIHandler):
             if answer is None:
                 raise web.Finish
         except Refused as refused:
-            answer = Answer(refused.status, json.dumps({"message": refused.message}).encode())
+            answer = Response(refused.status, json.dumps({"message": refused.message}).encode())
         self.set_status(answer.status)
         self.set_header("Cache-Control", "no-store")
         if answer.file is None:
@@ -199,7 +199,7 @@ class Api(_Project, APIHandler):
 class Events(WebSocketMixin, WebSocketHandler, _Project):
     """What changes in a project, as it changes."""
 
-    _watch: Watch | None = None
+    _watch: ProjectEvents | None = None
     _behind = 0
 
     def get_login_url(self) -> str:
@@ -224,9 +224,9 @@ class Events(WebSocketMixin, WebSocketHandler, _Project):
     async def open(self, *args: Any, **kwargs: Any) -> None:
         """Begin to listen."""
         super().open(*args, **kwargs)
-        watches: dict[Path, Watch] = self.settings[BASE]["watches"]
+        watches: dict[Path, ProjectEvents] = self.settings[BASE]["watches"]
         backend = self._backend
-        self._watch = watches.get(backend.root) or watches.setdefault(backend.root, Watch(backend, self.root))
+        self._watch = watches.get(backend.root) or watches.setdefault(backend.root, ProjectEvents(backend, self.root))
         try:
             await self._watch.join(self, self.get_query_argument("since", "")[:100])
         except Refused as refused:

@@ -35,7 +35,7 @@ class Tree:
     heirloom: int = 0
 
 
-class Watch:
+class MemoryWatch:
     """Looks at a task's memory as often as its limit demands.
 
     Args:

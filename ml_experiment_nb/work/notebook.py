@@ -37,7 +37,7 @@ from ml_experiment_nb.notebooks import (
     tags,
     title,
 )
-from ml_experiment_nb.observing import Asked
+from ml_experiment_nb.observing import ObservingOptions
 from ml_experiment_nb.paths import literal
 from ml_experiment_nb.targets import OWN_ENGINE, Notebook
 from ml_experiment_nb.work.injecting import injected, injecting
@@ -190,7 +190,7 @@ def _finish(places: Places, sink: reports.Sink, *, failed: bool = False) -> None
 def _keep_page(kept: Path, sink: reports.Sink) -> None:
     """Keep what was executed as a page, too, unless it is one trial of many: of those the best one gets its page."""
     target = kept.with_suffix(".html")
-    if Asked.here().trial or target.exists() or not kept.exists():
+    if ObservingOptions.here().trial or target.exists() or not kept.exists():
         return
     try:
         target.write_text(page(kept.read_text(encoding="utf-8"), kept.stem), encoding="utf-8")

@@ -28,7 +28,7 @@ from typing import Any, ClassVar
 import cloudpickle
 
 from ml_experiment_nb.errors import CaptureError
-from ml_experiment_nb.secrecy import Secret, known, recognised
+from ml_experiment_nb.secrecy import Secret, recognised, secrets_seen
 
 DEFINED = "__main__"
 """What the values were made with of the notebook's classes and functions: a dict of them, beside the values."""
@@ -112,7 +112,7 @@ def _pickled(
     defined: bool = False,
 ) -> bytes:
     with io.BytesIO() as file:
-        kind = _Pickler if secrets is None or not known else partial(_SecretPickler, secrets)
+        kind = _Pickler if secrets is None or not secrets_seen else partial(_SecretPickler, secrets)
         pickler = kind(file, protocol=5, buffer_callback=buffer_callback)
         # the last entry is known in full when it is written: all that it names was written before it
         pickler.dump({**value, DEFINED: pickler.defined} if defined else value)

@@ -26,7 +26,7 @@ from ml_experiment_nb.targets import Notebook
 from ml_experiment_nb.work.children import Child, Fresh
 from ml_experiment_nb.work.forkserver import Fork, ForkServer, tree_of
 from ml_experiment_nb.work.forkwire import FORKS
-from ml_experiment_nb.work.memory import Tree, Watch
+from ml_experiment_nb.work.memory import MemoryWatch, Tree
 from ml_experiment_nb.work.perform import Request
 from ml_experiment_nb.work.sampling import Sampler
 from ml_experiment_nb.work.setups import Warm
@@ -57,7 +57,7 @@ class Running:
         self._notes: list[Event] = []
         self._stopped: Outcome | None = None
         self._deadline: float | None = None
-        self._memory = Watch(task.memory) if task.memory is not None else None
+        self._memory = MemoryWatch(task.memory) if task.memory is not None else None
         self._kernels: ForkServer | None = None
         self._sampler = Sampler(task.env)
 

@@ -9,7 +9,7 @@ from itertools import count
 
 from ml_experiment_nb import events, reports
 from ml_experiment_nb.capture.usage import Usage
-from ml_experiment_nb.observing import Asked
+from ml_experiment_nb.observing import ObservingOptions
 from ml_experiment_nb.repeating import repeating
 from ml_experiment_nb.work.memory import Tree, descendants, used
 
@@ -35,7 +35,7 @@ class Sampler:
     def sample(self, trees: Sequence[Tree]) -> list[events.Event]:
         """Return a sample of the task's processes, if there is one, as what the task's slot sends."""
         try:
-            if not self._count and not Asked.of_env(self._env).system_metrics:
+            if not self._count and not ObservingOptions.of_env(self._env).system_metrics:
                 self._is_over = True
                 return []
             found = self._usage.look([pid for tree in trees for pid in tree.pids], lambda: used([*trees]))
@@ -49,7 +49,7 @@ class Sampler:
 
 
 @contextmanager
-def sampled(sink: reports.Sink, asked: Asked) -> Iterator[None]:
+def sampled(sink: reports.Sink, asked: ObservingOptions) -> Iterator[None]:
     """Sample this process and what it starts, while the block runs, from a thread of its own."""
     if not asked.system_metrics:
         yield

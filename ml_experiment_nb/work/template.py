@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ml_experiment_nb.observing import Asked, seeding
+from ml_experiment_nb.observing import ObservingOptions, seeding
 from ml_experiment_nb.work import forkwire, seeds
 from ml_experiment_nb.work.forkwire import Setup
 from ml_experiment_nb.work.reaping import adopt_orphans, children, kill_but, wait_for_any, wake_on_child
@@ -126,7 +126,7 @@ def _prepare(setup: Setup) -> str | None:
 def _set_up(setup: Setup) -> str | None:
     from ml_experiment_nb.work import payload, perform
 
-    asked = Asked.here()
+    asked = ObservingOptions.here()
     seeds.watch(setup.modules)
     for name in setup.modules:
         try:
@@ -170,10 +170,10 @@ def _set_up(setup: Setup) -> str | None:
 
 def _prepare_observers() -> None:
     """Patch the libraries that the setup has imported, so that no fork has to."""
-    from ml_experiment_nb.observing import VARIABLE, Asked, autologging
+    from ml_experiment_nb.observing import VARIABLE, ObservingOptions, autologging
 
     if VARIABLE in os.environ:
-        autologging.prepare(Asked.here().autolog)
+        autologging.prepare(ObservingOptions.here().autolog)
 
 
 def unsafe_to_fork() -> str | None:

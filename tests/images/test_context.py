@@ -90,9 +90,9 @@ def test_the_same_is_the_same_byte_for_byte(made):
 @pytest.fixture
 def token(monkeypatch):
     """A secret that is set, and that this process alone gets to know."""
-    monkeypatch.setattr("ml_experiment_nb.secrecy.known", {})
-    monkeypatch.setattr("ml_experiment_nb.masking.known", __import__("ml_experiment_nb.secrecy").secrecy.known)
-    monkeypatch.setattr("ml_experiment_nb.patterns.known", __import__("ml_experiment_nb.secrecy").secrecy.known)
+    seen: dict[str, str] = {}
+    for module in ("secrecy", "masking", "patterns"):
+        monkeypatch.setattr(f"ml_experiment_nb.{module}.secrets_seen", seen)
     monkeypatch.setattr("ml_experiment_nb.patterns._made", None)
     monkeypatch.setenv("API_TOKEN", "s3cr3t-value-of-it")
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from ml_experiment_nb import events
-from ml_experiment_nb.observing import Asked, observed
+from ml_experiment_nb.observing import ObservingOptions, observed
 from ml_experiment_nb.observing.seeding import SEEDS, UNSEEDED
 
 
@@ -169,11 +169,11 @@ def draw():
 
 
 def test_a_seed_seeds_all(sink):
-    with observed(sink, Asked(seed=1)):
+    with observed(sink, ObservingOptions(seed=1)):
         first = draw()
-    with observed(sink, Asked(seed=1)):
+    with observed(sink, ObservingOptions(seed=1)):
         again = draw()
-    with observed(sink, Asked(seed=2)):
+    with observed(sink, ObservingOptions(seed=2)):
         other = draw()
     assert first == again
     assert not set(first) & set(other)
@@ -185,7 +185,7 @@ def test_a_seed_seeds_all(sink):
 
 
 def test_a_seed_that_numpy_does_not_take_seeds_too(sink):
-    with observed(sink, Asked(seed=2**40)):
+    with observed(sink, ObservingOptions(seed=2**40)):
         draw()
     assert sink.seeds["numpy"] == 2**40
 
@@ -207,7 +207,7 @@ def test_what_is_imported_later_is_seeded_then(script, make_task, sink):
     found = []
     for k in range(2):
         task = make_task(target, key=str(k))
-        env = {**os.environ, **Asked(seed=5).as_env()}
+        env = {**os.environ, **ObservingOptions(seed=5).as_env()}
         with_env = type(task)(**{**vars(task), "env": env})
         events = [event for batch in Running(with_env).batches() for event in batch]
         found.append([event.values for event in events if isinstance(event, Metrics)])
@@ -249,10 +249,10 @@ def test_a_cell_before_that_took_entropy_has_seeded_nothing(sink, monkeypatch, t
 @pytest.mark.frameworks
 def test_torch_is_seeded_and_told_of(sink):
     torch = pytest.importorskip("torch")
-    with observed(sink, Asked(seed=4, deterministic=True)):
+    with observed(sink, ObservingOptions(seed=4, deterministic=True)):
         first = torch.rand(1).item()
         assert torch.are_deterministic_algorithms_enabled()
-    with observed(sink, Asked(seed=4)):
+    with observed(sink, ObservingOptions(seed=4)):
         assert torch.rand(1).item() == first
     with observed(sink):
         torch.manual_seed(9)

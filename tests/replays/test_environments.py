@@ -11,8 +11,8 @@ from ml_experiment_nb.capture.packages import Package, as_requirements
 from ml_experiment_nb.errors import ReplayError
 from ml_experiment_nb.replays import environments
 from ml_experiment_nb.replays.environments import (
+    EnvironmentSpec,
     Local,
-    Wanted,
     editable_folders,
     is_here,
     made,
@@ -73,8 +73,12 @@ def test_recorded_requirements_are_read_as_they_were_written():
 
 
 def test_an_environment_is_told_by_all_that_is_in_it():
-    wanted = Wanted("3.11.2", ("numpy==2.0",))
-    others = [Wanted("3.11.3", ("numpy==2.0",)), Wanted("3.11.2", ("numpy==2.1",)), Wanted("3.11.2")]
+    wanted = EnvironmentSpec("3.11.2", ("numpy==2.0",))
+    others = [
+        EnvironmentSpec("3.11.3", ("numpy==2.0",)),
+        EnvironmentSpec("3.11.2", ("numpy==2.1",)),
+        EnvironmentSpec("3.11.2"),
+    ]
     assert len({one.digest for one in (wanted, *others)}) == 4
 
 
@@ -92,7 +96,7 @@ def test_an_environment_has_what_is_recorded_and_this_package_and_is_kept(projec
     wheel(offline, "1.0")
     wheel(offline, "2.0")
     said = []
-    wanted = Wanted(PYTHON, ("tiny-of-tests==1.0",))
+    wanted = EnvironmentSpec(PYTHON, ("tiny-of-tests==1.0",))
     python = made(wanted, project, inside=project, say=said.append)
     assert imported(python) == "1.0"
     assert imported(python, "ml_experiment_nb", "__version__") == "0.1.0"
@@ -107,7 +111,7 @@ def test_an_environment_has_what_is_recorded_and_this_package_and_is_kept(projec
 @pytest.mark.slow
 def test_a_package_that_is_gone_is_named_and_nothing_half_made_is_left(project, offline):
     wheel(offline, "2.0")
-    wanted = Wanted(PYTHON, ("tiny-of-tests==1.0",))
+    wanted = EnvironmentSpec(PYTHON, ("tiny-of-tests==1.0",))
     with pytest.raises(ReplayError, match=r"uv could not install what is recorded: .*tiny-of-tests==1\.0"):
         made(wanted, project, inside=project)
     assert [one.name for one in (project / ".ml-experiment" / "environments").iterdir() if one.is_dir()] == []
@@ -117,14 +121,14 @@ def test_a_package_that_is_gone_is_named_and_nothing_half_made_is_left(project, 
 def test_local_packages_come_from_where_they_were_but_those_of_the_project_don_t(project, offline):
     path = wheel(offline, "3.0")
     inside = Local("mine", project / "mine", True)
-    python = made(Wanted(PYTHON, (), (Local("tiny-of-tests", path, False), inside)), project, inside=project)
+    python = made(EnvironmentSpec(PYTHON, (), (Local("tiny-of-tests", path, False), inside)), project, inside=project)
     assert imported(python) == "3.0"
     path.unlink()
     with pytest.raises(ReplayError, match=r"tiny-of-tests was installed from .*, which is not there any more"):
-        made(Wanted(PYTHON, (), (Local("tiny-of-tests", path, False),)), project, inside=project, cold=True)
+        made(EnvironmentSpec(PYTHON, (), (Local("tiny-of-tests", path, False),)), project, inside=project, cold=True)
 
 
 def test_without_uv_it_says_what_to_do(project, monkeypatch):
     monkeypatch.setattr(environments.shutil, "which", lambda *words, **options: None)
     with pytest.raises(ReplayError, match=r"needs uv, which is not installed: .* --env here"):
-        made(Wanted(PYTHON), project, inside=project)
+        made(EnvironmentSpec(PYTHON), project, inside=project)

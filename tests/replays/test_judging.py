@@ -9,7 +9,7 @@ from ml_experiment_nb.comparison.differences import Evidence
 from ml_experiment_nb.records import Failure, Record, Status
 from ml_experiment_nb.replays import results
 from ml_experiment_nb.replays.judging import causes_of, is_alike, verdict_of
-from ml_experiment_nb.verdicts import Answer, Difference, Verdict
+from ml_experiment_nb.verdicts import Difference, Verdict, VerdictAnswer
 
 
 def record(**more):
@@ -47,14 +47,14 @@ def test_a_tolerated_metric_does_not_hide_a_file_that_differs():
     before = Evidence(record(metrics={"acc": 1.0}), files={"a.csv": "3 B"})
     after = Evidence(record(metrics={"acc": 1.001}), files={"a.csv": "4 B"})
     verdict = judged(before, after, tolerances=read_tolerances(["acc=0.1"]))
-    assert verdict.answer is Answer.DIFFERS
+    assert verdict.answer is VerdictAnswer.DIFFERS
     assert verdict.first.kind == "file"
 
 
 @pytest.mark.parametrize("ignored", [["files", "outputs"], ["*.csv", "line *"], ["file", "output"]])
 def test_what_is_ignored_is_not_compared(ignored):
     before, after = Evidence(record(), files={"a.csv": "3 B"}), Evidence(record(), files={"a.csv": "4 B"})
-    assert judged(before, after, logs=("a", "b"), ignored=ignored).answer is Answer.IDENTICAL
+    assert judged(before, after, logs=("a", "b"), ignored=ignored).answer is VerdictAnswer.IDENTICAL
 
 
 def test_a_run_that_fails_where_it_had_not_could_not_run():
@@ -69,7 +69,7 @@ def test_a_run_that_fails_as_it_did_is_identical_and_otherwise_differs():
     def failed(message):
         return Evidence(record(status=Status.FAILED, failure=Failure("ValueError", message)))
 
-    assert judged(failed("at 0x7f0011223344"), failed("at 0x7f5566778899")).answer is Answer.IDENTICAL
+    assert judged(failed("at 0x7f0011223344"), failed("at 0x7f5566778899")).answer is VerdictAnswer.IDENTICAL
     assert judged(failed("one"), failed("two")).first.kind == "error"
     assert judged(failed("one"), Evidence(record())).first.kind == "status"
 
@@ -84,9 +84,9 @@ def test_a_run_that_fails_as_it_did_is_identical_and_otherwise_differs():
     ],
 )
 def test_what_is_printed_of_the_moment_is_no_difference(old, new):
-    assert judged(Evidence(record()), Evidence(record()), logs=(old, new)).answer is Answer.IDENTICAL
+    assert judged(Evidence(record()), Evidence(record()), logs=(old, new)).answer is VerdictAnswer.IDENTICAL
     books = [Evidence(record(), notebooks={"a.ipynb": notebook(text)}) for text in (old, new)]
-    assert judged(*books).answer is Answer.IDENTICAL
+    assert judged(*books).answer is VerdictAnswer.IDENTICAL
 
 
 def test_cells_that_show_something_else_are_named_and_their_page_is_not_compared():
@@ -113,8 +113,8 @@ def test_a_model_s_own_id_and_time_are_no_difference():
 
 def test_a_file_that_is_alike_is_no_difference():
     before, after = Evidence(record(), files={"m": "9 B sha256:a"}), Evidence(record(), files={"m": "9 B sha256:b"})
-    assert judged(before, after).answer is Answer.DIFFERS
-    assert judged(before, after, alike={"m"}).answer is Answer.IDENTICAL
+    assert judged(before, after).answer is VerdictAnswer.DIFFERS
+    assert judged(before, after, alike={"m"}).answer is VerdictAnswer.IDENTICAL
 
 
 def test_causes_are_told_with_data_first():

@@ -17,7 +17,7 @@ from ml_experiment_nb.records import Status
 from ml_experiment_nb.replays import chosen, replay
 from ml_experiment_nb.specs import spec_from_mapping
 from ml_experiment_nb.sweeps import opened_store
-from ml_experiment_nb.verdicts import Answer
+from ml_experiment_nb.verdicts import VerdictAnswer
 
 pytestmark = pytest.mark.slow
 
@@ -156,7 +156,7 @@ def test_a_run_without_a_seed_differs_and_says_why_and_tolerance_helps(folder):
     assert [(one.kind, one.name) for one in found.verdict.causes] == [("seed", "random")]
     assert found.verdict.first.name == "accuracy"
     near = replay(record.run_id, env="here", tolerance="accuracy=1")
-    assert near.verdict.answer is Answer.WITHIN
+    assert near.verdict.answer is VerdictAnswer.WITHIN
     with pytest.raises(SpecError, match="no metric 'acuracy'; did you mean 'accuracy'"):
         replay(record.run_id, tolerance="acuracy=1")
 
@@ -164,7 +164,7 @@ def test_a_run_without_a_seed_differs_and_says_why_and_tolerance_helps(folder):
 def test_a_spec_s_seed_makes_all_generators_draw_the_same_again(stored):
     (stored / "draw.py").write_text("import random\nfrom ml_experiment_nb import report\nreport(x=random.random())\n")
     record = run(run="draw.py", params={}, seed=5)
-    assert replay(record.run_id, env="here").verdict.answer is Answer.IDENTICAL
+    assert replay(record.run_id, env="here").verdict.answer is VerdictAnswer.IDENTICAL
 
 
 def test_a_package_that_was_upgraded_since_is_listed(stored, monkeypatch):
@@ -201,7 +201,7 @@ def test_a_recorded_environment_that_cannot_be_made_is_said_and_nothing_is_taken
     path.write_text("no-such-package-of-tests==9.9\n")
     monkeypatch.setenv("UV_NO_INDEX", "1")
     found = replay(record.run_id, store=store)
-    assert found.verdict.answer is Answer.COULD_NOT_RUN
+    assert found.verdict.answer is VerdictAnswer.COULD_NOT_RUN
     assert "no-such-package-of-tests" in found.verdict.reason
     assert "--env here runs it in this environment" in found.verdict.reason
 
@@ -211,7 +211,7 @@ def test_a_limit_of_time_stops_it_and_its_run_is_closed(stored):
     record = run(run="slow.py", params={})
     (stored / "slow").touch()
     found = replay(record.run_id, env="here", timeout=3)
-    assert found.verdict.answer is Answer.COULD_NOT_RUN
+    assert found.verdict.answer is VerdictAnswer.COULD_NOT_RUN
     assert "TaskTimeoutError: stopped at its limit of 3" in found.verdict.reason
     assert found.record.status is Status.FAILED
 
@@ -248,7 +248,7 @@ def test_a_group_stands_for_its_best_trial_and_each_can_be_done_again(folder):
     assert len(chosen(store, group.run_id, every=True)) == 2
     found = replay(group.run_id, env="here")
     assert found.original.run_id == best.run_id
-    assert found.verdict.answer is Answer.IDENTICAL
+    assert found.verdict.answer is VerdictAnswer.IDENTICAL
 
 
 def test_a_function_of_a_module_is_done_again_as_it_was_then(folder):

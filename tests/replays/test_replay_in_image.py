@@ -8,7 +8,7 @@ from ml_experiment_nb.planning import make_plan
 from ml_experiment_nb.records import Status
 from ml_experiment_nb.replays import replay
 from ml_experiment_nb.specs import spec_from_mapping
-from ml_experiment_nb.verdicts import Answer
+from ml_experiment_nb.verdicts import VerdictAnswer
 
 SCRIPT = """\
 from pathlib import Path
@@ -42,7 +42,7 @@ def test_a_run_is_done_again_in_an_image(stored, docker, record):
 @pytest.mark.docker
 def test_an_image_that_is_not_there_could_not_run(stored, docker, record):
     found = replay(record.run_id, image="no-such-image-of-tests:1")
-    assert found.verdict.answer is Answer.COULD_NOT_RUN
+    assert found.verdict.answer is VerdictAnswer.COULD_NOT_RUN
     assert "no-such-image-of-tests" in found.verdict.reason
     assert found.record.status is Status.FAILED
 
@@ -51,5 +51,5 @@ def test_an_image_that_is_not_there_could_not_run(stored, docker, record):
 def test_without_an_engine_it_could_not_run(stored, record, monkeypatch):
     monkeypatch.setenv("DOCKER_HOST", f"unix://{stored}/no-engine.sock")
     found = replay(record.run_id, image="python:3.11")
-    assert found.verdict.answer is Answer.COULD_NOT_RUN
+    assert found.verdict.answer is VerdictAnswer.COULD_NOT_RUN
     assert "engine" in found.verdict.reason.lower()

@@ -9,7 +9,7 @@ import pytest
 
 from ml_experiment_nb.server import events
 from ml_experiment_nb.server.backends import Backend
-from ml_experiment_nb.server.events import Watch
+from ml_experiment_nb.server.events import ProjectEvents
 
 pytestmark = pytest.mark.slow
 
@@ -27,7 +27,7 @@ def test_all_pages_look_anew_when_one_joins_before_the_next_process_is_started(p
 
     async def check():
         backend = Backend(project)
-        watch = Watch(backend, project)
+        watch = ProjectEvents(backend, project)
         first, second, third = Page(), Page(), Page()
         await watch.join(first, "")
         assert [one["event"] for one in first.heard] == ["hello"]

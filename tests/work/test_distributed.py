@@ -16,9 +16,9 @@ import ray
 from ml_experiment_nb import job, make_plan, run
 from ml_experiment_nb.errors import ExecutorError
 from ml_experiment_nb.executors import connection
-from ml_experiment_nb.files import read_spec
 from ml_experiment_nb.loop import collect
 from ml_experiment_nb.records import Status
+from ml_experiment_nb.spec_files import read_spec
 from ml_experiment_nb.specs import spec_from_mapping
 from ml_experiment_nb.targets import Cell
 from ml_experiment_nb.tracking import Store

@@ -4,9 +4,9 @@ import math
 import pytest
 
 from ml_experiment_nb.errors import SpaceError, SpecError
-from ml_experiment_nb.files import read_spec, write_spec
 from ml_experiment_nb.goals import Metric
 from ml_experiment_nb.spaces import Choice, LogUniform, Range, Uniform
+from ml_experiment_nb.spec_files import read_spec, write_spec
 from ml_experiment_nb.specs import Data, Experiment, Group, Pruner, RayConfig, Resources, Sampler, spec_from_mapping
 from ml_experiment_nb.targets import Script
 
