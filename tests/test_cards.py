@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from test_records import STARTED, record
+from made_records import STARTED, record
 
 from ml_experiment_nb.cards import Card, Change, File, card_html, card_markdown, card_text, change, warnings_of
 from ml_experiment_nb.records import Failure, Status

@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from test_records import record
+from made_records import record
 
 from ml_experiment_nb import earlier
 from ml_experiment_nb.capture import snapshot

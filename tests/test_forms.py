@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from made_records import experiment_record
 from ruamel.yaml import YAML
 
 from ml_experiment_nb import cli, loop
@@ -18,7 +19,7 @@ from ml_experiment_nb.forms import RecordedSpec, as_file, asked_by
 from ml_experiment_nb.identity import spec_hash
 from ml_experiment_nb.magics import ExperimentMagics
 from ml_experiment_nb.planning import make_plan
-from ml_experiment_nb.records import Record, Status, now
+from ml_experiment_nb.records import Record
 from ml_experiment_nb.spec_files import read_spec, spec_text
 from ml_experiment_nb.specs import Experiment, Group, spec_from_mapping, to_mapping
 from ml_experiment_nb.targets import Notebook
@@ -228,7 +229,7 @@ def test_a_search_s_cell_comes_back(line, lead):
 
 def test_a_trial_that_has_drawn_by_itself_comes_back_with_what_it_drew():
     group = spec_from_mapping({"run": "a.py", "kind": "group", "param_space": {}, "params": {"n": 1}})
-    found = asked_by(record(kind="trial", params={"n": 1, "kind": "svm", "C": 0.5}), spec_text(group))
+    found = asked_by(experiment_record(kind="trial", params={"n": 1, "kind": "svm", "C": 0.5}), spec_text(group))
     assert found.spec.kind == "experiment"
     assert found.spec.params == {"n": 1, "kind": "svm", "C": 0.5}
 
@@ -255,20 +256,15 @@ def test_what_a_magic_has_no_option_for():
 # --- from records ---
 
 
-def record(**changes):
-    fields = {"run_id": "ab" * 16, "name": "n", "experiment": "n", "kind": "experiment", "status": Status.FINISHED}
-    return Record(**{**fields, "params": {}, "metrics": {}, "started": now(), "seconds": 1.0, **changes})
-
-
 def test_what_the_record_can_not_tell():
     with pytest.raises(SpecError, match="no spec is kept with the run 'n'"):
-        asked_by(record(), None)
+        asked_by(experiment_record(), None)
     text = "name: f\nrun: [{function: '__main__:f'}]\n"
     with pytest.raises(SpecError, match="f was defined where it was called"):
-        asked_by(record(), text)
+        asked_by(experiment_record(), text)
     text = spec_text(parsed("%%group x\nC = choice([1, '1'])\nC"))
     with pytest.raises(SpecError, match="C: the record has it as '1', which doesn't tell its options apart"):
-        asked_by(record(kind="trial", params={"C": "1"}), text)
+        asked_by(experiment_record(kind="trial", params={"C": "1"}), text)
 
 
 @pytest.mark.parametrize(
@@ -281,7 +277,7 @@ def test_a_trial_s_values_are_what_they_were(value):
 
     for point in first_points(group):
         params = {name: str(drawn) for name, drawn in {**group.params, **point}.items()}
-        asked = asked_by(record(kind="trial", params=params), spec_text(group))
+        asked = asked_by(experiment_record(kind="trial", params=params), spec_text(group))
         assert asked.spec.params == {"shape": [1], **point}
         assert asked.losses == ()
 
@@ -365,10 +361,10 @@ def test_runs_of_a_cell_come_back(runs_of):
         assert spec_hash(parsed(cell.text)) == kept.tags["mlexp.spec_hash"]
     needs = parsed("%%experiment SVM\nC = 1\n{'a': C + outside}")
     with pytest.raises(SpecError, match="the cell reads outside from its notebook, which a file hasn't"):
-        form_of(record(), spec_text(needs), "yaml")
+        form_of(experiment_record(), spec_text(needs), "yaml")
     with pytest.raises(SpecError, match="the cell reads outside"):
-        form_of(record(), spec_text(needs), "command")
-    assert form_of(record(), spec_text(needs), "cell").text == "%%experiment SVM\nC = 1\n{'a': C + outside}"
+        form_of(experiment_record(), spec_text(needs), "command")
+    assert form_of(experiment_record(), spec_text(needs), "cell").text == "%%experiment SVM\nC = 1\n{'a': C + outside}"
 
 
 CALLED = """\

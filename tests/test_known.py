@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from test_records import record
+from made_records import record
 
 from ml_experiment_nb.capture.basis import ENVIRONMENT, MODULES, VALUES
 from ml_experiment_nb.capture.inputs import Input

@@ -6,7 +6,6 @@ import sys
 import psutil
 import pytest
 import services
-from test_faults import answers
 
 from ml_experiment_nb.mlflow_page import address_of, announce
 
@@ -54,6 +53,6 @@ def test_the_command_leaves_word_of_the_page_that_it_serves(stored):
     words = [sys.executable, "-P", "-m", "ml_experiment_nb.cli", "ui", "--port", str(port)]
     for name in ("json.py", "mlflow.py", "uvicorn.py"):  # the user's own, and no libraries
         (stored / name).write_text(f"raise SystemExit('{name} was imported')")
-    with services.running(words, stored / "page.log", ready=lambda: answers(port), env={**os.environ}):
+    with services.running(words, stored / "page.log", ready=lambda: services.answers(port), env={**os.environ}):
         assert address_of("r1", stored, uri) == f"http://127.0.0.1:{port}/#/runs/r1"
     assert address_of("r1", stored, uri) is None

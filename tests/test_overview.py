@@ -1,7 +1,7 @@
 """Many runs as one table."""
 
 import pytest
-from test_records import record
+from made_records import record
 
 from ml_experiment_nb import markup
 from ml_experiment_nb.overview import overview, summary

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from test_forms import record
+from made_records import experiment_record
 
 from ml_experiment_nb import forms, programs
 from ml_experiment_nb.archive import SPEC
@@ -35,7 +35,7 @@ PLAIN = "import argparse\nparser = argparse.ArgumentParser()\nparser.add_argumen
 
 def asked(spec, sources, form, **keys):
     """Return a form of a spec's run that has kept these sources."""
-    return form_of(record(**keys), spec_text(spec_from_mapping(spec)), form, sources.get).text
+    return form_of(experiment_record(**keys), spec_text(spec_from_mapping(spec)), form, sources.get).text
 
 
 def test_parameters_become_a_job_s_defaults():

@@ -1,6 +1,6 @@
 """What a proof of a run has found, judged."""
 
-from test_records import record
+from made_records import record
 
 from ml_experiment_nb.cards import Card, card_html, card_markdown, card_text
 from ml_experiment_nb.proofs import (

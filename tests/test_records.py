@@ -1,9 +1,9 @@
 import dataclasses
 import json
 import math
-from datetime import UTC, datetime
 
 import pytest
+from made_records import record
 
 from ml_experiment_nb.records import (
     Failure,
@@ -18,19 +18,6 @@ from ml_experiment_nb.records import (
     pairs,
     row,
 )
-
-STARTED = datetime(2026, 1, 2, 3, 4, 5, 678000, UTC)
-
-
-def record(**changes):
-    usual = {
-        "run_id": "0123456789abcdef0123456789abcdef", "name": "svm #1", "experiment": "svm", "kind": "trial",
-        "status": Status.FINISHED, "params": {"C": 0.5, "kernel": "rbf"}, "metrics": {"acc": 0.98765},
-        "started": STARTED,
-        "seconds": 1.5, "number": 1,
-    }  # fmt: skip
-    return Record(**usual | changes)
-
 
 FULL = record(
     failure=Failure("ValueError", "wrong", "Traceback …"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from test_wheels import make_wheel
+from made_wheels import make_wheel
 
 from ml_experiment_nb.capture.packages import Package
 from ml_experiment_nb.errors import ImageError

@@ -5,7 +5,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from test_wheels import BACKEND
+from made_wheels import BACKEND
 
 from ml_experiment_nb.capture.packages import Package
 from ml_experiment_nb.images.interpreter import interpreter

@@ -1,12 +1,11 @@
 """Wheels come from the user's index or from a source here, are checked, and are kept."""
 
-import base64
 import hashlib
 import subprocess
 import sys
-import zipfile
 
 import pytest
+from made_wheels import BACKEND, make_wheel
 
 from ml_experiment_nb.capture.packages import Package, from_requirements, wheel_digest
 from ml_experiment_nb.errors import ImageError
@@ -14,26 +13,6 @@ from ml_experiment_nb.images.environments import Environment
 from ml_experiment_nb.images.interpreter import interpreter
 from ml_experiment_nb.images.pip import Index, _explained, indexes
 from ml_experiment_nb.images.wheels import _index_of, _note_indexes, gather, requirements_of
-
-
-def make_wheel(folder, name, version, content="x = 1\n"):
-    """Make a wheel of one module, by hand: nothing is asked for it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}-{version}-py3-none-any.whl"
-    info = f"{name}-{version}.dist-info"
-    files = {
-        f"{name}.py": content,
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: hand\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    }
-    rows = []
-    with zipfile.ZipFile(path, "w") as archive:
-        for place, text in files.items():
-            archive.writestr(place, text)
-            digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
-            rows.append(f"{place},sha256={digest},{len(text)}")
-        archive.writestr(f"{info}/RECORD", "\n".join([*rows, f"{info}/RECORD,,"]) + "\n")
-    return path
 
 
 @pytest.fixture
@@ -124,20 +103,6 @@ def test_a_local_package_is_built_from_a_copy_of_its_source(index, python, tmp_p
     changed = gather(Environment("env", python, (package,)), index=index)
     assert changed.wheels[0].sha256 != first.wheels[0].sha256
 
-
-BACKEND = """
-import pathlib, zipfile
-def build_wheel(folder, config_settings=None, metadata_directory=None):
-    pathlib.Path("build").mkdir()
-    name = "mine-1.0-py3-none-any.whl"
-    with zipfile.ZipFile(f"{folder}/{name}", "w") as archive:
-        archive.writestr("mine.py", pathlib.Path("mine.py").read_text())
-        info = "mine-1.0.dist-info"
-        archive.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\\nName: mine\\nVersion: 1.0\\n")
-        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
-        archive.writestr(f"{info}/RECORD", "")
-    return name
-"""
 
 INDEXES = [
     (

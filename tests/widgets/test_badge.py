@@ -1,6 +1,6 @@
 """What a cell's badge says of its last run."""
 
-from test_records import record
+from made_records import record
 
 from ml_experiment_nb.records import Status
 from ml_experiment_nb.widgets.badge import badge_of, badge_of_group

@@ -5,7 +5,7 @@ import re
 
 import nbformat
 import pytest
-from test_records import record
+from made_records import record
 
 from ml_experiment_nb.records import Records, Status
 from ml_experiment_nb.widgets.fallback import comparison_html, group_html

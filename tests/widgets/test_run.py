@@ -3,7 +3,7 @@
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
-from test_records import record
+from made_records import record
 
 from ml_experiment_nb import earlier
 from ml_experiment_nb.cards import File

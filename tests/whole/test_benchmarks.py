@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 PRINTED = {
     "cell_overhead.py": (
         "tree, a pause of 0.1 s          median ms  more than plain  of by hand\n"

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 import services
 from click.testing import CliRunner
+from filled_store import ORDERS, WHICH, fill, filled
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
-from test_listing import ORDERS, WHICH, fill, filled
 
 from ml_experiment_nb import sqlstore
 from ml_experiment_nb.cli import commands

@@ -16,7 +16,7 @@ from ml_experiment_nb.spec_files import read_spec
 from ml_experiment_nb.specs import Group, spec_from_mapping
 from ml_experiment_nb.targets import Notebook
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DOCS = {path.name: path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
 SPECS = DOCS["specs.md"]
 

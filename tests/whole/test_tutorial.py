@@ -16,7 +16,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-TUTORIAL = Path(__file__).parents[1] / "docs/tutorial"
+TUTORIAL = Path(__file__).parents[2] / "docs/tutorial"
 PAGES = re.findall(r"^\d+\. \[.*\]\((.+\.md)\)", (TUTORIAL / "index.md").read_text(), re.M)
 BIN = Path(sys.executable).parent
 

@@ -16,8 +16,8 @@ import psycopg
 import pytest
 import services
 from click.testing import CliRunner
+from driven_groups import TRAIN, check_whole, command, ended, finish, folder, wait_for, write_group
 from mlflow import MlflowClient
-from test_faults import TRAIN, answers, check_whole, command, ended, finish, folder, wait_for, write_group
 
 from ml_experiment_nb import artifact_stores, loop
 from ml_experiment_nb.cli import commands
@@ -91,7 +91,7 @@ def server_of_team(team, tables, monkeypatch, tmp_path_factory):
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_DEFAULT_ARTIFACT_ROOT"):
         env.pop(name)
     log = tmp_path_factory.mktemp("server") / "log"
-    with services.running(words, log, env=env, ready=lambda: answers(port)):
+    with services.running(words, log, env=env, ready=lambda: services.answers(port)):
         for name in list(os.environ):
             if name.startswith(("AWS_", "MLFLOW_S3")) or name == "MLFLOW_DEFAULT_ARTIFACT_ROOT":
                 monkeypatch.delenv(name)
@@ -100,7 +100,7 @@ def server_of_team(team, tables, monkeypatch, tmp_path_factory):
 
 
 def test_the_two_commands_of_the_readme(server, bucket, project, monkeypatch):
-    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
     make, serve = (line for line in readme.splitlines() if line.startswith(("sudo -u postgres psql", "mlflow server")))
     with closing(psycopg.connect(f"{server}/postgres", autocommit=True)) as connection:
         for statement in re.findall(r'-c "(.*?)"', make):
@@ -112,7 +112,7 @@ def test_the_two_commands_of_the_readme(server, bucket, project, monkeypatch):
     )  # fmt: skip
     env = {**os.environ, **bucket.environment(), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     words = [sys.executable, "-m", *words, "--port", str(port), "--workers", "1"]
-    with services.running(words, project / "log", env=env, ready=lambda: answers(port)):
+    with services.running(words, project / "log", env=env, ready=lambda: services.answers(port)):
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
         result = CliRunner().invoke(commands, ["doctor"])
         assert result.exit_code == 0, result.output
@@ -160,7 +160,7 @@ def test_the_page_of_postgres_and_s3(team):
     port = services.free_port()
     words = [sys.executable, "-m", "ml_experiment_nb.cli", "ui", "--port", str(port)]
     page = f"http://127.0.0.1:{port}"
-    with services.running(words, team / "log", ready=lambda: answers(port), env={**os.environ}) as server:
+    with services.running(words, team / "log", ready=lambda: services.answers(port), env={**os.environ}) as server:
         client = MlflowClient(page)
         assert client.get_run(record.run_id).data.metrics == {"seen": 3.0, "acc": 0.3}
         with urlopen(f"{page}/get-artifact?path=model.bin&run_uuid={record.run_id}", timeout=30) as answer:

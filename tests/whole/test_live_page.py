@@ -9,7 +9,6 @@ from urllib.request import Request, urlopen
 import pytest
 import services
 from mlflow import MlflowClient
-from test_faults import answers
 
 from ml_experiment_nb import loop
 from ml_experiment_nb.planning import make_plan
@@ -68,7 +67,7 @@ def test_four_slots_write_while_the_page_is_looked_at(stored, monkeypatch, scrip
     port = services.free_port()
     words = [sys.executable, "-m", "ml_experiment_nb.cli", "ui", "--port", str(port)]
     log = stored / "page.log"
-    with services.running(words, log, ready=lambda: answers(port), env={**os.environ}):
+    with services.running(words, log, ready=lambda: services.answers(port), env={**os.environ}):
         lookers = [Looker(f"http://127.0.0.1:{port}") for _ in range(2)]
         for one in lookers:
             one.start()

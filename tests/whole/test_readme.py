@@ -17,7 +17,7 @@ from urllib.request import urlopen
 import nbformat
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 BLOCKS = [(lang, text) for lang, text in re.findall(r"^```(\w+)\n(.*?)^```", README, re.M | re.S)]
 FILES = {m[1]: text for _, text in BLOCKS if (m := re.match(r"# (\S+\.\w+)\n", text))}

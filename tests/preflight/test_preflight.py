@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 from click.testing import CliRunner
-from conftest import notebook
+from made_notebooks import notebook
 
 from ml_experiment_nb import check, cli, make_plan, read_spec
 from ml_experiment_nb.errors import SpecError

@@ -17,7 +17,7 @@ import pytest
 
 import ml_experiment_nb
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "labextension"
 SHARED = "share/jupyter/labextensions/ml-experiment-nb"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 BIN = Path(sys.executable).parent
 NOTEBOOKS = sorted(path.name for path in (EXAMPLES / "notebooks").glob("*.ipynb"))
 

@@ -39,7 +39,7 @@ pytestmark = pytest.mark.slow
 
 NOBODY = "0" * 32
 NOTHING = "0" * 12
-WIRE = json.loads(Path(__file__).with_name("wire.json").read_text())
+WIRE = json.loads(Path(__file__).parents[1].joinpath("wire.json").read_text())
 PATHS = [
     *("about", "runs", f"runs/{NOBODY}", f"runs/{NOBODY}/log", f"runs/{NOBODY}/metrics", f"runs/{NOBODY}/artifacts"),
     *(f"runs/{NOBODY}/artifacts/record/log.txt", f"runs/{NOBODY}/form", f"runs/{NOBODY}/mlflow", "compare", "diff"),
