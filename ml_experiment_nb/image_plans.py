@@ -159,13 +159,16 @@ def _as_recorded(
     A notebook and a cell are a notebook that has its parameters. Scripts, commands and several files are run by a spec
     that has them, which a container may be given others of.
     """
-    from ml_experiment_nb import forms, programs  # they bring MLflow, which takes seconds and isn't needed otherwise
+    from ml_experiment_nb import calls, forms, programs  # they bring MLflow, which takes seconds: only runs need it
 
     place = folder / part_of(record.name, "notebook")
-    if (called := programs.as_called(record, text, kept)) is not None:
+    if (called := calls.in_script(record, text, kept)) is not None:
         keys = {"name": record.name, "run": called.path, "params": called.params, "root_path": str(folder)}
         spec = spec_from_mapping(keys)
         return of_spec(spec, place.with_suffix(".yaml"), kept=lambda name: called.source), ()
+    if (own := calls.in_notebook(record, text, kept)) is not None:
+        program = of_notebook(nbformat.reads(own.text, as_version=4), place.with_suffix(".ipynb"), kernel=kernel)
+        return _as_it_was(program, own.spec, (), record.name)
     asked = forms.asked_by(record, text)
     if isinstance(asked.spec, Group):
         raise SpecError(f"{record.name} is a group: make an image of its spec's file, or of one of its trials")

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import ast
 import json
-import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,13 +17,10 @@ from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.export import split_cell
 from ml_experiment_nb.flow import is_everywhere
 from ml_experiment_nb.forms import Form, RecordedSpec
-from ml_experiment_nb.inplace import SCRIPT
 from ml_experiment_nb.magic_lines import OF_OURS
-from ml_experiment_nb.records import Record
 from ml_experiment_nb.script_options import command_line, read_options
 from ml_experiment_nb.scripts import job_functions
 from ml_experiment_nb.session import SLICE
-from ml_experiment_nb.spec_files import parse_mapping
 from ml_experiment_nb.specs import Group
 from ml_experiment_nb.targets import Cell, Notebook, Script
 from ml_experiment_nb.typed_forms import as_cell
@@ -137,44 +132,6 @@ def as_script(asked: RecordedSpec, kept: Kept) -> Form:
     return Form(_script_of(nb, asked if inner else None), form.losses)
 
 
-@dataclass(frozen=True)
-class Called:
-    """A script that called a job of its own.
-
-    Attributes:
-        path: Its path, relative to the folder that it ran in.
-        source: Its text.
-        params: What the job was given.
-    """
-
-    path: str
-    source: str
-    params: Mapping[str, Any]
-
-
-def as_called(record: Record, text: str | None, kept: Kept) -> Called | None:
-    """Return the script that called a job of its own; None of any other run.
-
-    Args:
-        record: The run.
-        text: The spec that is kept with it; None where there is none.
-        kept: Gives what is kept with the run.
-
-    Raises:
-        SpecError: It was given words, which no spec has.
-    """
-    data = parse_mapping(text) if text is not None else {}
-    named = [str(one["function"]) for one in data.get("run", ()) if isinstance(one, dict) and "function" in one]
-    name = next((one.partition(":")[2] for one in named if one.startswith("__main__:")), None)
-    path, *words = json.loads(record.tags.get(SCRIPT, '[""]'))
-    source = kept(f"script/{Path(path).name}") if path else None
-    if name is None or source is None or record.kind == "trial":
-        return None
-    if words:
-        raise SpecError(f"{path}, which called {name}, was given {shlex.join(words)}: make an image of its file")
-    return Called(path, source, data.get("params") or {})
-
-
 def _only_target(asked: RecordedSpec, form: str) -> Any:
     if isinstance(asked.spec, Group):
         raise SpecError(
@@ -223,11 +180,16 @@ def _inject(nb: Any, params: Mapping[str, Any]) -> None:
 
     kept = [cell for cell in nb.cells if notebooks.INJECTED_TAG not in notebooks.tags(cell)]
     index = next((k for k, cell in enumerate(kept) if notebooks.PARAMETERS_TAG in notebooks.tags(cell)), -1)
-    made = v4.new_code_cell(_assignments(params), id="injected", metadata={"tags": [notebooks.INJECTED_TAG]})
+    made = v4.new_code_cell(assignments(params), id="injected", metadata={"tags": [notebooks.INJECTED_TAG]})
     nb.cells = [*kept[: index + 1], made, *kept[index + 1 :]]
 
 
-def _assignments(params: Mapping[str, Any]) -> str:
+def assignments(params: Mapping[str, Any]) -> str:
+    """Return a cell that assigns parameters their values.
+
+    Raises:
+        ParameterError: One can't be written as a literal.
+    """
     lines = ["from ml_experiment_nb import secret"] if any(secrecy.names_in(params)) else []
     return "\n".join([*lines, *(f"{name} = {value_text(name, value)}" for name, value in params.items())])
 

@@ -36,19 +36,20 @@ class FileDigest:
     size: int
 
 
-def file_digests(files: Sequence[Path], cache: Path | None) -> list[FileDigest]:
+def file_digests(files: Sequence[Path], cache: Path | None, *, linked: bool = False) -> list[FileDigest]:
     """Return the digests of files, in their order.
 
     Args:
         files: Absolute paths.
         cache: A database in which digests are kept by the file's path, times, size and inode. It may be absent, and
             where it can't be used nothing is kept.
+        linked: The files get and lose other names meanwhile, which is no change of theirs.
 
     Raises:
         CaptureError: A file can't be read, or changes while it is read.
     """
     try:
-        stats = {path: _stat(path) for path in files}
+        stats = {path: _stat(path, linked) for path in files}
     except OSError as error:
         raise CaptureError(f"{error.filename}: can't be read: {error.strerror}") from None
     known = _known(cache, stats)
@@ -56,7 +57,7 @@ def file_digests(files: Sequence[Path], cache: Path | None) -> list[FileDigest]:
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         made = dict(zip(missing, pool.map(_hash, missing), strict=True))
     for path in made:
-        if _stat(path) != stats[path]:
+        if _stat(path, linked) != stats[path]:
             raise CaptureError(f"{path}: changed while it was read")
     _keep(cache, {path: (stats[path], digest) for path, digest in made.items()})
     return [FileDigest(path, (known | made)[path], stats[path][2]) for path in files]
@@ -102,9 +103,9 @@ def value_digest(value: Any) -> str:
 _Stat = tuple[int, int, int, int, int]
 
 
-def _stat(path: Path) -> _Stat:
+def _stat(path: Path, linked: bool = False) -> _Stat:
     found = path.stat()
-    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino, found.st_dev
+    return found.st_mtime_ns, 0 if linked else found.st_ctime_ns, found.st_size, found.st_ino, found.st_dev
 
 
 def _hash(path: Path) -> str:

@@ -73,7 +73,18 @@ def filled(place: Path) -> Iterator[Path]:
     with working(place.parent) as folder:
         yield folder
         for path in sorted(folder.rglob("*.whl")):
-            os.replace(path, place / path.name)
+            put(path, place / path.name)
+
+
+def put(path: Path, target: Path) -> None:
+    """Give a file its place, unless it is taken: what another process has put there may be read by somebody now."""
+    try:
+        os.link(path, target)
+    except FileExistsError:
+        return
+    except OSError:  # a disk without such links
+        if not target.exists():
+            os.replace(path, target)
 
 
 @contextmanager

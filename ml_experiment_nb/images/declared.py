@@ -29,7 +29,7 @@ class Declared:
     Attributes:
         debian: The Debian packages of ``apt.txt``.
         requirements: What ``requirements.txt`` and the pip part of ``environment.yml`` ask for.
-        conda: What ``environment.yml`` asks of conda, by their names there.
+        conda: What ``environment.yml`` asks of conda, as requirements of pip's: ``numpy==1.20.*`` for ``numpy=1.20``.
         python: The Python that it asks for; empty where it doesn't.
         post_build: Its ``postBuild``.
         notes: What of them is not followed.
@@ -145,8 +145,18 @@ def _environment(file: Path) -> tuple[str, list[str], list[str]]:
         if name == "python":
             python = text[len(name) :].strip(" =<>!~").removesuffix(".*")
         elif name != "pip":
-            conda.append(str(canonicalize_name(name)))
+            conda.append(_of_conda(name, text[len(name) :]))
     return python, conda, requirements
+
+
+def _of_conda(name: str, versions: str) -> str:
+    """Return what conda is asked for as a requirement; of versions that Python's have no form for, the name alone."""
+    said = re.sub(r"(?<![=<>!~])=(?!=)\s*([\w.]*[\w])(?:\.?\*)?(?=[,=\s]|$)", r"==\1.*", versions.strip())
+    text = f"{canonicalize_name(name)}{said.partition(' ')[0]}"
+    try:
+        return str(Requirement(text))
+    except InvalidRequirement:
+        return str(canonicalize_name(name))
 
 
 def _lines(file: Path) -> list[str]:

@@ -78,7 +78,7 @@ def environments(
     left_out = {canonicalize_name(one) for one in choices.without} | ({LAB} if choices.lab is False else set())
     kept = installed
     if choices.only_imports:
-        named = {canonicalize_name(Requirement(one).name) for one in asked.requirements} | set(asked.conda)
+        named = {canonicalize_name(Requirement(one).name) for one in (*asked.requirements, *asked.conda)}
         needed = {*imported(code, installed), *_IN_KERNEL, *named, *(roots if has_ours else ())}
         needed |= {"pip"} if code.found.installs else set()
         kept = closure(python, installed, needed, unneeded)

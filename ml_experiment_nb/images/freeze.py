@@ -151,6 +151,10 @@ def _followed(asked: Declared, choices: Choices, installed: Sequence[Package], n
         is_for_here = one.marker is None or one.marker.evaluate()
         if is_for_here and versions.get(name) and not one.specifier.contains(versions[name], prereleases=True):
             notes.append(f"{text} is declared, and the kernel has {versions[name]}, which the image gets")
+    for one in map(Requirement, asked.conda):
+        here = versions.get(one.name)
+        if here and not one.specifier.contains(here, prereleases=True):
+            notes.append(f"environment.yml asks conda for {one}, and the kernel has {here}, which the image gets")
     return replace(asked, requirements=tuple(kept))
 
 
@@ -161,12 +165,13 @@ def _unfrozen(code: Code, installed: Sequence[Package], asked: Declared) -> list
     """Return notes of what the code needs and can't be frozen."""
     notes = []
     names = {one.name for one in installed}
+    fetched = {canonicalize_name(Requirement(one).name) for one in asked.requirements}
     for name, origin in sorted(code.origins.items()):
         if name in code.excluded:
             notes.append(f"the code imports {name}, which is excluded: it isn't in the image")
-        elif origin is None:
+        elif origin is None and canonicalize_name(name) not in fetched:
             notes.append(f"the code imports {name}, which its kernel hasn't: it isn't in the image either")
-        elif SITE.search(origin) and not having(code.python, [name]):
+        elif origin is not None and SITE.search(origin) and not having(code.python, [name]):
             notes.append(f"{origin} is imported, and no package has it: it isn't in the image")
     if code.found.dynamic:
         notes.append("the code imports modules by names that only running it tells: they can't be followed")
@@ -186,9 +191,12 @@ def _unfrozen(code: Code, installed: Sequence[Package], asked: Declared) -> list
             f"a password stands in the code in the address {', '.join(addresses)}, and so in the image: take it out; "
             "an image is made with pip's own settings, which don't go in"
         )
-    missing = [one for one in asked.conda if one not in names]
+    missing = [name for one in asked.conda if (name := Requirement(one).name) not in names]
     if missing:
-        notes.append(f"environment.yml asks conda for {', '.join(missing)}, which no Python package here is")
+        notes.append(
+            f"environment.yml asks conda for {', '.join(missing)}, which no Python package of the kernel is: conda's "
+            "channels are not asked, and the image hasn't it; name it in requirements.txt, or Debian's in apt.txt"
+        )
     if asked.python and not code.python.version.startswith(asked.python.split("|")[0].strip("*.")):
         notes.append(f"environment.yml asks for Python {asked.python}: the kernel's is {code.python.version}, as here")
     return notes
@@ -250,6 +258,8 @@ def facts(frozen: Frozen) -> list[tuple[str, str]]:
         ("packages", counted),
         *[("  built", f"{one.name} {one.version} from {one.source}") for one in (*local, *other)],
     ]
+    if fetched := _fetched(frozen):
+        rows.append(("  fetched", ", ".join(fetched)))
     if len(frozen.environments) > 1:
         rows.append(("runner", f"ml-experiment-nb and the {len(frozen.runner.packages) - 1} packages that it needs"))
     rows += told([one for of_one in frozen.spare for one in of_one])
@@ -261,6 +271,17 @@ def facts(frozen: Frozen) -> list[tuple[str, str]]:
     rows += [("data", _data_text(one)) for one in frozen.data]
     rows += [("lab", "docker run IMAGE lab" if frozen.has_lab else "JupyterLab is not in it")]
     return rows
+
+
+def _fetched(frozen: Frozen) -> list[str]:
+    """Return what is declared and isn't installed, which is fetched with all that it needs."""
+    there = {one.name for one in frozen.kernel.packages}
+    asked = [(text, Requirement(text)) for text in frozen.declared.requirements]
+    return [
+        text
+        for text, one in asked
+        if canonicalize_name(one.name) not in there and (one.marker is None or one.marker.evaluate())
+    ]
 
 
 def _data_text(one: File) -> str:

@@ -23,7 +23,7 @@ from packaging.version import InvalidVersion, Version
 from ml_experiment_nb.capture.digests import file_digests
 from ml_experiment_nb.capture.packages import Package, wheel_digest
 from ml_experiment_nb.errors import ImageError
-from ml_experiment_nb.images.caches import cache, filled, kept_wheels, remembered, short, working
+from ml_experiment_nb.images.caches import cache, filled, kept_wheels, put, remembered, short, working
 from ml_experiment_nb.images.code import folder_of
 from ml_experiment_nb.images.environments import Environment
 from ml_experiment_nb.images.files import file_of
@@ -98,7 +98,9 @@ def gather(
             notes += file_of(one.name, source).notes
     more = _besides(pip, place / "index", environment, requirements, tell)
     found |= more
-    digests = {one.path: one.digest for one in file_digests([*found.values()], cache() / "digests.db")}
+    # The contexts of other images that are made just now have links to the same wheels.
+    told = file_digests([*found.values()], cache() / "digests.db", linked=True)
+    digests = {one.path: one.digest for one in told}
     installed = remembered("wheels", "\n".join(sorted(digests.values())), lambda: _digests_of(digests))
     for one, path in found.items():
         if one.digest and not one.source and installed[digests[path]] != one.digest:
@@ -192,7 +194,7 @@ def _from_source(pip: Pip, place: Path, package: Package) -> Path:
     kept = kept_wheels(place)
     if not kept:
         with filled(place) as folder:
-            pip.wheel([f"{package.name} @ {package.source}"], folder)
+            pip.wheel([package.source], folder)  # `name @ git+file:///x` is no requirement to pip
         kept = kept_wheels(place)
     return next(iter(kept.values()))
 
@@ -230,7 +232,7 @@ def _fetched(
         for wheel in sorted((folder / "made").glob("*.whl")):
             name, version, _, _ = parse_wheel_filename(wheel.name)
             if str(name) not in there:
-                _put(wheel.read_bytes(), place / wheel.name)
+                put(wheel, place / wheel.name)
                 _note_indexes(place, [wheel], indexes)
                 found[str(name)] = str(version)
     return found

@@ -49,6 +49,20 @@ def test_a_file_is_read_once_for_as_long_as_it_stays(tmp_path, settled, monkeypa
     assert read == [file]
 
 
+def test_a_file_that_gets_another_name_while_it_is_read_has_not_changed(tmp_path, monkeypatch):
+    file = tmp_path / "a.whl"
+    file.write_text("1")
+
+    def hashed(path, really=digests._hash):
+        os.link(path, tmp_path / f"{len(os.listdir(tmp_path))}.whl")
+        return really(path)
+
+    monkeypatch.setattr(digests, "_hash", hashed)
+    assert file_digests([file], None, linked=True)[0].size == 1
+    with pytest.raises(CaptureError, match="changed while it was read"):
+        file_digests([file], None)
+
+
 def test_a_file_that_keeps_its_time_and_size_is_seen_to_change(tmp_path, settled):
     file, cache = tmp_path / "a.csv", tmp_path / "digests.db"
     file.write_text("1")

@@ -3,10 +3,10 @@ from pathlib import Path
 import pytest
 
 from ml_experiment_nb import diff, make_plan, run
+from ml_experiment_nb.archive import Archive
 from ml_experiment_nb.comparison.evidence import _doubtful, _size, packages_in
 from ml_experiment_nb.errors import RunNotFoundError
 from ml_experiment_nb.specs import spec_from_mapping
-from ml_experiment_nb.tracking import Store
 
 
 def one(script, **more):
@@ -64,7 +64,7 @@ def test_files_that_can_not_be_read_are_not_the_same(stored, script, monkeypatch
     train = script("from ml_experiment_nb import artifact\nartifact('values.bin', b'123')\n")
     a, b = one(train), one(train)
     assert diff(a, b)["files"].same == 1
-    monkeypatch.setattr(Store, "digest", lambda *_: None)
+    monkeypatch.setattr(Archive, "digest", lambda *_: None)
     [change] = diff(a, b)["files"].changes
     assert "can't be read" in change.before
 

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from ml_experiment_nb.images.caches import remembered, working
+from ml_experiment_nb.images.caches import filled, remembered, working
 
 KILLED = """
 import os, pathlib, signal, sys
@@ -44,3 +44,13 @@ def test_what_was_found_is_found_once(tmp_path, monkeypatch):
     assert remembered("kind", "key", find) == remembered("kind", "key", find) == {"a": "b"}
     remembered("kind", "other", find)
     assert len(found) == 2
+
+
+def test_a_wheel_that_another_process_has_put_there_stays(tmp_path):
+    """Two images that are made at the same time need the same ones; who reads the first one isn't disturbed."""
+    place, name = tmp_path / "wheels", "a-1.0-py3-none-any.whl"
+    with filled(place) as one, filled(place) as other:
+        (one / name).write_text("one")
+        (other / name).write_text("other")
+    assert (place / name).read_text() == "other"
+    assert [path.name for path in place.iterdir()] == [name]

@@ -30,7 +30,7 @@ def test_requirements_of_pip_and_conda(tmp_path):
     (tmp_path / "postBuild").write_text("#!/bin/sh\n")
     found = declared([tmp_path])
     assert found.requirements == ("numpy>=2", "scipy==1.17", "humanize")
-    assert found.conda == ("pytables",)
+    assert found.conda == ("pytables>=3",)
     assert found.python == "3.11"
     assert found.post_build == tmp_path / "postBuild"
     assert found.notes == (
@@ -60,6 +60,23 @@ def test_what_a_requirements_file_or_pip_s_part_of_an_environment_names_is_follo
     assert set(found.files) == {
         tmp_path / name for name in ("requirements.txt", "environment.yml", "sub/more.txt", "sub/last.txt", "other.txt")
     }
+
+
+@pytest.mark.parametrize(
+    ("conda", "requirement"),
+    [
+        ("numpy=1.20", "numpy==1.20.*"),
+        ("numpy=1.20.*", "numpy==1.20.*"),
+        ("numpy==1.20.3", "numpy==1.20.3"),
+        ("numpy=1.20.3=py38_0", "numpy"),
+        ("Numpy>=1.3,<2", "numpy<2,>=1.3"),
+        ("numpy 1.20|1.21", "numpy"),
+        ("r-base", "r-base"),
+    ],
+)
+def test_what_conda_is_asked_for_is_told_as_a_requirement(tmp_path, conda, requirement):
+    (tmp_path / "environment.yml").write_text(f"dependencies: ['{conda}']\n")
+    assert declared([tmp_path]).conda == (requirement,)
 
 
 @pytest.mark.parametrize(

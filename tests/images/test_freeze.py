@@ -242,7 +242,7 @@ def test_what_can_not_be_frozen_is_listed(book):
         "__import__(name)",
         "%pip install -i https://me:tok@host/simple x",
     )
-    (path.parent / "environment.yml").write_text("dependencies: [python=2.7, libspatial]")
+    (path.parent / "environment.yml").write_text("dependencies: [python=2.7, numpy=1.1, libspatial, pip: [humanize]]")
     text = "\n".join(frozen(path).notes)
     for said in (
         "the code calls git in a shell",
@@ -250,7 +250,8 @@ def test_what_can_not_be_frozen_is_listed(book):
         "api_key looks like a credential",
         "a password stands in the code in the address https://host/simple",
         "by names that only running it tells",
-        "environment.yml asks conda for libspatial",
+        "environment.yml asks conda for libspatial, which no Python package of the kernel is: conda's channels are not",
+        "environment.yml asks conda for numpy==1.1.*, and the kernel has 2.",
         "environment.yml asks for Python 2.7",
     ):
         assert said in text
@@ -347,3 +348,15 @@ def test_a_single_run_needs_no_debugger_and_no_completion(book):
     assert {"debugpy", "jedi", "ray"} <= set(found.dropped)
     assert not {"debugpy", "jedi"} & set(frozen(book("1"), only_imports=True, lab=True).dropped)
     assert "jedi" not in frozen(book("import jedi"), only_imports=True).dropped
+
+
+def test_what_is_declared_and_imported_but_not_installed_is_fetched(book):
+    path = book("import humanize, absent_module")
+    (path.parent / "environment.yml").write_text(
+        "dependencies: [pip: [humanize==4.9, yarl<0; sys_platform == 'win32']]"
+    )
+    found = frozen(path)
+    assert dict(facts(found))["  fetched"] == "humanize==4.9"
+    assert [one for one in found.notes if "which its kernel hasn't" in one] == [
+        "the code imports absent_module, which its kernel hasn't: it isn't in the image either"
+    ]
