@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from ml_experiment_nb import proofs
-from ml_experiment_nb.markup import Column, Html, Table, as_html, as_markdown, escaped, in_markdown
+from ml_experiment_nb.markup import Column, Html, Table, as_html, as_markdown, escaped, in_markdown, picture_type
 from ml_experiment_nb.quantities import difference, duration, number, signed, size, text_of, told_apart
 
 if TYPE_CHECKING:
@@ -261,16 +261,10 @@ def _images_html(files: Iterable[File]) -> list[str]:
         return []
     images = "".join(
         f'<img alt="{escaped(one.name)}" title="{escaped(one.name)}" height="140" style="margin:0 8px 4px 0" '
-        f'src="data:{_kind(one.name)};base64,{base64.b64encode(one.image or b"").decode()}">'
+        f'src="data:{picture_type(one.name)};base64,{base64.b64encode(one.image or b"").decode()}">'
         for one in shown
     )
     return [f"<div>{images}</div>"]
-
-
-def _kind(name: str) -> str:
-    return {"svg": "image/svg+xml", "jpg": "image/jpeg"}.get(
-        ending := name.lower().rpartition(".")[2], f"image/{ending}"
-    )
 
 
 def _small_print(card: Card) -> list[str]:

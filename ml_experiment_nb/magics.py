@@ -201,7 +201,7 @@ class ExperimentMagics(Magics):
 
         try:
             found = told_of_cell(f"%%experiment\n{source}", self._namespace)
-        except Exception as error:
+        except Exception as error:  # what looks for faults may not keep the cell from running
             live.add(Note(f"the cell was not looked through: {type(error).__name__}: {error}"))
         else:
             if found:

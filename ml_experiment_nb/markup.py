@@ -11,12 +11,18 @@ import html
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 LEFT = 'style="text-align:left"'
 RIGHT = 'align="right"'
 CAPTION = 'style="text-align:left;caption-side:top;padding:0 0 4px"'
 TABLE = 'cellpadding="4" style="margin:4px 0;border-collapse:collapse"'
 """A table stands at the left: JupyterLab's own style sheet would centre it."""
+PICTURES = {
+    ".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".gif": "image/gif", ".svg": "image/svg+xml",
+    ".webp": "image/webp",
+}  # fmt: skip
+"""The MIME types of the pictures that every browser shows, by the suffixes of their files."""
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~$])")
 
 
@@ -24,6 +30,11 @@ class Html(str):
     """A cell's text that is HTML already."""
 
     __slots__ = ()
+
+
+def picture_type(file: str) -> str | None:
+    """Return the MIME type of a picture, by its file's name; None where it is none that every browser shows."""
+    return PICTURES.get(PurePosixPath(file).suffix.lower())
 
 
 @dataclass(frozen=True)

@@ -173,7 +173,7 @@ class Veil:
             patterns().names_in(packed.unpacked(form, file), names)
         except ValueError as error:
             self._remarks.append(f"{where} was not wholly looked through for secrets: {error}")
-        except Exception as error:
+        except Exception as error:  # whatever a broken file makes a reader of it raise
             raise _Locked(_unread(error)) from None
         return names
 

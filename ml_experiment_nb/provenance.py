@@ -125,5 +125,5 @@ def keep_notebook(live: OpenRun, notebook: Path | None) -> None:
         return
     try:
         live.save(f"notebook/{notebook.stem}.html", _page(text, notebook.stem))
-    except Exception as error:
+    except Exception as error:  # whatever stands in a notebook, its run is still to be recorded
         live.add(events.Note(without_page(notebook.name, error)))

@@ -122,7 +122,7 @@ def main(folder: Path) -> None:
         why = "the kernel that it was asked for in has ended before; run the cell again to prove it"
         proof = Proof(ProofAnswer.STOPPED, why, seconds=time.monotonic() - began)
         _tag(request, proof)
-    except Exception as error:
+    except Exception as error:  # whatever it is, the run is told of it
         told = f"{type(error).__name__}: {error}"
         proof = Proof(ProofAnswer.FAILED, f"the proof itself failed with {told}", seconds=time.monotonic() - began)
         _tag(request, proof)

@@ -48,7 +48,7 @@ def repr_of(value: Any) -> str:
     """Return a value's ``repr``, whatever the user's classes do when they are asked for it."""
     try:
         return repr(value)
-    except Exception as error:
+    except Exception as error:  # it is an object of the user's class
         return f"<{type(value).__name__}, which can't be shown: {type(error).__name__}>"
 
 

@@ -118,14 +118,14 @@ def _make(name: str, module: Any, options: Mapping[str, Any], what: str) -> Any:
 def _rehearse_one(study: optuna.Study, group: Group, space: Mapping[str, BaseDistribution]) -> None:
     try:
         trial = study.ask(fixed_distributions=dict(space))
-    except Exception as error:
+    except Exception as error:  # a sampler may raise what it likes
         raise SpecError(f"{group.sampler} can't draw: {error}", key="sampler") from error
     if len(study.directions) == 1:
         try:
             for step in range(2):
                 trial.report(0.5, step)
                 trial.should_prune()
-        except Exception as error:
+        except Exception as error:  # a pruner may raise what it likes
             raise SpecError(f"{group.pruner} can't judge: {error}", key="pruner") from error
     with suppress(RuntimeError):  # a sampler that has tried all points would stop an optimize() that isn't there
         study.tell(trial, [0.5] * len(study.directions))

@@ -147,7 +147,7 @@ def keep_session(save: Callable[[str, str], None], note: Callable[[str], None]) 
     try:
         if cells := executed_cells(shell):
             _keep(shell, cells, save, note)
-    except Exception as error:
+    except Exception as error:  # the cell's run is still to be recorded
         note(f"the session could not be kept: {type(error).__name__}: {error}")
 
 

@@ -60,7 +60,7 @@ def open_storage(url: str, *, own: bool) -> BaseStorage:
             return optuna.storages.get_storage(url)
         path.parent.mkdir(parents=True, exist_ok=True)
         return JournalStorage(_Journal(str(path)) if own else JournalFileBackend(str(path)))
-    except Exception as error:
+    except Exception as error:  # each storage of Optuna's, and each driver, has errors of its own
         raise StoreError(f"the study's storage {url} can't be opened: {error}") from error
 
 

@@ -37,7 +37,7 @@ class _Writer:
                 work, what = self.waiting[0]
             try:
                 work()
-            except BaseException as error:
+            except BaseException as error:  # whatever it is: the others still wait to be written
                 self.problems.append(f"{what}: {error}")
             with self.changed:
                 self.waiting.popleft()

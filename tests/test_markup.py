@@ -12,6 +12,7 @@ from ml_experiment_nb.markup import (
     facts_html,
     facts_markdown,
     folded,
+    picture_type,
 )
 
 TABLE = Table("a & b", (Column("name"), Column("C", numeric=True)), (("<x>", "0.5"), ("y|z", "10")))
@@ -64,3 +65,18 @@ def test_facts():
         in facts_html("Plan", facts)
     )
     assert facts_markdown("Plan", facts) == "**Plan**\n\n- params: C=\\<1\\>\n- note: a\\_b"
+
+
+@pytest.mark.parametrize(
+    ("file", "kind"),
+    [
+        ("figures/1.png", "image/png"),
+        ("a.b.JPG", "image/jpeg"),
+        ("x.jpeg", "image/jpeg"),
+        ("x.svg", "image/svg+xml"),
+        ("x.pdf", None),
+        ("png", None),
+    ],
+)
+def test_a_picture_is_known_by_its_name(file, kind):
+    assert picture_type(file) == kind

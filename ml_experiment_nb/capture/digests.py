@@ -93,7 +93,7 @@ def value_digest(value: Any) -> str:
         _feed(value, total.update)
     except RecursionError:
         raise CaptureError(f"a {type(value).__name__} that holds itself has no digest") from None
-    except Exception as error:
+    except Exception as error:  # an object of another library's may raise what it likes
         raise CaptureError(f"a {type(value).__name__} can't be read for its digest: {error}") from None
     return total.hexdigest()[:_LENGTH]
 

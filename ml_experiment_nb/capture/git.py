@@ -84,7 +84,7 @@ def git_state(folder: Path, *, notes: list[str] | None = None) -> GitState | Non
             notes.append(error.note)
     except FileNotFoundError:
         notes.append("git is not installed: no commit is recorded")
-    except Exception as error:
+    except Exception as error:  # no repository is so broken that a run isn't recorded
         notes.append(f"no commit is recorded: {error}")
     return None
 

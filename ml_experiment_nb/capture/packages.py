@@ -117,7 +117,7 @@ def _read(folders: tuple[tuple[str, int], ...]) -> tuple[tuple[Package, ...], tu
         for metadata in _metadata_folders(folder):
             try:
                 package = _package(metadata)
-            except Exception as error:
+            except Exception as error:  # its metadata may be broken in any way
                 notes.append(f"the package in {metadata} can't be read: {error}")
                 continue
             if package is not None:

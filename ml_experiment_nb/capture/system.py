@@ -120,7 +120,7 @@ def _read() -> tuple[System, tuple[str, ...]]:
     def fact(what: str, read: Callable[[], _T], otherwise: _T) -> _T:
         try:
             return read()
-        except Exception as error:
+        except Exception as error:  # each driver and library that is asked has errors of its own
             notes.append(f"{what} could not be read: {error}")
             return otherwise
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import PurePosixPath
 from typing import Any
 
 from ml_experiment_nb.archive import Archive
 from ml_experiment_nb.comparison.evidence import curve
 from ml_experiment_nb.comparison.studies import importances, scored_study
 from ml_experiment_nb.errors import ExperimentError
+from ml_experiment_nb.markup import picture_type
 from ml_experiment_nb.records import Records, size
 from ml_experiment_nb.widgets.columns import least_first
 
@@ -20,10 +20,6 @@ RUNS = 50  # that are asked about at once
 IMAGES = 40  # of a run
 LARGEST = 4_000_000  # bytes of an image
 ALL_OF_THEM = 24_000_000  # bytes of all images of an answer
-_TYPES = {
-    ".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".gif": "image/gif", ".svg": "image/svg+xml",
-    ".webp": "image/webp",
-}  # fmt: skip
 Answer = tuple[dict[str, Any], list[bytes]]
 
 
@@ -77,7 +73,7 @@ def _images(asked: Mapping[str, Any], rows: Records, store: Archive) -> Answer:
     buffers: list[bytes] = []
     rest = ALL_OF_THEM
     for row in asked["rows"][:RUNS]:
-        sizes = {path: amount for path, amount in store.files(rows[row]).items() if _type(path)}
+        sizes = {path: amount for path, amount in store.files(rows[row]).items() if picture_type(path)}
         for path, amount in list(sizes.items())[:IMAGES]:
             one: dict[str, Any] = {"row": row, "path": path}
             said.append(one)
@@ -87,17 +83,12 @@ def _images(asked: Mapping[str, Any], rows: Records, store: Archive) -> Answer:
                 one["problem"] = "can't be read"
             else:
                 rest -= len(content)
-                one |= {"type": _type(path), "buffer": len(buffers)}
+                one |= {"type": picture_type(path), "buffer": len(buffers)}
                 buffers.append(content)
         if len(sizes) > IMAGES:
             more = f"{len(sizes) - IMAGES} more images are not shown"
             said.append({"row": row, "path": "…", "problem": more})
     return {"images": said}, buffers
-
-
-def _type(path: str) -> str | None:
-    suffix = PurePosixPath(path).suffix.lower()
-    return _TYPES.get(suffix)
 
 
 _VERBS: Mapping[str, Callable[[Mapping[str, Any], Records, Archive], Answer]] = {

@@ -104,7 +104,7 @@ def _init(address: str, options: dict[str, Any], *, patiently: bool = True) -> N
     """Start or reach Ray; `patiently` twice: it allows itself 30 s to start, which a busy machine may not keep to."""
     try:
         _init_once(address, options)
-    except Exception as error:
+    except Exception as error:  # Ray raises bare ones
         if not patiently or "timed out during startup" not in str(error):
             raise
         _init_once(address, options)

@@ -73,6 +73,6 @@ class InlineExecutor:
         try:
             for batch in running.batches():
                 self._events.put((key, batch))
-        except Exception as error:
+        except Exception as error:  # the task has to end, whatever its slot raises
             failure = Failure(type(error).__name__, f"the task could not be performed: {error}")
             self._events.put((key, [Done(Outcome(Status.FAILED, failure))]))

@@ -25,7 +25,7 @@ def origin(name):
         return "stdlib"
     try:
         spec = importlib.util.find_spec(name)
-    except Exception:
+    except Exception:  # the package above it may raise what it likes when it is imported
         return None
     if spec is None:
         return None

@@ -100,7 +100,7 @@ def _harmless(name: str, sink: reports.Sink, observer: AbstractContextManager[No
     """Enter and leave an observer; what it raises itself is noted. The code's own exceptions pass, unseen by it."""
     try:
         observer.__enter__()
-    except Exception as error:
+    except Exception as error:  # whatever it is, the code isn't to notice
         sink.send(events.Note(f"{name} could not be observed: {type(error).__name__}: {error}"))
         yield
         return
@@ -109,5 +109,5 @@ def _harmless(name: str, sink: reports.Sink, observer: AbstractContextManager[No
     finally:
         try:
             observer.__exit__(None, None, None)
-        except Exception as error:
+        except Exception as error:  # whatever it is, the code isn't to notice
             sink.send(events.Note(f"{name} could not be observed: {type(error).__name__}: {error}"))

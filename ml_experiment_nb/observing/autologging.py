@@ -172,7 +172,7 @@ class _RunLibraries:
                 _arm(self)  # what its estimators are is known when the first of them is made
             else:
                 self.switch_on(library)
-        except Exception as error:
+        except Exception as error:  # whatever MLflow and the library raise between them
             self.run.note(f"{library} could not be autologged: {type(error).__name__}: {error}")
 
     def switch_on(self, library: str) -> None:
@@ -197,7 +197,7 @@ class _RunLibraries:
             _disarm(self)
             try:
                 self.switch_on("sklearn")
-            except Exception as error:
+            except Exception as error:  # whatever MLflow and the library raise between them
                 self.run.note(f"sklearn could not be autologged: {type(error).__name__}: {error}")
 
     def _route(self) -> bool:
@@ -208,7 +208,7 @@ class _RunLibraries:
                 calls: Any = importlib.import_module(f"{__package__}.mlflow_calls")
                 self.stack.enter_context(calls.routed(self.run, models=self.wanted.models, plots=self.wanted.plots))
                 self._routed = True
-            except Exception as error:
+            except Exception as error:  # whatever MLflow's own import raises
                 self.run.note(f"nothing is autologged by MLflow: {type(error).__name__}: {error}")
         return self._routed
 

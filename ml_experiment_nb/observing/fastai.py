@@ -73,7 +73,7 @@ class _Curve(Callback):
 def _harmless(run: ThisRun, act: Any) -> None:
     try:
         act()
-    except Exception as error:
+    except Exception as error:  # whatever it is, the training isn't to notice
         run.note(f"autologging: fastai: {type(error).__name__}: {error}"[:300])
 
 

@@ -96,7 +96,7 @@ class _Telling(Loader):
         if module.__spec__ is not None:
             module.__spec__.loader = self._loader
         for act_before in _before.pop(module.__name__, []):
-            with suppress(Exception):
+            with suppress(Exception):  # who waits for it may not break the user's import
                 act_before()
         self._loader.exec_module(module)
         for act in _waiting.pop(module.__name__, []):
@@ -106,5 +106,5 @@ class _Telling(Loader):
 
 
 def _do(act: Act, module: ModuleType) -> None:
-    with suppress(Exception):
+    with suppress(Exception):  # who waits for it may not break the user's import
         act(module)

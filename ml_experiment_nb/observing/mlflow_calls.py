@@ -363,7 +363,7 @@ class _Warnings(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Note what failed."""
-        with suppress(Exception):
+        with suppress(Exception):  # a library's own message may not fit its values
             text = " ".join(record.getMessage().split())
             if record.exc_info and _NO_PLOTS in str(record.exc_info[1]):
                 return

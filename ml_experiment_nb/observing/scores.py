@@ -68,7 +68,7 @@ def _predicting(estimator: Any) -> Any:
 
 
 def _within(estimator: Any) -> Any:
-    with suppress(Exception):
+    with suppress(Exception):  # an estimator of the user's may raise what it likes
         if hasattr(estimator, "best_estimator_"):
             return estimator.best_estimator_
         if hasattr(estimator, "named_steps"):

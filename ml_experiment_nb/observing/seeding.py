@@ -297,7 +297,7 @@ def _draw(who: str) -> None:
 
 
 def _plain(value: Any) -> int | str:
-    with suppress(Exception):
+    with suppress(Exception):  # an object of the user's may raise what it likes
         if hasattr(value, "__index__"):
             return int(value)
         return " ".join((value if isinstance(value, str) else repr(value)).split())[:_LENGTH]

@@ -120,7 +120,7 @@ class _Loops:
         try:
             if not self._is_anothers():
                 act()
-        except Exception as error:
+        except Exception as error:  # whatever it is, the training isn't to notice
             self._failed = True
             self._run.note(f"autologging: torch: {type(error).__name__}: {error}"[:300])
 

@@ -6,7 +6,7 @@ import ast
 import json
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -62,7 +62,7 @@ class CheckedCell:
     magic: str = ""
     line: str = ""
     above: int = 0
-    body: ast.Module = ast.Module([], [])  # noqa: RUF009
+    body: ast.Module = field(default_factory=lambda: ast.Module([], []))
     lead: tuple[Parameter, ...] = ()
     trace: Trace = _NOTHING
     certain: frozenset[str] = frozenset()

@@ -18,6 +18,7 @@ from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
 from ml_experiment_nb.backend import places
 from ml_experiment_nb.backend.refusals import Refused
+from ml_experiment_nb.markup import PICTURES
 from ml_experiment_nb.server.backends import Backend, Backends, Question, Response
 from ml_experiment_nb.server.events import ProjectEvents
 
@@ -61,8 +62,8 @@ ROUTES: dict[str, dict[str, str]] = {
 
 _LOOKS = ("check", "plan image")  # what is posted and changes nothing
 _INLINE = {
-    ".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".gif": "image/gif", ".webp": "image/webp",
-    ".svg": "image/svg+xml", ".html": "text/html; charset=utf-8",
+    **PICTURES,
+    ".html": "text/html; charset=utf-8",
     **dict.fromkeys((".txt", ".log", ".csv", ".md", ".py", ".yaml", ".yml", ".diff", ".ipynb", ".json", ".sha256"),
                     "text/plain; charset=utf-8"),
 }  # fmt: skip

@@ -11,6 +11,7 @@ from typing import Any
 
 from ml_experiment_nb import earlier, writing
 from ml_experiment_nb.cards import Card, File, card_html, card_text
+from ml_experiment_nb.markup import picture_type
 from ml_experiment_nb.mlflow_page import address_of
 from ml_experiment_nb.projects import find_root
 from ml_experiment_nb.records import Record
@@ -19,7 +20,6 @@ from ml_experiment_nb.widgets.badge import badge_of
 from ml_experiment_nb.widgets.bundle import bundle
 
 IMAGES, EACH, ALL = 3, 60_000, 100_000  # images that are shown, and the bytes of one and of all of them
-_KINDS = (".png", ".jpg", ".jpeg", ".svg", ".webp", ".gif")
 
 
 class Shown:
@@ -78,7 +78,7 @@ def files_of(folder: Path, kept: Mapping[str, int]) -> list[File]:
     files, images, left = [], 0, ALL
     for name, length in kept.items():
         content = None
-        if images < IMAGES and length <= min(EACH, left) and name.lower().endswith(_KINDS):
+        if images < IMAGES and length <= min(EACH, left) and picture_type(name):
             with suppress(OSError):  # they have been sent to the store already
                 content = (folder / name).read_bytes()
                 images, left = images + 1, left - length

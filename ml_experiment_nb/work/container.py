@@ -148,7 +148,7 @@ class Contained:
     def _wait(self) -> None:
         try:
             code = self._container.wait()
-        except Exception as error:
+        except Exception as error:  # whatever Docker's client raises when the engine has gone
             code, self._why = 255, f"its container was lost: {error}"
         self._code = -(code - 128) if code - 128 in set(signal.Signals) else code
         self._ended.set()

@@ -4,7 +4,7 @@ import json
 import sys
 
 
-def main(place, wanted, socket_path):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def main(place, wanted, socket_path):  # type: ignore[no-untyped-def]
     """Print what the image has, as one line of JSON.
 
     Args:
@@ -12,7 +12,7 @@ def main(place, wanted, socket_path):  # type: ignore[no-untyped-def]  # noqa: A
         wanted: The modules that the targets need.
         socket_path: A socket of the engine's user, which containers have to reach.
     """
-    found = dict(python=list(sys.version_info[:2]), executable=sys.executable)  # type: dict[str, object]  # noqa: C408
+    found = dict(python=list(sys.version_info[:2]), executable=sys.executable)  # type: dict[str, object]
     try:
         import importlib.util
         import site
@@ -30,12 +30,12 @@ def main(place, wanted, socket_path):  # type: ignore[no-untyped-def]  # noqa: A
                 line.connect(socket_path)
             except OSError as error:
                 found["unreached"] = str(error)
-        import ml_experiment_nb.work.child  # noqa: F401
+        import ml_experiment_nb.work.child
         from ml_experiment_nb.capture.packages import packages
 
         found["version"] = sys.modules["ml_experiment_nb"].__version__
         found["full_python"] = sys.version.split()[0]
         found["packages"] = [vars(one) for one in packages()]
     except BaseException as error:
-        found["error"] = "%s: %s" % (type(error).__name__, error)  # noqa: UP031
+        found["error"] = "%s: %s" % (type(error).__name__, error)
     print("\n" + json.dumps(found))

@@ -140,7 +140,7 @@ def _set_up(setup: Setup) -> str | None:
 
         notebook.rehearse()
     if setup.payload is not None:
-        with suppress(Exception):
+        with suppress(Exception):  # the task reads it again, and says what is wrong
             perform.held[setup.payload] = payload.read_payload(Path(setup.payload))
     if setup.notebook is not None and setup.listen is not None:
         from ml_experiment_nb.work import prefix
