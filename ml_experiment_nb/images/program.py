@@ -176,56 +176,76 @@ def of_spec(
     folder = Path(spec.root_path or path.parent)
     places = [_file_of(target, folder) for target in spec.run]
     root = _root(folder, *filter(None, places))
-    contents: dict[PurePosixPath, bytes] = {}
-    files: list[Path] = []
-    pieces: list[str] = []
-    kernels: list[Kernel] = []
+    taken = _Taken(root)
     for target, place in zip(spec.run, places, strict=True):
-        match target:
-            case Notebook() if target.is_elsewhere:
-                raise SpecError(f"{target.path} lies elsewhere: fetch it first", str(path), key="run")
-            case Notebook():
-                assert place is not None
-                nb = notebooks.read_notebook(place)
-                contents[PurePosixPath(place.relative_to(root))] = as_bytes(nb)
-                pieces += _pieces(nb)
-                kernels.append(_kernel(kernel or target.kernel or notebooks.kernel_name(nb), str(place)))
-            case Script():
-                assert place is not None
-                source = kept(place.name)
-                if source is None:
-                    files.append(place)
-                else:
-                    contents[PurePosixPath(place.relative_to(root))] = source.encode()
-                pieces.append(source if source is not None else read_script(place).source)
-            case Cell():
-                pieces.append(target.source)
-            case Function():
-                pieces.append(f"import {target.function.__module__}")
-            case Command():
-                pieces.append("\n".join(f"!{line}" for line in target.command.splitlines()))
+        if isinstance(target, Notebook) and target.is_elsewhere:
+            raise SpecError(f"{target.path} lies elsewhere: fetch it first", str(path), key="run")
+        taken.take(target, place, kernel, kept)
     if isinstance(spec, Group) and isinstance(spec.each, str):
-        files.append(folder / spec.each)
+        taken.files.append(folder / spec.each)
     notes = ["docker_config is left out: the image itself is what it runs in"] if spec.docker_config else []
     run = tuple(_relative(target, place, folder) for target, place in zip(spec.run, places, strict=True))
     inside = spec.model_copy(update={"docker_config": None, "root_path": None, "run": run})
     name = path.with_suffix(".yaml" if path.suffix.lower() != ".json" else ".json").name
-    contents[PurePosixPath((folder / name).relative_to(root))] = spec_text(inside, Path(name).suffix).encode()
-    asked = [*secrecy.names_in(spec.params), *_secrets(pieces)]
+    taken.write(folder / name, spec_text(inside, Path(name).suffix).encode())
+    asked = [*secrecy.names_in(spec.params), *_secrets(taken.pieces)]
     return Program(
         name=spec.name or path.stem,
         root=root,
         folder=folder,
         file=name,
-        contents=contents,
-        files=tuple(files),
-        pieces=tuple(pieces),
-        kernel=_only(kernels, path),
+        contents=taken.contents,
+        files=tuple(taken.files),
+        pieces=tuple(taken.pieces),
+        kernel=_only(taken.kernels, path),
         data=tuple(one.place for one in listed(spec.data, folder)) if spec.data is not None else (),
         secrets=tuple(sorted(set(asked))),
         notes=tuple(notes),
         is_search=isinstance(spec, Group) or spec.executor == "ray" or spec.distributed is not None,
     )
+
+
+@dataclass
+class _Taken:
+    """What an image takes of the targets of a spec; see `Program`.
+
+    Attributes:
+        root: The folder that the paths in the image are relative to.
+    """
+
+    root: Path
+    contents: dict[PurePosixPath, bytes] = field(default_factory=dict)
+    files: list[Path] = field(default_factory=list)
+    pieces: list[str] = field(default_factory=list)
+    kernels: list[Kernel] = field(default_factory=list)
+
+    def take(self, target: Target, place: Path | None, kernel: str | None, kept: Callable[[str], str | None]) -> None:
+        """Take a target, whose file is at `place` if it has one; see `of_spec` for the rest."""
+        match target:
+            case Notebook():
+                assert place is not None
+                nb = notebooks.read_notebook(place)
+                self.write(place, as_bytes(nb))
+                self.pieces += _pieces(nb)
+                self.kernels.append(_kernel(kernel or target.kernel or notebooks.kernel_name(nb), str(place)))
+            case Script():
+                assert place is not None
+                source = kept(place.name)
+                if source is None:
+                    self.files.append(place)
+                else:
+                    self.write(place, source.encode())
+                self.pieces.append(source if source is not None else read_script(place).source)
+            case Cell():
+                self.pieces.append(target.source)
+            case Function():
+                self.pieces.append(f"import {target.function.__module__}")
+            case Command():
+                self.pieces.append("\n".join(f"!{line}" for line in target.command.splitlines()))
+
+    def write(self, place: Path, content: bytes) -> None:
+        """Have a file written anew."""
+        self.contents[PurePosixPath(place.relative_to(self.root))] = content
 
 
 def _only(kernels: list[Kernel], path: Path) -> Kernel:
