@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ml_experiment_nb.cli.record import print_record
 from ml_experiment_nb.cli.tables import print_csv, print_json, print_table
 
 if TYPE_CHECKING:
@@ -67,8 +68,9 @@ def list_runs(
     "--as", "form", type=click.Choice(["yaml", "json", "cell", "command", "notebook", "script"]),
     help="Print what was asked as a spec, a cell or a shell line, or its code as a notebook or script that runs.",
 )  # fmt: skip
+@click.option("--all", "every", is_flag=True, help="Also what is kept for comparing runs: hashes, driver, machine.")
 @click.option("--html", "as_pages", is_flag=True, help="Keep its notebooks as pages, too, and say where they are.")
-def show(run_id: str, as_json: bool, form: str | None, as_pages: bool) -> None:
+def show(run_id: str, as_json: bool, form: str | None, every: bool, as_pages: bool) -> None:
     """Show a run: its parameters, metrics, code, environment and artifacts. RUN is its id or the beginning of it."""
     from ml_experiment_nb.looking import opened_archive
 
@@ -89,7 +91,7 @@ def show(run_id: str, as_json: bool, form: str | None, as_pages: bool) -> None:
     if as_json:
         print_json([record])
         return
-    _print_record(record, _artifacts(store, record))
+    print_record(record, _artifacts(store, record), every=every)
     if record.kind in ("group", "experiment"):
         from ml_experiment_nb.groups import trials_of
 
@@ -177,36 +179,3 @@ def _print_pages(record: Record) -> None:
         click.echo(f"{record.artifact_uri}/{path}")
     if not pages:
         click.echo("the run has no notebook among its artifacts", err=True)
-
-
-def _print_record(record: Record, artifacts: list[str]) -> None:
-    from ml_experiment_nb.records import duration, number
-
-    rows: list[tuple[str, Any]] = [
-        ("run", record.run_id),
-        ("name", record.name),
-        ("experiment", record.experiment),
-        ("kind", record.kind),
-        ("status", record.status),
-        ("started", record.started.astimezone().strftime("%Y-%m-%d %H:%M:%S")),
-        ("took", duration(record.seconds)),
-    ]
-    rows += [("group", record.parent_id)] if record.parent_id else []
-    rows += [("error", record.failure)] if record.failure else []
-    rows += [("params", "")] + [(f"  {name}", value) for name, value in record.params.items()]
-    if record.autologged:
-        rows += [("libraries", "")] + [(f"  {name}", value) for name, value in record.autologged.items()]
-    rows += [("metrics", "")] + [(f"  {name}", value) for name, value in record.metrics.items()]
-    rows += [
-        (name.removeprefix("mlexp."), value) for name, value in sorted(record.tags.items()) if _is_worth_showing(name)
-    ]
-    rows += [("note", note) for note in record.notes]
-    rows += [("artifacts", record.artifact_uri)] + [("", path) for path in artifacts]
-    width = max(len(name) for name, _ in rows)
-    for name, value in ((name, number(value) if isinstance(value, float) else value) for name, value in rows):
-        click.echo(f"{name:<{width}}  {value}".rstrip())
-
-
-def _is_worth_showing(tag: str) -> bool:
-    hidden = ("mlexp.autologged", "mlexp.kind", "mlexp.status", "mlexp.error", "mlexp.notes", "mlexp.trial")
-    return tag.startswith(("mlexp.", "mlflow.source.", "mlflow.docker.")) and tag not in hidden

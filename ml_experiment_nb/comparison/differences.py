@@ -12,7 +12,7 @@ from typing import Any
 
 from ml_experiment_nb.capture.packages import DIGEST
 from ml_experiment_nb.comparison.shown import as_html, as_text
-from ml_experiment_nb.comparison.texts import Hunk, is_notebook, output_hunks, text_hunks
+from ml_experiment_nb.comparison.texts import Hunk, cell_hunks, code_of, is_notebook, output_hunks, text_hunks
 from ml_experiment_nb.records import Record, number
 
 _GIT = {
@@ -218,6 +218,10 @@ def _sources(a: Evidence, b: Evidence) -> Section:
         (old, before), (new, after) = *a.sources.items(), *b.sources.items()
         if is_notebook(old) == is_notebook(new):
             return Section("source", (Change("file", old, new),), tuple(text_hunks(new, before, after)))
+        first, second = (code_of(text) if is_notebook(name) else [text] for name, text in ((old, before), (new, after)))
+        if first is not None and second is not None:  # a cell's run and its notebook's
+            name = new if is_notebook(new) else old
+            return Section("source", (Change("file", old, new),), tuple(cell_hunks(name, first, second)))
     hunks = {name: text_hunks(name, a.sources.get(name), b.sources.get(name)) for name in names}
     same = sum(not found for found in hunks.values())
     return Section("source", hunks=tuple(hunk for found in hunks.values() for hunk in found), same=same)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
 
 from ml_experiment_nb.archive import Archive
 from ml_experiment_nb.comparison.differences import Evidence
@@ -14,6 +16,8 @@ from ml_experiment_nb.records import Record, size
 
 LARGEST = 50_000_000  # bytes of a file that is read to see whether it is the same
 ALL_OF_THEM = 500_000_000  # bytes of all of these
+_LARGEST_PAGE = 5_000_000  # bytes of an HTML file that is read without the ids in it
+_MADE_ANEW = re.compile(r"\bid-\d+\b|\b[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}\b")  # scikit-learn's, and UUIDs
 _OURS = "record/"
 _SOURCE = "record/source/"
 
@@ -28,9 +32,10 @@ def read_both(store: Archive, a: str | Record, b: str | Record) -> tuple[Evidenc
     records = [_record(store, one) for one in (a, b)]
     lists = [store.files(record) for record in records]
     doubtful = _doubtful(*lists)
+    pages = _same_pages(store, records, lists)
     return (
-        _evidence(store, records[0], lists[0], lists[1], doubtful),
-        _evidence(store, records[1], lists[1], lists[0], doubtful),
+        _evidence(store, records[0], lists[0], lists[1], doubtful, pages),
+        _evidence(store, records[1], lists[1], lists[0], doubtful, pages),
     )
 
 
@@ -62,6 +67,19 @@ def _doubtful(a: Mapping[str, int], b: Mapping[str, int]) -> set[str]:
     return found
 
 
+def _same_pages(store: Archive, records: Sequence[Record], lists: Sequence[Mapping[str, int]]) -> set[str]:
+    """Return the pages that both runs have, the same but for ids that are made anew each time."""
+    found = set()
+    for path, amount in lists[0].items():
+        other = lists[1].get(path)
+        if other is None or not path.endswith(".html") or path.startswith(_OURS) or max(amount, other) > _LARGEST_PAGE:
+            continue
+        a, b = (store.text(one, path) for one in records)
+        if a is not None and b is not None and _MADE_ANEW.sub("", a) == _MADE_ANEW.sub("", b):
+            found.add(path)
+    return found
+
+
 def _size(amount: int, other: int | None) -> str:
     """Return a file's size; to the byte where the other run's file has another one that reads the same."""
     text = size(amount)
@@ -75,10 +93,13 @@ def _told(store: Archive, record: Record, path: str) -> str:
 
 
 def _evidence(
-    store: Archive, record: Record, sizes: Mapping[str, int], others: Mapping[str, int], doubtful: set[str]
-) -> Evidence:
+    store: Archive, record: Record, sizes: Mapping[str, int], others: Mapping[str, int], doubtful: set[str],
+    pages: set[str],
+) -> Evidence:  # fmt: skip
     own = {path: amount for path, amount in sizes.items() if not path.startswith(_OURS)}
     executed = [path for path in own if is_notebook(path)]
+    for path in executed:
+        own.pop(str(PurePosixPath(path).with_suffix(".html")), None)  # the same as a page
     sources = [path for path in sizes if path.startswith(_SOURCE)]
     return Evidence(
         record,
@@ -88,11 +109,15 @@ def _evidence(
         git_diff=(store.text(record, "record/git.diff") or "") if "record/git.diff" in sizes else "",
         data=data_of(store, record),
         files={
-            path: _size(amount, others.get(path)) + (_told(store, record, path) if path in doubtful else "")
+            path: "the same page"
+            if path in pages
+            else _size(amount, others.get(path)) + (_told(store, record, path) if path in doubtful else "")
             for path, amount in own.items()
             if path not in executed
         },
-        unread=frozenset(path for path, amount in own.items() if others.get(path) == amount and path not in doubtful),
+        unread=frozenset(
+            path for path, amount in own.items() if others.get(path) == amount and path not in doubtful | pages
+        ),
     )
 
 

@@ -12,6 +12,7 @@ from ml_experiment_nb.ipynb import joined
 
 CONTEXT = 2  # lines that are the same, around those that aren't
 _ALIKE = 0.5  # of their lines and words, that two cells are versions of one another
+_PAPERMILLS = {"papermill-error-cell-tag", "injected-parameters"}  # the tags of cells that it writes
 _MANY = 200  # cells in a row that were replaced by others: their likeness is not worth the time
 
 
@@ -34,7 +35,7 @@ def text_hunks(name: str, a: str | None, b: str | None) -> list[Hunk]:
         return []
     where = name if a is not None and b is not None else f"{name} ({'added' if a is None else 'removed'})"
     if is_notebook(name):
-        first, second = (None if one is None else code_of(one) for one in (a, b))
+        first, second = ([] if one is None else code_of(one) for one in (a, b))
         if first is not None and second is not None:
             return cell_hunks(name, first, second)
     lines = tuple(_lines((a or "").splitlines(), (b or "").splitlines()))
@@ -65,13 +66,12 @@ def is_notebook(name: str) -> bool:
 
 def code_of(text: str) -> list[str] | None:
     """Return the source of a notebook's cells; None where the text is no notebook."""
-    cells = _cells(text)
-    return None if cells is None else [joined(cell.get("source", "")) for cell in cells]
+    return _sources(_cells(text))
 
 
 def outputs_of(text: str) -> list[str] | None:
-    """Return what each of a notebook's cells has shown, as text; pictures and the like by what they are."""
-    cells = _cells(text)
+    """Return what each of a notebook's own cells has shown, as text; pictures and the like by what they are."""
+    cells = _own_cells(text)
     if cells is None:
         return None
     return ["\n".join(_shown(output) for output in cell.get("outputs", ())) for cell in cells]
@@ -79,7 +79,7 @@ def outputs_of(text: str) -> list[str] | None:
 
 def output_hunks(name: str, a: str, b: str) -> list[Hunk]:
     """Return where the outputs of two executed notebooks differ, cell by cell as their sources belong together."""
-    sources = code_of(a), code_of(b)
+    sources = _own_code(a), _own_code(b)
     outputs = outputs_of(a), outputs_of(b)
     if sources[0] is None or sources[1] is None or outputs[0] is None or outputs[1] is None:
         return []
@@ -97,6 +97,25 @@ def _cells(text: str) -> list[dict[str, Any]] | None:
     except (ValueError, TypeError, KeyError):
         return None
     return [cell for cell in cells if isinstance(cell, dict)] if isinstance(cells, list) else None
+
+
+def _own_cells(text: str) -> list[dict[str, Any]] | None:
+    """Return the cells of an executed notebook that are the user's, who hasn't got papermill's to count."""
+    cells = _cells(text)
+    return None if cells is None else [cell for cell in cells if not _tags(cell) & _PAPERMILLS]
+
+
+def _own_code(text: str) -> list[str] | None:
+    return _sources(_own_cells(text))
+
+
+def _sources(cells: Sequence[Mapping[str, Any]] | None) -> list[str] | None:
+    return None if cells is None else [joined(cell.get("source", "")) for cell in cells]
+
+
+def _tags(cell: Mapping[str, Any]) -> set[str]:
+    tags = (cell.get("metadata") or {}).get("tags", ())
+    return set(map(str, tags)) if isinstance(tags, list) else set()
 
 
 def _shown(output: Mapping[str, Any]) -> str:

@@ -17,6 +17,10 @@ from ml_experiment_nb.observing.seeding import undrawn
 from ml_experiment_nb.plans import Plan
 from ml_experiment_nb.specs import RayConfig
 
+ANSWER = 20.0  # seconds that what listens at an address may take to show that it may be a Ray
+_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+"""How a client of gRPC begins: HTTP/2's preface and its settings, which are none (RFC 9113, 3.4)."""
+
 _ours: str | None = None  # the node of the Ray that this process started
 _made: tuple[str, str] | None = None  # the connection that was made here, and what with
 
@@ -125,13 +129,30 @@ def _init_once(address: str, options: dict[str, Any]) -> None:
 
 
 def _probe(address: str) -> None:
-    """Fail at once where Ray would try for minutes: nobody listens at the address."""
+    """Fail at once where Ray would try for minutes: nobody listens at the address, or something else than a Ray.
+
+    Raises:
+        ExecutorError: It says what was found, and what to do.
+    """
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not port.isdigit():
         return
+    remedy = "start one with `ray start --head`, or leave the address out"
     try:
-        socket.create_connection((host, int(port)), timeout=5).close()
+        found = socket.create_connection((host, int(port)), timeout=5)
     except OSError as error:
-        raise ExecutorError(
-            f"no Ray answers at {address} ({error}); start one with `ray start --head`, or leave the address out"
-        ) from error
+        raise ExecutorError(f"no Ray answers at {address} ({error}); {remedy}") from error
+    with found:
+        if os.environ.get("RAY_USE_TLS", "0") == "0" and not _speaks_grpc(found):
+            raise ExecutorError(f"what listens at {address} doesn't answer as a Ray does; {remedy}")
+
+
+def _speaks_grpc(found: socket.socket) -> bool:
+    """Return whether the other side answers as a server of gRPC, which Ray's are: with its settings first."""
+    head = b""
+    with suppress(OSError):
+        found.settimeout(ANSWER)
+        found.sendall(_GREETING)
+        while len(head) < 4 and (more := found.recv(64)):
+            head += more
+    return head[3:4] == b"\x04"

@@ -2,7 +2,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from ml_experiment_nb.cli.look import _print_record, say_closed
+from ml_experiment_nb.cli.look import say_closed
 from ml_experiment_nb.records import Record, Status
 
 RECORD = Record(
@@ -18,8 +18,3 @@ RECORD = Record(
 def test_runs_that_were_closed_are_counted(dead, message, capsys):
     say_closed([RECORD] * dead)
     assert message in capsys.readouterr().err
-
-
-def test_a_run_without_libraries_has_no_heading_for_them(capsys):
-    _print_record(RECORD, [])
-    assert "libraries" not in capsys.readouterr().out

@@ -82,6 +82,18 @@ def test_a_file_that_was_renamed_is_compared_with_its_other_version():
     assert section.hunks[0].lines == ("-x = 1", "+x = 2")
 
 
+def test_a_cells_run_and_its_notebooks_are_compared_by_cells():
+    cells = [{"cell_type": "code", "source": source} for source in ("data = 1", "s = data + 1\n{'acc': s}")]
+    a = evidence(sources={"cell.py": "s = data + 2\n{'acc': s}"})
+    b = evidence(sources={"one.ipynb": json.dumps({"cells": cells, "nbformat": 4})})
+    found = differences(a, b)["source"]
+    assert found.changes == (Change("file", "cell.py", "one.ipynb"),)
+    assert {one.name: one.lines for one in found.hunks} == {
+        "one.ipynb, cell 1 (added)": ("+data = 1",),
+        "one.ipynb, cell 2 (it was cell 1)": ("-s = data + 2", "+s = data + 1", " {'acc': s}"),
+    }
+
+
 def test_git():
     a = evidence(record(tags={"mlflow.source.git.commit": "abc", "mlexp.git.dirty": "false"}))
     b = evidence(record(tags={"mlflow.source.git.commit": "abc", "mlexp.git.dirty": "true"}), git_diff=GIT)

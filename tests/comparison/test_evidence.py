@@ -21,6 +21,8 @@ def test_two_runs_of_a_script(stored, script):
         "from pathlib import Path\nfrom ml_experiment_nb import artifact, report\n"
         "import sys\nC = float(sys.argv[2])\nreport(score=C)\n"
         "artifact('same.txt', 'x')\nartifact('values.bin', bytes([int(C)] * 10))\n"
+        "import uuid\nartifact('page.html', f'<p id=\"sk-container-id-{9 + int(C)}\">{uuid.uuid4()}</p>')\n"
+        "artifact('other.html', f'<p>{C}</p>')\n"
     )
     a = one(train, params={"C": 1}, allow_unknown_params=True)
     path = Path(train.path)
@@ -31,11 +33,12 @@ def test_two_runs_of_a_script(stored, script):
     assert [change.name for change in found["metrics"].changes] == ["score", "more"]
     assert found["metrics"].changes[0].note == "+1 (+100.00%)"
     assert found["source"].hunks[0].lines[-1] == "+report(more=1)"
-    [changed] = found["files"].changes  # of the same size
+    page, changed = found["files"].changes  # of the same size
+    assert page.name == "other.html"
     assert changed.name == "values.bin"
     assert changed.before.startswith("10 B sha256:")
     assert changed.before != changed.after
-    assert found["files"].same == 1
+    assert found["files"].same == 2  # same.txt, and the page but for its ids
     assert {section.title for section in found.equal} >= {"packages", "machine"}
     assert not diff(a, a)
 

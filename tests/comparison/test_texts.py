@@ -75,6 +75,25 @@ def test_notebooks_are_compared_by_their_cells_and_not_as_json():
     assert (hunk.name, hunk.lines) == ("nb.ipynb, cell 2", (" b = 2", "-c = 3", "+c = 4"))
 
 
+def test_a_notebook_that_only_one_run_has_is_told_by_its_cells():
+    hunks = text_hunks("nb.ipynb", None, notebook("a = 1", "b = 2"))
+    assert {one.name: one.lines for one in hunks} == {
+        "nb.ipynb, cell 1 (added)": ("+a = 1",), "nb.ipynb, cell 2 (added)": ("+b = 2",),
+    }  # fmt: skip
+    assert [one.name for one in text_hunks("nb.ipynb", notebook("a"), None)] == ["nb.ipynb, cell 1 (removed)"]
+
+
+def test_the_cells_that_papermill_adds_are_not_counted():
+    def executed(shown):
+        cells = json.loads(notebook("banner", "C = 1", "C = 2", "fit(C)", outputs=[[], [], [], [shown]]))["cells"]
+        cells[0]["metadata"] = {"tags": ["papermill-error-cell-tag"]}
+        cells[2]["metadata"] = {"tags": ["injected-parameters"]}
+        return json.dumps({"cells": cells})
+
+    [hunk] = output_hunks("nb.ipynb", executed(STREAM), executed(ERROR))
+    assert hunk.name == "nb.ipynb, cell 2"
+
+
 def test_a_notebook_that_can_not_be_read_is_compared_as_text():
     assert code_of("{") is None
     [hunk] = text_hunks("nb.ipynb", "{", notebook("a"))

@@ -3,6 +3,7 @@ import random
 import socket
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 
@@ -123,6 +124,26 @@ def test_an_address_where_nobody_answers_fails_soon(local_ray, project, script, 
     with pytest.raises(ExecutorError, match=r"no Ray answers.*ray start --head"):
         RayExecutor(plan(script, slots=1, ray_config={"address": address.format(port=port)}))
     assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b""], ids=["another's", "none"])
+def test_an_address_where_something_else_listens_fails_soon(local_ray, project, script, answer, capfd):
+    ray.shutdown()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def reply():
+            found = server.accept()[0]
+            with found:
+                found.recv(1000)
+                found.sendall(answer)
+
+        other = threading.Thread(target=reply)
+        other.start()
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(ExecutorError, match=rf"what listens at {address} doesn't answer as a Ray does; start one"):
+            RayExecutor(plan(script, slots=1, ray_config={"address": address}))
+        other.join()
+    assert capfd.readouterr().err == ""
 
 
 def test_an_option_that_ray_does_not_know(local_ray, project, script):

@@ -147,7 +147,7 @@ def test_the_command_says_the_verdict_by_its_exit_code_and_what_differs_before_i
     assert err.startswith("note: before it runs: data data/x.csv ")
     assert "allowed: 1" in out
     _, out, _ = command("show", record.run_id)
-    assert "replayed.by" in out
+    assert "replayed as" in out
 
 
 def test_a_run_without_a_seed_differs_and_says_why_and_tolerance_helps(folder):
