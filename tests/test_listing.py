@@ -10,7 +10,7 @@ from itertools import product
 
 import pandas as pd
 import pytest
-from filled_store import ORDERS, WHICH
+from filled_store import ORDERS, WHICH, filled
 from mlflow import MlflowClient
 
 from ml_experiment_nb import sqlstore
@@ -23,6 +23,8 @@ from ml_experiment_nb.readings import wanted
 from ml_experiment_nb.records import Status
 from ml_experiment_nb.stores import default_uri
 from ml_experiment_nb.tracking import Store
+
+__all__ = ["filled"]  # a fixture
 
 
 @pytest.fixture

@@ -241,18 +241,6 @@ def test_only_a_grid_may_go_without_a_number_of_trials(keys, num_trials):
 
 
 @pytest.mark.parametrize(
-    ("metric", "expected"),
-    [
-        ("loss", Metric(name="loss", direction="minimize")),
-        ({"name": "f1", "direction": "max"}, Metric(name="f1", direction="maximize")),
-        ({"name": "f1", "direction": "Maximise"}, Metric(name="f1", direction="maximize")),
-    ],
-)
-def test_a_metric_s_forms(metric, expected):
-    assert spec_from_mapping({**GROUP, "metric": metric}).metric == expected
-
-
-@pytest.mark.parametrize(
     ("data", "key", "problem"),
     [
         ({"run": "a.py", "parms": {}}, "parms", "is no key; did you mean 'params'?"),

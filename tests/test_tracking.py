@@ -16,7 +16,7 @@ from ml_experiment_nb.errors import RunNotFoundError, StoreError
 from ml_experiment_nb.events import Log, Metrics, Note, Params
 from ml_experiment_nb.openings import open_run, untracked
 from ml_experiment_nb.projects import home
-from ml_experiment_nb.readings import TEXTS, Kept, RunQuery, record_of
+from ml_experiment_nb.readings import RunQuery
 from ml_experiment_nb.records import Failure, Outcome, Record, Status
 from ml_experiment_nb.stores import default_uri
 from ml_experiment_nb.tracking import Store
@@ -578,9 +578,3 @@ def test_a_job_gathers_and_is_recorded_nowhere(project):
 def test_snapshot_notes_become_the_runs(store, start, taken):
     noted = Snapshot(None, taken.system, (), ("no commit is recorded: git is not installed",))
     assert start(snapshot=noted).close(FINISHED).notes == noted.notes
-
-
-@pytest.mark.parametrize("tag", [json.dumps(["größe", 'a "b"']), '["größe", "a \\"b'])  # the second one was cut
-def test_names_of_parameters_are_read_as_json_wrote_them(tag):
-    kept = Kept("r" * 32, "x", "x", "FINISHED", 0, 1, None, {"größe": "1", "k": "2"}, {}, {TEXTS: tag})
-    assert record_of(kept).params == {"größe": "1", "k": 2}

@@ -11,11 +11,13 @@ import time
 from contextlib import contextmanager, suppress
 
 import pytest
-from driven_groups import POINTS, check_whole, ended, finish, group_of, records, wait_for, write_group
+from driven_groups import POINTS, check_whole, command, ended, finish, folder, group_of, records, wait_for, write_group
 from services import answers
 
 from ml_experiment_nb.records import Status
 from ml_experiment_nb.tracking import Store
+
+__all__ = ["command", "folder"]  # fixtures
 
 pytestmark = pytest.mark.slow
 

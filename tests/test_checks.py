@@ -1,0 +1,86 @@
+"""What is wrong with what is asked is known before anything runs."""
+
+import pytest
+from planned_scripts import PREPARE, TRAIN, folder, group, rows, spec
+
+from ml_experiment_nb.errors import ParameterError, SpecError
+from ml_experiment_nb.planning import make_plan
+from ml_experiment_nb.specs import spec_from_mapping
+from ml_experiment_nb.targets import Cell
+
+__all__ = ["folder", "rows", "spec"]  # fixtures
+
+
+def test_a_job_that_nothing_calls_is_noted(spec, folder):
+    (folder / "idle.py").write_text(PREPARE.removesuffix("prepare()\n"))
+    plan = make_plan(spec(run="idle.py"))
+    assert plan.notes == ("idle defines the job prepare and doesn't call it: end the file with prepare()",)
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        ({"params": {"C": 1, "kernal": "rbf"}}, "kernal: train has no such parameter; did you mean 'kernel'?"),
+        ({"params": {"C": 1, "x": 1}}, "x: train has no such parameter; it takes C, gamma, kernel"),
+        ({"params": {}}, r"C: train: main\(\) needs it; give it in params, or with -p C=…"),
+        ({"run": ["prepare.py", "train.py"], "params": {"C": 1, "sed": 1}}, "sed: prepare, train has no such.*'seed'"),
+        ({"run": "book.ipynb", "params": {"c": 1}}, "'C'"),
+        ({"run": "missing.py"}, "there is no such script"),
+    ],
+)
+def test_parameters_that_do_not_fit(spec, keys, says):
+    with pytest.raises(SpecError, match=says):
+        make_plan(spec(**keys))
+
+
+def test_a_space_is_checked_like_parameters(spec):
+    with pytest.raises(ParameterError, match="gama: train has no such parameter; did you mean 'gamma'"):
+        make_plan(group(spec, param_space={"C": "uniform(0, 1)", "gama": "uniform(0, 1)"}))
+    with pytest.raises(ParameterError, match=r"main\(\) needs it"):
+        make_plan(group(spec, param_space={"gamma": "uniform(0, 1)"}))
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"run": "plain.py", "params": {"anything": 1}},
+        {"run": ["train.py", "plain.py"], "params": {"C": 1, "anything": 1}},
+        {"params": {"C": 1, "anything": 1}, "allow_unknown_params": True},
+        {"run": [{"command": "echo {x}"}], "params": {"x": 1}},
+    ],
+)
+def test_what_can_not_be_asked_takes_anything(spec, keys):
+    assert make_plan(spec(**keys)).tasks()
+
+
+@pytest.mark.parametrize(
+    ("text", "keys", "says"),
+    [
+        ("C,gama\n1,2\n", {}, r"params\.csv:1: gama: train has no such parameter; did you mean 'gamma'\?"),
+        (
+            "C,D\n1,2\n",
+            {"run": "book.ipynb"},
+            r"params\.csv:1: D: the parameters cell \(cell 1\) has no such parameter",
+        ),
+        ("C,gamma\n1,2\n,3\n", {}, r"params\.csv:3: C: train: main\(\) needs it"),
+        ("C\n1\n", {"params": {"C": 1}}, r"params\.csv:1: C: is fixed for all rows \(params, -p\), and the table"),
+        ("C\n1\n", {"params": {"D": 1}}, "^D: train has no such parameter"),
+        ("C\n1\n", {"each": [{"C": 1}, {"C": 2, "D": 1}]}, r"^each\[1\]\.D: train has no such parameter"),
+        ("C\n1\n", {"each": "param.csv"}, r"param\.csv: there is no such file; did you mean 'params\.csv'"),
+    ],
+)
+def test_a_table_that_does_not_fit(rows, text, keys, says):
+    with pytest.raises(SpecError, match=says):
+        rows(text, **keys)
+
+
+def test_a_row_s_value_has_the_type_that_is_annotated(rows, folder):
+    (folder / "typed.py").write_text(TRAIN.replace("C, ", "C: float, "))
+    with pytest.raises(ParameterError, match=r"params\.csv:3: C: 'much' is a str; it is annotated as float"):
+        rows("C\n1\nmuch\n", run="typed.py")
+
+
+def test_a_row_of_a_cell_can_be_written_into_it():
+    keys = {"kind": "group", "run": [Cell(source="C = 1\nC")], "each": [{"C": 1}, {"C": object()}]}
+    with pytest.raises(ParameterError, match=r"each\[1\]\.C: a value of type object can't be written in a cell"):
+        make_plan(spec_from_mapping(keys))
