@@ -6,7 +6,7 @@ import sys
 
 import nbformat
 import pytest
-from made_records import record
+from made_records import experiment_record as record
 
 from ml_experiment_nb import calls, image_plans
 from ml_experiment_nb.effects import Executed
