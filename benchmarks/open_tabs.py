@@ -1,8 +1,9 @@
-"""What open pages cost Jupyter's server while a group runs: ``python benchmarks/open_tabs.py [TABS] [SECONDS]``.
+"""What open pages cost Jupyter's server, a group running or ended: ``python benchmarks/open_tabs.py [TABS] [SECONDS]``.
 
 A Jupyter server is started on an empty project, and a group of short trials by its route. So many pages (20 by default)
-listen to the project's events, each over a connection of its own. What is taken is the processor time of the server
-and of its backend, over so many seconds (60).
+ask what is listed and listen to the project's events, each over a connection of its own, as the panel does. What is
+taken is the processor time of the server and of its backend, over so many seconds (60): while the group runs, and after
+it was stopped.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from tornado.websocket import websocket_connect
 
 GOAL = 5.0  # percent of a core
 WARM = 20.0  # seconds in which the backend loads MLflow, before anything is taken
+SETTLED = 5.0  # seconds after the end of a group
 
 
 def main():
@@ -95,28 +97,40 @@ async def measure(process, url, token, tabs, seconds):
         heard = [0] * tabs
         pages = [asyncio.create_task(listen(url, token, heard, k)) for k in range(tabs)]
         await asyncio.sleep(WARM)
-        before, began, heard[:] = cost(process), time.monotonic(), [0] * tabs
-        await asyncio.sleep(seconds)
-        took = time.monotonic() - began
-        spent = [b - a for a, b in zip(before, cost(process), strict=True)]
+        await spend(process, heard, seconds, "while a group runs")
+        done = (await asyncio.to_thread(ask, url, token, f"jobs/{job['id']}"))["progress"]["done"]
+        print(f"  trials      {done} until then")
+        await asyncio.to_thread(ask, url, token, f"jobs/{job['id']}/stop", {})
+        await asyncio.sleep(SETTLED)
+        await spend(process, heard, seconds, "when it has ended")
         for one in pages:
             one.cancel()
         await asyncio.gather(*pages, return_exceptions=True)
-        done = (await asyncio.to_thread(ask, url, token, f"jobs/{job['id']}"))["progress"]["done"]
-        shares = [100 * one / took for one in spent]
-        print(f"{tabs} pages, {took:.0f} s, while a group runs ({done} trials so far)")
-        print(f"  events      {sum(heard) / tabs:.0f} for each page")
-        print(f"  server      {shares[0]:.1f} % of a core")
-        print(f"  backend     {shares[1]:.1f} % of a core")
-        print(f"  together    {sum(shares):.1f} % of a core (the goal: {GOAL:.0f})")
     finally:
-        await asyncio.to_thread(ask, url, token, f"jobs/{job['id']}/stop", {})
+        with suppress(OSError):  # it may have ended
+            await asyncio.to_thread(ask, url, token, f"jobs/{job['id']}/stop", {})
+
+
+async def spend(process, heard, seconds, when):
+    """Print what is spent from now on."""
+    before, began, heard[:] = cost(process), time.monotonic(), [0] * len(heard)
+    await asyncio.sleep(seconds)
+    took = time.monotonic() - began
+    shares = [100 * (b - a) / took for a, b in zip(before, cost(process), strict=True)]
+    print(f"{len(heard)} pages, {took:.0f} s, {when}")
+    print(f"  events      {sum(heard) / len(heard):.0f} for each page")
+    print(f"  server      {shares[0]:.1f} % of a core")
+    print(f"  backend     {shares[1]:.1f} % of a core")
+    print(f"  together    {sum(shares):.1f} % of a core (the goal: {GOAL:.0f})")
 
 
 async def listen(url, token, heard, k):
     page = await websocket_connect(f"{url.replace('http', 'ws')}/ml-experiment-nb/events?token={token}")
-    while await page.read_message() is not None:
+    while (said := await page.read_message()) is not None:
         heard[k] += 1
+        if json.loads(said)["event"] == "hello":
+            for route in ("about", "runs", "jobs"):
+                await asyncio.to_thread(ask, url, token, route)
 
 
 def cost(process):

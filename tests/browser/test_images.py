@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
+from urllib.request import urlopen
 
 import nbformat
 import pytest
@@ -173,12 +175,14 @@ def start(notebook, shown, folder):
 
 @pytest.mark.docker
 @pytest.mark.timeout(1500)  # nearly all is the build: 130 packages and their bytecode
-def test_a_run_is_built_into_an_image_and_proven(browser, docker_engine, database, tmp_path):
-    """On a real engine."""
+def test_a_run_is_built_into_an_image_proven_and_pushed(browser, docker_engine, database, tmp_path):
+    """On a real engine, with a registry of its own."""
     import engine
 
     env = docker_engine.environment
-    with serve(tmp_path, env) as lab:
+    (tmp_path / "registry").mkdir()
+    with engine.registry(tmp_path / "registry") as address, serve(tmp_path, env) as lab:
+        name = f"{address}/team/svm:1"
         lab.set(SETTINGS, {"onlyImports": True, "base": engine.BASE})
         folder = make_project(lab.root / "project", database)
         path = project(folder)
@@ -196,8 +200,12 @@ def test_a_run_is_built_into_an_image_and_proven(browser, docker_engine, databas
             assert shown.get_by_label("Prove it").is_checked()
             assert shown.get_by_label("Only packages that the code imports").is_checked()
             assert shown.get_by_label("Base image").input_value() == engine.BASE
+            shown.get_by_label("Tolerances").fill("acuracy=1%")
+            shown.locator("#mlx-image-tolerances-said").get_by_text("the run has no metric 'acuracy'").wait_for()
+            shown.get_by_label("Tolerances").fill("accuracy=1%")
+            shown.get_by_label("Push it").check()
             pictures(page, notebook.command, "image-of-run")
-            shown.get_by_label("Name and tag").fill("team/svm:1")
+            shown.get_by_label("Name and tag").fill(name)
             shown.get_by_role("button", name="Build", exact=True).click()
             shown.wait_for(state="detached", timeout=60_000)
             tab = page.locator(".mlx-Job")
@@ -206,13 +214,17 @@ def test_a_run_is_built_into_an_image_and_proven(browser, docker_engine, databas
             made = tab.get_by_role("region", name="Result")
             made.wait_for(timeout=900_000)
             assert "The run repeated in it: identical: 1 metric is the same" in made.inner_text()
-            assert made.locator(".mlx-Made-command code").inner_text() == "docker run --rm team/svm:1"
+            assert made.locator(".mlx-Made-command code").inner_text() == f"docker run --rm {name}"
+            digest = re.search(r"pushed as (sha256:\w{64})", made.inner_text())[1]
+            manifests = urlopen(f"http://{address}/v2/team/svm/tags/list", timeout=60)
+            assert json.load(manifests) == {"name": "team/svm", "tags": ["1"]}
+            urlopen(f"http://{address}/v2/team/svm/manifests/{digest}", timeout=60).close()
             assert made.get_by_role("row").count() > 4
-            page.locator(".Toastify__toast", has_text="team/svm:1 is made").wait_for(timeout=60_000)
+            page.locator(".Toastify__toast", has_text=f"{name} is made").wait_for(timeout=60_000)
             pictures(page, notebook.command, "image-built")
             made.get_by_role("button", name="Copy the command").click()
             made.get_by_text("Copied").wait_for()
             assert not str(heard), heard
-        run = ["docker", "run", "--rm", "--network=none", "team/svm:1", "-q", "--json", "-p", "C", "5"]
+        run = ["docker", "run", "--rm", "--network=none", name, "-q", "--json", "-p", "C", "5"]
         said = json.loads(subprocess.check_output(run, env={**os.environ, **env}, text=True, timeout=300))
         assert said["metrics"] == {"accuracy": 0.5}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from drive import COMMAND, START
@@ -21,6 +22,7 @@ for step in range(100_000):
     time.sleep(0.1)
 """
 LONG = "a forest with a name that is far too long for the side bar"
+AXE = Path(__file__).parents[2] / "labextension/node_modules/axe-core/axe.min.js"
 NINE = 1_790_000_000_000  # when the store's first run has begun
 
 
@@ -134,6 +136,40 @@ def test_runs_are_looked_at_by_keys_alone(panel, theme):
     expect(panel.locator(".mlx-Runs-name")).to_have_count(7)
     keys.press("Control+a")
     expect(panel.locator("[role=treeitem][aria-selected=true]")).to_have_count(7)
+
+
+def test_the_keys_are_where_they_were_when_a_menu_or_a_form_is_left(panel):
+    page, keys = panel.page, panel.page.keyboard
+    tree, more = panel.get_by_role("tree"), panel.get_by_title("More")
+    row(panel, "first").click()
+    keys.press("Shift+F10")
+    expect(page.get_by_role("menuitem", name="Show Details")).to_be_visible()
+    keys.press("Escape")
+    expect(tree).to_be_focused()
+    keys.press("Shift+Tab")
+    keys.press("Shift+Tab")  # over the list's title to the last button that can be pressed
+    keys.press("ArrowRight")
+    expect(more).to_be_focused()
+    keys.press("Enter")
+    expect(page.get_by_role("menuitem", name="Show Details")).to_be_visible()
+    keys.press("Escape")
+    expect(more).to_be_focused()
+    page.locator(".jp-Notebook").first.press("Escape")
+    keys.press("Control+Alt+g")
+    form = page.locator(".mlx-FormDialog")
+    name = form.get_by_label("Name")
+    expect(name).to_be_focused()
+    fold = form.locator("summary", has_text="More")
+    fold.press("Enter")  # which opens it, and starts nothing
+    expect(form.get_by_label("Seed")).to_be_visible()
+    form.get_by_role("button", name="Run", exact=True).focus()
+    keys.press("Tab")
+    expect(form.get_by_label("Group: many runs")).to_be_focused()
+    keys.press("ArrowLeft")
+    expect(form.get_by_label("Experiment: one run")).to_be_checked()
+    keys.press("Escape")
+    expect(form).to_have_count(0)
+    assert page.evaluate("() => document.activeElement.closest('.jp-Notebook') !== null")
 
 
 def test_runs_are_filtered_by_words_a_status_and_a_condition(panel, heard):
@@ -308,6 +344,38 @@ def test_a_server_without_the_extension_is_told(open_panel, page, heard):
     panel.get_by_role("button", name="Try Again").click()
     expect(panel.get_by_text("No runs yet.")).to_be_visible(timeout=START)
     heard.errors[:] = [one for one in heard.errors if "404" not in one]
+
+
+def faults(page, where):
+    """Return what axe finds amiss in an element, without JupyterLab's own buttons."""
+    page.add_script_tag(path=AXE)
+    found = page.evaluate("(where) => axe.run({ include: where, exclude: ['jp-button'] })", where)
+    assert found["passes"]
+    return [(where, one["id"], node["html"]) for one in found["violations"] for node in one["nodes"]]
+
+
+@pytest.mark.skipif(not AXE.exists(), reason="axe is not installed: npm ci, in labextension/")
+@pytest.mark.parametrize("theme", THEMES)
+def test_nothing_keeps_people_from_reading_or_reaching_it(panel, theme):
+    page = panel.page
+    open_group(panel)
+    row(panel, "#2").click()
+    details = panel.locator(".mlx-Run")
+    for name in ("Artifacts", "Log"):
+        details.locator("summary", has_text=re.compile(f"^{name}$")).click()
+    details.get_by_label("Log", exact=True).wait_for()
+    assert faults(page, ".mlx-Runs") == []
+    choose(panel, "#0", "#2")
+    page.keyboard.press("c")
+    page.locator(".mlx-Page table").wait_for()
+    assert faults(page, ".mlx-Page") == []
+    page.locator(".lm-TabBar-tab", has_text="n.ipynb").click()
+    for command, said in (("run-as-group", "Run as"), ("export-image", "What goes in")):
+        page.evaluate("(id) => void window.jupyterapp.commands.execute(id)", f"ml-experiment-nb:{command}")
+        page.locator(".mlx-FormDialog").get_by_text(said, exact=True).wait_for(timeout=START)
+        assert faults(page, ".mlx-FormDialog") == []
+        page.keyboard.press("Escape")
+        expect(page.locator(".mlx-FormDialog")).to_have_count(0)
 
 
 def test_every_command_is_in_the_palette_and_in_a_menu_and_the_settings_have_a_form(panel):

@@ -1,11 +1,8 @@
-/** The dialog with the form: it stays as long as something in it is wrong. */
-import { Dialog } from '@jupyterlab/apputils';
-
+/** The dialog with the form of an image. */
 import type { Job } from '../api';
+import { FormDialog } from '../dialogs';
 import { ImageForm } from './form';
 import type { ImageModel } from './model';
-
-const BUILD = 1;
 
 /** Show the form; what was started, or null where the user has left it. */
 export async function started(model: ImageModel): Promise<Job | null> {
@@ -16,21 +13,15 @@ export async function started(model: ImageModel): Promise<Job | null> {
   return dialog.job;
 }
 
-class ImageDialog extends Dialog<void> {
-  job: Job | null = null;
-  private readonly form: ImageForm;
-
+class ImageDialog extends FormDialog {
   constructor(private readonly model: ImageModel) {
     const { subject, trans } = model;
-    const form = new ImageForm(model);
-    super({
+    super(new ImageForm(model), () => model.start(), {
       title: trans.__('Export the environment of %1 as an image', subject.name),
-      body: form,
-      buttons: [Dialog.cancelButton({ label: trans.__('Cancel') }), Dialog.okButton({ label: trans.__('Build') })],
-      focusNodeSelector: '#mlx-image-tag'
+      cancel: trans.__('Cancel'),
+      start: trans.__('Build'),
+      field: '#mlx-image-tag'
     });
-    this.form = form;
-    this.addClass('mlx-FormDialog');
     this.addClass('mlx-ImageDialog');
     model.stateChanged.connect(() => {
       this.renew();
@@ -38,39 +29,14 @@ class ImageDialog extends Dialog<void> {
     this.renew();
   }
 
-  override resolve(index = BUILD): void {
-    if (index !== BUILD) {
-      super.resolve(index);
-    } else {
-      void this.build();
-    }
-  }
-
-  /** Enter on what can be opened or pressed within the form does that, and builds nothing. */
-  protected override _evtKeydown(event: KeyboardEvent): void {
-    if (event.key !== 'Enter' || document.activeElement?.matches('.mlx-Image :is(summary, button)') !== true) {
-      super._evtKeydown(event);
-    }
-  }
-
-  private async build(): Promise<void> {
-    this.job = await this.model.start();
-    if (this.job === null) {
-      this.form.focusWrong();
-    } else {
-      super.resolve(BUILD);
-    }
-  }
-
   /** The button says what it does, and whether it can. */
   private renew(): void {
     const { fields, canStart, trans } = this.model;
-    const button = this.node.querySelector<HTMLButtonElement>('.jp-Dialog-footer .jp-mod-accept');
-    const label = button?.querySelector('.jp-Dialog-buttonLabel');
-    if (button && label) {
+    const label = this.button?.querySelector('.jp-Dialog-buttonLabel');
+    if (this.button && label) {
       label.textContent = fields.contextOnly ? trans.__('Write') : trans.__('Build');
-      button.setAttribute('aria-label', label.textContent);
-      button.setAttribute('aria-disabled', String(!canStart));
+      this.button.setAttribute('aria-label', label.textContent);
+      this.button.setAttribute('aria-disabled', String(!canStart));
     }
   }
 }

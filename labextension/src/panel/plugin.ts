@@ -59,10 +59,25 @@ export const panel: JupyterFrontEndPlugin<void> = {
         model.open(folder);
       }
     });
+    keepKeys(app, side);
     app.shell.add(side, 'left', { rank: RANK, type: 'Experiments' });
     restorer?.add(side, side.id);
   }
 };
+
+/** When the list's context menu closes, the keys are the list's again. */
+function keepKeys(app: JupyterFrontEnd, side: RunsPanel): void {
+  let isOfList = false;
+  side.node.addEventListener('contextmenu', ({ target }) => {
+    isOfList = target instanceof Element && target.closest('[role=tree]') !== null;
+  });
+  app.contextMenu.menu.aboutToClose.connect(() => {
+    if (isOfList) {
+      isOfList = false;
+      side.focusList();
+    }
+  });
+}
 
 function doorsOf(app: JupyterFrontEnd, side: RunsPanel, model: RunsModel): Doors {
   return {

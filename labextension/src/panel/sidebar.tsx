@@ -110,6 +110,9 @@ function moreButton({ commands, menu, trans }: Options): ToolbarButton {
       items.open(left, bottom);
     }
   });
+  items.aboutToClose.connect(() => {
+    button.node.querySelector<HTMLElement>('button, jp-button')?.focus();
+  });
   return button;
 }
 
@@ -127,7 +130,7 @@ class FilterBox extends VDomRenderer<RunsModel> {
         <input
           type="search"
           value={model.filter}
-          placeholder={trans.__('Words, or loss < 0.1')}
+          placeholder={trans.__('Words, loss < 0.1')}
           title={trans.__("Words of names, parameters and statuses, or a condition: metrics.loss < 0.1 and params.C = 1")}
           aria-label={trans.__('Filter runs')}
           onChange={(event) => {
