@@ -120,7 +120,7 @@ class ImageAsked(Frozen):
     data: Flag = True
     exclude: Annotated[tuple[Path, ...], Field(max_length=1000)] = ()
     verify: Flag = True
-    tolerances: Annotated[tuple[Name, ...], Field(max_length=1000)] = ()
+    tolerances: Annotated[tuple[Name, ...], Field(max_length=100)] = ()
     network: Literal["host", "default", "none"] | None = None
     push: Flag = False
     context: Path | None = None

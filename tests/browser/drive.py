@@ -37,6 +37,7 @@ KNOWN_ERRORS = {
     "Could not restore the debugger state: Canceled future": "JupyterLab's, of a kernel that is left for another",
     "Canceled future for create_subshell_request": "ipywidgets', of a kernel that restarts too soon",
     r"reading 'schema'\)\n.*/static/notebook/notebook_core": "Notebook's own, of settings that only JupyterLab has",
+    r"reading 'last_modified'\)\n.*/static/notebook/": "Notebook 7.2's own, of a document that has no checkpoint yet",
 }
 """Errors that a page logs and that aren't ours: what they look like, and why they are there."""
 

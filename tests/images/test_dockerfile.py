@@ -108,6 +108,12 @@ def test_what_changes_seldom_stands_before_what_changes_often():
     assert [text.index(step) for step in steps] == sorted(text.index(step) for step in steps)
 
 
+def test_only_debians_packages_and_what_the_project_runs_may_use_a_network():
+    assert not image(environments=(Installed("env", has_local=True),), has_kernels=True, has_modules=True).uses_network
+    assert image(debian=("git",)).uses_network
+    assert image(post_build="postBuild").uses_network
+
+
 def test_a_path_with_a_space_is_one_word_of_the_shell():
     text = dockerfile(image(post_build="my env/postBuild"))
     assert "chmod +x './my env/postBuild' " in text
