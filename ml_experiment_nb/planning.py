@@ -69,15 +69,11 @@ def make_plan(
     notes = [*check_secrets(targets, spec, table), *uncalled_jobs(targets)]
     if spec.docker_config is not None and distributed is not None:
         raise SpecError("workers of distributed training can't be run in containers", key="docker_config")
+    if executor == "inline" and spec.resources_per_worker.gpu and spec.docker_config is None:
+        notes.append("resources_per_worker.gpu is for slots on Ray: a plain process gets no GPU of its own")
     if isinstance(spec, Group) and table is None:
         check_search(spec)
-        if spec.pruner is not None and spec.pruner.prunes and not spec.metrics:
-            notes.append(f"{spec.pruner} prunes nothing: the group has no metric to judge by")
-        if spec.sampler_seed is not None and slots != 1 and spec.sampler.learns:
-            notes.append(
-                "with several slots the seed doesn't repeat the search, since what is drawn depends on which trial "
-                "ends first: one slot does"
-            )
+        notes += _of_search(spec, slots)
     where = cwd or str(root.absolute())
     data = described(spec.data, root, {**values_here(spec.data), **(values or {}), **spec.params}, find_root())
     output = None if output is None else _output(output, spec, table)
@@ -86,6 +82,26 @@ def make_plan(
         spec, targets, where, slots, executor, values or {}, path, output, tuple(notes), cold, table, distributed,
         data=tuple(data),
     )  # fmt: skip
+
+
+def _of_search(spec: Group, slots: int | None) -> list[str]:
+    """Return what of a search is otherwise than who asked for it may think."""
+    notes = []
+    if spec.pruner is not None and spec.pruner.prunes and not spec.metrics:
+        notes.append(f"{spec.pruner} prunes nothing: the group has no metric to judge by")
+    if spec.sampler_seed is not None and slots != 1 and spec.sampler.learns:
+        notes.append(
+            "with several slots the seed doesn't repeat the search, since what is drawn depends on which trial "
+            "ends first: one slot does"
+        )
+    choices = [name for name, value in spec.param_space.items() if _has_choice(value)]
+    if spec.sampler.name == "CmaEs" and choices:
+        notes.append(f"CMA-ES searches among numbers alone, and draws at random: {', '.join(choices)}")
+    return notes
+
+
+def _has_choice(value: spaces.Value) -> bool:
+    return any(isinstance(one, spaces.Choice) for one in (value if isinstance(value, tuple) else (value,)))
 
 
 def _has_function(targets: tuple[Target, ...]) -> bool:
@@ -188,5 +204,6 @@ def _slots(spec: Spec, table: Table | None, distributed: Distributed | None) -> 
         slots = min(slots, most)
     executor = spec.executor if distributed is None else "ray"
     if executor == "auto":
-        executor = "ray" if wants_ray or cluster or slots != 1 else "inline"
+        has_gpu = spec.resources_per_worker.gpu and spec.docker_config is None  # which a plain process doesn't give
+        executor = "ray" if wants_ray or cluster or slots != 1 or has_gpu else "inline"
     return slots, executor

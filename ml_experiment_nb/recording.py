@@ -268,7 +268,7 @@ class OpenRun:
             params=dict(self.told.params),
             metrics=self.told.metrics_by_worth(),
             autologged=dict(self.told.autologged),
-            seconds=(ended - self.first.started).total_seconds(),
+            seconds=max(0.0, (ended - self.first.started).total_seconds()),  # a clock may be set back
             failure=outcome.failure,
             tags={**self.first.tags, **self.told.tags, **final},
             notes=tuple(self.told.notes),

@@ -70,6 +70,8 @@ def make_sampler(group: Group, *, small: bool = False) -> optuna.samplers.BaseSa
         optuna_spaces.grid(group.param_space)  # says which parameter is not finite
     if asked.name == "TPE":
         options.setdefault("constant_liar", True)  # else trials that run at once would draw alike
+    if asked.name == "CmaEs" and group.param_space:
+        options.setdefault("warn_independent_sampling", False)  # the plan says it, once for all trials
     if group.sampler_seed is not None:
         options["seed"] = group.sampler_seed
     sampler: optuna.samplers.BaseSampler = _make(f"{asked.name}Sampler", optuna.samplers, options, "sampler")

@@ -284,3 +284,7 @@ def notebook_of():
         return nb
 
     return make
+
+
+def test_a_notebook_without_cells_has_none_to_leave_out():
+    assert left_out(nbformat.v4.new_notebook(), None, None) == frozenset()

@@ -78,8 +78,17 @@ Plan 'SVM'
   container  python:3.12; at most 1 CPU
   values     X, model
   note       with several slots the seed doesn't repeat the search, since what is drawn depends on which trial ends \
-first: one slot does"""
+first: one slot does
+  note       CMA-ES searches among numbers alone, and draws at random: gamma"""
     )
+
+
+def test_gpus_for_each_slot_take_ray_and_a_plain_process_says_that_it_has_none(spec):
+    keys = {"slots": 1, "resources_per_worker": {"gpu": 1}}
+    assert make_plan(group(spec, **keys)).executor == "ray"
+    [note] = make_plan(group(spec, **keys, executor="inline")).notes
+    assert note == "resources_per_worker.gpu is for slots on Ray: a plain process gets no GPU of its own"
+    assert make_plan(group(spec, **keys, docker_config={"image": "a:1"})).notes == ()
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import contextlib
 import json
 import shutil
 import threading
+from datetime import timedelta
 
 import pytest
 from mlflow import MlflowClient
@@ -74,6 +75,11 @@ def test_a_store_whose_file_alone_has_gone_may_come_back(store, live):
     assert not isinstance(raised.value, StoreLostError)
     (store.root / "aside.db").rename(store.root / ".ml-experiment/mlflow.db")
     assert live.close(FINISHED).ok
+
+
+def test_a_clock_that_is_set_back_gives_no_run_a_time_below_zero(live, monkeypatch):
+    monkeypatch.setattr("ml_experiment_nb.recording.now", lambda: live.first.started - timedelta(hours=1))
+    assert live.close(FINISHED).seconds == 0
 
 
 def test_a_parameter_that_a_library_has_told_first_is_the_run_s_when_the_code_names_it(store, live):
