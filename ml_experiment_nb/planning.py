@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ml_experiment_nb import secrecy, spaces
+from ml_experiment_nb.algorithms import NUMBERS_ALONE
 from ml_experiment_nb.capture.inputs import described, values_here
 from ml_experiment_nb.checks import (
     check_notebook,
@@ -73,6 +74,8 @@ def make_plan(
         check_search(spec)
         if spec.pruner is not None and spec.pruner.prunes and not spec.metrics:
             notes.append(f"{spec.pruner} prunes nothing: the group has no metric to judge by")
+        if spec.sampler.name in NUMBERS_ALONE and (drawn := _choices(spec)):
+            notes.append(f"{spec.sampler} searches numbers alone; drawn at random in each trial: {', '.join(drawn)}")
         if spec.sampler_seed is not None and slots != 1 and spec.sampler.learns:
             notes.append(
                 "with several slots the seed doesn't repeat the search, since what is drawn depends on which trial "
@@ -167,6 +170,12 @@ def _check_row_outputs(pattern: str, group: Group, table: Table) -> None:
         if not is_elsewhere(place) and not os.path.isdir(folder):
             raise SpecError(f"there is no folder {folder} for row {number}: make it first", file=pattern)
         taken[place] = number
+
+
+def _choices(spec: Group) -> list[str]:
+    """Return the parameters of a group's space whose values, or some of them, have no order."""
+    space = {name: value if isinstance(value, tuple) else (value,) for name, value in spec.param_space.items()}
+    return [name for name, values in space.items() if any(isinstance(one, spaces.Choice) for one in values)]
 
 
 def _slots(spec: Spec, table: Table | None, distributed: Distributed | None) -> tuple[int | None, str]:

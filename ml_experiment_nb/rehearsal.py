@@ -19,7 +19,7 @@ from optuna.distributions import BaseDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning
 
 from ml_experiment_nb import optuna_spaces
-from ml_experiment_nb.algorithms import Pruner
+from ml_experiment_nb.algorithms import NUMBERS_ALONE, Pruner
 from ml_experiment_nb.errors import SpecError, nearest
 from ml_experiment_nb.specs import Group
 
@@ -70,6 +70,8 @@ def make_sampler(group: Group, *, small: bool = False) -> optuna.samplers.BaseSa
         optuna_spaces.grid(group.param_space)  # says which parameter is not finite
     if asked.name == "TPE":
         options.setdefault("constant_liar", True)  # else trials that run at once would draw alike
+    if asked.name in NUMBERS_ALONE:
+        options.setdefault("warn_independent_sampling", False)  # in each trial, of what the plan has told
     if group.sampler_seed is not None:
         options["seed"] = group.sampler_seed
     sampler: optuna.samplers.BaseSampler = _make(f"{asked.name}Sampler", optuna.samplers, options, "sampler")

@@ -235,6 +235,10 @@ def test_what_is_left_out(first, last, out):
     assert left_out(nb, first, last) == frozenset(out.split())
 
 
+def test_nothing_is_left_out_of_a_notebook_without_cells():
+    assert left_out(notebook(), None, None) == frozenset()
+
+
 @pytest.mark.parametrize(
     ("first", "last", "problem"),
     [

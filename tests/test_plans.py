@@ -77,6 +77,7 @@ Plan 'SVM'
   slots      4, ray
   container  python:3.12; at most 1 CPU
   values     X, model
+  note       CmaEs(n_startup_trials=5) searches numbers alone; drawn at random in each trial: gamma
   note       with several slots the seed doesn't repeat the search, since what is drawn depends on which trial ends \
 first: one slot does"""
     )
