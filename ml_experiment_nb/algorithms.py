@@ -11,6 +11,9 @@ from pydantic import Field, model_serializer, model_validator
 from ml_experiment_nb.errors import SpecError, nearest
 from ml_experiment_nb.fields import Frozen
 
+NUMBERS_ALONE = ("CmaEs", "QMC")
+"""Samplers for which Optuna draws a choice independently of all else."""
+
 
 class _Algorithm(Frozen):
     """One of Optuna's algorithms, by its class name without the suffix, and its options, which a plan checks."""

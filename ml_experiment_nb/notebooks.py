@@ -223,7 +223,7 @@ def left_out(
     """
     start = 0 if first is None else _places(nb, first, where, "from_cell")[0]
     end = len(nb.cells) if last is None else _places(nb, last, where, "until_cell")[-1] + 1
-    if end <= start and nb.cells:
+    if end <= start and (first, last) != (None, None):
         raise SpecError(f"cell {last} stands above cell {first}: no cell is left to run", where, key="until_cell")
     outside = nb.cells[:start] + nb.cells[end:]
     return frozenset(cell.id for cell in outside if not {PARAMETERS_TAG, INJECTED_TAG} & set(tags(cell)))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ml_experiment_nb import secrecy, spaces
+from ml_experiment_nb.algorithms import NUMBERS_ALONE
 from ml_experiment_nb.capture.inputs import described, values_here
 from ml_experiment_nb.checks import (
     check_notebook,
@@ -94,14 +95,9 @@ def _of_search(spec: Group, slots: int | None) -> list[str]:
             "with several slots the seed doesn't repeat the search, since what is drawn depends on which trial "
             "ends first: one slot does"
         )
-    choices = [name for name, value in spec.param_space.items() if _has_choice(value)]
-    if spec.sampler.name == "CmaEs" and choices:
-        notes.append(f"CMA-ES searches among numbers alone, and draws at random: {', '.join(choices)}")
+    if spec.sampler.name in NUMBERS_ALONE and (drawn := _choices(spec)):
+        notes.append(f"{spec.sampler} searches numbers alone; drawn at random in each trial: {', '.join(drawn)}")
     return notes
-
-
-def _has_choice(value: spaces.Value) -> bool:
-    return any(isinstance(one, spaces.Choice) for one in (value if isinstance(value, tuple) else (value,)))
 
 
 def _has_function(targets: tuple[Target, ...]) -> bool:
@@ -183,6 +179,12 @@ def _check_row_outputs(pattern: str, group: Group, table: Table) -> None:
         if not is_elsewhere(place) and not os.path.isdir(folder):
             raise SpecError(f"there is no folder {folder} for row {number}: make it first", file=pattern)
         taken[place] = number
+
+
+def _choices(spec: Group) -> list[str]:
+    """Return the parameters of a group's space whose values, or some of them, have no order."""
+    space = {name: value if isinstance(value, tuple) else (value,) for name, value in spec.param_space.items()}
+    return [name for name, values in space.items() if any(isinstance(one, spaces.Choice) for one in values)]
 
 
 def _slots(spec: Spec, table: Table | None, distributed: Distributed | None) -> tuple[int | None, str]:

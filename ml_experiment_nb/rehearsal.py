@@ -19,7 +19,7 @@ from optuna.distributions import BaseDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning
 
 from ml_experiment_nb import optuna_spaces
-from ml_experiment_nb.algorithms import Pruner
+from ml_experiment_nb.algorithms import NUMBERS_ALONE, Pruner
 from ml_experiment_nb.errors import SpecError, nearest
 from ml_experiment_nb.specs import Group
 
@@ -70,7 +70,7 @@ def make_sampler(group: Group, *, small: bool = False) -> optuna.samplers.BaseSa
         optuna_spaces.grid(group.param_space)  # says which parameter is not finite
     if asked.name == "TPE":
         options.setdefault("constant_liar", True)  # else trials that run at once would draw alike
-    if asked.name == "CmaEs" and group.param_space:
+    if asked.name in NUMBERS_ALONE and group.param_space:
         options.setdefault("warn_independent_sampling", False)  # the plan says it, once for all trials
     if group.sampler_seed is not None:
         options["seed"] = group.sampler_seed

@@ -130,6 +130,10 @@ def send_result(value: Any, sink: Sink) -> None:
             sink.send(Note(f"returned {str(name)!r} is a {kind}, not a number: it was not recorded as a metric"))
     if isinstance(value, Real) and not isinstance(value, bool):
         sink.send(Note('a bare number was returned: name it, as in {"val_accuracy": 0.9}, to record it'))
+    if inspect.isgenerator(value):
+        sink.send(
+            Note("a generator was returned, and nothing of it was run: loop over it, and report() what it yields")
+        )
     for name, one in artifacts.items():
         try:
             save_artifact(one, name, sink.artifacts)

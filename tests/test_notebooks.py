@@ -235,6 +235,10 @@ def test_what_is_left_out(first, last, out):
     assert left_out(nb, first, last) == frozenset(out.split())
 
 
+def test_nothing_is_left_out_of_a_notebook_without_cells():
+    assert left_out(notebook(), None, None) == frozenset()
+
+
 @pytest.mark.parametrize(
     ("first", "last", "problem"),
     [
@@ -284,7 +288,3 @@ def notebook_of():
         return nb
 
     return make
-
-
-def test_a_notebook_without_cells_has_none_to_leave_out():
-    assert left_out(nbformat.v4.new_notebook(), None, None) == frozenset()

@@ -132,3 +132,11 @@ def test_an_output_that_does_not_fit(rows, folder, pattern, says):
     (folder / "book.ipynb").write_text((folder / "book.ipynb").read_text().replace("kernel =", "gamma ="))
     with pytest.raises(SpecError, match=says):
         rows(run="book.ipynb", output=f"{folder}/{pattern}")
+
+
+def test_a_choice_that_a_sampler_of_numbers_draws_at_random_is_noted(spec):
+    space = {"C": "loguniform(0.01, 100)", "kernel": "choice(['rbf', 'poly'])", "n": "[randint(1, 3), choice([1, 2])]"}
+    plan = make_plan(group(spec, param_space=space, sampler="cma-es", allow_unknown_params=True))
+    assert plan.notes == ("CmaEs searches numbers alone; drawn at random in each trial: kernel, n",)
+    assert make_plan(group(spec, sampler="cma-es")).notes == ()
+    assert make_plan(group(spec, param_space=space, sampler="tpe", allow_unknown_params=True)).notes == ()

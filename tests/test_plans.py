@@ -79,7 +79,7 @@ Plan 'SVM'
   values     X, model
   note       with several slots the seed doesn't repeat the search, since what is drawn depends on which trial ends \
 first: one slot does
-  note       CMA-ES searches among numbers alone, and draws at random: gamma"""
+  note       CmaEs(n_startup_trials=5) searches numbers alone; drawn at random in each trial: gamma"""
     )
 
 

@@ -259,3 +259,10 @@ def test_a_failing_function_raises_its_own_error(sink):
 
     with pytest.raises(KeyError):
         reports.call(train, {}, sink)
+
+
+def test_a_generator_that_a_cell_returns_is_not_taken_for_metrics_in_silence(sink):
+    reports.send_result(({"loss": x} for x in range(3)), sink)
+    assert sink.metrics() == []
+    [note] = sink.notes()
+    assert note.startswith("a generator was returned, and nothing of it was run")

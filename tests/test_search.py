@@ -84,6 +84,16 @@ def test_a_grid_of_real_numbers_is_refused(search):
         search(sampler="Grid")
 
 
+@pytest.mark.parametrize("name", ["CmaEs", "QMC"])
+def test_what_a_plan_tells_of_a_choice_is_not_told_in_each_trial(search, name, caplog, capfd):
+    optuna.logging.enable_propagation()
+    try:
+        ask_all(search(sampler=name, num_trials=4))
+    finally:
+        optuna.logging.disable_propagation()
+    assert "independently" not in caplog.text + capfd.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["TPE", "Random", "CmaEs", "QMC", "NSGAII", "Grid"])
 def test_a_seed_repeats_the_draws(search, name):
     space = {"a": "range(0, 5)", "b": "choice([1, 2])"} if name == "Grid" else SPACE

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 
 from ml_experiment_nb.errors import ReplayError
-from ml_experiment_nb.records import Record
+from ml_experiment_nb.records import Record, Records
 from ml_experiment_nb.replays.choice import chosen
 from ml_experiment_nb.replays.preparing import Env, Preparation
 from ml_experiment_nb.replays.results import Replay, Shown, judged, keep, run_again, unshown, without_run
@@ -18,7 +18,7 @@ __all__ = ["Env", "Replay", "Shown", "chosen", "replay"]
 
 
 def replay(
-    run: str | Record,
+    run: str | Record | Records,
     *,
     env: Env = "recorded",
     image: str | None = None,
@@ -36,7 +36,7 @@ def replay(
     It runs in a copy of the project with the code as it is recorded; see `scratch`. A group stands for its best trial.
 
     Args:
-        run: A run: its record, its id or the beginning of that.
+        run: A run: its record, its id or the beginning of that; or a group's records.
         env: ``recorded``: an environment with the packages that are recorded, made by uv unless this one has them;
             ``here``: this one, with what differs said.
         image: In place of an environment: the image in whose container it runs; see ``docker_config``.

@@ -12,17 +12,21 @@ from ml_experiment_nb.spec_files import parse_mapping
 from ml_experiment_nb.tracking import Store
 
 
-def chosen(store: Store, run: str | Record, *, every: bool = False) -> list[Record]:
+def chosen(store: Store, run: str | Record | Records, *, every: bool = False) -> list[Record]:
     """Return the runs that one stands for.
 
-    A replay stands for its original; a group for its best trial, or with `every` for all that finished; an experiment
-    of several files for its steps; any other run for itself.
+    A replay stands for its original; a group, or its records, for its best trial, or with `every` for all that
+    finished; an experiment of several files for its steps; any other run for itself.
 
     Raises:
         RunNotFoundError: There is no such run, or more than one.
         ReplayError: It isn't recorded, or nothing of it finished.
         StoreError: The store can't be reached.
     """
+    if isinstance(run, Records):
+        if run.parent is None and len(run) != 1:
+            raise ReplayError(f"these {len(run)} runs are no group's: replay one of them")
+        run = run.parent or run[0]
     if isinstance(run, Record) and run.run_id is None:
         raise ReplayError(f"{run.name} is a job: it was not recorded, and can't be done again")
     record = store.record(str(run.run_id) if isinstance(run, Record) else run)

@@ -85,6 +85,10 @@ class HeadlessClient(AsyncKernelClient):
 
 
 def _soon_connected(context: Any) -> Any:
-    """Have a context's sockets try more often to reach a kernel that is just starting."""
+    """Have a context's sockets try more often to reach a kernel that is just starting, and drop nothing that it says.
+
+    By default a thousand messages wait for a reader: of a cell that shows more than is read in time, the rest is lost.
+    """
     context.setsockopt(zmq.RECONNECT_IVL, RECONNECT)
+    context.setsockopt(zmq.RCVHWM, 0)
     return context

@@ -30,6 +30,7 @@ from ml_experiment_nb.work.client import HeadlessManager
 from ml_experiment_nb.work.forkwire import FORKS, PREFIX_FILE
 from ml_experiment_nb.work.saving import Saving
 
+OUTPUTS = 600  # seconds that what a cell has shown may take to arrive after it ended; nbclient's 4 are few for 100 MB
 _FINISH = "__import__('ml_experiment_nb.work.watch', fromlist=['finish']).finish({})"
 _WATCH = "__import__('ml_experiment_nb.work.watch', fromlist=['watch']).watch(get_ipython())"
 
@@ -151,8 +152,9 @@ class Engine(NBClientEngine):
             options.pop(unused, None)
         options["kernel_manager_class"] = HeadlessManager
         client = Client(
-            nb_man, timeout=timeout, startup_timeout=startup, kernel_name=kernel_name, log=logger, **options
-        )
+            nb_man, timeout=timeout, startup_timeout=startup, kernel_name=kernel_name, log=logger,
+            **{"iopub_timeout": OUTPUTS, **options},
+        )  # fmt: skip
         # Sockets in a private folder: no ports to race for, and nothing that another user could listen to.
         # A task's own folder is removed even if this process is killed.
         where = os.path.dirname(os.environ[wire.SOCKET]) if wire.SOCKET in os.environ else SOCKETS

@@ -138,7 +138,11 @@ def _execute(
         raise CellFailedError(error.ename, error.evalue, f"cell {error.exec_count}\n{trace}") from None
     except DeadKernelError as error:
         raise TaskDiedError(f"the notebook's kernel died{_where(kept)}: {error}") from None
-    except CellTimeoutError:
+    except CellTimeoutError as error:
+        if "IOPub" in str(error):
+            raise TaskDiedError(
+                f"not all that was shown{_where(kept)} has arrived, though the cell has ended"
+            ) from None
         limit = f"{target.execution_timeout} s"
         raise TaskTimeoutError(f"stopped{_where(kept)}: it took longer than its limit of {limit}") from None
 

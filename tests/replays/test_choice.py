@@ -5,6 +5,7 @@ from mlflow.entities import Metric, RunTag
 
 from ml_experiment_nb.archive import SPEC
 from ml_experiment_nb.errors import ReplayError
+from ml_experiment_nb.records import Records
 from ml_experiment_nb.replays.choice import chosen
 from ml_experiment_nb.tracking import Store
 
@@ -48,3 +49,12 @@ def test_of_several_metrics_there_is_no_single_best(group):
     with pytest.raises(ReplayError, match="has no single best trial"):
         chosen(store, parent)
     assert len(chosen(store, parent, every=True)) == 2
+
+
+def test_the_records_of_a_group_stand_for_it(group):
+    store, parent, trials = group("metric: loss", {"loss": 0.5}, {"loss": 0.75})
+    found = [store.record(one) for one in trials]
+    assert [one.run_id for one in chosen(store, Records(found, store.record(parent)))] == [trials[0]]
+    assert [one.run_id for one in chosen(store, Records(found[1:], None))] == [trials[1]]
+    with pytest.raises(ReplayError, match="these 2 runs are no group's"):
+        chosen(store, Records(found, None))

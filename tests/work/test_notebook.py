@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 import nbformat
 import pytest
@@ -107,6 +108,25 @@ def test_a_notebook_from_its_parameters_to_its_last_value(make_task, notebook, k
     assert (project / ".tasks/0/artifacts/notes.txt").read_text() == "rbf"
     assert (project / ".tasks/0/artifacts/more.txt").read_text() == "text"
     assert sorted(one.name for one in project.iterdir()) == [".tasks", "out.ipynb", "train.ipynb"]
+
+
+@pytest.mark.kernel
+def test_what_a_cell_has_shown_may_arrive_long_after_it_ended(notebook, project, monkeypatch):
+    import papermill
+
+    from ml_experiment_nb.work.engine import Client
+
+    real = Client.process_message
+
+    def slowly(self, message, cell, index):
+        if message["msg_type"] == "display_data":
+            time.sleep(0.5)
+        return real(self, message, cell, index)
+
+    monkeypatch.setattr(Client, "process_message", slowly)
+    target = notebook("for i in range(12): display(i)", "1")
+    out = papermill.execute_notebook(target.path, None, engine_name="ml-experiment", progress_bar=False)
+    assert len(out.cells[0].outputs) == 12
 
 
 def test_a_cell_that_fails(make_task, notebook, kept, project):
