@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ml_experiment_nb import cells, containment, known, markup, secrecy
+from ml_experiment_nb import cells, containment, known, markup, optuna_spaces, secrecy
 from ml_experiment_nb.again import Again, Taken
 from ml_experiment_nb.checks import (
     accepts,
     names_in_targets,
 )
 from ml_experiment_nb.distribution import Distributed
+from ml_experiment_nb.errors import SpaceError
 from ml_experiment_nb.known import Known
 from ml_experiment_nb.paths import row_output
 from ml_experiment_nb.records import duration, pairs, size
@@ -259,7 +261,7 @@ class Plan:
         return [
             *((f"  {name}", space_text(value)) for name, value in group.param_space.items()),
             *([("space", "what the code suggests")] if not group.param_space else []),
-            ("trials", str(group.num_trials or "all points")),
+            ("trials", str(group.num_trials or _all_points(group))),
             *((f"  point {k}", pairs(point)) for k, point in enumerate(group.enqueue[:_SHOWN])),
             *([("  …", f"and {more} more")] if (more := len(group.enqueue) - _SHOWN) > 0 else []),
             ("sampler", str(group.sampler) + (f", seed {group.seed}" if group.seed is not None else "")),
@@ -362,3 +364,12 @@ def prepared(
 ) -> Task:
     """Return a task with what is known only when it is run."""
     return replace(task, folder=folder, payload=payload, env=env, container=container)
+
+
+def _all_points(group: Group) -> str:
+    """Return in words how many trials a search has that ends by itself; its code may draw what can't be counted."""
+    try:
+        count = math.prod(map(len, optuna_spaces.grid(group.param_space).values()))
+    except SpaceError:
+        return "all points"
+    return f"all {count:,} points" if group.param_space else "all points"

@@ -218,3 +218,16 @@ def test_a_plan_in_a_notebook(spec):
     assert "kernel=&#x27;&lt;rbf&gt;&#x27;" in plan._repr_html_()
     assert plan._repr_markdown_().splitlines()[2] == "- kind: group"
     assert str(plan).splitlines()[1] == "  kind       group"
+
+
+@pytest.mark.parametrize(
+    ("space", "says"),
+    [
+        ({"C": "range(0, 3)", "kernel": "choice(['rbf', 'poly'])"}, "all 6 points"),
+        ({"C": "range(0, 3)", "num_trials": 4}, "4"),
+    ],
+)
+def test_a_grid_says_how_many_points_it_has(spec, space, says):
+    trials = {"num_trials": space.pop("num_trials")} if "num_trials" in space else {}
+    plan = make_plan(spec(kind="group", param_space=space, sampler="GridSearch", **trials))
+    assert dict(plan.facts())["trials"] == says

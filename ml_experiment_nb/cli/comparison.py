@@ -58,5 +58,7 @@ def compare(
         print_json(found.ranked())
     else:
         print_table(found.ranked())
+        if len(found) > 1 and not found.records.goals and any(one.metrics for one in found.records):
+            click.echo("by their date: --maximize or --minimize METRIC puts the best first", err=True)
     if found.note:
         click.echo(found.note, err=True)

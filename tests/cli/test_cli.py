@@ -351,6 +351,19 @@ def test_values_in_brackets_are_no_markup(command, store):
         assert "[relu, tanh]" in out
 
 
+def test_runs_that_no_metric_orders_are_said_to_be_by_their_date(command, store):
+    for value in (1, 2):
+        run = store.client.create_run("0", run_name=f"run {value}")
+        store.client.log_metric(run.info.run_id, "acc", value)
+        store.client.set_terminated(run.info.run_id)
+    code, out, err = command("compare")
+    assert (code, err) == (0, "by their date: --maximize or --minimize METRIC puts the best first\n")
+    assert len(out.splitlines()) == 3
+    code, out, err = command("compare", "--maximize", "acc")
+    assert (code, err) == (0, "")
+    assert "run 2" in out.splitlines()[1]
+
+
 def test_version_and_help(command):
     from ml_experiment_nb import __version__
 
