@@ -104,7 +104,7 @@ def test_an_image_of_a_called_job_has_its_metrics_and_takes_its_parameters(store
     jupyter = [sys.executable, "-m", "jupyter", "execute", "session.ipynb"]
     subprocess.run(jupyter, check=True, timeout=300, capture_output=True)
     runs = {one.name: one for one in listed(stored, wanted(limit=9)) if one.kind != "group"}
-    for name, params in (("train", ()), ("train", ("-p", "C", "2")), ("train #0", ())):
+    for name, params in (("train", ()), ("train #0", ("-p", "C", "2"))):
         plan = image_plans.plan_image(runs[name].run_id, base="base:1", choices=Choices(only_imports=True))
         for place, content in plan.frozen.program.contents.items():
             (stored / "again" / place).parent.mkdir(parents=True, exist_ok=True)

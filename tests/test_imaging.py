@@ -19,7 +19,9 @@ from ml_experiment_nb import image_plans, imaging, verifying
 from ml_experiment_nb.cli import commands
 from ml_experiment_nb.cli.image import told
 from ml_experiment_nb.errors import EngineError, ImageError, SpecError
+from ml_experiment_nb.images import containers
 from ml_experiment_nb.images.choices import Choices
+from ml_experiment_nb.images.containers import Launch
 from ml_experiment_nb.images.engine import reach
 from ml_experiment_nb.listing import listed
 from ml_experiment_nb.readings import wanted
@@ -427,12 +429,48 @@ def test_an_image_of_a_run_is_proven_by_its_metrics(built, host_run, here):
         assert found.answer is VerdictAnswer.COULD_NOT_RUN  # what runs it takes more than that
 
 
+ASK_LAB = """
+import json, time, urllib.request as u
+def get(path):
+    asked = u.Request("http://127.0.0.1:8888" + path, headers={"Authorization": "token of-this-test"})
+    return u.urlopen(asked).read().decode()
+for _ in range(1500):
+    try:
+        found = json.loads(get("/api/contents/double.py"))
+        break
+    except OSError:
+        time.sleep(0.2)
+print(found["name"], "jupyter-config-data" in get("/lab/tree/double.py"))
+"""  # from within: the engine of these tests makes no network
+DOUBLE = "import sys\nfrom ml_experiment_nb import report\nreport(double=2 * float(sys.argv[-1]))\n"
+
+
+@pytest.mark.docker
+def test_images_of_a_command_s_run_and_a_script_s_are_proven_and_jupyterlab_opens_in_them(here):
+    (here / "double.py").write_text(DOUBLE)
+    for name, run in (("By command", "{command: 'python double.py {C}'}"), ("By script", "double.py")):
+        (here / "double.yaml").write_text(f"name: {name}\nrun: [{run}]\nparams: {{C: 1.5}}\n")
+        record = run_here("double.yaml")
+        assert record["metrics"] == {"double": 6.0}
+        made = imaging.export_image(record["run_id"], "team/double:1", base=BASE, only_imports=True, lab=True)
+        assert made.verdict == Verdict(VerdictAnswer.IDENTICAL, compared={"metric": 1})
+    with reach() as engine:
+        launch = Launch("team/double:1", arguments=("lab", "--IdentityProvider.token=of-this-test"), network="none")
+        with containers.started(engine, launch) as container:
+            words = ["docker", "exec", container.id, "/opt/env/bin/python", "-c", ASK_LAB]
+            done = subprocess.run(words, capture_output=True, text=True, timeout=400)
+            assert done.stdout == "double.py True\n", done.stderr + container.output(50)
+
+
 @pytest.mark.docker
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
         ({"base": "mlexp-absent:1"}, "; --base names another image to begin with"),
-        ({"base": BASE, "name": "127.0.0.1:9/team/svm:1", "push": True, "only_imports": True}, "can't be pushed"),
+        (
+            {"base": BASE, "name": "127.0.0.1:9/team/svm:1", "push": True, "only_imports": True},
+            "can't be pushed",
+        ),
     ],
 )
 def test_an_engine_or_registry_that_refuses_is_one_sentence(built, here, options, problem):

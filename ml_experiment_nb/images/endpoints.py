@@ -64,9 +64,14 @@ def endpoint(env: Mapping[str, str] = os.environ) -> Endpoint:
         env: The environment.
 
     Raises:
-        EngineError: There is no such context, or it can't be read.
+        EngineError: ``DOCKER_HOST`` is no address, or there is no such context, or it can't be read.
     """
     if told := env.get("DOCKER_HOST"):
+        if ":" not in told:
+            raise EngineError(
+                f"DOCKER_HOST is {told!r}, which is no address such as {LOCAL}: "
+                "a Docker context is named by DOCKER_CONTEXT"
+            )
         folder, is_verified = env.get("DOCKER_CERT_PATH"), bool(env.get("DOCKER_TLS_VERIFY"))
         if is_verified and not folder:
             folder = str(_folder(env))

@@ -48,6 +48,11 @@ def test_docker_host_comes_before_docker_context_and_that_before_the_one_in_use(
     assert endpoint({**env, "DOCKER_CONTEXT": "default"}).address == LOCAL
 
 
+def test_a_context_s_name_is_no_address(config):
+    with pytest.raises(EngineError, match=r"DOCKER_HOST is 'a', which is no address .*: a Docker context is named by"):
+        endpoint({**config("a"), "DOCKER_HOST": "a"})
+
+
 def test_a_contexts_certificates_are_given_to_docker_py_and_to_the_command(config, tmp_path):
     env = {**config("a", certificates=("ca.pem", "cert.pem", "key.pem")), "DOCKER_CONTEXT": "a"}
     found = endpoint(env)

@@ -163,6 +163,24 @@ def test_a_build_that_fails_shows_the_end_of_what_it_said(engine, context):
 
 
 @pytest.mark.docker
+def test_a_disk_that_is_full_is_one_sentence(docker, context, monkeypatch):
+    """It is that of an engine of its own, which has little."""
+    try:
+        with engines.engine("64m") as small:
+            monkeypatch.setenv("DOCKER_HOST", small.address)
+            monkeypatch.setenv("DOCKER_CONFIG", small.config)
+            with reach() as engine:
+                folder = context("FROM scratch\nCOPY large /a\nCOPY large /b\n")
+                (folder / "large").write_bytes(os.urandom(48 << 20))
+                with pytest.raises(EngineError, match=r"the image can't be built: .*disk") as caught:
+                    build(engine, folder, tags=["mlexp/large:1"])
+                assert "\n" not in str(caught.value)
+                assert engine.find("mlexp/large:1") is None
+    except engines.Unavailable as why:
+        pytest.skip(f"no engine with a disk of its own: {why}")
+
+
+@pytest.mark.docker
 def test_a_missing_base_is_one_sentence(engine, context):
     with pytest.raises(ImageError, match="the image can't be built: ") as caught:
         build(engine, context("FROM localhost:1/none:1\n"))
