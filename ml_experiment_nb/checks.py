@@ -173,6 +173,21 @@ def uncalled_jobs(targets: tuple[Target, ...]) -> Iterator[str]:
                 yield f"{target.name} defines the job {name} and doesn't call it: end the file with {name}()"
 
 
+def unread_params(targets: tuple[Target, ...], names: Iterable[str]) -> Iterator[str]:
+    """Yield what is to be noted of parameters that a script gives values itself, and is not seen to read."""
+    given = list(names)
+    for target in targets:
+        if not isinstance(target, Script):
+            continue
+        script = scripts.read_script(Path(target.path))
+        own = [name for name in given if name in script.constants]
+        if own and script.reads_no_words:
+            yield (
+                f"{target.name} itself says what {' and '.join(own)} is, and isn't seen to read what it is given: have "
+                "it as a parameter of a @job function, or of argparse"
+            )
+
+
 def check_rows(targets: tuple[Target, ...], group: Group, table: Table) -> None:
     """Check every row of a table.
 

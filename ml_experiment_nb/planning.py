@@ -18,6 +18,7 @@ from ml_experiment_nb.checks import (
     check_search,
     check_secrets,
     uncalled_jobs,
+    unread_params,
     workers_of,
 )
 from ml_experiment_nb.distribution import Distributed
@@ -61,13 +62,14 @@ def make_plan(
             check_notebook(target, spec)
     table = _table(spec, root)
     if isinstance(spec, Group) and table is not None:
+        given = {**spec.params, **dict.fromkeys(table.names)}
         check_rows(targets, spec, table)
     else:
-        space = dict.fromkeys(spec.param_space) if isinstance(spec, Group) else {}
-        check_params(targets, {**spec.params, **space}, spec.allow_unknown_params)
+        given = {**spec.params, **(dict.fromkeys(spec.param_space) if isinstance(spec, Group) else {})}
+        check_params(targets, given, spec.allow_unknown_params)
     distributed = workers_of(targets, spec, values or {})
     slots, executor = _slots(spec, table, distributed)
-    notes = [*check_secrets(targets, spec, table), *uncalled_jobs(targets)]
+    notes = [*check_secrets(targets, spec, table), *uncalled_jobs(targets), *unread_params(targets, given)]
     if spec.docker_config is not None and distributed is not None:
         raise SpecError("workers of distributed training can't be run in containers", key="docker_config")
     if executor == "inline" and spec.resources_per_worker.gpu and spec.docker_config is None:

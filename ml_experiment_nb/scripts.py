@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from ml_experiment_nb.cells import OURS, literal
+from ml_experiment_nb.cells import DYNAMIC, OURS, literal
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.script_options import Options, read_options
 
@@ -69,13 +69,20 @@ class ScriptSource:
     """A script's text and the jobs that it defines, in the order of their definition.
 
     `uses_them` says whether any of them is named outside of its definition: else nothing calls it. `options` are those
-    of the script's own command line.
+    of the script's own command line, `constants` the names that it gives a written value at its top level.
     """
 
     source: str
     jobs: tuple[JobSignature, ...]
     uses_them: bool = True
     options: Options = field(default_factory=lambda: Options({}))
+    constants: frozenset[str] = frozenset()
+
+    @property
+    def reads_no_words(self) -> bool:
+        """Whether nothing in it is seen to read what it is given: no job, no option, no ``sys.argv``."""
+        read = ("argv", "ML_EXPERIMENT_PARAMS")
+        return not self.jobs and not self.options.by_name and not any(word in self.source for word in read)
 
 
 def read_script(path: str | Path) -> ScriptSource:
@@ -104,7 +111,14 @@ def read_script(path: str | Path) -> ScriptSource:
     except ValueError as error:  # undecodable, or null bytes
         raise SpecError(f"isn't a Python script: {error}", file=file) from None
     jobs = _jobs(module.body)
-    return ScriptSource(source, jobs, _names_one({job.name for job in jobs}, module), read_options(module))
+    uses_them = _names_one({job.name for job in jobs}, module)
+    return ScriptSource(source, jobs, uses_them, read_options(module), frozenset(_constants(module.body)))
+
+
+def _constants(body: Sequence[ast.stmt]) -> Iterator[str]:
+    for statement in _top_level(body):
+        if isinstance(statement, ast.Assign) and literal(statement.value) is not DYNAMIC:
+            yield from (one.id for one in statement.targets if isinstance(one, ast.Name))
 
 
 def _names_one(names: set[str], module: ast.Module) -> bool:

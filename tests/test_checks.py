@@ -18,6 +18,26 @@ def test_a_job_that_nothing_calls_is_noted(spec, folder):
 
 
 @pytest.mark.parametrize(
+    ("source", "is_noted"),
+    [
+        ("C = 1.0\nprint(C)", True),
+        ("if True:\n    C = 1.0\nprint(C)", True),
+        ("import sys\nC = 1.0\nif len(sys.argv) > 1:\n    C = float(sys.argv[2])", False),
+        ("import argparse\np = argparse.ArgumentParser()\np.add_argument('--C')\nC = 1\nC = p.parse_args().C", False),
+        ("from elsewhere import options\nC = options().C", False),
+        ("def f():\n    C = 1", False),
+        ("from ml_experiment_nb import job\nC = 1.0\n@job\ndef main(C):\n    return C\nmain()", False),
+    ],
+)
+def test_a_script_that_says_itself_what_it_is_given_is_noted(spec, folder, source, is_noted):
+    (folder / "own.py").write_text(source)
+    for keys in ({"params": {"C": 2}}, {"kind": "group", "param_space": {"C": "uniform(0, 1)"}, "num_trials": 1}):
+        notes = [note for note in make_plan(spec(**{"params": {}, **keys}, run="own.py")).notes if "itself" in note]
+        says = "own itself says what C is, and isn't seen to read what it is given"
+        assert [note.partition(":")[0] for note in notes] == ([says] if is_noted else [])
+
+
+@pytest.mark.parametrize(
     ("keys", "says"),
     [
         ({"params": {"C": 1, "kernal": "rbf"}}, "kernal: train has no such parameter; did you mean 'kernel'?"),
