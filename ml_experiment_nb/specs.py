@@ -10,6 +10,7 @@ Every door makes one of these from what the user typed, with `spec_from_mapping`
 from __future__ import annotations
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import PurePath
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
 
@@ -335,8 +336,14 @@ _MODELS: dict[str, type[Job]] = {"job": Job, "experiment": Experiment, "group": 
 def _model(data: Mapping[str, Any]) -> type[Job]:
     if not isinstance(data, Mapping):
         raise SpecError(f"a spec is a mapping of keys, such as name and run, not {data!r}")
-    kind = data.get("kind", "group" if data.keys() & {"param_space", "each"} else "experiment")
+    kind = data.get("kind", "group" if any(map(_makes_a_group, data)) else "experiment")
     if not isinstance(kind, str) or kind not in _MODELS:
         hint = nearest(str(kind), _MODELS) or ": it is job, experiment or group"
         raise SpecError(f"{kind!r} is no kind of spec{hint}", key="kind")
     return _MODELS[kind]
+
+
+def _makes_a_group(key: object) -> bool:
+    """Return whether a key, which may be misspelt, is one that only a group has to say what it runs."""
+    found = get_close_matches(str(key), [*Group.model_fields], n=1, cutoff=0.8)
+    return found in (["param_space"], ["each"])

@@ -244,6 +244,7 @@ def test_only_a_grid_may_go_without_a_number_of_trials(keys, num_trials):
     ("data", "key", "problem"),
     [
         ({"run": "a.py", "parms": {}}, "parms", "is no key; did you mean 'params'?"),
+        ({"run": "a.py", "param_spce": {}}, "param_spce", "is no key; did you mean 'param_space'?"),
         ({"rum": "a.py"}, "rum", "did you mean 'run'?"),
         ({"run": "a.py", "zzz": 1}, "zzz", "is no key: the keys are name, run,"),
         ({"run": "a.py", "num_trials": 3}, "num_trials", "is a key of a group; add kind: group"),
