@@ -10,13 +10,14 @@ import re
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import nbformat
 import pytest
 from drive import COMMAND, Notebook, opened
 from lab import serve, write_notebook
-from playwright.sync_api import expect
+from playwright.sync_api import TimeoutError, expect
 from runs_panel import row
 
 ROOT = Path(__file__).parents[2]
@@ -68,6 +69,16 @@ def uv(*words):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def click_in_sight(page, index, button):
+    """Scroll to a cell and click its button: 4.2 draws only cells that are seen, and a notebook that has the focus back
+    scrolls to its active one."""
+    for _ in range(20):
+        page.evaluate(SCROLL, index)
+        with suppress(TimeoutError):
+            return button.click(timeout=3_000)
+    raise AssertionError(f"the button of cell {index} can't be clicked")
+
+
 def test_what_a_notebook_shows_and_what_runs_stand_in_the_panel(front_end, browser):
     lab, name, extensions = front_end
     assert re.search(r"ml-experiment-nb v\S+ enabled OK \(python, ml-experiment-nb\)", extensions), extensions
@@ -91,9 +102,9 @@ def test_what_a_notebook_shows_and_what_runs_stand_in_the_panel(front_end, brows
         form = page.locator(".mlx-FormDialog")
         form.get_by_text("What will be done").wait_for()
         form.get_by_role("button", name="Cancel").click()
+        expect(form).to_have_count(0)
 
-        page.evaluate(SCROLL, 1)  # 4.2 draws only the cells that are seen
-        notebook.cell(1).locator(".mlx-Badge button").click()
+        click_in_sight(page, 1, notebook.cell(1).locator(".mlx-Badge button"))
         panel = page.locator(".mlx-Runs")
         panel.locator(".mlx-Run h3", has_text="SVM").wait_for()
         expect(panel.locator(".mlx-Runs-name")).to_have_text(["SVM", "SVM", "SVM"])
