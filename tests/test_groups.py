@@ -463,6 +463,7 @@ def test_a_function_with_values_that_json_has_no_form_for(interrupted, store, st
 # ------------------------------------------------------------------------------------------------ an edited space
 
 
+@pytest.mark.slow
 def test_trials_that_fit_an_edited_space_count(plan, interrupted, store):
     old = interrupted(plan(sampler="Random", num_trials=9, param_space={"C": "choice([0, 1, 2])"}, seed=0))
     there = [int(one.params["C"]) for one in store.children(old) if one.ok]
@@ -491,6 +492,7 @@ def test_trials_that_fit_an_edited_space_count(plan, interrupted, store):
     assert all_ended(store)
 
 
+@pytest.mark.slow
 def test_a_grid_runs_what_the_imported_trials_leave(plan, interrupted, store):
     interrupted(plan(params={"kernel": "lin"}))
     made = groups.continued(plan(param_space={"C": "range(1, 8)"}, params={"kernel": "lin"}))
@@ -694,6 +696,7 @@ def driven(project_folder):
         thread.join(60)
 
 
+@pytest.mark.slow
 def test_a_group_is_stopped_and_goes_on(plan, driven, store, project_folder):
     found, thread = driven(plan())
     run_id = found[0].run_id

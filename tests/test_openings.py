@@ -102,6 +102,7 @@ def test_a_refusal_is_told_at_once(store, open_run, monkeypatch):
     assert len(tries) == 1
 
 
+@pytest.mark.slow
 def test_another_run_is_not_taken_for_it(store, open_run, losing):
     losing(store.client, created=True)
     fail(open_run)

@@ -150,6 +150,7 @@ def test_a_store_that_is_away_is_told_once_and_that_it_is_back(told, stored, mon
     assert told() == [("hello", {})]
 
 
+@pytest.mark.slow
 def test_a_project_without_a_store_is_watched_until_it_has_one(project, monkeypatch):
     events = []
     watcher = Watcher(project, project, lambda name, said: events.append(name))

@@ -83,6 +83,7 @@ def test_words_are_names_or_files():
 # --- recorded ---
 
 
+@pytest.mark.slow
 def test_a_run_says_which_files_it_read(folder):
     spec = spec_from_mapping({"run": "train.py", "executor": "inline", "data": ["data/a.csv", "data/*.csv"]})
     assert "data       data/a.csv (1 file, 4 B)\n" in f"{make_plan(spec)}\n"

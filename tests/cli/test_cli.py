@@ -548,6 +548,7 @@ def test_a_run_that_is_not_there(folder, command, store, verb):
     assert (code, "no run 'abcdef12'" in err) == (2, True)
 
 
+@pytest.mark.slow
 def test_fresh(folder, command, store):
     assert command("run", "group.json", "--fresh", "-q")[0] == 0
 

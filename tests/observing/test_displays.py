@@ -142,6 +142,7 @@ def test_a_script_s_figures_are_kept_whether_shown_or_left_open(stored, script, 
     assert Store(stored).log_text(record) == "agg [1, 2]\n"
 
 
+@pytest.mark.slow
 def test_a_script_s_own_choices_are_left_alone(stored, script, figures):
     target = script("""
         import matplotlib
@@ -170,6 +171,7 @@ def test_a_script_s_plotly_figures_open_no_browser(stored, script, figures):
     assert figures(record) == ["1.html", "1.json"]
 
 
+@pytest.mark.slow
 def test_a_figure_that_can_t_be_drawn_is_a_note_and_no_failure(stored, script, figures):
     target = script("""
         import matplotlib.pyplot as plt

@@ -23,6 +23,8 @@ from ml_experiment_nb.spec_files import read_spec
 from ml_experiment_nb.specs import spec_from_mapping
 from ml_experiment_nb.targets import Function
 
+pytestmark = pytest.mark.slow  # the disk is searched after each of them
+
 PYTHON = {"name": "python3", "display_name": "Python", "language": "python"}
 TELLS = """
 import base64, hashlib, json, os, sys, urllib.parse
@@ -263,7 +265,6 @@ def test_a_cell(project, value, shell):
     assert Store(project).records()[0].tags["mlexp.spec_hash"]
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("stored", "clean")
 def test_a_cell_that_fails(project, value, shell):
     with capture_output() as shown:
@@ -397,7 +398,6 @@ def _kept(project, record, name):
     return (folder / name).read_text()
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("stored", "clean")
 def test_what_the_code_writes_by_mlflow_itself(project, value, script):
     script(f"""{TELLS}
@@ -440,7 +440,6 @@ mlflow.log_input(mlflow.data.from_pandas(frame, source=f"https://u:{{token}}@h/x
     assert any("MLflow's own calls" in note for note in record.notes)
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("stored")
 def test_a_table_that_holds_one_is_not_kept_with_the_run(project, value, script):
     script(f"""{TELLS}
@@ -481,7 +480,6 @@ def test_a_name_that_no_source_has(project, value):
     assert _kept(project, record, "token.txt") == "<secret API_TOKEN>"
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("stored", "clean")
 def test_a_driver_that_dies(project, value, script):
     """Whoever closes the run masks what it left."""

@@ -116,6 +116,7 @@ def test_a_group_goes_on_while_its_view_is_drawn(output, monkeypatch):
         assert "<div>False</div>" in output._html()
 
 
+@pytest.mark.slow
 def test_a_finished_view_keeps_what_it_shows_and_no_records(plan, project, handle):
     output = LiveOutput(plan, project)
     output.take(trial(0, C=0.5))
