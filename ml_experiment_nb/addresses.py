@@ -42,5 +42,5 @@ def local_path(uri: str | None) -> Path | None:
     """Return the path of this machine that an address means, a ``file:`` one or a path; None for one of elsewhere."""
     address = urlsplit(uri or "")
     if address.scheme == "file":
-        return Path(unquote(address.path))
+        return Path(unquote(address.path)) if address.netloc in ("", "localhost") else None
     return Path(uri) if uri and not address.scheme else None

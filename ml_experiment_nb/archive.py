@@ -13,10 +13,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from ml_experiment_nb import sqlstore
+from ml_experiment_nb.addresses import local_path
 from ml_experiment_nb.drivers import folders
 from ml_experiment_nb.projects import home
 from ml_experiment_nb.readings import DataSet, Point, RunQuery
@@ -182,7 +181,7 @@ class Tables(Archive):
 
     def files(self, record: Record) -> dict[str, int]:
         """Return a run's artifacts and their sizes; see `Archive.files`."""
-        folder = folder_of(record.artifact_uri)
+        folder = local_path(record.artifact_uri)
         if folder is not None:
             with suppress(OSError):  # MLflow's client says what is wrong with it
                 return dict(sorted(_walk(folder)))
@@ -190,22 +189,12 @@ class Tables(Archive):
 
     def kept_content(self, record: Record, path: str) -> bytes | None:
         """Return one of the artifacts that the store has of a run; see `Archive.content`."""
-        folder = folder_of(record.artifact_uri)
+        folder = local_path(record.artifact_uri)
         if folder is None:
             return self._otherwise().kept_content(record, path)
         with suppress(OSError):
             return (folder / path).read_bytes()
         return None
-
-
-def folder_of(artifact_uri: str | None) -> Path | None:
-    """Return the folder that the address of a run's artifacts stands for; None where it is none of this machine."""
-    if not artifact_uri:
-        return None
-    scheme, host, path, *_ = urlsplit(artifact_uri)
-    if scheme == "file" and host in ("", "localhost"):
-        return Path(url2pathname(path))
-    return Path(url2pathname(artifact_uri)) if not scheme and not host else None
 
 
 def _walk(folder: Path) -> Iterator[tuple[str, int]]:

@@ -9,7 +9,9 @@ from ml_experiment_nb.addresses import local_path
     ("uri", "path"),
     [
         ("file:///home/me/my%20runs", "/home/me/my runs"),
+        ("file:///a/b%20c/d%231", "/a/b c/d#1"),
         ("file://localhost/a", "/a"),
+        ("/a/b", "/a/b"),
         ("/home/me/100%25", "/home/me/100%25"),
         ("mlruns/0", "mlruns/0"),
     ],
@@ -18,7 +20,9 @@ def test_a_path_of_this_machine_is_read_from_its_address(uri, path):
     assert local_path(uri) == Path(path)
 
 
-@pytest.mark.parametrize("uri", [None, "", "s3://bucket/key", "https://host/x.whl", "mlflow-artifacts:/0/1", "dbfs:/x"])
+@pytest.mark.parametrize(
+    "uri", [None, "", "s3://bucket/key", "https://host/x.whl", "mlflow-artifacts:/0/1", "dbfs:/x", "file://host/a"]
+)
 def test_what_lies_elsewhere_has_no_path_here(uri):
     assert local_path(uri) is None
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 from mlflow.entities import Dataset, DatasetInput
 
-from ml_experiment_nb.archive import Tables, folder_of
+from ml_experiment_nb.addresses import local_path
+from ml_experiment_nb.archive import Tables
 from ml_experiment_nb.capture import snapshot
 from ml_experiment_nb.errors import RunNotFoundError
 from ml_experiment_nb.events import Metrics
@@ -79,24 +80,12 @@ def test_a_deleted_run_is_shown_by_its_whole_id_alone(stored, run):
 
 
 def test_no_file_outside_of_a_runs_artifacts_is_read(stored, run):
-    (folder_of(run.artifact_uri).parent / "secret").write_text("x")
+    (local_path(run.artifact_uri).parent / "secret").write_text("x")
     tables = Tables(stored, opened_archive().uri, never)
     assert tables.content(run, "../secret") is None
     assert tables.content(run, "/etc/hostname") is None
     assert tables.content(run, "figures") is None
     assert tables.files(replace(run, artifact_uri=f"{run.artifact_uri}-none")) == {}
-
-
-@pytest.mark.parametrize(
-    ("address", "folder"),
-    [
-        ("file:///a/b%20c/d%231", "/a/b c/d#1"), ("file://localhost/a", "/a"), ("/a/b", "/a/b"),
-        ("file://other/a", None), ("s3://bucket/a", None), ("mlflow-artifacts:/0/a", None), ("", None), (None, None),
-    ],
-)  # fmt: skip
-def test_the_folder_of_an_address(address, folder):
-    found = folder_of(address)
-    assert (None if found is None else str(found)) == folder
 
 
 def test_what_tables_can_not_tell_is_asked_of_mlflow(stored, run):
