@@ -23,6 +23,7 @@ for step in range(100_000):
 """
 LONG = "a forest with a name that is far too long for the side bar"
 AXE = Path(__file__).parents[2] / "labextension/node_modules/axe-core/axe.min.js"
+TRIALS = re.compile("/runs[?].*group=")  # the requests for those of a group
 NINE = 1_790_000_000_000  # when the store's first run has begun
 
 
@@ -197,6 +198,17 @@ def test_runs_are_filtered_by_words_a_status_and_a_condition(panel, heard):
     status.select_option("running")
     panel.get_by_role("button", name="Clear the Filter").click()
     expect(names).to_have_count(5)
+
+
+def test_a_group_that_is_opened_while_the_list_is_asked_for_has_its_trials(panel, page):
+    page.route(TRIALS, lambda one: None)  # no answer, until that is taken back
+    row(panel, re.compile("^▸.*search")).click()
+    with page.expect_request(TRIALS):
+        page.keyboard.press("ArrowRight")
+    with page.expect_response(re.compile("/runs[?].*where=")):
+        panel.get_by_label("Filter runs").fill("kind = 'group'")
+    page.unroute(TRIALS)
+    expect(row(panel, "#")).to_have_count(3)
 
 
 @pytest.mark.parametrize("theme", THEMES)

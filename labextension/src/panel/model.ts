@@ -43,6 +43,7 @@ export class RunsModel extends VDomModel {
   private readonly known = new KnownRuns();
   private readonly toggled = new Set<string>();
   private readonly loaded = new Set<string>(); // groups whose trials are known
+  private readonly loading = new Set<string>(); // and those whose trials are asked for
   private readonly selection = new Selection();
   private kept: Row[] | null = null;
   private text = '';
@@ -117,7 +118,7 @@ export class RunsModel extends VDomModel {
     try {
       this.about ??= await this.project.about();
       const [{ runs, more }, { jobs }] = await Promise.all([this.asked(), this.project.jobs()]);
-      const open = [...this.loaded].filter((id) => this.toggled.has(id) && runs.some((run) => run.run_id === id));
+      const open = this.openGroups(runs);
       const trials = await Promise.all(open.map((group) => this.project.trials(group)));
       if (turn !== this.turn) {
         return;
@@ -160,6 +161,8 @@ export class RunsModel extends VDomModel {
     this.state = 'ready';
     this.problem = this.filterProblem = null;
     this.selection.keep((key) => this.has(key));
+    [...this.loaded].filter((group) => !this.known.has(group)).forEach((group) => this.loaded.delete(group));
+    void this.loadTrials(); // of what was opened, or came back, while this list was asked for
   }
 
   /** Ask for more runs than before. */
@@ -267,10 +270,7 @@ export class RunsModel extends VDomModel {
       this.toggled.add(key);
     }
     this.changed();
-    const group = this.known.get(key);
-    if (group?.kind === 'group' && !this.loaded.has(key)) {
-      await this.loadTrials(key);
-    }
+    await this.loadTrials();
   }
 
   /** Select a run and have its details shown, wherever it is; refused where there is no such run. */
@@ -323,11 +323,22 @@ export class RunsModel extends VDomModel {
     }
   }
 
-  private async loadTrials(group: string): Promise<void> {
-    const turn = this.turn;
+  private openGroups(runs: readonly Run[]): string[] {
+    return runs.filter((run) => run.kind === 'group' && this.toggled.has(run.run_id)).map((run) => run.run_id);
+  }
+
+  /** Ask for the trials of the groups that are open, where they aren't known yet. */
+  private async loadTrials(): Promise<void> {
+    const missing = this.openGroups([...this.known.values()]).filter((id) => !this.loaded.has(id) && !this.loading.has(id));
+    await Promise.all(missing.map((group) => this.loadTrialsOf(group)));
+  }
+
+  private async loadTrialsOf(group: string): Promise<void> {
+    const { project } = this;
+    this.loading.add(group);
     try {
-      const trials = await this.project.trials(group);
-      if (turn === this.turn) {
+      const trials = await project.trials(group);
+      if (project === this.project && this.known.has(group)) {
         trials.forEach((run) => {
           this.known.keep(run);
         });
@@ -336,6 +347,7 @@ export class RunsModel extends VDomModel {
     } catch (problem) {
       this.trouble = messageOf(problem);
     }
+    this.loading.delete(group);
     this.changed();
   }
 
