@@ -97,6 +97,18 @@ def docker(docker_engine, monkeypatch):
     return docker_engine
 
 
+@pytest.fixture(scope="session")
+def debian_base(docker_engine):
+    """A base image in which ``apt-get`` works; the test is skipped where this is no Debian."""
+    import debian_base
+    import engine
+
+    try:
+        return debian_base.import_debian(docker_engine)
+    except engine.Unavailable as why:
+        pytest.skip(str(why))
+
+
 @pytest.fixture
 def make_task(project):
     """Make tasks whose steps are the given targets; their folders are below the project."""

@@ -305,12 +305,12 @@ def import_base(asked: Engine) -> str:
         f"ENV SSL_CERT_FILE={CERTIFICATES} PIP_CERT={CERTIFICATES} REQUESTS_CA_BUNDLE={CERTIFICATES}",
         'CMD ["python3"]',
     ]
-    words = ["docker", "import", *(word for one in changes for word in ("--change", one)), str(_base_file()), BASE]
+    words = ["docker", "import", *(word for one in changes for word in ("--change", one)), str(base_file()), BASE]
     subprocess.run(words, env=env, check=True, capture_output=True)
     return BASE
 
 
-def _base_file() -> Path:
+def base_file() -> Path:
     """Return the base's files as an archive, which is made once."""
     program = _interpreter()
     digest = hashlib.sha256(b"".join(Path(one).read_bytes() for one in (program, __file__))).hexdigest()[:16]

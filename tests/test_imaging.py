@@ -462,6 +462,37 @@ def test_images_of_a_command_s_run_and_a_script_s_are_proven_and_jupyterlab_open
             assert done.stdout == "double.py True\n", done.stderr + container.output(50)
 
 
+DECLARED = {
+    "apt.txt": "hello\n",
+    "postBuild": "#!/bin/sh\nhello > greeting.txt\n",
+    "environment.yml": "channels: [conda-forge]\ndependencies:\n  - python\n  - pip:\n    - humanize\n",
+}
+GREETING = """\
+from importlib.metadata import version
+from ml_experiment_nb import report
+said = !hello
+assert said == open("greeting.txt").read().splitlines() and version("humanize")
+report(words=len(said[0].split()))"""
+
+
+@pytest.mark.docker
+def test_what_the_project_declares_is_in_the_image(host_run, here, debian_base):
+    """A Debian package, what a script makes of it, and a package of the kernel that nothing imports."""
+    write_notebook(here / "greeting.ipynb", GREETING, kernel="own-kernel")
+    for name, text in DECLARED.items():
+        (here / name).write_text(text)
+    try:
+        options = {"base": debian_base, "only_imports": True, "network": "host"}
+        made = imaging.export_image("greeting.ipynb", "team/greeting:1", **options)
+    finally:
+        for name in DECLARED:
+            (here / name).unlink()
+    assert not [note for note in made.notes if "hello" in note]
+    run = ["docker", "run", "--rm", "--network", "none", "team/greeting:1", "--json"]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=600, check=True)
+    assert json.loads(done.stdout.splitlines()[-1])["metrics"] == {"words": 2.0}
+
+
 @pytest.mark.docker
 @pytest.mark.parametrize(
     ("options", "problem"),

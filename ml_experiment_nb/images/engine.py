@@ -28,7 +28,7 @@ except ModuleNotFoundError as error:
         raise
     raise EngineError("Docker's client is not installed: pip install 'ml-experiment-nb[docker]'") from None
 
-from ml_experiment_nb.images.faults import fault
+from ml_experiment_nb.images.faults import fault, fault_of_apt
 
 OLDEST_API = (1, 41)
 """The oldest API that is spoken here: Docker 20.10's, whose BuildKit has all that our Dockerfiles need."""
@@ -328,6 +328,8 @@ def failed_build(lines: Sequence[str]) -> EngineError:
     if full or "the engine says" not in str(known):
         return known
     shown = _of_step(lines)
+    if failed and "apt-get" in (failed[1] or "") and (of_apt := fault_of_apt(shown or said, what)):
+        return of_apt
     if failed and failed[1] and not shown:
         return ImageError(f"{what}: {_shortened(failed[1])} says nothing and fails: {failed[2]}")
     return ImageError(f"{what}; the end of what the build said:\n" + "\n".join(shown or said[-_SHOWN:]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 import docker
 import requests
@@ -76,6 +77,28 @@ _SENTENCES: list[tuple[str, type[EngineError], str]] = [
 ]
 
 
+# The same of what Debian's installer says in a step of a build; what comes first is why the others come.
+_OF_APT: list[tuple[str, str]] = [
+    (
+        r"apt-get: (?:command )?not found",
+        "the base has no apt-get for Debian's packages: take one of Debian's",
+    ),
+    (
+        r"(?:Temporary failure resolving|Could not resolve|Could not connect to|Network is unreachable).*",
+        "Debian's packages can't be fetched, as the build's steps reach no network ({found}); "
+        "--network host gives them that of the engine's machine",
+    ),
+    (
+        r"(?:Unable to locate package|Couldn't find any package by \w+) '?([^\s']+)",
+        "Debian has no package {found!r} for the base",
+    ),
+    (
+        r"Package '([^']+)' has no installation candidate",
+        "Debian has no package {found!r} for the base any more, or it is part of another one",
+    ),
+]
+
+
 def fault(error: Exception | str, what: str, address: str = "") -> EngineError:
     """Return the error of ours that says what went wrong.
 
@@ -95,6 +118,20 @@ def fault(error: Exception | str, what: str, address: str = "") -> EngineError:
     else:
         text = str(error)
     return _said(text, what)
+
+
+def fault_of_apt(lines: Iterable[str], what: str) -> ImageError | None:
+    """Return the error that says why Debian's packages can't be installed; None where that isn't told.
+
+    Args:
+        lines: What the step of the build said.
+        what: What was being done, as the beginning of a sentence.
+    """
+    text = "\n".join(lines)
+    for pattern, sentence in _OF_APT:
+        if found := re.search(pattern, text):
+            return ImageError(f"{what}: {sentence.format(found=found[found.re.groups])}")
+    return None
 
 
 def _said(text: str, what: str) -> EngineError:

@@ -175,7 +175,7 @@ def _unfrozen(code: Code, installed: Sequence[Package], asked: Declared) -> list
             notes.append(f"{origin} is imported, and no package has it: it isn't in the image")
     if code.found.dynamic:
         notes.append("the code imports modules by names that only running it tells: they can't be followed")
-    if commands := sorted(code.found.commands):
+    if commands := sorted(code.found.commands.difference(asked.debian)):
         notes.append(f"the code calls {', '.join(commands)} in a shell: what an image hasn't of that goes in apt.txt")
     if code.found.conda:
         notes.append(

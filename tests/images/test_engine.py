@@ -162,6 +162,33 @@ def test_a_build_that_fails_shows_the_end_of_what_it_said(engine, context):
     assert engine.find("mlexp/failed:1") is None
 
 
+APT = "RUN apt-get update && apt-get install -y {}\n"
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize(
+    ("package", "network", "sentence"),
+    [
+        ("no-such-package", "host", "Debian has no package 'no-such-package' for the base"),
+        (
+            "hello",
+            "none",
+            r"Debian's packages can't be fetched, .* \(Temporary failure .*\); --network host gives",
+        ),
+    ],
+)
+def test_debian_packages_that_can_not_be_had_are_one_sentence(engine, debian_base, context, package, network, sentence):
+    with pytest.raises(ImageError, match=f"^the image can't be built: {sentence}") as caught:
+        build(engine, context(f"FROM {debian_base}\n{APT.format(package)}"), network=network)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.docker
+def test_debian_packages_on_another_base_are_one_sentence(engine, context):
+    with pytest.raises(ImageError, match=r"can't be built: the base has no apt-get for Debian's packages"):
+        build(engine, context(f"FROM {engines.BASE}\n{APT.format('hello')}"), network="none")
+
+
 @pytest.mark.docker
 def test_a_disk_that_is_full_is_one_sentence(docker, context, monkeypatch):
     """It is that of an engine of its own, which has little."""

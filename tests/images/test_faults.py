@@ -5,7 +5,7 @@ import pytest
 import requests
 
 from ml_experiment_nb.errors import EngineError, ImageError
-from ml_experiment_nb.images.faults import fault
+from ml_experiment_nb.images.faults import fault, fault_of_apt
 
 SAID = [
     ("write /var/lib/docker/tmp/x: no space left on device", EngineError, "the engine's disk is full"),
@@ -71,3 +71,28 @@ def test_a_socket_that_is_not_ours_is_said():
 
 def test_an_engine_that_hangs_is_said():
     assert "doesn't answer in time" in str(fault(requests.exceptions.ReadTimeout("read"), "x", "unix:///x.sock"))
+
+
+@pytest.mark.parametrize(
+    ("lines", "sentence"),
+    [
+        (["/bin/sh: 1: apt-get: not found"], "the base has no apt-get"),
+        (["bash: line 1: apt-get: command not found"], "the base has no apt-get"),
+        (
+            ["W: Failed to fetch http://x/InRelease  Could not connect to x:80", "E: Unable to locate package git"],
+            "(Could not connect to x:80); --network host",
+        ),
+        (["Reading...", "E: Unable to locate package gti"], "no package 'gti'"),
+        (["E: Couldn't find any package by glob 'python3.6'"], "no package 'python3.6'"),
+        (["E: Package 'libssl1' has no installation candidate"], "no package 'libssl1' for the base any more"),
+    ],
+)
+def test_why_debian_packages_are_not_installed_is_said(lines, sentence):
+    found = fault_of_apt(lines, "the image can't be built")
+    assert isinstance(found, ImageError)
+    assert sentence in str(found)
+    assert "\n" not in str(found)
+
+
+def test_of_what_else_a_step_says_nothing_is_made_up():
+    assert fault_of_apt(["E: dpkg was interrupted"], "x") is None
