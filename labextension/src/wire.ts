@@ -231,8 +231,6 @@ export interface About {
   samplers: string[];
   pruners: string[];
   distributions: Distribution[];
-  /** The commands that can be had, such as `replay` and `image`. */
-  commands: string[];
 }
 
 export type Network = 'host' | 'default' | 'none';

@@ -13,7 +13,7 @@ from typing import Any
 from ml_experiment_nb import submissions
 from ml_experiment_nb.backend import places
 from ml_experiment_nb.backend.asks import ImageAsked, Nothing
-from ml_experiment_nb.backend.jobs import need, one_job
+from ml_experiment_nb.backend.jobs import one_job
 from ml_experiment_nb.backend.projects import Project
 from ml_experiment_nb.backend.refusals import Refused
 from ml_experiment_nb.backend.runs import Where
@@ -29,14 +29,12 @@ _STATUS = {2: 400, 3: 503}  # by the command's exit code
 
 def plan(project: Project, where: Where, asked: ImageAsked) -> dict[str, Any]:
     """Say what an image would hold, with sizes, and whether it can be built."""
-    need("image")
     words, folder = _words(project, where, asked)
     return _planned(words, folder)
 
 
 def build(project: Project, where: Where, asked: ImageAsked) -> dict[str, Any]:
     """Start what builds an image, or writes what it is built from."""
-    need("image")
     for problem in problems(project, where.root, asked):
         raise problem
     words, folder = _words(project, where, asked)

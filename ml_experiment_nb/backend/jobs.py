@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,6 @@ from ml_experiment_nb import submissions
 from ml_experiment_nb.backend import places
 from ml_experiment_nb.backend.asks import JobAsked, NotebookAsked, Nothing, ResumeAsked
 from ml_experiment_nb.backend.projects import Project
-from ml_experiment_nb.backend.refusals import Refused
 from ml_experiment_nb.backend.runs import TAIL, Where
 from ml_experiment_nb.projects import find_root
 from ml_experiment_nb.submissions import CommandRequest, Submission
@@ -18,20 +18,18 @@ from ml_experiment_nb.submissions import CommandRequest, Submission
 
 def about(project: Project, where: Where, asked: Nothing) -> dict[str, Any]:
     """Say what can be asked for."""
-    import ml_experiment_nb
     from ml_experiment_nb import spaces
     from ml_experiment_nb.algorithms import Pruner, Sampler
 
     distributions = [spaces.uniform, spaces.loguniform, spaces.randint, spaces.choice]
     return {
-        "version": ml_experiment_nb.__version__,
+        "version": sys.modules["ml_experiment_nb"].__version__,
         "samplers": list(Sampler.NAMES),
         "pruners": list(Pruner.NAMES),
         "distributions": [
             {"name": one.__name__, "example": _EXAMPLES[one.__name__], "help": one.__doc__ or ""}
             for one in distributions
         ],
-        "commands": sorted(_commands()),
     }
 
 
@@ -112,7 +110,6 @@ def resume(project: Project, where: Where, asked: ResumeAsked) -> dict[str, Any]
 
 def replay(project: Project, where: Where, asked: Nothing) -> dict[str, Any]:
     """Start what runs a run again."""
-    need("replay")
     record = project.store().record(where.run)
     made = CommandRequest("replay", record.name, ("replay", where.run), str(project.root))
     return one_job(where.root, submissions.submit(project.root, made))
@@ -131,15 +128,3 @@ def parameters(project: Project, where: Where, asked: NotebookAsked) -> dict[str
         "kernel": notebooks.kernel_name(nb),
         "hint": notebooks.HOW_TO_TAG if cell is None else None,
     }
-
-
-def need(command: str) -> None:
-    """Refuse what takes a command that isn't there."""
-    if command not in _commands():
-        raise Refused(501, f"`ml-experiment {command}` is not in this version")
-
-
-def _commands() -> set[str]:
-    from ml_experiment_nb.cli import commands
-
-    return {*commands.commands}

@@ -222,7 +222,7 @@ function deeds(desk: Desk): Action[] {
       id: 'replay-run',
       label: trans.__('Replay'),
       icon: redoIcon,
-      fits: (runs) => isOne(runs) && !runs.some(isRunning) && model.about?.commands.includes('replay') === true,
+      fits: (runs) => isOne(runs) && !runs.some(isRunning),
       act: first((run) => replay(desk, run))
     },
     {
@@ -236,7 +236,7 @@ function deeds(desk: Desk): Action[] {
       id: 'export-run-as-image',
       label: trans.__('Export as Image…'),
       icon: imageIcon,
-      fits: (runs) => isOne(runs) && runs[0]?.kind !== 'group' && !runs.some(isRunning) && model.about?.commands.includes('image') === true,
+      fits: (runs) => isOne(runs) && runs[0]?.kind !== 'group' && !runs.some(isRunning),
       act: first(async ({ run_id: run, name }) => {
         await app.commands.execute(EXPORT, { run, name, path: model.project.path });
       })
