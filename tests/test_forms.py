@@ -12,8 +12,8 @@ from ruamel.yaml import YAML
 from ml_experiment_nb import cli, loop
 from ml_experiment_nb.archive import SPEC
 from ml_experiment_nb.cell_requests import parse_cell
-from ml_experiment_nb.cli.forms import _options, form_of
-from ml_experiment_nb.cli.run import read_command
+from ml_experiment_nb.command_requests import read_command
+from ml_experiment_nb.command_requests.forms import _options, form_of
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.forms import RecordedSpec, as_file, asked_by
 from ml_experiment_nb.identity import spec_hash

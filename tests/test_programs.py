@@ -11,7 +11,7 @@ from made_records import experiment_record
 
 from ml_experiment_nb import forms, programs
 from ml_experiment_nb.archive import SPEC
-from ml_experiment_nb.cli.forms import form_of
+from ml_experiment_nb.command_requests.forms import form_of
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.spec_files import spec_text
 from ml_experiment_nb.specs import spec_from_mapping

@@ -138,7 +138,7 @@ def artifact(project: Project, where: Where, asked: Nothing) -> Content:
 def form(project: Project, where: Where, asked: FormAsked) -> dict[str, Any]:
     """Give what a run was asked by."""
     from ml_experiment_nb.archive import SPEC
-    from ml_experiment_nb.cli.forms import form_of
+    from ml_experiment_nb.command_requests.forms import form_of
 
     store = project.store()
     record = store.record(where.run)

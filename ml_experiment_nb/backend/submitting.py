@@ -52,7 +52,7 @@ def planned(words: list[str]) -> Plan:
     Raises:
         SpecError: They make none.
     """
-    from ml_experiment_nb.cli.run import read_command
+    from ml_experiment_nb.command_requests import read_command
 
     try:
         return read_command(words[1:])

@@ -78,7 +78,7 @@ def show(run_id: str, as_json: bool, form: str | None, every: bool, as_pages: bo
     record = store.record(run_id)
     if form is not None:
         from ml_experiment_nb.archive import SPEC
-        from ml_experiment_nb.cli.forms import form_of
+        from ml_experiment_nb.command_requests.forms import form_of
 
         found = form_of(record, store.text(record, SPEC), form, partial(store.kept, record))
         for loss in found.losses:

@@ -2,72 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import re
 import sys
 import tempfile
-from collections.abc import Container, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ml_experiment_nb.cli.papermill import (
-    Papermill,
-    fetched,
-    filled_target,
-    notebook_options,
-    parameter_options,
-    prepare,
-    read_parameters,
-    show_parameters,
-    single_notebook,
-    spec_of_notebook,
-    with_notebook_options,
-)
-from ml_experiment_nb.cli.search import search_options, with_search
-from ml_experiment_nb.cli.showing import check_results, exit_code, run_plan
+from ml_experiment_nb.cli.showing import exit_code, run_plan
+from ml_experiment_nb.command_requests import plan_of, run_options
+from ml_experiment_nb.command_requests.papermill import Papermill, single_notebook
 from ml_experiment_nb.errors import SpecError
-from ml_experiment_nb.paths import INPUT, OUTPUT, is_elsewhere, is_spec, literal
-from ml_experiment_nb.words import AUTOLOG, NEEDED, NO_AUTOLOG, NOTIFY, autolog_keys, search_keys
 
 if TYPE_CHECKING:
-    from ml_experiment_nb.plans import Plan, Spec
+    from ml_experiment_nb.plans import Plan
 
 
 @click.command(cls=Papermill)
-@click.argument("target", type=click.Path(dir_okay=False, allow_dash=True))
-@click.argument("output", required=False, type=click.Path(dir_okay=False, allow_dash=True))
-@parameter_options
-@click.option("--name", help="The run's name; by default the spec's or the file's.")
-@click.option("--kind", type=click.Choice(["job", "experiment"]), help="For a script or notebook: job is not tracked.")
-@click.option(
-    "--each", metavar="TABLE", help="Run once for each row of a table: .csv, .jsonl, .json; - is stdin, JSONL."
-)
-@click.option("--results", type=click.Path(dir_okay=False), help="Write a group's results to a file: .csv or .jsonl.")
-@click.option("--slots", type=click.IntRange(1), help="How many trials run at once.")
-@click.option("--executor", type=click.Choice(["auto", "inline", "ray"]), help="Where trials run.")
-@search_options
-@click.option(
-    "--timeout",
-    type=click.FloatRange(0, min_open=True),
-    metavar="SECONDS",
-    help=("Stop a task that takes longer; of a group, the whole."),
-)
-@click.option("--memory", metavar="SIZE", help="Stop a task, in a group a trial, that uses more memory: 500MB, 2GB.")
-@click.option("--notify", multiple=True, metavar="WHO", help=NOTIFY)
-@click.option("--autolog", metavar="LIBRARIES", help=AUTOLOG)
-@click.option("--no-autolog", is_flag=True, help=NO_AUTOLOG)
-@click.option("--cwd", type=click.Path(file_okay=False, exists=True), help="The working directory of the code.")
-@click.option("--allow-unknown-params", is_flag=True, help="Pass on parameters that the target doesn't name.")
-@click.option("--cold", is_flag=True, help="Start a fresh process for every trial, in place of forking a warm one.")
-@click.option("--fresh", is_flag=True, help="Start a group anew, even if the same one was stopped before its end.")
-@click.option("--needed", is_flag=True, help=NEEDED)
-@click.option("--plan", "plan_only", is_flag=True, help="Show what would be done, and do nothing.")
-@click.option("--json", "as_json", is_flag=True, help="Print each record as a line of JSON.")
-@click.option("-q", "--quiet", is_flag=True, help="Show no progress and none of the code's output.")
-@notebook_options
+@run_options
 def run(target: str, output: str | None, plan_only: bool, as_json: bool, **options: Any) -> None:
     """Run TARGET: a spec (.yaml, .json), a script (.py) or a notebook (.ipynb).
 
@@ -79,7 +31,7 @@ def run(target: str, output: str | None, plan_only: bool, as_json: bool, **optio
     if as_json and output == "-":
         raise SpecError("--json and OUTPUT `-` both take standard output: give one of them")
     with tempfile.TemporaryDirectory(prefix="mlexp-") as folder:
-        plan = _make_plan(target, output, folder, options)
+        plan = plan_of(target, output, folder, options)
         if options["needed"]:
             from ml_experiment_nb.needs import needed
 
@@ -91,9 +43,9 @@ def run(target: str, output: str | None, plan_only: bool, as_json: bool, **optio
                 click.echo(part)
             return
         if options["help_notebook"]:
-            sys.exit(show_parameters(plan, click.get_current_context().get_usage()))
+            sys.exit(_show_parameters(plan, click.get_current_context().get_usage()))
         if options["prepare_only"]:
-            prepare(plan, piped=output == "-")
+            _prepare(plan, piped=output == "-")
             return
         if plan.kind == "group":
             from ml_experiment_nb.groups import continued
@@ -106,111 +58,39 @@ def run(target: str, output: str | None, plan_only: bool, as_json: bool, **optio
     sys.exit(exit_code(last))
 
 
-def read_command(words: Sequence[str]) -> Plan:
-    """Return the plan for the words behind ``ml-experiment run``; nothing is run."""
-    with tempfile.TemporaryDirectory(prefix="mlexp-") as folder, run.make_context("run", list(words)) as context:
-        return _make_plan(context.params["target"], context.params["output"], folder, context.params)
+def _show_parameters(plan: Plan, usage: str) -> int:
+    """Print a notebook's parameters as papermill infers them, and return the exit code."""
+    import ml_experiment_nb.quick_schemas  # noqa: F401
+
+    from papermill.inspection import _infer_parameters
+    from papermill.iorw import load_notebook_node
+
+    from ml_experiment_nb.notebooks import language, parameters_cell
+
+    target = single_notebook(plan.spec, "--help-notebook")
+    nb = load_notebook_node(str(target.file))
+    click.echo(f"{usage}\n\nParameters inferred for notebook {target.path!r}:")
+    if parameters_cell(nb) is None:
+        click.echo("\n  No cell tagged 'parameters'")
+        return 1
+    found = _infer_parameters(nb, name=target.kernel or "python3", language=target.language or language(nb))
+    for name, kind, default, text in found:
+        known = "Unknown type" if kind == "None" else kind
+        definition = f"  {name}: {known} (default {default})"
+        separator = "\n" + " " * 34 if len(definition) > 30 else " " * (34 - len(definition))
+        click.echo(f"{definition}{separator}{text}" if text else definition)
+    if not found:
+        click.echo("\n  Can't infer anything about this notebook's parameters. It may not have any.")
+    return 0
 
 
-def _make_plan(target: str, output: str | None, folder: str, options: Mapping[str, Any]) -> Plan:
-    """Return what will be done; what goes to standard output is first written to `folder`."""
-    from ml_experiment_nb.planning import make_plan, with_params
-    from ml_experiment_nb.specs import Group
+def _prepare(plan: Plan, *, piped: bool) -> None:
+    """Write a notebook with its parameters to OUTPUT, or to standard output, and run nothing."""
+    target = single_notebook(plan.spec, "--prepare-only")
+    if plan.output is None:
+        raise SpecError("--prepare-only needs OUTPUT, where the notebook is written; `-` is standard output")
+    from ml_experiment_nb.work.notebook import prepare_notebook
 
-    if target == options["each"] == "-":
-        raise SpecError("TARGET and --each can't both be standard input")
-    given = read_parameters(options, target, output)
-    target = filled_target(target, given)
-    spec = with_search(_with_options(_read_target(target), options), options, given)
-    spec = with_notebook_options(spec, options)
-    spec = fetched(with_params(spec, given, texts=dict(options["parameters_raw"])), folder)
-    if {INPUT, OUTPUT} & given.keys():
-        single_notebook(spec, "--inject-paths")
-    check_results(options["results"], spec)
-    if output == "-":
-        if isinstance(spec, Group) and spec.each is not None:
-            raise SpecError("OUTPUT - is for a single run: with --each, give a pattern such as out/{row}.ipynb")
-        output = literal(os.path.join(folder, f"{spec.run[0].name}.ipynb"))
-    with _located(target, {*given, *search_keys(options)}):
-        return make_plan(
-            spec,
-            cwd=_working_directory(target, options["cwd"]),
-            output=output,
-            cold=options["cold"],
-        )
-
-
-def _read_target(target: str) -> Spec:
-    from ml_experiment_nb.spec_files import read_spec
-    from ml_experiment_nb.specs import spec_from_mapping
-
-    if is_elsewhere(target):
-        return spec_of_notebook(target)
-    suffix = Path(target).suffix.lower()
-    if is_spec(target):
-        return read_spec(target)
-    if suffix not in (".py", ".ipynb"):
-        raise SpecError("is neither a spec (.yaml, .json), a script (.py) nor a notebook (.ipynb)", file=target)
-    if not Path(target).exists():
-        raise SpecError("there is no such file", file=target)
-    return spec_from_mapping({"run": str(Path(target).absolute()), "name": Path(target).stem})
-
-
-@contextmanager
-def _located(target: str, given: Container[str]) -> Iterator[None]:
-    """Say where in a spec's file an error stands that shows only when the spec meets what it runs."""
-    try:
-        yield
-    except SpecError as error:
-        first = re.split(r"[.\[]", error.key or "")[0]
-        if not is_spec(target) or first in given:
-            raise
-        from ml_experiment_nb.spec_files import located
-
-        raise located(error, target) from None
-
-
-def _with_options(spec: Spec, options: Mapping[str, Any]) -> Spec:
-    from ml_experiment_nb.fields import read_bytes
-    from ml_experiment_nb.libraries import read_autolog
-    from ml_experiment_nb.notify import read_words
-    from ml_experiment_nb.specs import Group, Job, spec_from_mapping
-
-    keys = ("name", "slots", "executor", "timeout")
-    changes = {key: options[key] for key in keys if options[key] is not None}
-    if options["memory"] is not None:
-        changes["memory"] = read_bytes(options["memory"])
-    if options["notify"]:
-        changes["notify"] = read_words(options["notify"])
-    if options["allow_unknown_params"]:
-        changes["allow_unknown_params"] = True
-    if autolog := autolog_keys(options["autolog"], options["no_autolog"]):
-        changes["autolog"] = read_autolog(autolog["autolog"])
-    if options["each"] is not None:
-        return spec_from_mapping({**_fields_with_table(spec, options), **changes})
-    if options["kind"] is None or options["kind"] == spec.kind:
-        return spec.model_copy(update=changes)
-    if isinstance(spec, Group):
-        raise SpecError("--kind: a group stays a group; write another spec")
-    fields = {name: getattr(spec, name) for name in Job.model_fields}
-    return spec_from_mapping({**fields, "kind": options["kind"], **changes})
-
-
-def _fields_with_table(spec: Spec, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a spec's keys, as those of a group that has a run for each row of the table that ``--each`` names."""
-    from ml_experiment_nb.rows import read_lines
-    from ml_experiment_nb.specs import given_fields
-    from ml_experiment_nb.work.places import standard_input
-
-    if "job" in (options["kind"], spec.kind):
-        raise SpecError("--each records a run for each row, and a job is not recorded: make it an experiment")
-    given = options["each"]
-    each = read_lines(standard_input(), "standard input") if given == "-" else str(Path(given).absolute())
-    return {**given_fields(spec), "kind": "group", "each": each}
-
-
-def _working_directory(target: str, cwd: str | None) -> str | None:
-    """Return where the code runs: for a notebook or script, where the command was given, as papermill has it."""
-    if cwd is not None:
-        return str(Path(cwd).absolute())
-    return None if is_spec(target) and not is_elsewhere(target) else os.getcwd()
+    with tempfile.TemporaryDirectory(prefix="mlexp-") as folder:
+        place = "-" if piped else plan.output
+        prepare_notebook(target, plan.spec.params, place, Path(folder, "prepared.ipynb"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -10,14 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ml_experiment_nb.cli.papermill import print_notebook
 from ml_experiment_nb.cli.tables import print_json, print_rows, print_table
 from ml_experiment_nb.cli.watch import CommandWatch
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.whole_files import write_whole
 
 if TYPE_CHECKING:
-    from ml_experiment_nb.plans import Plan, Spec
+    from ml_experiment_nb.plans import Plan
     from ml_experiment_nb.records import Record
     from ml_experiment_nb.updates import Update
 
@@ -61,10 +61,19 @@ def run_plan(
     if piped:
         click.echo(str(records[-1]), err=True)
         assert plan.output is not None
-        print_notebook(Path(plan.output))
+        _print_notebook(Path(plan.output))
     elif not as_json:
         print_result(plan, records)
     return records[-1]
+
+
+def _print_notebook(path: Path) -> None:
+    """Print an executed notebook on standard output, which it then names as its place."""
+    if not path.exists():
+        return  # it was never begun, and the record says why
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    notebook["metadata"].get("papermill", {})["output_path"] = "-"
+    click.echo(json.dumps(notebook, indent=1, ensure_ascii=False))
 
 
 def _noting(begun: list[str], updates: Iterator[Update]) -> Iterator[Update]:
@@ -154,20 +163,6 @@ def exit_code(last: Record) -> int:
     if last.ok:
         return 0
     return _CODES.get(last.failure.type if last.failure else "", 1)
-
-
-def check_results(file: str | None, spec: Spec) -> None:
-    """Check at once that a table of results can be written."""
-    from ml_experiment_nb.rows import RESULTS
-
-    if file is None:
-        return
-    if spec.kind != "group":
-        raise SpecError(f"--results is for a group, and this is kind: {spec.kind}")
-    if Path(file).suffix.lower() not in RESULTS:
-        raise SpecError(f"a table of results ends in {' or '.join(RESULTS)}", file=file)
-    if not Path(file).absolute().parent.is_dir():
-        raise SpecError("its folder does not exist", file=file)
 
 
 def _write_results(plan: Plan, records: list[Record], file: str | None) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import click
 
-from ml_experiment_nb.cli.run import read_command, run
+from ml_experiment_nb.command_requests import GRAMMAR, read_command
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.forms import Form, RecordedSpec, absolute, as_file, asked_by
 from ml_experiment_nb.records import Record
@@ -70,6 +70,6 @@ def _options() -> dict[str, Option]:
         one.name: Option(
             max(one.opts, key=len), next(iter(one.secondary_opts), None), not (one.is_flag or one.is_bool_flag)
         )
-        for one in run.params
+        for one in GRAMMAR.params
         if isinstance(one, click.Option) and one.name is not None
     }

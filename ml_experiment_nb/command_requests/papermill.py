@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import keyword
 import re
 import tempfile
@@ -19,7 +18,7 @@ from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.paths import INPUT, OUTPUT, filled_in, is_elsewhere, is_spec
 
 if TYPE_CHECKING:
-    from ml_experiment_nb.plans import Plan, Spec
+    from ml_experiment_nb.plans import Spec
     from ml_experiment_nb.targets import Notebook
 
 _LEVELS = ("NOTSET", "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -35,7 +34,7 @@ class Papermill(click.Command):
 
 def parameter_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options by which papermill takes parameters."""
-    return _with(
+    return in_order(
         command,
         click.option("-p", "--param", "--parameters", "params", multiple=True, metavar="NAME=VALUE",
                      help="Set a parameter; may be repeated. NAME VALUE is the same."),
@@ -55,7 +54,7 @@ def parameter_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def notebook_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options by which papermill executes a notebook, and the choice of a part of its cells."""
-    return _with(
+    return in_order(
         command,
         click.option("-k", "--kernel", metavar="NAME", help="A notebook's kernel, in place of the one it asks for."),
         click.option("-l", "--language", metavar="NAME", help="A notebook's language, in place of its own."),
@@ -193,15 +192,6 @@ def fetched(spec: Spec, folder: str) -> Spec:
     return spec.model_copy(update={"run": tuple(run)})
 
 
-def print_notebook(path: Path) -> None:
-    """Print an executed notebook on standard output, which it then names as its place."""
-    if not path.exists():
-        return  # it was never begun, and the record says why
-    notebook = json.loads(path.read_text(encoding="utf-8"))
-    notebook["metadata"].get("papermill", {})["output_path"] = "-"
-    click.echo(json.dumps(notebook, indent=1, ensure_ascii=False))
-
-
 def _fetch(path: str, folder: str) -> str:
     from ml_experiment_nb.notebooks import parse_notebook
     from ml_experiment_nb.work.places import file_name, read_text
@@ -215,47 +205,6 @@ def _fetch(path: str, folder: str) -> str:
     copy = Path(folder, file_name(path))
     copy.write_text(text, encoding="utf-8")
     return str(copy)
-
-
-# --- what runs nothing ---
-
-
-def show_parameters(plan: Plan, usage: str) -> int:
-    """Print a notebook's parameters as papermill infers them, and return the exit code."""
-    import ml_experiment_nb.quick_schemas  # noqa: F401
-
-    from papermill.inspection import _infer_parameters
-    from papermill.iorw import load_notebook_node
-
-    from ml_experiment_nb.notebooks import language, parameters_cell
-
-    target = single_notebook(plan.spec, "--help-notebook")
-    nb = load_notebook_node(str(target.file))
-    click.echo(f"{usage}\n\nParameters inferred for notebook {target.path!r}:")
-    if parameters_cell(nb) is None:
-        click.echo("\n  No cell tagged 'parameters'")
-        return 1
-    found = _infer_parameters(nb, name=target.kernel or "python3", language=target.language or language(nb))
-    for name, kind, default, text in found:
-        known = "Unknown type" if kind == "None" else kind
-        definition = f"  {name}: {known} (default {default})"
-        separator = "\n" + " " * 34 if len(definition) > 30 else " " * (34 - len(definition))
-        click.echo(f"{definition}{separator}{text}" if text else definition)
-    if not found:
-        click.echo("\n  Can't infer anything about this notebook's parameters. It may not have any.")
-    return 0
-
-
-def prepare(plan: Plan, *, piped: bool) -> None:
-    """Write a notebook with its parameters to OUTPUT, or to standard output, and run nothing."""
-    target = single_notebook(plan.spec, "--prepare-only")
-    if plan.output is None:
-        raise SpecError("--prepare-only needs OUTPUT, where the notebook is written; `-` is standard output")
-    from ml_experiment_nb.work.notebook import prepare_notebook
-
-    with tempfile.TemporaryDirectory(prefix="mlexp-") as folder:
-        place = "-" if piped else plan.output
-        prepare_notebook(target, plan.spec.params, place, Path(folder, "prepared.ipynb"))
 
 
 # --- parameters ---
@@ -326,7 +275,7 @@ def _checked(name: object, where: str) -> str:
     return name
 
 
-def _with(command: Callable[..., Any], *options: Callable[..., Any]) -> Callable[..., Any]:
+def in_order(command: Callable[..., Any], *options: Callable[..., Any]) -> Callable[..., Any]:
     """Apply decorators so that they stand in the help in their order."""
     for option in reversed(options):
         command = option(command)
