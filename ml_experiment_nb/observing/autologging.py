@@ -8,8 +8,6 @@ a user has set up by MLflow's own ``autolog`` is left as it is.
 from __future__ import annotations
 
 import importlib
-import importlib.abc
-import importlib.machinery
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ml_experiment_nb import reports
 from ml_experiment_nb.libraries import LIBRARIES
+from ml_experiment_nb.observing.imports import around_imports
 from ml_experiment_nb.observing.thisrun import ThisRun
 
 if TYPE_CHECKING:
@@ -86,17 +85,19 @@ def observing(sink: reports.Sink, asked: ObservingOptions) -> Iterator[None]:
     with ExitStack() as stack:
         stack.callback(_go_on)
         watch = _RunLibraries(run, wanted, stack)
-        finder = _Finder(watch.imported)
-        sys.meta_path.insert(0, finder)
         _watches.append(watch)
         try:
             run.settle = watch.look
-            watch.look()
-            yield
+            with around_imports(_is_looked_after, watch.imported):
+                watch.look()
+                yield
         finally:
             run.settle = _nothing  # what MLflow imports from now on is looked after by nobody
             _watches.remove(watch)
-            _remove(finder)
+
+
+def _is_looked_after(name: str) -> bool:
+    return name in MODULES or name.startswith("sklearn.")
 
 
 def _go_on() -> None:
@@ -142,8 +143,12 @@ class _RunLibraries:
         for library in dict.fromkeys(MODULES[name] for name in MODULES if name in sys.modules):
             self.start(library)
 
-    def imported(self, name: str, load: Callable[[], None]) -> None:
+    def imported(self, module: ModuleType, load: Callable[[], None]) -> None:
         """Import a module; when the outermost one has finished, look after what came with it."""
+        if not _watches or _watches[-1] is not self:  # it is for the run within this one
+            load()
+            return
+        name = module.__name__
         if name not in MODULES:
             if "sklearn" in self.on:
                 _arm(self)  # there are new estimators
@@ -317,59 +322,5 @@ def _base_estimator() -> Any:
     return getattr(sys.modules.get("sklearn.base"), "BaseEstimator", None)
 
 
-# --- imports ---
-
-
-class _Finder(importlib.abc.MetaPathFinder):
-    """Tells of the imports of libraries; it finds nothing itself."""
-
-    def __init__(self, imported: Callable[[str, Callable[[], None]], None]) -> None:
-        self._imported = imported
-        self._finding: set[str] = set()
-
-    def find_spec(
-        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        """Return what the other finders find, its loader told of."""
-        if name in self._finding or (name not in MODULES and not name.startswith("sklearn.")):
-            return None
-        self._finding.add(name)  # another finder of this kind asks in turn
-        try:
-            return self._found(name, path, target)
-        finally:
-            self._finding.discard(name)
-
-    def _found(
-        self, name: str, path: Sequence[str] | None, target: ModuleType | None
-    ) -> importlib.machinery.ModuleSpec | None:
-        for finder in list(sys.meta_path):
-            if isinstance(finder, _Finder) or not hasattr(finder, "find_spec"):
-                continue
-            spec = finder.find_spec(name, path, target)
-            if spec is not None:
-                if spec.loader is not None:
-                    self._tell(spec.loader, name)
-                return spec
-        return None
-
-    def _tell(self, loader: Any, name: str) -> None:
-        load = getattr(loader, "exec_module", None)
-        if load is None:
-            return
-
-        def exec_module(module: ModuleType) -> None:
-            with suppress(AttributeError):
-                del loader.exec_module
-            self._imported(name, lambda: load(module))
-
-        with suppress(AttributeError):  # a loader in C takes no attribute: what it loads is no library of ours
-            loader.exec_module = exec_module
-
-
 def _nothing() -> None:
     """Do nothing."""
-
-
-def _remove(finder: _Finder) -> None:
-    with suppress(ValueError):
-        sys.meta_path.remove(finder)

@@ -1,17 +1,17 @@
-"""To do something with a module as soon as it has been imported, without importing it."""
+"""To do something when a module is imported, without importing it."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
-from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
 Act = Callable[[ModuleType], None]
+Around = Callable[[ModuleType, Callable[[], None]], None]
 
 
 def when_imported(name: str, act: Act, *, before: Callable[[], None] | None = None) -> Callable[[], None]:
@@ -54,36 +54,69 @@ _waiting: dict[str, list[Act]] = {}
 _before: dict[str, list[Callable[[], None]]] = {}
 
 
-class _Finder(MetaPathFinder):
-    """Finds nothing by itself: what the others find of a module that is waited for gets a loader that tells."""
+@contextmanager
+def around_imports(is_meant: Callable[[str], bool], around: Around) -> Iterator[None]:
+    """Have the code of modules that are imported within the block run by `around`.
 
-    def __init__(self) -> None:
+    Args:
+        is_meant: Whether a module is meant, by its full name.
+        around: What is given such a module and what runs its code. What it raises, the import raises.
+    """
+    finder = _Finder(is_meant, around)
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        with suppress(ValueError):  # somebody has set up the finders anew
+            sys.meta_path.remove(finder)
+
+
+def _tell(module: ModuleType, load: Callable[[], None]) -> None:
+    """Run a module's code, and tell who waits for it."""
+    for act_before in _before.pop(module.__name__, []):
+        with suppress(Exception):  # who waits for it may not break the user's import
+            act_before()
+    load()
+    for act in _waiting.pop(module.__name__, []):
+        _do(act, module)
+    if not _waiting and _FINDER in sys.meta_path:
+        sys.meta_path.remove(_FINDER)
+
+
+class _Finder(MetaPathFinder):
+    """Finds nothing by itself: what the others find of a module that is meant gets a loader around its own."""
+
+    def __init__(self, is_meant: Callable[[str], bool], around: Around) -> None:
+        self._is_meant = is_meant
+        self._around = around
         self._finding: set[str] = set()
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Return the spec that is found without this finder, its loader wrapped."""
-        if fullname not in _waiting or fullname in self._finding:
+        if fullname in self._finding or not self._is_meant(fullname):
             return None
-        self._finding.add(fullname)
+        self._finding.add(fullname)  # another finder of this kind asks in turn
         try:
-            found = find_spec(fullname)
+            asked = (one.find_spec(fullname, path, target) for one in list(sys.meta_path) if hasattr(one, "find_spec"))
+            found = next((spec for spec in asked if spec is not None), None)
         finally:
             self._finding.discard(fullname)
         if found is not None and hasattr(found.loader, "exec_module"):
-            found.loader = _Telling(found.loader)
+            found.loader = _Wrapped(found.loader, self._around)
         return found
 
 
-_FINDER = _Finder()
+_FINDER = _Finder(_waiting.__contains__, _tell)
 
 
-class _Telling(Loader):
-    """A loader that tells when its module's code has run; the module itself never sees it."""
+class _Wrapped(Loader):
+    """A loader that has its module's code run by another's leave; the module itself never sees it."""
 
-    def __init__(self, loader: Any) -> None:
+    def __init__(self, loader: Any, around: Around) -> None:
         self._loader = loader
+        self._around = around
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         """Make the module as its own loader does."""
@@ -91,18 +124,11 @@ class _Telling(Loader):
         return made
 
     def exec_module(self, module: ModuleType) -> None:
-        """Run the module's code, with its own loader in place, and tell."""
+        """Run the module's code, with its own loader in place."""
         module.__loader__ = self._loader
         if module.__spec__ is not None:
             module.__spec__.loader = self._loader
-        for act_before in _before.pop(module.__name__, []):
-            with suppress(Exception):  # who waits for it may not break the user's import
-                act_before()
-        self._loader.exec_module(module)
-        for act in _waiting.pop(module.__name__, []):
-            _do(act, module)
-        if not _waiting and _FINDER in sys.meta_path:
-            sys.meta_path.remove(_FINDER)
+        self._around(module, lambda: self._loader.exec_module(module))
 
 
 def _do(act: Act, module: ModuleType) -> None:

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from ml_experiment_nb.observing.imports import when_imported
+from ml_experiment_nb.observing.imports import around_imports, when_imported
 
 
 @pytest.fixture
@@ -73,3 +73,58 @@ def test_a_submodule_is_waited_for_too():
     import xmlrpc.client  # noqa: F401
 
     assert seen == ["xmlrpc.client"]
+
+
+def test_code_is_run_by_what_is_put_around_it_and_who_waits_is_told_within(module):
+    seen = []
+
+    def around(found, load):
+        seen.append((found.__name__, hasattr(found, "value")))
+        load()
+        seen.append(found.value)
+
+    when_imported(module, lambda found: seen.append("told"))
+    with around_imports(module.__eq__, around):
+        found = importlib.import_module(module)
+    assert seen == [(module, False), "told", 1]
+    assert type(found.__loader__).__module__.startswith(("importlib", "_frozen_importlib"))
+    sys.modules.pop(module)
+    importlib.import_module(module)
+    assert len(seen) == 3  # the block has ended
+
+
+def test_of_two_around_the_same_code_each_is_asked(module):
+    seen = []
+
+    def named(name):
+        def around(found, load):
+            seen.append(name)
+            load()
+
+        return around
+
+    with around_imports(module.__eq__, named("outer")), around_imports(module.__eq__, named("inner")):
+        importlib.import_module(module)
+    assert seen == ["inner", "outer"]
+
+
+def test_an_import_that_fails_fails_through_what_is_around_it_and_may_be_tried_again(module, tmp_path):
+    (tmp_path / f"{module}.py").write_text("raise RuntimeError('half done')\n")
+    tries = []
+
+    def around(found, load):
+        try:
+            load()
+            tries.append("done")
+        except RuntimeError:
+            tries.append("failed")
+            raise
+
+    with around_imports(module.__eq__, around):
+        with pytest.raises(RuntimeError, match="half done"):
+            importlib.import_module(module)
+        assert module not in sys.modules
+        (tmp_path / f"{module}.py").write_text("value = 'it is another size now'\n")
+        importlib.invalidate_caches()
+        importlib.import_module(module)
+    assert tries == ["failed", "done"]
