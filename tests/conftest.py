@@ -68,6 +68,21 @@ def stored(project, database):
     return project
 
 
+@pytest.fixture
+def search(project):
+    """Open a search of a group that has these keys besides what every group needs."""
+    from made_studies import SPACE
+
+    from ml_experiment_nb.search import Search
+    from ml_experiment_nb.specs import spec_from_mapping
+
+    def make(name="study", **keys):
+        keys = {"param_space": SPACE, "metric": {"name": "acc", "direction": "maximize"}, **keys}
+        return Search(spec_from_mapping({"kind": "group", "run": "train.py", **keys}), project, name)
+
+    return make
+
+
 @pytest.fixture(scope="session")
 def image_cache(tmp_path_factory):
     """A folder for what images keep: looking through all shared libraries takes seconds, once."""

@@ -2,6 +2,8 @@
 
 import json
 
+import nbformat
+
 
 def notebook(*cells, language="python"):
     """Return a notebook's text. A cell is its source, or its source and its tags; its id is c1, c2, ..."""
@@ -14,3 +16,12 @@ def notebook(*cells, language="python"):
         )  # fmt: skip
     metadata = {"language_info": {"name": language}}
     return json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": metadata, "cells": made})
+
+
+def write_notebook(path, *sources, kernel="python3"):
+    """Write a notebook with a parameter `C` and these cells, and return its path."""
+    nb = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": kernel, "display_name": "", "language": "python"}})
+    parameters = nbformat.v4.new_code_cell("C = 1.0", metadata={"tags": ["parameters"]}, id="params")
+    nb.cells = [parameters, *(nbformat.v4.new_code_cell(one, id=f"c{k}") for k, one in enumerate(sources))]
+    nbformat.write(nb, path)
+    return path

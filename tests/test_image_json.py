@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import nbformat
 import pytest
 from click.testing import CliRunner
+from made_notebooks import write_notebook
 
 from ml_experiment_nb import image_json, image_plans, imaging
 from ml_experiment_nb.cli import commands
@@ -18,14 +18,6 @@ from ml_experiment_nb.submissions import Progress
 from ml_experiment_nb.verdicts import Verdict, VerdictAnswer
 
 WIRE = {one["name"]: one["answer"] for one in json.loads(Path(__file__).with_name("wire.json").read_text())["answers"]}
-
-
-def write_notebook(path, *sources):
-    nb = nbformat.v4.new_notebook(
-        metadata={"kernelspec": {"name": "python3", "display_name": "", "language": "python"}}
-    )
-    nb.cells = [nbformat.v4.new_code_cell(one) for one in sources]
-    nbformat.write(nb, path)
 
 
 @pytest.mark.slow

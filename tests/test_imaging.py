@@ -14,10 +14,10 @@ from pathlib import Path
 import nbformat
 import pytest
 from click.testing import CliRunner
+from made_notebooks import write_notebook
 
 from ml_experiment_nb import image_plans, imaging, verifying
 from ml_experiment_nb.cli import commands
-from ml_experiment_nb.cli.image import told
 from ml_experiment_nb.errors import EngineError, ImageError, SpecError
 from ml_experiment_nb.images import containers
 from ml_experiment_nb.images.choices import Choices
@@ -25,19 +25,10 @@ from ml_experiment_nb.images.containers import Launch
 from ml_experiment_nb.images.engine import reach
 from ml_experiment_nb.listing import listed
 from ml_experiment_nb.readings import wanted
-from ml_experiment_nb.spec_files import parse_mapping, read_spec
+from ml_experiment_nb.spec_files import parse_mapping
 from ml_experiment_nb.specs import spec_from_mapping
 from ml_experiment_nb.tracking import Store
 from ml_experiment_nb.verdicts import Tolerance, Verdict, VerdictAnswer
-
-PARAMETERS = nbformat.v4.new_code_cell("C = 1.0", metadata={"tags": ["parameters"]}, id="params")
-
-
-def write_notebook(path, *sources, kernel="python3"):
-    nb = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": kernel, "display_name": "", "language": "python"}})
-    nb.cells = [PARAMETERS, *(nbformat.v4.new_code_cell(one, id=f"c{k}") for k, one in enumerate(sources))]
-    nbformat.write(nb, path)
-    return path
 
 
 @pytest.mark.slow
@@ -88,13 +79,6 @@ def test_without_an_engine_it_is_said_before_anything_is_fetched(project, monkey
     assert said == []
 
 
-def test_what_is_no_machine_to_make_images_on_is_said_in_the_plan(project, monkeypatch):
-    write_notebook(project / "train.ipynb")
-    monkeypatch.setattr(sys, "platform", "darwin")
-    with pytest.raises(ImageError, match="make it on Linux"):
-        image_plans.plan_image("train.ipynb")
-
-
 @pytest.mark.parametrize(
     ("engine", "here"), [("x86_64", "x86_64"), ("amd64", "x86_64"), ("arm64", "aarch64"), ("", "x")]
 )
@@ -107,61 +91,6 @@ def test_an_engine_for_another_processor_is_refused(monkeypatch):
     monkeypatch.setattr(imaging.platform, "machine", lambda: "x86_64")
     with pytest.raises(ImageError, match="the engine builds for aarch64, and the wheels are those of this machine"):
         imaging._check_processor("aarch64")
-
-
-@pytest.mark.slow
-def test_without_what_reads_libraries_it_is_said_what_to_install(project, monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setitem(sys.modules, "elftools.common.exceptions", None)
-    write_notebook(project / "train.ipynb")
-    with pytest.raises(ImageError, match=r"pip install 'ml-experiment-nb\[docker\]'"):
-        image_plans.plan_image("train.ipynb")
-
-
-@pytest.mark.kernel
-def test_a_runs_code_packages_and_parameters_are_what_an_image_is_made_of(stored, monkeypatch, tmp_path):
-    write_notebook(stored / "train.ipynb", "from ml_experiment_nb import report\nreport({'double': 2 * C})")
-    run = [sys.executable, "-m", "ml_experiment_nb.cli", "run", "-q", "train.ipynb", "-p", "C", "7"]
-    subprocess.run(run, check=True, timeout=300, capture_output=True)
-    [record] = listed(stored, wanted(limit=5))
-    (stored / "train.ipynb").write_text("{}")  # what it is now is no matter
-    plan = image_plans.plan_image(record.run_id[:12], "svm:1", base="base:1")
-    [content] = plan.frozen.program.contents.values()
-    assert "C = 7" in content.decode()
-    assert plan.image.labels["mlexp.run"] == record.run_id
-    assert "ml-experiment-nb" in {one.name for one in plan.frozen.kernel.packages}
-    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/absent.sock")  # no engine is asked before
-    with pytest.raises(SpecError, match="the run has no metric 'doubel'"):
-        imaging.build(plan, tolerances=["doubel=1%"])
-
-
-@pytest.mark.slow
-def test_a_runs_seed_and_limits_are_in_its_image(stored):
-    """What its code doesn't say of how it was done is a spec's, which the image runs."""
-    (stored / "draw.py").write_text(
-        "import random\nfrom ml_experiment_nb import report\nx = 1\nreport({'drawn': x * random.random()})\n"
-    )
-    (stored / "draw.yaml").write_text(
-        "name: Draw\nrun: [draw.py]\nseed: 7\nautolog: false\nmemory: 1GB\nresources_per_worker: {cpu: 2}\n"
-    )
-    run = [sys.executable, "-m", "ml_experiment_nb.cli", "run", "-q", "draw.yaml", "-p", "x", "2"]
-    subprocess.run(run, check=True, timeout=300, capture_output=True)
-    [record] = listed(stored, wanted(limit=5))
-    plan = image_plans.plan_image(record.run_id[:12], "draw:1", base="base:1")
-    program = plan.frozen.program
-    assert program.file == "draw.yaml"
-    assert plan.dockerfile.rstrip().endswith('"ml_experiment_nb.images.entry", "draw.yaml"]')
-    for place, content in program.contents.items():
-        (stored / "again" / place).parent.mkdir(parents=True, exist_ok=True)
-        (stored / "again" / place).write_bytes(content)
-    spec = read_spec(stored / "again/draw.yaml")
-    assert (spec.seed, spec.memory, spec.autolog.libraries) == (7, 10**9, ())
-    assert not any(one.startswith(("seed", "autolog")) for one in program.notes)
-    limits = verifying.limits_of(Store(stored), record, is_for_gpus=False)
-    assert limits == verifying.Limits(memory=10**9 + 2**30, cpus=2.0)
-    run = [sys.executable, "-m", "ml_experiment_nb.cli", "run", "-q", "--json", "again/draw.yaml"]
-    done = subprocess.run(run, check=True, timeout=300, capture_output=True, text=True)
-    assert json.loads(done.stdout.splitlines()[-1])["metrics"] == record.metrics
 
 
 SCRIPTS = {
@@ -202,19 +131,6 @@ def test_an_image_of_a_command_several_files_a_trial_or_a_called_job_runs_a_spec
         "fit": ("fit:latest", {"C": 0.5, "k": 2}, ["fit.yaml", "jobs.py"], {"helper.py"}),
         "Search #0": ("search-0:latest", {"C": drawn}, ["search-0.yaml", "train.py"], {"helper.py"}),
     }
-
-
-@pytest.mark.parametrize(
-    ("line", "shown"),
-    [
-        ("#7 [stage-0 3/9] RUN   x", "[stage-0 3/9] RUN x"),
-        ("#7 CACHED", ""),
-        ("#7 0.281 sha256:0", ""),
-        ("fetched 3 of 9 packages", "fetched 3 of 9 packages"),
-    ],
-)
-def test_of_what_buildkit_says_the_steps_are_shown(line, shown):
-    assert told(line) == shown
 
 
 # ------------------------------------------------------------------------------------------- on a real engine

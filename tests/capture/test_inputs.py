@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 
 from ml_experiment_nb import job, make_plan, run
-from ml_experiment_nb.datasets import Data, asked_for, listed
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.specs import spec_from_mapping, to_mapping
 from ml_experiment_nb.tracking import Store
@@ -34,29 +33,6 @@ def inputs(folder, record):
 
 
 @pytest.mark.parametrize(
-    ("asked", "names", "files"),
-    [
-        ("data", ["data"], [["a.csv", "b.csv", "c.txt"]]),
-        ("data/a.csv", ["data/a.csv"], [["a.csv"]]),
-        (["data/*.csv", "data/deep"], ["data/*.csv", "data/deep"], [["a.csv", "b.csv"], ["c.txt"]]),
-        ({"folder": "data", "files": "**/*.txt"}, ["**/*.txt"], [["c.txt"]]),
-        ({"values": "X"}, [], []),
-    ],
-)
-def test_names_and_patterns(folder, asked, names, files):
-    found = listed(Data.model_validate(asked), folder)
-    assert [one.name for one in found] == names
-    assert [[path.name for path in one.files] for one in found] == files
-
-
-def test_our_own_folder_is_no_data(folder):
-    (folder / ".git").mkdir()
-    (folder / ".git/config").write_text("")
-    [found] = listed(Data(folder="."), folder)
-    assert [path.name for path in found.files] == ["a.csv", "b.csv", "c.txt", "train.py"]
-
-
-@pytest.mark.parametrize(
     ("asked", "says"),
     [
         ("dta", r"data\.folder: there is no folder .*dta; did you mean 'data'\?"),
@@ -73,11 +49,6 @@ def test_a_spec_holds_them(folder):
     spec = spec_from_mapping({"run": "train.py", "data": ["data/a.csv"]})
     assert to_mapping(spec)["data"] == {"files": ["data/a.csv"]}
     assert spec_from_mapping(to_mapping(spec)) == spec
-
-
-def test_words_are_names_or_files():
-    assert asked_for(["X", "X.csv"], {"X"}) == {"files": ["X.csv"], "values": ["X"]}
-    assert asked_for("X", {"X": 1}) == {"files": [], "values": ["X"]}
 
 
 # --- recorded ---

@@ -1,13 +1,15 @@
 import importlib.metadata
 import json
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from made_wheels import make_wheel
 
-from ml_experiment_nb.capture.packages import Package, as_requirements, packages
+from ml_experiment_nb.capture.packages import Package, as_requirements, from_requirements, packages, wheel_digest
 
 
 def install(
@@ -228,3 +230,29 @@ def test_pip_reads_the_requirements():
     lines = as_requirements(packages()).splitlines()
     names = [parse(line.partition(" #")[0]).name for line in lines if not line.startswith("#")]  # as pip does
     assert "pytest" in names
+
+
+def test_recorded_requirements_are_read_back():
+    from ml_experiment_nb.capture.packages import as_requirements
+
+    packages = (
+        Package("a", "1.0", digest="0" * 32),
+        Package("b", "2", "file:///src/b", editable=True),
+        Package("c", "3", "file:///c.whl"),
+        Package("d", "", "git+https://host/d@abc"),
+    )
+    assert from_requirements(as_requirements(packages) + "# a comment\n\n") == packages
+
+
+def test_a_wheels_digest_is_that_of_what_it_installs(tmp_path):
+    wheel = make_wheel(tmp_path, "tinypack", "1.0")
+    subprocess.run(
+        [sys.executable, "-m", "zipfile", "-e", str(wheel), str(tmp_path / "site")], check=True, capture_output=True
+    )
+    from ml_experiment_nb.capture.packages import packages_on
+
+    [package] = packages_on([str(tmp_path / "site")])
+    assert package.digest == wheel_digest(wheel) != ""
+    (tmp_path / "no.whl").write_text("")
+    with pytest.raises(OSError, match="is no wheel"):
+        wheel_digest(tmp_path / "no.whl")

@@ -1,17 +1,16 @@
 """Wheels come from the user's index or from a source here, are checked, and are kept."""
 
 import hashlib
-import subprocess
 import sys
 
 import pytest
 from made_wheels import BACKEND, make_wheel
 
-from ml_experiment_nb.capture.packages import Package, from_requirements, wheel_digest
+from ml_experiment_nb.capture.packages import Package, wheel_digest
 from ml_experiment_nb.errors import ImageError
 from ml_experiment_nb.images.environments import Environment
 from ml_experiment_nb.images.interpreter import interpreter
-from ml_experiment_nb.images.pip import Index, _explained, indexes
+from ml_experiment_nb.images.pip import Index
 from ml_experiment_nb.images.wheels import _index_of, _note_indexes, gather, requirements_of
 
 
@@ -104,36 +103,6 @@ def test_a_local_package_is_built_from_a_copy_of_its_source(index, python, tmp_p
     assert changed.wheels[0].sha256 != first.wheels[0].sha256
 
 
-INDEXES = [
-    (
-        ["Collecting a", "  Downloading a-1.0-py3-none-any.whl (7 kB)"],
-        {"a-1.0-py3-none-any.whl": "https://pypi.org/simple"},
-    ),
-    (
-        [
-            "Looking in indexes: https://me:tok@own.host/simple",
-            "  Downloading https://own.host/f/b%2B1-1.0.tar.gz (1 MB)",
-        ],
-        {"b+1-1.0.tar.gz": "https://own.host/simple"},
-    ),
-    (
-        [
-            "Looking in indexes: https://own.host/simple, https://pypi.org/simple, file:///here",
-            "  Using cached a-1.0-py3-none-any.whl (7 kB)",
-            "  Downloading https://own.host/a-1.0-py3-none-any.whl.metadata (7 kB)",
-            "  Downloading https://files.own.host/b-1.0-py3-none-any.whl (7 kB)",
-            "Processing /here/c-1.0-py3-none-any.whl",
-        ],
-        {"a-1.0-py3-none-any.whl": "https://pypi.org/simple", "b-1.0-py3-none-any.whl": "https://files.own.host/"},
-    ),
-]
-
-
-@pytest.mark.parametrize(("said", "found"), INDEXES)
-def test_the_index_of_a_file_is_told_by_pip(said, found):
-    assert indexes(said) == found
-
-
 def test_a_wheel_is_of_the_index_of_its_source(tmp_path):
     wheel = make_wheel(tmp_path, "my_pack", "1.0")
     _note_indexes(
@@ -141,48 +110,3 @@ def test_a_wheel_is_of_the_index_of_its_source(tmp_path):
     )
     assert _index_of(wheel) == "https://host/simple"
     assert _index_of(make_wheel(tmp_path, "other", "1.0")) == ""
-
-
-SAID = [
-    ("/usr/bin/python: No module named pip", "pip isn't installed here"),
-    ("OSError: [Errno 28] No space left on device", "the disk is full"),
-    ("WARNING: Retrying (Retry(total=4)) after connection broken by 'NewConnectionError'", "can't be reached"),
-    ("ERROR: HTTP error 401 Client Error: Unauthorized", "wants to know who you are"),
-    ("ERROR: No matching distribution found for a==1", "a==1 is not to be had"),
-    ("  error: gcc failed\nERROR: Failed building wheel for a", "no wheel can be built of a: "),
-    ("git clone --quiet did not run successfully\nfatal: could not read from https://u:p@host/x", "by git: fatal"),
-    ("something new", "pip can't have a==1: something new"),
-]
-
-
-@pytest.mark.parametrize(("said", "sentence"), SAID)
-def test_what_pip_says_is_one_sentence(said, sentence):
-    found = _explained(said, ["a==1"], "the index")
-    assert sentence in found
-    assert "\n" not in found
-
-
-def test_recorded_requirements_are_read_back():
-    from ml_experiment_nb.capture.packages import as_requirements
-
-    packages = (
-        Package("a", "1.0", digest="0" * 32),
-        Package("b", "2", "file:///src/b", editable=True),
-        Package("c", "3", "file:///c.whl"),
-        Package("d", "", "git+https://host/d@abc"),
-    )
-    assert from_requirements(as_requirements(packages) + "# a comment\n\n") == packages
-
-
-def test_a_wheels_digest_is_that_of_what_it_installs(tmp_path):
-    wheel = make_wheel(tmp_path, "tinypack", "1.0")
-    subprocess.run(
-        [sys.executable, "-m", "zipfile", "-e", str(wheel), str(tmp_path / "site")], check=True, capture_output=True
-    )
-    from ml_experiment_nb.capture.packages import packages_on
-
-    [package] = packages_on([str(tmp_path / "site")])
-    assert package.digest == wheel_digest(wheel) != ""
-    (tmp_path / "no.whl").write_text("")
-    with pytest.raises(OSError, match="is no wheel"):
-        wheel_digest(tmp_path / "no.whl")
