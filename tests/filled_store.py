@@ -2,15 +2,21 @@
 
 import math
 import os
+from dataclasses import replace
 
+import pandas as pd
 import pytest
 from mlflow.entities import Metric
 
+from ml_experiment_nb import sqlstore
 from ml_experiment_nb.capture import snapshot
 from ml_experiment_nb.events import Metrics, Note
+from ml_experiment_nb.listing import as_frame
 from ml_experiment_nb.openings import open_run
 from ml_experiment_nb.projects import home
+from ml_experiment_nb.readings import wanted
 from ml_experiment_nb.records import Failure, Outcome, Status
+from ml_experiment_nb.stores import default_uri
 from ml_experiment_nb.tracking import Store
 
 FINISHED = Outcome(Status.FINISHED)
@@ -28,6 +34,26 @@ def filled(database, tmp_path_factory):
         fill(store)
         store.settle()
     return folder
+
+
+@pytest.fixture
+def many(project, filled, monkeypatch):
+    """That project, in use."""
+    monkeypatch.setenv("ML_EXPERIMENT_ROOT", str(filled))
+    return filled
+
+
+def both(many, group=None, **asked):
+    """Return what both ways say; their records are the same."""
+    one = wanted(**asked)
+    if group is not None:
+        one = replace(one, group=sqlstore.run_id_of(default_uri(many), group))
+    by_sql = sqlstore.list_records(default_uri(many), one)
+    by_client = Store(many).listed_by_client(one)
+    pd.testing.assert_frame_equal(as_frame(by_sql, tags=one.tags), as_frame(by_client, tags=one.tags))
+    if one.tags:  # NaN is not itself
+        assert [told.to_json() for told in by_sql] == [told.to_json() for told in by_client]
+    return by_sql
 
 
 def fill(store):

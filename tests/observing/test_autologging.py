@@ -7,16 +7,10 @@ import textwrap
 
 import mlflow
 import nbformat
-import numpy as np
 import pytest
-from sklearn.metrics import roc_auc_score
 
 from ml_experiment_nb import loop
-from ml_experiment_nb.capture.artifacts import save_artifact
 from ml_experiment_nb.events import Metrics, Note, Params
-from ml_experiment_nb.observing.models import save_model
-from ml_experiment_nb.observing.scores import roc_auc
-from ml_experiment_nb.observing.thisrun import ThisRun
 from ml_experiment_nb.planning import make_plan
 from ml_experiment_nb.projects import home
 from ml_experiment_nb.specs import spec_from_mapping
@@ -75,14 +69,6 @@ def test_a_script_has_its_estimators_parameters_scores_and_model_in_its_one_run(
     model = mlflow.sklearn.load_model(f"runs:/{run.info.run_id}/model")
     assert model.get_params()["C"] == 0.5
     assert Store(stored).record(run.info.run_id).autologged == record.autologged
-
-
-@pytest.mark.parametrize("ties", [False, True])
-def test_a_roc_auc_is_scikit_learns(ties):
-    draw = np.random.default_rng(0)
-    scores = draw.integers(0, 4, 200) / 4 if ties else draw.random(200)
-    positive = draw.random(200) < 0.3
-    assert roc_auc(positive, scores) == pytest.approx(roc_auc_score(positive, scores), abs=1e-12)
 
 
 @pytest.mark.slow
@@ -220,39 +206,6 @@ def test_what_was_made_or_imported_between_tracked_code_is_recorded_and_leaves_t
     assert recorded["later"].get("var_smoothing") == "0.5"
     assert all("training_score" in run.data.metrics for run in ours)
     assert found is True
-
-
-class Kept:
-    """Keeps what it is sent, and gathers files."""
-
-    def __init__(self, artifacts):
-        self.artifacts, self.events = artifacts, []
-
-    def send(self, event):
-        self.events.append(event)
-
-
-def test_a_model_does_not_take_the_place_of_an_artifact_of_the_codes_own(tmp_path):
-    import mlflow.sklearn
-    from sklearn.linear_model import LogisticRegression
-
-    own = tmp_path / "own"
-    mlflow.sklearn.save_model(LogisticRegression(C=9.0), own, serialization_format="cloudpickle", pip_requirements=[])
-    (own / "mine.txt").write_text("mine")
-    sink = Kept(tmp_path / "artifacts")
-    run = ThisRun("a" * 32, "0", sink)
-    save_artifact(own, "model", sink.artifacts)
-    for C in (1.0, 2.0):
-        options = {"sk_model": LogisticRegression(C=C), "serialization_format": "cloudpickle"}
-        saved = save_model(run, "model", mlflow.sklearn, **options)
-    again = ThisRun("a" * 32, "0", sink)  # as in the run's next step
-    save_model(again, "model", mlflow.sklearn, **options)
-    assert (sink.artifacts / "model/mine.txt").read_text() == "mine"
-    assert sorted(one.name for one in sink.artifacts.iterdir()) == ["model", "model-1", "record"]
-    assert saved.model_uri == f"runs:/{'a' * 32}/model-1"
-    assert mlflow.sklearn.load_model(str(sink.artifacts / "model-1")).C == 2.0
-    notes = [event.text for event in sink.events if isinstance(event, Note)]
-    assert set(notes) == {"the artifact model is the code's own: what was trained is kept as model-1"}
 
 
 @pytest.mark.slow

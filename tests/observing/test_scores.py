@@ -19,6 +19,7 @@ from sklearn.datasets import load_diabetes, load_iris
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier, RandomForestRegressor
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
@@ -30,6 +31,7 @@ from sklearn.utils import estimator_html_repr
 
 from ml_experiment_nb.observing import scores
 from ml_experiment_nb.observing.models import replaced
+from ml_experiment_nb.observing.scores import roc_auc
 
 FOREST = RandomForestClassifier(5, max_depth=2, random_state=0)
 CLASSIFIERS = [
@@ -235,3 +237,11 @@ def test_what_takes_no_attribute_or_is_not_scikit_learns_is_left_as_it_is(one):
     before = dict(getattr(one, "__dict__", {}))
     with scores.remembering(one):
         assert getattr(one, "__dict__", {}) == before
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_a_roc_auc_is_scikit_learns(ties):
+    draw = np.random.default_rng(0)
+    scores = draw.integers(0, 4, 200) / 4 if ties else draw.random(200)
+    positive = draw.random(200) < 0.3
+    assert roc_auc(positive, scores) == pytest.approx(roc_auc_score(positive, scores), abs=1e-12)

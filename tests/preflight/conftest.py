@@ -17,6 +17,13 @@ def book(tmp_path):
 
 
 @pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty folder, the working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
 def found(book):
     """Return what is found in a notebook, but for what git says: a tuple for each."""
     from ml_experiment_nb.preflight import check

@@ -1,11 +1,9 @@
-"""The doors: the command, `check`, plans, one cell by itself; comments that ignore; what git says; odd files."""
+"""The doors: the command, `check`, plans, one cell by itself."""
 
 import json
-import subprocess
 
 import pytest
 from click.testing import CliRunner
-from made_notebooks import notebook
 
 from ml_experiment_nb import check, cli, make_plan, read_spec
 from ml_experiment_nb.errors import SpecError
@@ -16,12 +14,6 @@ BAD = ["import random\nx = random.random()", "print(x, nowhere)"]
 
 def command(*words):
     return CliRunner().invoke(cli.commands, ["check", *map(str, words)])
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 # --- the command ---
@@ -71,108 +63,6 @@ def test_a_rule_that_there_is_not(book, here):
 def test_nothing_found(book, here):
     book("x = 1")
     assert (str(check("book.ipynb")), command("book.ipynb", "--strict").exit_code) == ("nothing found", 0)
-
-
-# --- files ---
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "problem"),
-    [
-        ("a.ipynb", None, "there is no such notebook"),
-        ("a.py", None, "there is no such script"),
-        ("a.txt", "x", "is neither a notebook"),
-        ("a.ipynb", "", "it is empty"),
-        ("a.ipynb", "{}", "without `nbformat`"),
-        ("a.ipynb", notebook("x <- 1", language="R"), "is in r, and only Python can be looked at"),
-        ("a.py", "def f(:", "invalid syntax"),
-        ("a.yaml", "kind: experiment\nrun: gone.py\n", "run: there is no file"),
-    ],
-)
-def test_files_that_can_not_be_read(here, name, text, problem):
-    if text is not None:
-        (here / name).write_text(text)
-    with pytest.raises(SpecError, match=problem):
-        check(name)
-
-
-def test_an_old_notebook(here):
-    cells = [{"cell_type": "code", "input": "print(x)", "language": "python", "outputs": [], "metadata": {}}]
-    (here / "a.ipynb").write_text(json.dumps({"nbformat": 3, "nbformat_minor": 0, "metadata": {}, "worksheets": [
-        {"cells": cells, "metadata": {}}]}))  # fmt: skip
-    assert [one.place for one in check("a.ipynb")] == ["a.ipynb: cell 1 (cell-0), line 1"]
-
-
-def test_a_notebook_without_ids_and_with_markdown(here):
-    cells = [
-        {"cell_type": "markdown", "metadata": {}, "source": "text"},
-        {
-            "cell_type": "code",
-            "metadata": {},
-            "source": ["y = 1\n", "print(x)"],
-            "outputs": [],
-            "execution_count": None,
-        },
-    ]
-    (here / "a.ipynb").write_text(json.dumps({"nbformat": 4, "nbformat_minor": 2, "metadata": {}, "cells": cells}))
-    assert [one.place for one in check("a.ipynb")] == ["a.ipynb: cell 2 (cell-1), line 2"]
-
-
-def test_an_empty_notebook(found):
-    assert found() == []
-    assert found("", "# nothing", "\n\n") == []
-
-
-def test_code_that_is_nested_too_deep(found):
-    assert found("x = " + "-" * 3000 + "1", "print(x)") == []
-
-
-# --- comments ---
-
-
-@pytest.mark.parametrize(
-    "cell",
-    [
-        "x = 1\nprint(nowhere)  # ml-experiment: ignore[undefined]",
-        "x = 1\nprint(nowhere)  # ml-experiment: ignore",
-        "x = 1\nprint(nowhere)  # noqa: F821  # ml-experiment: ignore[unseeded, undefined]",
-        "x = 1\n# ml-experiment: ignore[undefined]\nprint(nowhere)",
-        "# A title\n# ml-experiment: ignore[undefined]\n\nx = 1\n\n\nprint(nowhere)",
-        "%%time\n# ml-experiment: ignore[undefined]\nx = 1\n\nprint(nowhere)",
-    ],
-)  # fmt: skip
-def test_a_comment_ignores(found, cell):
-    assert found(cell) == []
-
-
-def test_a_comment_ignores_what_ends_in_its_line(brief):
-    cell = (
-        "from sklearn.cluster import KMeans\nm = KMeans(\n    3,\n)  # ml-experiment: ignore[unseeded]\nn = KMeans(3)"
-    )
-    assert brief(cell) == [("unseeded", 1, 5)]
-
-
-@pytest.mark.parametrize(
-    "cell",
-    [
-        "print(nowhere)  # ml-experiment: ignore[unseeded]",
-        "x = 1  # ml-experiment: ignore\nprint(nowhere)",
-        "x = 1\n# ml-experiment: ignore\n\nprint(nowhere)",
-    ],
-)
-def test_a_comment_about_something_else_does_not(brief, cell):
-    assert [rule for rule, *_ in brief(cell)] == ["undefined"]
-
-
-def test_a_comment_of_one_cell_is_not_about_another(brief):
-    assert brief("# ml-experiment: ignore\nprint(a)", "print(b)") == [("undefined", 2, 1)]
-
-
-def test_a_comment_that_names_no_rule(found):
-    text = "ignore[unseeeded] names no rule; did you mean 'unseeded'?"
-    assert found("x = 1  # ml-experiment: ignore[unseeeded]") == [
-        ("unknown-rule", 1, "c1", 1, text, "correct the name")
-    ]
 
 
 # --- plans, and one cell ---
@@ -231,50 +121,3 @@ def test_every_rule_is_documented():
 
     text = (Path(__file__).parents[2] / "docs/commands.md").read_text()
     assert [rule for rule in RULES if f"`{rule}`" not in text] == []
-
-
-# --- git ---
-
-
-def git(*words):
-    subprocess.run(["git", "-c", "user.name=x", "-c", "user.email=x@y", *words], check=True, capture_output=True)
-
-
-def test_what_git_does_not_have(book, here):
-    book("x = 1")
-    assert check("book.ipynb") == ()
-    git("init", "-q")
-    assert [one.text for one in check("book.ipynb")] == ["git doesn't have this file"]
-    (here / "a.py").write_text("x = 1\n")
-    (here / "data.bin").write_text("x")
-    git("add", ".")
-    assert next(one.text for one in check("book.ipynb")) == "differs from commit none"
-    git("commit", "-q", "-m", "x")
-    assert check("book.ipynb") == ()
-    (here / "a.py").write_text("x = 2\n")
-    (here / "data.bin").write_text("y")
-    [other] = check("book.ipynb")
-    assert (other.rule, other.file, other.text) == (
-        "uncommitted", "book.ipynb", "a.py in its work tree differs from the commit",
-    )  # fmt: skip
-    assert str(other) == "book.ipynb: [uncommitted] a.py in its work tree differs from the commit"
-    assert [one.text.split(" ")[:3] for one in check("a.py")] == [["differs", "from", "commit"]]
-    (here / "new").mkdir()
-    (here / "new" / "b.py").write_text("x = 1\n")
-    assert "git doesn't have this file" in [one.text for one in check("new/b.py")]
-
-
-def test_files_that_were_renamed_have_other_letters_or_are_ignored_are_found_too(here):
-    git("init", "-q")
-    for name in ("old.py", "größe.py"):
-        (here / name).write_text("x = 1\n")
-    (here / ".gitignore").write_text("mine.py\n")
-    git("add", ".")
-    git("commit", "-q", "-m", "x")
-    git("mv", "old.py", "new name.py")
-    (here / "mine.py").write_text("x = 1\n")
-    assert check("new name.py")[0].text.startswith("differs from commit")
-    assert next(one.text for one in check("mine.py")) == "git doesn't have this file"
-    assert [one.text for one in check("größe.py")] == ["new name.py in its work tree differs from the commit"]
-    (here / "größe.py").write_text("x = 2\n")
-    assert check("größe.py")[0].text.startswith("differs from commit")

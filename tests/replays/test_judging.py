@@ -1,20 +1,14 @@
 """What differs between a run and its replay, made a verdict: pure."""
 
 import json
-from datetime import UTC, datetime
 
 import pytest
+from made_evidence import record
 
 from ml_experiment_nb.comparison.differences import Evidence
-from ml_experiment_nb.records import Failure, Record, Status
-from ml_experiment_nb.replays import results
+from ml_experiment_nb.records import Failure, Status
 from ml_experiment_nb.replays.judging import causes_of, is_alike, verdict_of
 from ml_experiment_nb.verdicts import Difference, Verdict, VerdictAnswer
-
-
-def record(**more):
-    first = Record("a" * 32, "svm", "svm", "experiment", Status.FINISHED, {}, {}, datetime.now(UTC), 1.0)
-    return Record(**{**vars(first), **more})
 
 
 def judged(before, after, **options):
@@ -144,12 +138,3 @@ def test_a_file_that_was_not_read_is_not_called_the_same():
     assert verdict.sentence == f"identical: 1 file is the same; {told}"
     assert Verdict.from_json(verdict.to_json()) == verdict
     assert judged(run, run, ignored=["*.bin"]).sentence == "identical: 1 file is the same"
-
-
-def test_of_metrics_beyond_count_the_last_values_are_compared(monkeypatch):
-    def none(*_):
-        return []
-
-    monkeypatch.setattr(results, "_HISTORIES", 1)
-    monkeypatch.setattr(results, "curve", none)
-    assert results._curves(None, record(metrics={"a": 1.0, "b": 2.0}), ["a", "b", "c"]) == {"a": [], "b": [(0, 2.0)]}
