@@ -11,8 +11,8 @@ OF_OURS: Final = re.compile(r"\s*(?:%%(?!experiment\b|group\b)[^\n]*\n\s*)*%%(ex
 
 RUNS_NOTHING: Final = re.compile(r"\s--(save|plan)\b")
 _INTO = re.compile(r"--into[ =](\w+)")
-_OPTION = re.compile(r"\{([^\W\d]\w*)|\s--(?:data|each)[ =]([^\W\d]\w*)")
-_CAPTURE = re.compile(r"\s*%%capture\s+(?:--?[\w-]+\s+)*([^\W\d]\w*)")
+_OPTION = re.compile(r"\{([^\W\d]\w*)|\s--(?:data|each)[ =]([^\W\d]\w*)(?=\s|$)")  # and no file's name
+_CAPTURE = re.compile(r"^[ \t]*%%capture[ \t]+(?:--?[\w-]+[ \t]+)*([^\W\d]\w*)", re.MULTILINE)
 
 _OPTIONS = re.compile(r"(?:-\w+(?:\s+\d+)?\s+)*")
 _EXPANDED = re.compile(r"\{([^{}]+)\}|\$(\w+)")
