@@ -19,14 +19,12 @@ from ml_experiment_nb import (
     recording,
     sweeps,
     task_runs,
-    unfinished,
 )
 from ml_experiment_nb.errors import ResumeError, RunNotFoundError, StillRunningError, StoreError
 from ml_experiment_nb.events import Log
 from ml_experiment_nb.parents import Parent
 from ml_experiment_nb.planning import make_plan
 from ml_experiment_nb.records import Status
-from ml_experiment_nb.spec_files import write_spec
 from ml_experiment_nb.specs import spec_from_mapping
 from ml_experiment_nb.targets import Cell
 from ml_experiment_nb.tracking import Store
@@ -771,12 +769,6 @@ def test_the_plan_of_a_record_can_be_shown(plan, store, project_folder):
     shown = groups.recorded_plan(store, parent)
     assert (shown.spec, shown.kind, shown.goal) == (made.spec, "group", (("acc",), (True,)))
     assert shown.cwd == str(project_folder)
-
-
-def test_what_a_group_asks_is_the_same_for_the_same_spec(plan, project_folder):
-    write_spec(plan().spec, project_folder / "g.yaml")
-    assert unfinished.identity_of(plan()) == unfinished.identity_of(plan(slots=1, num_trials=3))
-    assert unfinished.identity_of(plan()).points != unfinished.identity_of(plan(params={"kernel": "lin"})).points
 
 
 # ------------------------------------------------------------------------------------------------ what was in between
