@@ -14,6 +14,7 @@ from traitlets import TraitError
 
 from ml_experiment_nb import notebooks
 from ml_experiment_nb.errors import SpecError
+from ml_experiment_nb.setup_cells import setup_prefix
 from ml_experiment_nb.targets import OWN_ENGINE, Notebook
 
 DEFAULT_KERNEL: Final = "python3"
@@ -54,7 +55,7 @@ def beginning(target: Notebook) -> Beginning:
     try:
         nb = notebooks.read_notebook(target.file)
         name = name or notebooks.kernel_name(nb)
-        count = 0 if target.part else notebooks.setup_prefix(nb)
+        count = 0 if target.part else setup_prefix(nb)
     except SpecError:  # the task itself will say so
         pass
     name = name or DEFAULT_KERNEL

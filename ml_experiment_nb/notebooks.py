@@ -1,4 +1,4 @@
-"""A notebook read as data: its parameters cell, its code cells, the set-up above the parameters.
+"""A notebook read as data: its parameters cell, its code cells; for the set-up above the parameters, see `setup_cells`.
 
 The tags are papermill's: ``parameters`` marks the cell of the defaults, ``injected-parameters`` the one that
 papermill puts below it.
@@ -27,11 +27,9 @@ from nbformat import NotebookNode
 from ml_experiment_nb import ipynb
 from ml_experiment_nb.cells import (
     DYNAMIC,
-    SHELL_MAGICS,
     assignment,
     literal,
     parse,
-    read_cell,
     text_and_tree,
     unknown_parameter,
 )
@@ -45,11 +43,6 @@ HOW_TO_TAG: Final = (
     "the top right) and add `parameters` under Cell Tags"
 )
 
-
-_OF_ONE_RUN = frozenset(
-    {"report", "artifact", "secret", "get_ipython", "mlflow", "display_id", "environ", "putenv", "subprocess"}
-)
-"""What a cell mentions that speaks to its run or its shell, or that another process has a part in."""
 
 _TITLE_LENGTH = 80
 
@@ -229,24 +222,6 @@ def left_out(
     return frozenset(cell.id for cell in outside if not {PARAMETERS_TAG, INJECTED_TAG} & set(tags(cell)))
 
 
-def setup_prefix(nb: NotebookNode) -> int:
-    """Return how many leading cells stand above the parameters cell and may run once for a group of trials.
-
-    They give the same whatever the parameters are. The prefix ends before the first code cell that reads a
-    parameter's name, that can't be read, that is expected to raise, that speaks to its run (`report`, MLflow),
-    that sets the environment or starts processes, or that uses a magic whose effect on the shell can't be had
-    again by its line (see `cells.shell_lines`).
-    """
-    index = parameters_cell(nb)
-    params = notebook_params(nb)
-    if index is None or params is None:
-        return 0
-    for position, cell in enumerate(nb.cells[:index]):
-        if cell.cell_type == "code" and not _is_setup(cell, params):
-            return position
-    return index
-
-
 def code_cells(nb: NotebookNode) -> list[tuple[int, NotebookNode]]:
     """Return the code cells, each with its index in ``nb.cells``."""
     return [(index, cell) for index, cell in enumerate(nb.cells) if cell.cell_type == "code"]
@@ -380,29 +355,3 @@ def _id_names(index: int) -> Iterator[str]:
 
 def _is_python(nb: NotebookNode) -> bool:
     return language(nb) in ("python", "python2", "python3", "ipython")
-
-
-def _is_setup(cell: NotebookNode, params: Iterable[str]) -> bool:
-    if "raises-exception" in tags(cell):
-        return False
-    plain = "\n".join("" if line.startswith(SHELL_MAGICS) else line for line in cell.source.splitlines())
-    try:
-        names = _words(ast.parse(plain))
-        reads = read_cell(plain).reads
-    except (SpecError, SyntaxError, ValueError):
-        return False
-    return reads.isdisjoint(params) and names.isdisjoint(_OF_ONE_RUN)
-
-
-def _words(tree: ast.AST) -> set[str]:
-    """Return all names, attributes, keywords and imported modules of a piece of code."""
-    found: set[str] = set()
-    for node in ast.walk(tree):
-        match node:
-            case ast.Name(id=word) | ast.Attribute(attr=word) | ast.keyword(arg=str(word)):
-                found.add(word)
-            case ast.Import(names=names):
-                found |= {alias.name.partition(".")[0] for alias in names}
-            case ast.ImportFrom(module=str(module)):
-                found.add(module.partition(".")[0])
-    return found

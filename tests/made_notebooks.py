@@ -3,6 +3,9 @@
 import json
 
 import nbformat
+from nbformat.v4 import new_code_cell, new_notebook
+
+PYTHON = {"kernelspec": {"name": "py311", "display_name": "Python", "language": "python"}}
 
 
 def notebook(*cells, language="python"):
@@ -25,3 +28,13 @@ def write_notebook(path, *sources, kernel="python3"):
     nb.cells = [parameters, *(nbformat.v4.new_code_cell(one, id=f"c{k}") for k, one in enumerate(sources))]
     nbformat.write(nb, path)
     return path
+
+
+def tagged(source, *names):
+    return new_code_cell(source, metadata={"tags": list(names or ("parameters",))})
+
+
+def node(*cells, metadata=PYTHON):
+    return new_notebook(
+        cells=[new_code_cell(cell) if isinstance(cell, str) else cell for cell in cells], metadata=metadata
+    )

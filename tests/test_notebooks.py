@@ -3,7 +3,9 @@ import warnings
 
 import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_raw_cell
+from made_notebooks import node as notebook
+from made_notebooks import tagged
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_raw_cell
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 from papermill.utils import find_first_tagged_cell_index
@@ -20,22 +22,9 @@ from ml_experiment_nb.notebooks import (
     notebook_params,
     parameters_cell,
     read_notebook,
-    setup_prefix,
     tags,
     title,
 )
-
-PYTHON = {"kernelspec": {"name": "py311", "display_name": "Python", "language": "python"}}
-
-
-def tagged(source, *names):
-    return new_code_cell(source, metadata={"tags": list(names or ("parameters",))})
-
-
-def notebook(*cells, metadata=PYTHON):
-    return new_notebook(
-        cells=[new_code_cell(cell) if isinstance(cell, str) else cell for cell in cells], metadata=metadata
-    )
 
 
 @pytest.fixture
@@ -179,22 +168,6 @@ def test_check_notebook_params_names_the_nearest_and_the_cell():
     assert str(caught.value) == (
         "a.ipynb: kernal: the parameters cell (cell 2) has no such parameter; did you mean 'kernel'?"
     )
-
-
-@pytest.mark.parametrize(
-    ("nb", "prefix"),
-    [
-        (notebook("import a", new_markdown_cell("C"), "x = a.b()", tagged("C = 1"), "f(C)"), 3),
-        (notebook("import a", "x = a.b(C)", "y = 1", tagged("C = 1")), 1),
-        (notebook("def f(): return C", tagged("C = 1")), 0),
-        (notebook("import a", "x = = 1", tagged("C = 1")), 1),
-        (notebook(tagged("C = 1"), "x"), 0),
-        (notebook("x = 1"), 0),
-        (notebook("x", tagged("C <- 1"), metadata={"language_info": {"name": "R"}}), 0),
-    ],
-)
-def test_setup_prefix(nb, prefix):
-    assert setup_prefix(nb) == prefix
 
 
 def test_cells_tags_kernel_and_language():
