@@ -3,7 +3,6 @@ import math
 import pickle
 import subprocess
 import sys
-from pathlib import PurePath
 
 import pandas as pd
 import pytest
@@ -24,7 +23,7 @@ from ml_experiment_nb.specs import (
     spec_from_mapping,
     to_mapping,
 )
-from ml_experiment_nb.targets import Cell, Command, Function, Notebook, Script, with_options
+from ml_experiment_nb.targets import Cell, Command, Function, Notebook, Script
 
 
 def train(C, kernel="rbf"):
@@ -155,77 +154,6 @@ def test_what_is_run_names_the_spec(run, targets, name):
     assert (spec.run, spec.name) == (targets, name)
 
 
-@pytest.mark.parametrize(("code", "said"), [("raise SystemExit", "SystemExit"), ("len(3)", "has no len()")])
-def test_a_module_that_fails_is_told_as_what_cannot_be_imported(tmp_path, monkeypatch, code, said):
-    (tmp_path / "fails_at_import.py").write_text(code)
-    monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(SpecError, match="can't be imported as module:qualname") as error:
-        spec_from_mapping({"run": {"function": "fails_at_import:f"}})
-    assert said in str(error.value)
-
-
-def test_a_function_s_name_is_imported():
-    assert Function(function="json:dumps") == Function(function=json.dumps)
-    assert str(Function(function=f"{PurePath.__module__}:PurePath.joinpath").name) == "joinpath"
-
-
-@pytest.mark.parametrize(
-    ("names", "canonical"),
-    [
-        (["TPE", "tpe", "TPESampler"], "TPE"),
-        (["CMA-ES", "CmaEs", "cma_es", "cma"], "CmaEs"),
-        (["GridSearch", "grid", "grid-search"], "Grid"),
-        (["RandomSearch", "Random"], "Random"),
-        (["gp"], "GP"),
-        (["qmc"], "QMC"),
-        (["NSGA-II", "nsga2"], "NSGAII"),
-        (["nsgaiii"], "NSGAIII"),
-        (["brute_force"], "BruteForce"),
-    ],
-)
-def test_a_sampler_s_names(names, canonical):
-    assert [spec_from_mapping({**GROUP, "samples": name}).sampler.name for name in names] == [canonical] * len(names)
-
-
-@pytest.mark.parametrize(
-    ("name", "canonical"),
-    [
-        ("median", "Median"),
-        ("percentile", "Percentile"),
-        ("Hyperband", "Hyperband"),
-        ("sha", "SuccessiveHalving"),
-        ("successive-halving", "SuccessiveHalving"),
-        ("patient", "Patient"),
-        ("threshold", "Threshold"),
-        ("WilcoxonPruner", "Wilcoxon"),
-        ("nop", "Nop"),
-        ("none", "Nop"),
-    ],
-)
-def test_a_pruner_s_names(name, canonical):
-    assert spec_from_mapping({**GROUP, "pruner": name}).pruner == Pruner(name=canonical)
-
-
-def test_no_pruner_is_the_default():
-    assert spec_from_mapping(GROUP).pruner is None
-    assert spec_from_mapping({**GROUP, "pruner": None}).pruner is None
-
-
-def test_an_algorithm_s_text():
-    assert [str(Sampler(name="cma")), str(Pruner(name="sha", options={"min_resource": 2}))] == [
-        "CmaEs",
-        "SuccessiveHalving(min_resource=2)",
-    ]
-
-
-def test_the_canonical_names_are_optuna_s():
-    optuna = pytest.importorskip("optuna")
-    for name in Sampler.NAMES:
-        assert hasattr(optuna.samplers, f"{name}Sampler")
-    for name in Pruner.NAMES:
-        assert hasattr(optuna.pruners, f"{name}Pruner")
-
-
 @pytest.mark.parametrize(
     ("keys", "num_trials"),
     [
@@ -335,25 +263,6 @@ def test_a_wrong_spec_names_its_key_and_what_to_do(data, key, problem):
     assert raised.value.key == key
     assert problem in raised.value.problem
     assert str(pickle.loads(pickle.dumps(raised.value))) == str(raised.value)
-
-
-def test_a_notebook_s_options():
-    [plain] = spec_from_mapping({"run": {"notebook": "b.ipynb"}}).run
-    assert plain == Notebook(path="b.ipynb")
-    assert to_mapping(spec_from_mapping({"run": plain}))["run"] == ["b.ipynb"]
-    part = with_options(plain, {"from_cell": 2, "until_cell": "last", "kernel": "ir"})
-    assert (part.path, part.kernel, part.part) == ("b.ipynb", "ir", "from cell 2 until cell last")
-    with pytest.raises(SpecError, match="greater than 0"):
-        with_options(part, {"execution_timeout": 0})
-
-
-def test_a_notebook_that_lies_elsewhere_is_read_as_its_copy():
-    [remote] = spec_from_mapping({"run": "https://host/b.ipynb?key=1"}).run
-    assert remote.is_elsewhere
-    copied = remote.fetched("/tmp/copy.ipynb")
-    assert (copied.path, str(copied.file), copied.name) == (remote.path, "/tmp/copy.ipynb", "copy")
-    assert str(with_options(pickle.loads(pickle.dumps(copied)), {"kernel": "ir"}).file) == "/tmp/copy.ipynb"
-    assert to_mapping(spec_from_mapping({"run": copied}))["run"] == [remote.path]
 
 
 def test_a_wrong_distribution_names_its_parameter():

@@ -16,7 +16,6 @@ from ml_experiment_nb import make_plan, run
 from ml_experiment_nb.records import Status
 from ml_experiment_nb.specs import spec_from_mapping
 from ml_experiment_nb.targets import Function
-from ml_experiment_nb.work.memory import Tree, used
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks are Linux's")
 
@@ -279,12 +278,6 @@ def test_the_commands_option_and_exit_code(stored):
     wrong = subprocess.run([*words, "lots"], capture_output=True, text=True)
     assert wrong.returncode == 2
     assert "memory: 'lots' is no amount of memory" in wrong.stderr
-
-
-def test_memory_where_there_is_no_proc(monkeypatch):
-    monkeypatch.setattr("sys.platform", "darwin")
-    assert used([Tree((os.getpid(),))]) == pytest.approx(psutil.Process().memory_full_info().uss, rel=0.2)
-    assert used([Tree((2**22 + 1,))]) == 0
 
 
 def test_a_limit_that_is_no_amount_of_memory_is_refused():

@@ -3,6 +3,7 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from ml_experiment_nb.work import memory
@@ -79,3 +80,9 @@ def test_a_process_and_what_it_has_started():
         assert found[0] in descendants(os.getpid())
         assert used([Tree(found)]) > 1 << 20
         first.stdin.close()
+
+
+def test_memory_where_there_is_no_proc(monkeypatch):
+    monkeypatch.setattr("sys.platform", "darwin")
+    assert used([Tree((os.getpid(),))]) == pytest.approx(psutil.Process().memory_full_info().uss, rel=0.2)
+    assert used([Tree((2**22 + 1,))]) == 0

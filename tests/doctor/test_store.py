@@ -1,0 +1,67 @@
+import socket
+import sqlite3
+import time
+from contextlib import closing
+
+import pytest
+from click.testing import CliRunner
+from examined import found
+
+from ml_experiment_nb.cli import commands
+from ml_experiment_nb.doctor import Level
+
+
+def test_a_store_in_use_is_looked_at_and_left_as_it_is(stored, only):
+    only("store", "artifacts", "project")
+    before = (stored / ".ml-experiment/mlflow.db").read_bytes()
+    store = found(stored, "store")
+    assert store.level is Level.OK
+    assert "takes writes; schema " in store.text
+    assert found(stored, "artifacts").level is Level.OK
+    assert (stored / ".ml-experiment/mlflow.db").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_a_store_that_another_process_holds_is_a_problem(stored, only):
+    only("store")
+    with closing(sqlite3.connect(stored / ".ml-experiment/mlflow.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        finding = found(stored, "store")
+    assert (finding.level, "database is locked" in finding.text) == (Level.PROBLEM, True)
+
+
+def test_a_store_of_another_mlflow_is_a_problem(stored, only):
+    only("store")
+    with closing(sqlite3.connect(stored / ".ml-experiment/mlflow.db")) as database, database:
+        database.execute("UPDATE alembic_version SET version_num = 'abc'")
+    finding = found(stored, "store")
+    assert (finding.level, "schema abc" in finding.text) == (Level.PROBLEM, True)
+    assert "mlflow db upgrade" in finding.advice
+
+
+@pytest.mark.parametrize("kind", ["http", "postgresql"])
+def test_a_server_that_is_not_there_is_a_problem_at_once_and_its_password_is_not_shown(
+    project, monkeypatch, only, kind
+):
+    only("store", "artifacts")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"{kind}://me:s3cr3t@127.0.0.1:1/x")
+    began = time.monotonic()
+    result = CliRunner().invoke(commands, ["doctor"])
+    assert time.monotonic() - began < 20
+    assert result.exit_code == 1
+    assert "problem  store" in result.output
+    assert "no tracking server answers" in result.output
+    assert "s3cr3t" not in result.output
+
+
+@pytest.mark.parametrize("where", ["", "s3://bucket/x"])
+def test_files_that_can_not_be_written_are_a_problem(stored, monkeypatch, only, where):
+    only("artifacts")
+    if where:
+        with socket.socket() as nobody:
+            nobody.bind(("127.0.0.1", 0))
+            monkeypatch.setenv("MLFLOW_S3_ENDPOINT_URL", f"http://127.0.0.1:{nobody.getsockname()[1]}")
+    else:
+        where = "/proc/self"
+    monkeypatch.setenv("MLFLOW_DEFAULT_ARTIFACT_ROOT", where)
+    assert found(stored, "artifacts").level is Level.PROBLEM
