@@ -51,8 +51,10 @@ def run_tags(tags: Mapping[str, str]) -> Sequence[RunTag]:
 def notes_text(notes: Sequence[str]) -> str:
     """Return notes as JSON that fits into a tag; the first ones stay."""
     kept = list(notes)
-    while len(text := json.dumps(kept)) > TAG_LENGTH:
-        kept = [*kept[:-2], "…"] if len(kept) > 1 else [kept[0][: len(kept[0]) // 2]]
+    text = json.dumps(kept)
+    while len(text) > TAG_LENGTH:
+        kept = kept[:-1] if len(kept) > 1 else [kept[0][: len(kept[0]) // 2]]
+        text = json.dumps([*kept, "…"])
     return text
 
 
