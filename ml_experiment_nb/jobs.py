@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from ml_experiment_nb import events, reports, secrecy
 from ml_experiment_nb.arguments import parse_arguments
-from ml_experiment_nb.errors import SpecError
+from ml_experiment_nb.errors import SpecError, nearest
 from ml_experiment_nb.interrupts import held_back
 from ml_experiment_nb.records import Records
+from ml_experiment_nb.tracebacks import shortened, show_short
 
 if TYPE_CHECKING:
     from ml_experiment_nb.distribution import Distributed
@@ -62,6 +63,7 @@ class Job(Generic[P, T]):
     def __repr__(self) -> str:
         return f"<job {self.name}{inspect.signature(self.function)}>"
 
+    @shortened
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call the function as a tracked experiment and return its own value.
 
@@ -81,6 +83,7 @@ class Job(Generic[P, T]):
             return self._call_tracked((), secrecy.resolved(given))
         return self._call_tracked(args, kwargs)
 
+    @shortened
     def group(
         self,
         param_space: Mapping[str, Any] | None = None,
@@ -238,7 +241,8 @@ class Job(Generic[P, T]):
         try:
             bound = signature.bind(*args, **kwargs)
         except TypeError as error:
-            raise TypeError(f"{_name(self.function)}() {error}") from None
+            problem = _unknown_argument(signature, kwargs) or str(error)
+            raise show_short(TypeError(f"{_name(self.function)}() {problem}")) from None
         bound.apply_defaults()
         return _flat(signature.parameters, bound.arguments)
 
@@ -354,6 +358,15 @@ def _flat(parameters: Mapping[str, inspect.Parameter], arguments: Mapping[str, A
     for name, value in arguments.items():
         found |= value if parameters[name].kind is inspect.Parameter.VAR_KEYWORD else {name: value}
     return found
+
+
+def _unknown_argument(signature: inspect.Signature, given: Mapping[str, Any]) -> str | None:
+    """Say which argument a function doesn't take, as Python does, and which one may be meant."""
+    known = signature.parameters
+    if any(one.kind is one.VAR_KEYWORD for one in known.values()):
+        return None
+    unknown = next((name for name in given if name not in known), None)
+    return None if unknown is None else f"got an unexpected keyword argument {unknown!r}{nearest(unknown, known)}"
 
 
 def _check_named(function: Callable[..., Any]) -> None:

@@ -11,12 +11,14 @@ from ml_experiment_nb.replays.choice import chosen
 from ml_experiment_nb.replays.preparing import Env, Preparation
 from ml_experiment_nb.replays.results import Replay, Shown, judged, keep, run_again, unshown, without_run
 from ml_experiment_nb.sweeps import opened_store
+from ml_experiment_nb.tracebacks import shortened
 from ml_experiment_nb.tracking import Store
 from ml_experiment_nb.verdicts import Verdict, could_not_run, read_tolerances
 
 __all__ = ["Env", "Replay", "Shown", "chosen", "replay"]
 
 
+@shortened
 def replay(
     run: str | Record | Records,
     *,
