@@ -117,9 +117,8 @@ def logs(run_id: str, follow: bool) -> None:
             click.echo(f"note: {record.name} has printed nothing", err=True)
         return
     from ml_experiment_nb import attached
-    from ml_experiment_nb.sweeps import opened_store
 
-    for text in attached.log(opened_store(closed=say_closed), record):
+    for text in attached.log(store, record):
         click.echo(text, nl=False)
 
 
