@@ -41,6 +41,12 @@ class Job(Generic[P, T]):
         more: Mapping[str, Any] = {},
         callbacks: Any = (),
     ) -> None:
+        if not callable(function) or inspect.isclass(function):
+            given = f"the class {function.__name__}" if inspect.isclass(function) else repr(function)
+            name_of = f"; to name it, write @job(name={function!r})" if isinstance(function, str) else ""
+            raise SpecError(f"a job is a function, not {given}{name_of}")
+        if not isinstance(tags, Mapping):
+            raise SpecError(f"tags is a mapping of names to texts, such as {{'team': 'vision'}}, not {tags!r}")
         if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
             raise SpecError(f"{_name(function)} is async: a job is a plain function or a generator")
         _check_named(function)
@@ -134,6 +140,7 @@ class Job(Generic[P, T]):
         from ml_experiment_nb.groups import continued
         from ml_experiment_nb.progress import show_progress
 
+        _check_group(param_space, options)
         given = {
             **({"param_space": dict(param_space)} if param_space is not None else {}),
             **({"each": secrecy.read(each)} if each is not None else {}),
@@ -152,19 +159,22 @@ class Job(Generic[P, T]):
         """Plan a group of calls; `asked` are the keys of its spec that the job itself doesn't know."""
         from ml_experiment_nb.planning import make_plan
         from ml_experiment_nb.specs import spec_from_mapping
-        from ml_experiment_nb.targets import Function
 
-        own: dict[str, Any] = {"kind": "group", "name": self.name, "description": self.description, "tags": self.tags}
-        own["run"] = [Function(function=self.function)]
-        if self.distributed:
-            own["distributed"] = self.distributed
-        spec = spec_from_mapping({**own, **asked})
+        spec = spec_from_mapping({**self._asked("group"), **asked})
         plan = make_plan(spec, values={"function": self.function}, path=tuple(p for p in sys.path if p))
         if not needed:
             return plan
         from ml_experiment_nb import needs
 
         return needs.needed(plan)
+
+    def _asked(self, kind: str) -> dict[str, Any]:
+        """Return the keys of a spec that the job itself knows."""
+        from ml_experiment_nb.targets import Function
+
+        own: dict[str, Any] = {"kind": kind, "name": self.name, "description": self.description, "tags": self.tags}
+        own["run"] = [Function(function=self.function)]
+        return {**own, **({"distributed": self.distributed} if self.distributed else {})}
 
     def _call_in_script(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> T:
         sink = reports.active_sink()
@@ -211,18 +221,10 @@ class Job(Generic[P, T]):
         with held_back():
             from ml_experiment_nb import inplace
         from ml_experiment_nb.callbacks import watching
-        from ml_experiment_nb.specs import Experiment
-        from ml_experiment_nb.targets import Function
+        from ml_experiment_nb.specs import spec_from_mapping
 
         arguments = self._bind(args, kwargs)
-        spec = Experiment(
-            name=self.name,
-            run=(Function(function=self.function),),
-            description=self.description,
-            tags=self.tags,
-            distributed=self.distributed,
-            **self._more(),
-        )
+        spec = spec_from_mapping({**self._asked("experiment"), **self._more()})
         by_hand = self._is_run_by_hand()
         with (
             watching(spec, self.callbacks) as watch,
@@ -350,6 +352,15 @@ def _metric(metric: str | Mapping[str, str] | Sequence[Any], direction: str | No
     if direction is not None:
         raise SpecError("is for a metric that is given by its name: say it with the metric", key="direction")
     return metric
+
+
+def _check_group(space: Any, options: Mapping[str, Any]) -> None:
+    """Refuse what a group is easily given by mistake."""
+    if space is not None and not isinstance(space, Mapping):
+        raise SpecError(f"must be a mapping, such as {{'C': 'uniform(0, 1)'}}, not {space!r}", key="param_space")
+    for way in ("maximize", "minimize"):
+        if way in options:
+            raise SpecError(f"is no key: write metric={options[way]!r}, direction={way!r}", key=way)
 
 
 def _flat(parameters: Mapping[str, inspect.Parameter], arguments: Mapping[str, Any]) -> dict[str, Any]:

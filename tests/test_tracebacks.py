@@ -228,7 +228,7 @@ def test_outside_of_ipython_nothing_is_different(project):
     code = "from ml_experiment_nb import runs; runs(limit=0)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "listing.py" in done.stderr
-    assert done.stderr.splitlines()[-1] == "ml_experiment_nb.errors.SpecError: limit is 0: it is 1 or more"
+    assert done.stderr.splitlines()[-1] == "ml_experiment_nb.errors.SpecError: limit is 0: it is 1 or more, and whole"
 
 
 def test_the_type_of_a_job_is_known_as_before():
