@@ -13,7 +13,12 @@ from ml_experiment_nb.tracking import Store
 LOOK = """
 import io, json, os, contextlib
 os.environ.pop("ML_EXPERIMENT_ROOT", None)
+from pathlib import Path
 from click.testing import CliRunner
+from ml_experiment_nb.backend import runs as asked
+from ml_experiment_nb.backend.asks import Nothing
+from ml_experiment_nb.backend.projects import Project
+from ml_experiment_nb.backend.runs import Where
 from ml_experiment_nb import best_run, compare, diff, runs
 from ml_experiment_nb.cli import commands
 from ml_experiment_nb.errors import ExperimentError
@@ -27,7 +32,12 @@ def told(*words):
 
 found = runs()
 one, other = found.run_id
+page = Where(Path.cwd(), Path.cwd(), {"run": one, "file": "record/log.txt"})
+verbs = (asked.run, asked.log, asked.metrics, asked.artifacts, asked.artifact)
+record, log, metrics, files, file = [verb(Project(Path.cwd()), page, Nothing()) for verb in verbs]
+paths = [one["path"] for one in files["artifacts"]]
 answers = {
+    "panel": [record["name"], log["text"], len(metrics["metrics"]), paths, Path(file.path).read_text()],
     "runs": sorted(found.name), "best": best_run(maximize="acc").name, "compare": len(compare()),
     "diff": [change.name for change in diff(one, other)["parameters"].changes],
     "ls": told("ls"), "show": told("show", one), "logs": told("logs", one), "follow": told("logs", "-f", one),
@@ -78,6 +88,7 @@ def test_a_project_that_may_only_be_read_is_looked_at(recorded):
     assert found["logs"] == found["follow"] == "epoch 2\n"
     assert "C" in found["diff command"]
     assert "svm 2" in found["compare command"]
+    assert found["panel"] == ["svm 2", "epoch 2\n", 1, ["record/log.txt", "record/requirements.txt"], "epoch 2\n"]
     for verb in ("stop", "replay", "run"):
         assert found[verb].startswith(f"StoreError: {mounted}/.ml-experiment/mlflow.db may only be read here: "), verb
         assert len(found[verb].splitlines()) == 1
