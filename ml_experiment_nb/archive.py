@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from ml_experiment_nb import sqlstore
 from ml_experiment_nb.addresses import local_path
 from ml_experiment_nb.drivers import folders
-from ml_experiment_nb.projects import home
+from ml_experiment_nb.projects import FOLDER
 from ml_experiment_nb.readings import DataSet, Point, RunQuery
 from ml_experiment_nb.records import Record
 
@@ -111,7 +111,7 @@ class Archive(ABC):
         """Return one of a run's artifacts, of one that goes on too; None when there is none, or it can't be read."""
         if ".." in PurePosixPath(path).parts or path.startswith("/"):
             return None
-        live = folders(home(self.root)) / str(record.run_id) / "artifacts" / path
+        live = folders(self.root / FOLDER) / str(record.run_id) / "artifacts" / path
         with suppress(OSError):
             return live.read_bytes()
         return self.kept_content(record, path)
@@ -181,7 +181,7 @@ class Tables(Archive):
 
     def files(self, record: Record) -> dict[str, int]:
         """Return a run's artifacts and their sizes; see `Archive.files`."""
-        folder = local_path(record.artifact_uri)
+        folder = self._folder(record)
         if folder is not None:
             with suppress(OSError):  # MLflow's client says what is wrong with it
                 return dict(sorted(_walk(folder)))
@@ -189,12 +189,21 @@ class Tables(Archive):
 
     def kept_content(self, record: Record, path: str) -> bytes | None:
         """Return one of the artifacts that the store has of a run; see `Archive.content`."""
-        folder = local_path(record.artifact_uri)
+        folder = self._folder(record)
         if folder is None:
             return self._otherwise().kept_content(record, path)
         with suppress(OSError):
             return (folder / path).read_bytes()
         return None
+
+    def _folder(self, record: Record) -> Path | None:
+        """Return the folder of a run's files, also where its project is mounted or was moved; None if it is no path."""
+        folder = local_path(record.artifact_uri)
+        if folder is None or folder.exists():
+            return folder
+        _, known, rest = str(folder).rpartition(f"/{FOLDER}/artifacts/")
+        here = self.root / FOLDER / "artifacts" / rest
+        return here if known and here.exists() else folder
 
 
 def _walk(folder: Path) -> Iterator[tuple[str, int]]:

@@ -9,11 +9,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ml_experiment_nb import drivers
+from ml_experiment_nb.archive import Archive
 from ml_experiment_nb.errors import StoreError
 from ml_experiment_nb.events import Metrics
 from ml_experiment_nb.groups import trials_of
 from ml_experiment_nb.literals import read_value
-from ml_experiment_nb.projects import home
+from ml_experiment_nb.looking import opened_archive
+from ml_experiment_nb.projects import FOLDER, home
 from ml_experiment_nb.records import Record, Status
 from ml_experiment_nb.retries import was_lost
 from ml_experiment_nb.sweeps import sweep
@@ -133,9 +135,9 @@ def ended(trials: Iterable[Record], *, goes_on: bool) -> list[Record]:
     return sorted(found, key=lambda one: one.started.timestamp() + one.seconds)
 
 
-def log(store: Store, record: Record) -> Iterator[str]:
+def log(store: Archive, record: Record) -> Iterator[str]:
     """Yield what a run has printed, and what it prints, until it has ended."""
-    folder = drivers.folders(home(store.root)) / str(record.run_id)
+    folder = drivers.folders(store.root / FOLDER) / str(record.run_id)
     decode = codecs.getincrementaldecoder("utf-8")("replace").decode
     file = None
     try:
@@ -153,8 +155,7 @@ def log(store: Store, record: Record) -> Iterator[str]:
     finally:
         if file is not None:
             file.close()
-    sweep(store)
-    now = store.record(str(record.run_id))
+    now = opened_archive(store.root).record(str(record.run_id))  # closed, if its driver has died
     if file is None and not now.status.ended:
         yield f"[{elsewhere(now)}: this is what the store has of its log so far]\n"
 

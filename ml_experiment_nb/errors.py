@@ -34,9 +34,15 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from ml_experiment_nb.tracebacks import lines_of
+
 
 class ExperimentError(Exception):
     """The root of this package's errors."""
+
+    def _render_traceback_(self) -> list[str]:
+        """Tell IPython what to show in a notebook: the user's own line that led to it, and the message."""
+        return lines_of(self)
 
 
 class SpecError(ExperimentError):

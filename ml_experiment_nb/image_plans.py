@@ -28,6 +28,7 @@ from ml_experiment_nb.images.pip import Index
 from ml_experiment_nb.images.program import Program, of_notebook, of_spec, read_program
 from ml_experiment_nb.paths import is_spec
 from ml_experiment_nb.plans import Spec
+from ml_experiment_nb.readings import id_of
 from ml_experiment_nb.records import Record
 from ml_experiment_nb.spec_files import spec_text
 from ml_experiment_nb.specs import Experiment, Group, spec_from_mapping
@@ -128,6 +129,8 @@ def _program(
         if found is None:
             raise SpecError("which notebook is to be an image can't be told here: name its file")
         return read_program(found, cwd=cwd, kernel=kernel), (), ""
+    if not isinstance(target, str | Path):
+        return _of_run(id_of(target), cwd, kernel)
     if is_spec(target) or Path(target).suffix.lower() in (".ipynb", ".py") or Path(target).exists():
         return read_program(target, cwd=cwd, kernel=kernel), (), ""
     return _of_run(str(target), cwd, kernel)

@@ -18,6 +18,7 @@ from ml_experiment_nb.images import context, wheels
 from ml_experiment_nb.images.caches import working
 from ml_experiment_nb.images.choices import Choices
 from ml_experiment_nb.images.pip import Index
+from ml_experiment_nb.tracebacks import shortened
 from ml_experiment_nb.verdicts import Tolerance, Verdict, read_tolerances
 
 Tell = Callable[[str], None]
@@ -85,6 +86,7 @@ def write_context(plan: ImagePlan, folder: str | Path, *, tell: Tell = lambda te
         return _write(plan, place, tell)
 
 
+@shortened
 def export_image(
     target: str | Path | None = None, name: str | None = None, *, base: str | None = None, push: bool = False,
     verify: bool = True, only_imports: bool = False, lab: bool | None = None, data: bool = True,

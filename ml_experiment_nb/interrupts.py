@@ -28,3 +28,15 @@ def held_back() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
         if came:
             before(*came[-1])
+
+
+def let_come_again(after: float = 0.05) -> None:
+    """Interrupt this process again in a moment: where the interrupt was caught, nobody could have acted on it.
+
+    Args:
+        after: Seconds until then.
+    """
+    main = threading.main_thread().ident or 0
+    timer = threading.Timer(after, lambda: signal.pthread_kill(main, signal.SIGINT))
+    timer.daemon = True
+    timer.start()

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from ml_experiment_nb import events, reports, secrecy
 from ml_experiment_nb.arguments import parse_arguments
-from ml_experiment_nb.errors import SpecError
+from ml_experiment_nb.errors import SpecError, nearest
 from ml_experiment_nb.interrupts import held_back
 from ml_experiment_nb.records import Records
+from ml_experiment_nb.tracebacks import shortened, show_short
 
 if TYPE_CHECKING:
     from ml_experiment_nb.distribution import Distributed
@@ -40,6 +41,12 @@ class Job(Generic[P, T]):
         more: Mapping[str, Any] = {},
         callbacks: Any = (),
     ) -> None:
+        if not callable(function) or inspect.isclass(function):
+            given = f"the class {function.__name__}" if inspect.isclass(function) else repr(function)
+            name_of = f"; to name it, write @job(name={function!r})" if isinstance(function, str) else ""
+            raise SpecError(f"a job is a function, not {given}{name_of}")
+        if not isinstance(tags, Mapping):
+            raise SpecError(f"tags is a mapping of names to texts, such as {{'team': 'vision'}}, not {tags!r}")
         if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
             raise SpecError(f"{_name(function)} is async: a job is a plain function or a generator")
         _check_named(function)
@@ -62,6 +69,7 @@ class Job(Generic[P, T]):
     def __repr__(self) -> str:
         return f"<job {self.name}{inspect.signature(self.function)}>"
 
+    @shortened
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call the function as a tracked experiment and return its own value.
 
@@ -81,6 +89,7 @@ class Job(Generic[P, T]):
             return self._call_tracked((), secrecy.resolved(given))
         return self._call_tracked(args, kwargs)
 
+    @shortened
     def group(
         self,
         param_space: Mapping[str, Any] | None = None,
@@ -131,6 +140,7 @@ class Job(Generic[P, T]):
         from ml_experiment_nb.groups import continued
         from ml_experiment_nb.progress import show_progress
 
+        _check_group(param_space, options)
         given = {
             **({"param_space": dict(param_space)} if param_space is not None else {}),
             **({"each": secrecy.read(each)} if each is not None else {}),
@@ -149,19 +159,22 @@ class Job(Generic[P, T]):
         """Plan a group of calls; `asked` are the keys of its spec that the job itself doesn't know."""
         from ml_experiment_nb.planning import make_plan
         from ml_experiment_nb.specs import spec_from_mapping
-        from ml_experiment_nb.targets import Function
 
-        own: dict[str, Any] = {"kind": "group", "name": self.name, "description": self.description, "tags": self.tags}
-        own["run"] = [Function(function=self.function)]
-        if self.distributed:
-            own["distributed"] = self.distributed
-        spec = spec_from_mapping({**own, **asked})
+        spec = spec_from_mapping({**self._asked("group"), **asked})
         plan = make_plan(spec, values={"function": self.function}, path=tuple(p for p in sys.path if p))
         if not needed:
             return plan
         from ml_experiment_nb import needs
 
         return needs.needed(plan)
+
+    def _asked(self, kind: str) -> dict[str, Any]:
+        """Return the keys of a spec that the job itself knows."""
+        from ml_experiment_nb.targets import Function
+
+        own: dict[str, Any] = {"kind": kind, "name": self.name, "description": self.description, "tags": self.tags}
+        own["run"] = [Function(function=self.function)]
+        return {**own, **({"distributed": self.distributed} if self.distributed else {})}
 
     def _call_in_script(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> T:
         sink = reports.active_sink()
@@ -208,18 +221,10 @@ class Job(Generic[P, T]):
         with held_back():
             from ml_experiment_nb import inplace
         from ml_experiment_nb.callbacks import watching
-        from ml_experiment_nb.specs import Experiment
-        from ml_experiment_nb.targets import Function
+        from ml_experiment_nb.specs import spec_from_mapping
 
         arguments = self._bind(args, kwargs)
-        spec = Experiment(
-            name=self.name,
-            run=(Function(function=self.function),),
-            description=self.description,
-            tags=self.tags,
-            distributed=self.distributed,
-            **self._more(),
-        )
+        spec = spec_from_mapping({**self._asked("experiment"), **self._more()})
         by_hand = self._is_run_by_hand()
         with (
             watching(spec, self.callbacks) as watch,
@@ -238,7 +243,8 @@ class Job(Generic[P, T]):
         try:
             bound = signature.bind(*args, **kwargs)
         except TypeError as error:
-            raise TypeError(f"{_name(self.function)}() {error}") from None
+            problem = _unknown_argument(signature, kwargs) or str(error)
+            raise show_short(TypeError(f"{_name(self.function)}() {problem}")) from None
         bound.apply_defaults()
         return _flat(signature.parameters, bound.arguments)
 
@@ -348,12 +354,30 @@ def _metric(metric: str | Mapping[str, str] | Sequence[Any], direction: str | No
     return metric
 
 
+def _check_group(space: Any, options: Mapping[str, Any]) -> None:
+    """Refuse what a group is easily given by mistake."""
+    if space is not None and not isinstance(space, Mapping):
+        raise SpecError(f"must be a mapping, such as {{'C': 'uniform(0, 1)'}}, not {space!r}", key="param_space")
+    for way in ("maximize", "minimize"):
+        if way in options:
+            raise SpecError(f"is no key: write metric={options[way]!r}, direction={way!r}", key=way)
+
+
 def _flat(parameters: Mapping[str, inspect.Parameter], arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Return bound arguments with those of ``**kwargs`` beside the named ones."""
     found: dict[str, Any] = {}
     for name, value in arguments.items():
         found |= value if parameters[name].kind is inspect.Parameter.VAR_KEYWORD else {name: value}
     return found
+
+
+def _unknown_argument(signature: inspect.Signature, given: Mapping[str, Any]) -> str | None:
+    """Say which argument a function doesn't take, as Python does, and which one may be meant."""
+    known = signature.parameters
+    if any(one.kind is one.VAR_KEYWORD for one in known.values()):
+        return None
+    unknown = next((name for name in given if name not in known), None)
+    return None if unknown is None else f"got an unexpected keyword argument {unknown!r}{nearest(unknown, known)}"
 
 
 def _check_named(function: Callable[..., Any]) -> None:

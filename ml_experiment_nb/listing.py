@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ml_experiment_nb.errors import SpecError
+from ml_experiment_nb.errors import SpecError, nearest
 from ml_experiment_nb.filters import read_name
 from ml_experiment_nb.looking import opened_archive
 from ml_experiment_nb.projects import find_root, has_store
-from ml_experiment_nb.readings import RunQuery, wanted
-from ml_experiment_nb.records import Record
+from ml_experiment_nb.readings import RunQuery, id_of, wanted
+from ml_experiment_nb.records import Record, Records
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +31,7 @@ def runs(
     experiment: str | None = None,
     *,
     kind: str | None = None,
-    group: str | None = None,
+    group: str | Record | Records | None = None,
     status: str | None = None,
     where: str | None = None,
     order_by: str | None = None,
@@ -46,7 +47,7 @@ def runs(
     Args:
         experiment: Only those of this MLflow experiment.
         kind: Only those of this kind: ``experiment``, ``group`` or ``trial``.
-        group: Only the trials of this group: its run id, or the beginning of it.
+        group: Only the trials of this group: its records, its record, its run id, or the beginning of it.
         status: Only those that are ``running``, ``finished``, ``failed``, ``pruned`` or ``killed``.
         where: Only those that meet a condition: ``metrics.val_accuracy > 0.9 and params.kernel = 'rbf'``.
         order_by: ``metrics.loss``, ``params.C``, ``seconds`` …, the lowest first; with ``DESC`` behind it, the highest.
@@ -61,7 +62,9 @@ def runs(
     asked = wanted(
         experiment=experiment, kind=kind, status=status, condition=where, order_by=order_by, limit=limit, tags=tags
     )
-    return as_frame(listed(find_root(), asked, group=group), tags=tags)
+    found = listed(find_root(), asked, group=group)
+    _warn_of_unknown(asked, found, group)
+    return as_frame(found, tags=tags)
 
 
 def best_run(
@@ -69,7 +72,7 @@ def best_run(
     *,
     maximize: str | None = None,
     minimize: str | None = None,
-    group: str | None = None,
+    group: str | Record | Records | None = None,
     where: str | None = None,
 ) -> Record | None:
     """Return the record of the finished run with the best value of a metric; None where no run has it.
@@ -78,7 +81,7 @@ def best_run(
         experiment: Only among those of this MLflow experiment.
         maximize: The metric that should be high …
         minimize: … or the one that should be low.
-        group: Only among the trials of this group: its run id, or the beginning of it.
+        group: Only among the trials of this group; see `runs`.
         where: Only among those that meet a condition; see `runs`.
 
     Raises:
@@ -95,19 +98,24 @@ def best_run(
         descending=maximize is not None,
     )
     found = listed(find_root(), asked, group=group)
+    _warn_of_unknown(asked, found, group)
     value = name.of(found[0]) if found else None
     return found[0] if value is not None and value == value else None
 
 
 def listed(
-    root: Path, asked: RunQuery, *, group: str | None = None, closed: Callable[[Sequence[Record]], None] | None = None
+    root: Path,
+    asked: RunQuery,
+    *,
+    group: str | Record | Records | None = None,
+    closed: Callable[[Sequence[Record]], None] | None = None,
 ) -> Sequence[Record]:
     """Return the records that are wanted. Runs of this project whose driver is dead are closed first.
 
     Args:
         root: The project's root.
         asked: Which runs.
-        group: Only the trials of this run; the beginning of its id is enough.
+        group: Only the trials of this run: its records, its record, or its id; the beginning of that is enough.
         closed: Is told which runs were closed.
 
     Raises:
@@ -118,8 +126,40 @@ def listed(
         return []
     store = opened_archive(root, closed=closed)
     if group is not None:
-        asked = replace(asked, group=store.record(group).run_id)
+        run = group.parent if isinstance(group, Records) else group
+        asked = replace(asked, group=store.record(id_of(run)).run_id)
     return store.listed(asked)
+
+
+def unknown_name(
+    root: Path, asked: RunQuery, found: Sequence[Record], *, group: str | Record | Records | None = None
+) -> str | None:
+    """Say which name that runs are found or ordered by none of them has: most often one that is misspelt.
+
+    Args:
+        root: The project's root.
+        asked: Which runs.
+        found: What was found.
+        group: Only the trials of this run.
+    """
+    names = [asked.order] if asked.order is not None else []
+    if asked.condition is not None and not found:
+        names += asked.condition.names
+        found = listed(root, replace(asked, condition=None, order=None, limit=None, tags=True), group=group)
+    for name in names:
+        if name.kind == "attributes" or not found or any(name.of(one) is not None for one in found):
+            continue
+        places = {"params": [one.params for one in found], "metrics": [one.metrics for one in found]}
+        places["tags"] = [one.tags for one in found]
+        known = _names(each for kind, every in places.items() if name.kind in ("", kind) for each in every)
+        what = {"params": "parameter", "tags": "tag"}.get(name.kind, "metric")
+        return f"none of the runs has a {what} {name.key!r}{nearest(name.key, known)}"
+    return None
+
+
+def _warn_of_unknown(asked: RunQuery, found: Sequence[Record], group: str | Record | Records | None) -> None:
+    if (problem := unknown_name(find_root(), asked, found, group=group)) is not None:
+        warnings.warn(problem, stacklevel=3)
 
 
 def as_frame(records: Sequence[Record], *, tags: bool = False) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ml_experiment_nb import drivers, notify, secrecy
 from ml_experiment_nb.endings import STOPPED, outcome_of, stopped_by, uninterrupted, whole
-from ml_experiment_nb.errors import ExecutorError, StoreError
+from ml_experiment_nb.errors import ExecutorError, SpecError, StoreError
 from ml_experiment_nb.events import Done, Event, Metrics, Note, Secrets, waits
 from ml_experiment_nb.executors import Executor, open_executor
 from ml_experiment_nb.failures import failure_of
@@ -49,8 +49,10 @@ def run(plan: Plan) -> Iterator[Record]:
         StoreError: The tracking store can't be reached.
         ExecutorError: The slots can't be had.
         CaptureError: A value that the tasks need can't be sent to them.
-        SpecError: The sampler or pruner doesn't take an option.
+        SpecError: It is no plan, or its sampler or pruner doesn't take an option.
     """
+    if not isinstance(plan, Plan):
+        raise SpecError(f"run takes a plan, such as make_plan(spec) gives, not one of type {type(plan).__name__}")
     return (update for update in follow(plan) if isinstance(update, Record))
 
 

@@ -16,7 +16,7 @@ from IPython.core.magic_arguments import argument, magic_arguments
 
 from ml_experiment_nb import completion, proofs, session, writing
 from ml_experiment_nb.errors import ExperimentError, TaskError
-from ml_experiment_nb.interrupts import held_back
+from ml_experiment_nb.interrupts import held_back, let_come_again
 from ml_experiment_nb.line_magics import LookingMagics
 from ml_experiment_nb.usage import errors_in_one_line, in_one_line, parsed
 from ml_experiment_nb.words import AUTOLOG, HELP, NEEDED, NO_AUTOLOG, NOTIFY
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 _STOPPED = (
     "the group was stopped and its runs are closed; run the cell again to go on with it, or with --fresh to start anew"
 )
+_BEFORE = "interrupted before the cell's code began"
+_AFTER = "interrupted after the cell's code had run, as its run was being recorded"
 
 
 @magics_class
@@ -163,7 +165,7 @@ class ExperimentMagics(Magics):
         from ml_experiment_nb.work.shell import calling_secrets, render_in_notebook, run_source, show_value
 
         source = with_values(asked.cell, asked.spec.params)
-        live = None
+        live, has_run = None, False
         later = hasattr(self.shell, "kernel")  # elsewhere nobody waits for a reply
         try:
             with (
@@ -177,6 +179,7 @@ class ExperimentMagics(Magics):
                 self._look_through(live, asked.cell.source)
                 with calling_secrets(self._namespace, asked.spec.params):
                     value = run_source(self.shell, source, above=self._above(asked.cell.source))
+                    has_run = True
                     send_result(value, live)
                     show_value(self.shell, value, source)
                 if options.prove:
@@ -185,8 +188,10 @@ class ExperimentMagics(Magics):
             if live is not None and live.record is not None:
                 self._bind(asked.into, live.record)
                 show_run(live.record, live.artifacts, live.files, later=later)
-            if not isinstance(error, ExperimentError) or self._is_of_the_cell(error):
+            if self._is_of_the_cell(error) or not isinstance(error, ExperimentError | KeyboardInterrupt):
                 render_in_notebook(self.shell, error, user_frames(error.__traceback__))
+            elif isinstance(error, KeyboardInterrupt):
+                raise in_one_line(KeyboardInterrupt(_AFTER if has_run else _BEFORE)) from None
             raise
         self._bind(asked.into, live.record)
         if live.record is not None:
@@ -333,7 +338,10 @@ class ExperimentMagics(Magics):
 
 def _let_write() -> None:
     """Let the run of the cell above be written before this one begins, unless that takes long."""
-    writing.wait(writing.CELL)
+    try:
+        writing.wait(writing.CELL)
+    except KeyboardInterrupt:  # IPython would show our frames, and run the cell all the same
+        let_come_again()
     for problem in writing.problems():
         print(f"note: {problem}", file=sys.stderr)
     if (provers := sys.modules.get("ml_experiment_nb.provers")) is not None:

@@ -46,6 +46,8 @@ def needed(plan: Plan) -> Plan:
         SpecError: It is a job, which is not recorded; or a data file isn't there.
         StoreError: The store can't be reached.
     """
+    if not isinstance(plan, Plan):
+        raise SpecError(f"needed takes a plan, such as make_plan(spec) gives, not one of type {type(plan).__name__}")
     if not plan.tracked:
         raise SpecError("--needed takes what is recorded, and a job is not: make it kind: experiment")
     if plan.spec.docker_config is not None:

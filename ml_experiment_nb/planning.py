@@ -27,7 +27,7 @@ from ml_experiment_nb.paths import filled_in, is_elsewhere, literal, row_output
 from ml_experiment_nb.plans import Plan, Spec, cpus_per_slot_of
 from ml_experiment_nb.projects import find_root
 from ml_experiment_nb.rows import Table, read_table
-from ml_experiment_nb.specs import Group
+from ml_experiment_nb.specs import Group, Job
 from ml_experiment_nb.targets import Function, Notebook, Target, with_absolute_paths
 
 
@@ -55,6 +55,8 @@ def make_plan(
         SpecError: A target can't be read, or the plan makes no sense.
         ParameterError: A target doesn't know a parameter, or needs one that isn't given.
     """
+    if not isinstance(spec, Job):
+        raise SpecError(f"make_plan takes a spec, such as read_spec(file) gives, not one of type {type(spec).__name__}")
     root = Path(spec.root_path or os.getcwd())
     targets = tuple(with_absolute_paths(target, root) for target in spec.run)
     for target in targets:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from numbers import Integral
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeVar
 
@@ -37,6 +38,7 @@ _FROM_MLFLOW = {
 }
 _STATUSES = {one.value: one for one in Status}  # many times as quick as a call of the class
 Key = TypeVar("Key")
+KINDS = ("experiment", "group", "trial")
 _DIRECTIONS = {"": False, "asc": False, "desc": True}
 
 
@@ -210,13 +212,38 @@ def wanted(
     Raises:
         SpecError: One of them can't be read.
     """
+    texts = {"experiment": experiment, "kind": kind, "where": condition, "order_by": order_by}
+    if wrong := [name for name, one in texts.items() if not isinstance(one, str | None)]:
+        raise SpecError(f"{wrong[0]} is a text, not {texts[wrong[0]]!r}")
+    if kind is not None and kind not in KINDS:
+        raise SpecError(f"there is no kind {kind!r}: it is one of {', '.join(KINDS)}")
     if status is not None and status not in list(Status):
         raise SpecError(f"there is no status {status!r}: it is one of {', '.join(Status)}")
-    if limit is not None and limit < 1:
-        raise SpecError(f"limit is {limit}: it is 1 or more")
+    if limit is not None and (not isinstance(limit, Integral) or limit < 1):
+        raise SpecError(f"limit is {limit!r}: it is 1 or more, and whole")
     name, descending = read_order(order_by) if order_by is not None else (None, False)
     where = read_filter(condition) if condition is not None and condition.strip() else None
     return RunQuery(experiment, kind, group, status, where, name, descending, limit, tags)
+
+
+def id_of(run: object) -> str:
+    """Return the id, or the beginning of it, of a run that is given by that, by its record or by a row of a table.
+
+    Raises:
+        RunNotFoundError: It is a record that has no id, as it was not recorded.
+        SpecError: It is nothing of these.
+    """
+    if isinstance(run, str):
+        return run
+    if isinstance(run, Record) and run.run_id is None:
+        raise RunNotFoundError(f"{run.name} is a job: it was not recorded, and the store has nothing of it")
+    found = getattr(run, "run_id", None)
+    if isinstance(found, str):
+        return found
+    raise SpecError(
+        f"a run is given by its id or its record, and this is of type {type(run).__name__}: runs() lists the ids, "
+        "best_run() gives a record; what a job returns is its own value"
+    )
 
 
 def read_order(text: str) -> tuple[Name, bool]:

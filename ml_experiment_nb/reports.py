@@ -65,6 +65,8 @@ def report(metrics: Mapping[str, Any] | None = None, /, *, step: int | None = No
         >>> for epoch in range(10):
         ...     report(step=epoch, val_accuracy=evaluate(model))
     """
+    if not isinstance(metrics, Mapping | None):
+        raise MetricError(f"report({metrics!r:.40}): write the metric's name with it, report(loss=0.5), or a mapping")
     given = {str(name): value for name, value in {**(metrics or {}), **values}.items()}
     numbers = {name: as_number(value) for name, value in given.items()}
     if wrong := [name for name, value in numbers.items() if value is None]:

@@ -144,6 +144,8 @@ def write_spec(spec: Job, path: str | Path) -> None:
     Raises:
         SpecError: The suffix is another one, or the file can't be written.
     """
+    if not isinstance(spec, Job):
+        raise SpecError(f"write_spec takes a spec, and then its file's path; this is of type {type(spec).__name__}")
     path = Path(path)
     _check_suffix(path)
     if spec.root_path == str(path.absolute().parent.resolve()):

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import PurePath
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeAlias
 
 from pydantic import (
     ConfigDict,
@@ -126,6 +126,16 @@ class Job(Frozen):
     """Something to run, untracked."""
 
     kind: ClassVar[Kind] = "job"
+
+    if not TYPE_CHECKING:  # for which pydantic's own says which keys there are
+
+        def __init__(self, /, **data: Any) -> None:
+            try:
+                super().__init__(**data)
+            except ValidationError as error:
+                raise translated(error, type(self)) from None
+
+        __init__.__pydantic_base_init__ = True  # what is read from a mapping doesn't come by here
 
     name: str = Field(default="", min_length=1)  # left out, it is the first target's
     run: Annotated[

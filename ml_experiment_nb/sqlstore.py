@@ -10,9 +10,8 @@ import gc
 import math
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
@@ -31,7 +30,6 @@ from sqlalchemy import (
     table,
     true,
 )
-from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
@@ -50,7 +48,8 @@ from ml_experiment_nb.readings import (
     record_of,
 )
 from ml_experiment_nb.records import Record
-from ml_experiment_nb.stores import is_database
+from ml_experiment_nb.sqlite_files import again_when_written, may_be_written, reading
+from ml_experiment_nb.stores import is_database, sqlite_file
 
 _FEW = 2000  # runs whose parameters, metrics and tags are asked for by their ids; of more, all are read and sorted out
 _BATCH = 500
@@ -79,9 +78,10 @@ def is_sql(uri: str) -> bool:
     if not uri.startswith("sqlite"):
         return is_database(uri)
     try:
-        return Path(make_url(uri).database or "").is_file()
+        file = sqlite_file(uri)
     except ArgumentError:  # MLflow says what is wrong with it
         return False
+    return file is not None and file.is_file()
 
 
 def listed(uri: str, wanted: RunQuery) -> list[Record] | None:
@@ -96,6 +96,7 @@ def listed(uri: str, wanted: RunQuery) -> list[Record] | None:
     return None
 
 
+@again_when_written
 def list_records(uri: str, wanted: RunQuery) -> list[Record]:
     """Return the records that are wanted of a store.
 
@@ -115,6 +116,7 @@ def list_records(uri: str, wanted: RunQuery) -> list[Record]:
         return wanted.select(reader.records(found, None))
 
 
+@again_when_written
 def run_id_of(uri: str, beginning: str) -> str:
     """Return the id of the run that it, or the beginning of it, stands for.
 
@@ -132,6 +134,7 @@ def run_id_of(uri: str, beginning: str) -> str:
     return chosen(beginning, found, without_password(uri))
 
 
+@again_when_written
 def record(uri: str, run_id: str) -> Record | None:
     """Return the record of a run with all of its tags, by its id or the beginning of it; a deleted one by its whole id.
 
@@ -156,6 +159,7 @@ def record(uri: str, run_id: str) -> Record | None:
     return None
 
 
+@again_when_written
 def history(uri: str, record: Record, metric: str | None = None) -> list[Point] | None:
     """Return all that a run has reported of its metrics, or of one; None where the store can't be read here."""
     if not is_sql(uri):
@@ -172,6 +176,7 @@ def history(uri: str, record: Record, metric: str | None = None) -> list[Point] 
     return None
 
 
+@again_when_written
 def data_sets(uri: str, run_id: str) -> list[DataSet] | None:
     """Return the data that a run says to have read; None where the store can't be read here."""
     if not is_sql(uri):
@@ -187,12 +192,14 @@ def data_sets(uri: str, run_id: str) -> list[DataSet] | None:
 
 @contextmanager
 def _connected(uri: str) -> Iterator[Connection]:
-    engine = create_engine(uri, poolclass=NullPool)
-    try:
-        with engine.connect() as connection:
-            yield connection
-    finally:
-        engine.dispose()
+    with ExitStack() as stack:
+        file = sqlite_file(uri)
+        if file is None or may_be_written(file):
+            engine = create_engine(uri, poolclass=NullPool)
+        else:
+            engine = create_engine("sqlite://", creator=stack.enter_context(reading(file)), poolclass=NullPool)
+        stack.callback(engine.dispose)
+        yield stack.enter_context(engine.connect())
 
 
 @contextmanager

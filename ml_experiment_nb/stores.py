@@ -26,6 +26,7 @@ from sqlalchemy.pool import NullPool
 from ml_experiment_nb.addresses import without_password
 from ml_experiment_nb.errors import StoreError
 from ml_experiment_nb.projects import FOLDER, STORE, home
+from ml_experiment_nb.sqlite_files import may_be_written
 
 _PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
@@ -63,6 +64,8 @@ def opening(uri: str, root: Path, make_tables: Callable[[str], None]) -> Iterato
     Raises:
         StoreError: It isn't there, or can't be opened.
     """
+    if (locked := only_readable(uri, root)) is not None:
+        raise _locked(locked)
     with translated(uri), (home(root) / "mlflow.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         _probe(uri)
@@ -114,6 +117,32 @@ def check(uri: str) -> None:
             raise StoreError(f"{path} can't be opened as a SQLite store: it has gone, or may not be written")
     elif scheme in _PORTS:
         probe_server(uri)
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """Return the file of a store's address; None where it names none."""
+    path = make_url(uri).database if _scheme(uri) == "sqlite" else None
+    return Path(path) if path and path != ":memory:" and not path.startswith("file:") else None
+
+
+def only_readable(uri: str, root: Path) -> Path | None:
+    """Return the store's file that may only be read, or the project's folder; None where both may be written."""
+    file, folder = sqlite_file(uri), root / FOLDER
+    if file is not None and file.is_file() and not may_be_written(file):
+        return file
+    return folder if folder.is_dir() and not os.access(folder, os.W_OK) else None
+
+
+def _locked(path: Path) -> StoreError:
+    """Say of a store's file, or a project's folder, that it may only be read, and what to do."""
+    hint = "run from a folder that is yours, or set ML_EXPERIMENT_ROOT to one"
+    if path.is_dir():
+        return StoreError(f"{path} may only be read here, and a run keeps its files there while it goes on: {hint}")
+    if os.environ.get("MLFLOW_TRACKING_URI"):
+        hint = "name a store in MLFLOW_TRACKING_URI that may be written"
+    return StoreError(
+        f"{path} may only be read here: its runs can be listed and compared, and nothing is recorded; to record, {hint}"
+    )
 
 
 def is_gone(uri: str) -> bool:

@@ -14,6 +14,8 @@ from ml_experiment_nb.errors import ExperimentError, SpecError, nearest
 
 _TELLING = 4  # characters that an option's beginning has to have to tell which is meant
 
+_OUTSIDE = "interrupted while none of the cell's own code ran"
+
 
 def parsed(magic: Any, line: str, *others: Any) -> Namespace:
     """Return what a magic's line says.
@@ -59,7 +61,7 @@ def _options(magic: Any) -> list[str]:
 
 @contextmanager
 def errors_in_one_line() -> Iterator[None]:
-    """Show our own errors in one line.
+    """Show our own errors, and an interrupt of our own code, in one line.
 
     IPython would do so with a `UsageError`, but it sends a kernel's clients none: papermill would go on.
     """
@@ -67,11 +69,15 @@ def errors_in_one_line() -> Iterator[None]:
         yield
     except UsageError as error:
         raise in_one_line(SpecError(str(error))) from None
+    except KeyboardInterrupt as error:  # outside of the user's own code: that shows where it was
+        shown = hasattr(error, "_render_traceback_")
+        raise error if shown else in_one_line(KeyboardInterrupt(_OUTSIDE)) from None
     except ExperimentError as error:
-        raise error if hasattr(error, "_render_traceback_") else in_one_line(error) from None
+        raise error if "_render_traceback_" in vars(error) else in_one_line(error) from None
 
 
 def in_one_line(error: BaseException) -> BaseException:
     """Make an error show itself without a traceback."""
-    error._render_traceback_ = lambda: [f"{type(error).__name__}: {error}"]  # type: ignore[attr-defined]
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    error._render_traceback_ = lambda: [text]  # type: ignore[attr-defined]
     return error.with_traceback(None)

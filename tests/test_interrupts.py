@@ -1,9 +1,10 @@
 import os
 import signal
+import time
 
 import pytest
 
-from ml_experiment_nb.interrupts import held_back
+from ml_experiment_nb.interrupts import held_back, let_come_again
 
 
 @pytest.fixture(autouse=True)
@@ -46,3 +47,9 @@ def test_a_library_whose_import_is_interrupted_is_imported_to_its_end(tmp_path, 
     with pytest.raises(KeyboardInterrupt), held_back():
         import slow_library
     assert slow_library.version == 1
+
+
+def test_an_interrupt_comes_again_where_it_can_be_acted_on():
+    let_come_again()
+    with pytest.raises(KeyboardInterrupt):
+        time.sleep(60)

@@ -184,6 +184,31 @@ def test_wrong_arguments_are_pythons_error_and_no_run(store):
     assert store.records() == []
 
 
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: job("svm"), "a job is a function, not 'svm'; to name it, write @job(name='svm')"),
+        (lambda: job(3), "a job is a function, not 3"),
+        (lambda: job(Exception), "a job is a function, not the class Exception"),
+        (lambda: job(tags=["a"])(print), "tags is a mapping of names to texts, such as {'team': 'vision'}, not ['a']"),
+        (lambda: job(name=3)(lambda: {})(), "name: must be text (in quotes), not 3"),
+        (lambda: job(seed="x")(lambda: {})(), "seed: must be a valid integer, not 'x'"),
+        (
+            lambda: job(lambda C: {}).group("C"),
+            "param_space: must be a mapping, such as {'C': 'uniform(0, 1)'}, not 'C'",
+        ),
+        (
+            lambda: job(lambda C: {}).group({"C": "uniform(0, 1)"}, maximize="acc"),
+            "maximize: is no key: write metric='acc', direction='maximize'",
+        ),
+    ],
+)
+def test_what_a_job_can_not_be_is_told(project, make, said):
+    with pytest.raises(SpecError) as raised:
+        make()
+    assert str(raised.value) == said
+
+
 def test_any_value_comes_back(store):
     for value in (None, 3, "text", [1], {"a": "b"}, (1, 2), {"best": float("nan")}):
         assert repr(job(lambda value=value: value)()) == repr(value)

@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 from contextlib import closing
@@ -56,10 +57,38 @@ def test_the_best_run(many):
     assert best_run("svm", minimize="metrics.loss").name == "svm 2"
     assert best_run("search", maximize="acc").name == "trial 2"  # the pruned one has more
     assert best_run("svm", maximize="acc", where="kernel != linear").name == "svm 1"
-    assert best_run(maximize="nothing") is None
+    with pytest.warns(UserWarning, match="none of the runs has a metric 'nothing'"):
+        assert best_run(maximize="nothing") is None
     for words in ({}, {"maximize": "acc", "minimize": "loss"}):
         with pytest.raises(SpecError, match="which metric is best"):
             best_run("svm", **words)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"order_by": "metrics.acx"}, "none of the runs has a metric 'acx'; did you mean 'acc'?"),
+        ({"order_by": "acx"}, "none of the runs has a metric 'acx'; did you mean 'acc'?"),
+        ({"where": "metrics.acx > 0.1"}, "none of the runs has a metric 'acx'; did you mean 'acc'?"),
+        ({"where": "acc > 0.1 and tags.teem = 'a'"}, "none of the runs has a tag 'teem'"),
+    ],
+)
+def test_a_name_that_no_run_has_is_told(many, asked, said):
+    with pytest.warns(UserWarning, match=re.escape(said)) as told:
+        runs(**asked)
+    assert len(told) == 1
+    assert told[0].filename == __file__
+
+
+def test_a_best_run_by_a_metric_that_no_run_has_is_none_and_told(many):
+    with pytest.warns(UserWarning, match="none of the runs has a metric 'acx'; did you mean 'acc'"):
+        assert best_run(maximize="acx") is None
+
+
+@pytest.mark.parametrize("asked", [{"where": "acc > 1e9"}, {"order_by": "acc"}, {"where": "status = 'running'"}])
+def test_nothing_is_told_of_names_that_runs_have(many, asked, recwarn):
+    runs(**asked)
+    assert not [one for one in recwarn if one.category is UserWarning]
 
 
 def test_nothing_is_recorded_yet(project):

@@ -16,6 +16,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from papermill.exceptions import PapermillExecutionError
 
+from ml_experiment_nb import writing
 from ml_experiment_nb.errors import ExperimentError, SpecError, TaskError
 from ml_experiment_nb.magics import ExperimentMagics
 from ml_experiment_nb.records import Status
@@ -415,6 +416,43 @@ time.sleep(60)""")
     assert isinstance(shown.error, KeyboardInterrupt)
     [record] = store.records()
     assert (record.status, record.failure.message[:11]) == (Status.KILLED, "stopped by ")
+
+
+class Interrupting:
+    """A value that has somebody interrupt the process when it is looked at, which is before the cell's code runs."""
+
+    def __reduce__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        return Interrupting, ()
+
+
+def test_an_interrupt_before_the_cells_code_is_a_line_and_its_run_is_closed(run, store, shell):
+    shell.user_ns["value"] = Interrupting()
+    shown = run("%%experiment stopped\nC = 1\nprint('begun')\n{'score': value and C}")
+    assert isinstance(shown.error, KeyboardInterrupt)
+    assert shown.traceback.strip().splitlines() == ["KeyboardInterrupt: interrupted before the cell's code began"]
+    assert [record.status for record in store.records()] in ([], [Status.KILLED])
+    assert run("%%experiment again\nC = 1\n{'score': C}").error is None
+
+
+def test_an_interrupt_while_the_cell_above_is_written_is_the_cells(run, shell, monkeypatch):
+    """IPython catches what a hook before a cell raises, and runs the cell."""
+    monkeypatch.setattr(writing, "CELL", 120.0)
+    is_over = threading.Event()
+
+    def write():
+        writing._writer.hurry.wait(60)  # the next cell waits for this
+        os.kill(os.getpid(), signal.SIGINT)
+        is_over.wait(60)
+
+    writing.later(write, "nothing")
+    try:
+        shown = run("import time\ntime.sleep(60)")
+    finally:
+        is_over.set()
+    assert isinstance(shown.error, KeyboardInterrupt)
+    assert "_let_write" not in shown.traceback
+    assert "> 2 time.sleep(60)" in shown.traceback
 
 
 # --- in a kernel ---

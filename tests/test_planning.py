@@ -1,6 +1,7 @@
 """A spec becomes a plan: parameters, slots and outputs."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -140,3 +141,16 @@ def test_a_choice_that_a_sampler_of_numbers_draws_at_random_is_noted(spec):
     assert plan.notes == ("CmaEs searches numbers alone; drawn at random in each trial: kernel, n",)
     assert make_plan(group(spec, sampler="cma-es")).notes == ()
     assert make_plan(group(spec, param_space=space, sampler="tpe", allow_unknown_params=True)).notes == ()
+
+
+def test_what_is_no_spec_or_plan_is_told_with_what_gives_one(project):
+    from ml_experiment_nb import needed, run, write_spec
+
+    for verb, said in [
+        (make_plan, "make_plan takes a spec, such as read_spec(file) gives, not one of type str"),
+        (run, "run takes a plan, such as make_plan(spec) gives, not one of type str"),
+        (needed, "needed takes a plan, such as make_plan(spec) gives, not one of type str"),
+        (lambda text: write_spec(text, "a.yaml"), "write_spec takes a spec, and then its file's path"),
+    ]:
+        with pytest.raises(SpecError, match=re.escape(said)):
+            verb("svm.yaml")

@@ -8,6 +8,7 @@ import pytest
 from made_records import STARTED, record
 
 from ml_experiment_nb.errors import RunNotFoundError, SpecError
+from ml_experiment_nb.listing import as_frame
 from ml_experiment_nb.readings import (
     AUTOLOGGED,
     OWN_METRICS,
@@ -17,6 +18,7 @@ from ml_experiment_nb.readings import (
     Kept,
     RunQuery,
     chosen,
+    id_of,
     named,
     read_order,
     record_of,
@@ -141,3 +143,38 @@ def test_an_experiment_that_is_misspelt_is_named_with_what_may_be_meant():
     assert named(names, "svm", "uri") == {1: "svm"}
     with pytest.raises(RunNotFoundError, match="no experiment is called 'serch' in uri; did you mean 'search'"):
         named(names, "serch", "uri")
+
+
+def test_a_run_is_given_by_its_id_its_record_or_a_row_of_a_table():
+    table = as_frame([record(), record(run_id="b" * 32)])
+    assert id_of("0123") == "0123"
+    assert id_of(record()) == "0123456789abcdef0123456789abcdef"
+    assert id_of(table.iloc[1]) == "b" * 32
+
+
+@pytest.mark.parametrize("what", [3, None, {"acc": 0.5}, as_frame([record()])])
+def test_what_is_no_run_is_told_with_what_is(what):
+    with pytest.raises(SpecError, match=rf"of type {type(what).__name__}: runs\(\) lists the ids, best_run\(\) gives"):
+        id_of(what)
+
+
+def test_a_record_that_was_not_kept_is_no_run_of_the_store():
+    with pytest.raises(RunNotFoundError, match="is a job: it was not recorded"):
+        id_of(record(run_id=None))
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"experiment": 3}, "experiment is a text, not 3"),
+        ({"condition": ["a"]}, "where is a text, not ['a']"),
+        ({"order_by": 1.5}, "order_by is a text, not 1.5"),
+        ({"kind": "run"}, "there is no kind 'run': it is one of experiment, group, trial"),
+        ({"limit": "5"}, "limit is '5': it is 1 or more, and whole"),
+        ({"limit": 2.5}, "limit is 2.5: it is 1 or more, and whole"),
+    ],
+)
+def test_what_is_not_of_its_type_is_told(asked, said):
+    with pytest.raises(SpecError) as raised:
+        wanted(**asked)
+    assert str(raised.value) == said

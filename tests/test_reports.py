@@ -266,3 +266,8 @@ def test_a_generator_that_a_cell_returns_is_not_taken_for_metrics_in_silence(sin
     assert sink.metrics() == []
     [note] = sink.notes()
     assert note.startswith("a generator was returned, and nothing of it was run")
+
+
+def test_a_number_without_a_name_is_told():
+    with pytest.raises(MetricError, match=r"report\(0.5\): write the metric's name with it, report\(loss=0.5\)"):
+        report(0.5)

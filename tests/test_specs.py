@@ -375,3 +375,21 @@ def test_a_data_frame_has_columns_of_different_names():
     frame = pd.DataFrame([[1, 2]], columns=["C", "C"])
     with pytest.raises(SpecError, match="two columns are called 'C': keep one"):
         spec_from_mapping({"run": "a.py", "each": frame})
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: Experiment(nme="x"), "nme: is no key; did you mean 'name'?"),
+        (lambda: Experiment(), "run: is required"),
+        (lambda: Experiment(name=3, run=["a.py"]), "name: must be text (in quotes), not 3"),
+        (
+            lambda: Group(run=["a.py"], param_space={"C": "uniform(0, 1)"}, num_trials="x"),
+            "num_trials: must be a valid integer, not 'x'",
+        ),
+    ],
+)
+def test_a_spec_that_is_made_in_code_is_told_what_is_wrong_as_one_of_a_file(make, said):
+    with pytest.raises(SpecError) as raised:
+        make()
+    assert str(raised.value) == said

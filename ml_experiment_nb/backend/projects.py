@@ -13,10 +13,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ml_experiment_nb.archive import Archive
 from ml_experiment_nb.errors import StoreError
+from ml_experiment_nb.looking import opened_archive
 from ml_experiment_nb.mlflow_page import address_of
 from ml_experiment_nb.projects import has_store, home
-from ml_experiment_nb.stores import store_uri
+from ml_experiment_nb.stores import only_readable, store_uri
 
 if TYPE_CHECKING:
     from ml_experiment_nb.tracking import Store
@@ -49,11 +51,20 @@ class Project:
 
             return opened_store(self.root)
 
+    def archive(self) -> Archive:
+        """Return the store in use, to be read; see `looking.opened_archive`.
+
+        Raises:
+            RunNotFoundError: There is none yet.
+            StoreError: It can't be reached.
+        """
+        return opened_archive(self.root) if only_readable(store_uri(self.root), self.root) else self.store()
+
     def warm(self) -> None:
         """Open the store, for the next one who asks."""
         if has_store(self.root):
             with suppress(Exception):  # who asks is told
-                self.store()
+                self.archive()
 
     def page(self, run_id: str, *, start: bool = False) -> str | None:
         """Return the address of a run in MLflow's page; None where nobody serves it.

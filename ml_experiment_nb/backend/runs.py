@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from ml_experiment_nb.addresses import local_path
+from ml_experiment_nb.archive import Archive, Tables
 from ml_experiment_nb.backend import places
 from ml_experiment_nb.backend.asks import ComparisonAsked, DiffAsked, FormAsked, Nothing, RunsAsked
 from ml_experiment_nb.backend.projects import Project
@@ -25,7 +26,6 @@ from ml_experiment_nb.whole_files import write_whole
 
 if TYPE_CHECKING:
     from ml_experiment_nb.records import Record
-    from ml_experiment_nb.tracking import Store
 
 LISTED = 5000  # files of one run, at most
 LARGEST = 64_000_000  # bytes of one file
@@ -82,9 +82,9 @@ def one_run(record: Record) -> dict[str, Any]:
 
 def run(project: Project, where: Where, asked: Nothing) -> dict[str, Any]:
     """Give a run's record."""
-    store = project.store()
+    store = project.archive()
     record = store.record(where.run)
-    if store.is_deleted(where.run):
+    if not isinstance(store, Tables) and project.store().is_deleted(where.run):
         raise Refused(404, f"{record.name} ({where.run[:8]}) was deleted; it can be restored")
     return one_run(record)
 
@@ -93,7 +93,7 @@ def log(project: Project, where: Where, asked: Nothing) -> dict[str, Any]:
     """Give the end of what a run has printed."""
     from ml_experiment_nb.archive import LOG  # MLflow takes seconds to import
 
-    store = project.store()
+    store = project.archive()
     record = store.record(where.run)
     for folder in filter(None, (_live(store, record), local_path(record.artifact_uri))):
         with suppress(OSError):  # it isn't there
@@ -107,13 +107,13 @@ def metrics(project: Project, where: Where, asked: Nothing) -> dict[str, Any]:
     """Give the histories of a run's metrics."""
     from ml_experiment_nb.backend.curves import curves
 
-    store = project.store()
+    store = project.archive()
     return {"metrics": curves(store.history(store.record(where.run)))}
 
 
 def artifacts(project: Project, where: Where, asked: Nothing) -> dict[str, Any]:
     """List a run's files."""
-    store = project.store()
+    store = project.archive()
     found = _files(store, store.record(where.run))
     some = list(found.items())[:LISTED]
     return {"artifacts": [{"path": path, "size": size} for path, size in some], "whole": len(some) == len(found)}
@@ -121,14 +121,15 @@ def artifacts(project: Project, where: Where, asked: Nothing) -> dict[str, Any]:
 
 def artifact(project: Project, where: Where, asked: Nothing) -> Content:
     """Give one of a run's files."""
-    store = project.store()
+    store = project.archive()
     record, path = store.record(where.run), places.artifact(where.route["file"])
     for folder in filter(None, (_live(store, record), local_path(record.artifact_uri))):
         if places.is_there(folder / path):
             found = places.inside(folder.resolve(), path, "the path")
             _check_size(path, found.stat().st_size)
             return Content(found)
-    sizes = {} if local_path(record.artifact_uri) is not None else store.files(record)
+    local = local_path(record.artifact_uri)
+    sizes = {} if local is not None and local.exists() else store.files(record)
     if path not in sizes:
         raise Refused(404, f"{record.name} ({where.run[:8]}) has no file {path!r}")
     _check_size(path, sizes[path])
@@ -140,7 +141,7 @@ def form(project: Project, where: Where, asked: FormAsked) -> dict[str, Any]:
     from ml_experiment_nb.archive import SPEC
     from ml_experiment_nb.command_requests.forms import form_of
 
-    store = project.store()
+    store = project.archive()
     record = store.record(where.run)
     found = form_of(record, store.text(record, SPEC), asked.as_, partial(store.kept, record))
     return {"text": found.text.rstrip("\n") + "\n", "losses": list(found.losses)}
@@ -148,7 +149,7 @@ def form(project: Project, where: Where, asked: FormAsked) -> dict[str, Any]:
 
 def notebook(project: Project, where: Where, asked: Nothing) -> dict[str, Any]:
     """Say where a run's executed notebook can be opened, copied where it can't be as it lies."""
-    store = project.store()
+    store = project.archive()
     record = store.record(where.run)
     path = _executed(_files(store, record))
     if path is None:
@@ -174,7 +175,7 @@ def notebook(project: Project, where: Where, asked: Nothing) -> dict[str, Any]:
 
 def page(project: Project, where: Where, asked: Nothing) -> dict[str, Any]:
     """Say where a run is in MLflow's page."""
-    return {"address": project.page(project.store().record(where.run).run_id or "")}
+    return {"address": project.page(project.archive().record(where.run).run_id or "")}
 
 
 def start_page(project: Project, where: Where, asked: Nothing) -> dict[str, Any]:
@@ -211,7 +212,7 @@ def compare(project: Project, where: Where, asked: ComparisonAsked) -> dict[str,
     """Lay runs side by side."""
     from ml_experiment_nb.comparison.view import compare as compared
 
-    return {"html": compared(*asked.runs.split(","), store=project.store())._repr_html_()}
+    return {"html": compared(*asked.runs.split(","), store=project.archive())._repr_html_()}
 
 
 def diff(project: Project, where: Where, asked: DiffAsked) -> dict[str, Any]:
@@ -220,13 +221,13 @@ def diff(project: Project, where: Where, asked: DiffAsked) -> dict[str, Any]:
     from ml_experiment_nb.comparison.evidence import read_both
     from ml_experiment_nb.comparison.shown import as_html
 
-    return {"html": as_html(differences(*read_both(project.store(), asked.a, asked.b)))}
+    return {"html": as_html(differences(*read_both(project.archive(), asked.a, asked.b)))}
 
 
 # --- a run's files ---
 
 
-def _files(store: Store, record: Record) -> dict[str, int]:
+def _files(store: Archive, record: Record) -> dict[str, int]:
     """Return the paths and sizes of a run's files; of one that goes on, those that are there already."""
     found = {} if not record.status.ended and local_path(record.artifact_uri) is not None else store.files(record)
     live = _live(store, record)
@@ -235,7 +236,7 @@ def _files(store: Store, record: Record) -> dict[str, int]:
     return dict(sorted(found.items()))
 
 
-def _live(store: Store, record: Record) -> Path:
+def _live(store: Archive, record: Record) -> Path:
     """Return where the files of a run are that goes on; it may not be there."""
     return folders(store.root / FOLDER) / str(record.run_id) / "artifacts"
 
@@ -245,7 +246,7 @@ def _check_size(path: str, size: int) -> None:
         raise Refused(413, f"{path} is of {size:,} bytes, and {LARGEST:,} are sent at most: fetch it by MLflow's page")
 
 
-def _fetched(store: Store, record: Record, path: str) -> Content:
+def _fetched(store: Archive, record: Record, path: str) -> Content:
     content = store.content(record, path)
     if content is None:
         raise Refused(503, f"{path} of {record.name} can't be read")

@@ -42,7 +42,7 @@ def list_runs(
     if not has_store(root):
         click.echo("no runs yet: `ml-experiment run` makes one", err=True)
         return
-    from ml_experiment_nb.listing import listed
+    from ml_experiment_nb.listing import listed, unknown_name
     from ml_experiment_nb.readings import wanted
 
     order = sort or ("started" if reverse else None)
@@ -51,6 +51,8 @@ def list_runs(
         order_by=f"{order} DESC" if sort and reverse else order,
     )  # fmt: skip
     records = listed(root, asked, group=group, closed=say_closed)
+    if (problem := unknown_name(root, asked, records, group=group)) is not None:
+        click.echo(f"note: {problem}", err=True)
     if as_json:
         print_json(records)
     elif as_csv:
@@ -117,9 +119,8 @@ def logs(run_id: str, follow: bool) -> None:
             click.echo(f"note: {record.name} has printed nothing", err=True)
         return
     from ml_experiment_nb import attached
-    from ml_experiment_nb.sweeps import opened_store
 
-    for text in attached.log(opened_store(closed=say_closed), record):
+    for text in attached.log(store, record):
         click.echo(text, nl=False)
 
 

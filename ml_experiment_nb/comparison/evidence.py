@@ -10,8 +10,7 @@ from ml_experiment_nb.archive import Archive
 from ml_experiment_nb.comparison.differences import Evidence
 from ml_experiment_nb.comparison.texts import is_notebook
 from ml_experiment_nb.entries import key_of
-from ml_experiment_nb.errors import RunNotFoundError
-from ml_experiment_nb.readings import Point
+from ml_experiment_nb.readings import Point, id_of
 from ml_experiment_nb.records import Record, size
 
 LARGEST = 50_000_000  # bytes of a file that is read to see whether it is the same
@@ -50,11 +49,7 @@ def curve(store: Archive, record: Record, metric: str) -> list[Point]:
 
 def _record(store: Archive, run: str | Record) -> Record:
     """Return a run as the store has it: all that is compared is text then."""
-    if isinstance(run, str):
-        return store.record(run)
-    if run.run_id is None:
-        raise RunNotFoundError(f"{run.name} is a job: it was not recorded, and can't be compared")
-    return store.record(run.run_id)
+    return store.record(id_of(run))
 
 
 def _doubtful(a: Mapping[str, int], b: Mapping[str, int]) -> set[str]:

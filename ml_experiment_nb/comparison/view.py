@@ -13,10 +13,10 @@ from ml_experiment_nb.archive import Archive
 from ml_experiment_nb.comparison.evidence import curve
 from ml_experiment_nb.comparison.studies import check_metrics, importances, scored_study, study_of
 from ml_experiment_nb.entries import known_as
-from ml_experiment_nb.errors import ExperimentError, MetricError, ParameterError, RunNotFoundError, nearest
+from ml_experiment_nb.errors import ExperimentError, MetricError, ParameterError, RunNotFoundError, SpecError, nearest
 from ml_experiment_nb.groups import goals_of, trials_of
 from ml_experiment_nb.looking import opened_archive
-from ml_experiment_nb.readings import RunQuery
+from ml_experiment_nb.readings import RunQuery, id_of
 from ml_experiment_nb.records import Record, Records, costs_of
 from ml_experiment_nb.widgets.bundle import bundle, has_front_end, has_widgets
 from ml_experiment_nb.widgets.fallback import comparison_html
@@ -62,9 +62,11 @@ def compare(
         MetricError: None of the runs has such a metric.
     """
     store = store or opened_archive()
-    given = [one for run in runs for one in ([run] if isinstance(run, str | Record) else run)]
-    if limit < 1:
-        raise ExperimentError(f"limit is a whole number from 1 on, not {limit}")
+    given = [one for run in runs for one in _each(run)]
+    if not isinstance(limit, int) or limit < 1:
+        raise ExperimentError(f"limit is a whole number from 1 on, not {limit!r}")
+    if isinstance(maximize, str):
+        raise SpecError(f"maximize is True or False: write compare(metric={maximize!r}, maximize=True)")
     groups = [run.parent for run in runs if isinstance(run, Records) and run.parent is not None]
     if runs and not given:
         raise RunNotFoundError("no runs were given: select some, or name them")
@@ -328,19 +330,30 @@ def smooth(values: Sequence[float], weight: float) -> list[float]:
     return smoothed
 
 
+def _each(run: object) -> Iterable[str | Record]:
+    """Return the runs that one argument gives: one, or those of a list, of records, or of a table such as `runs` gives.
+
+    Raises:
+        SpecError: It gives none.
+    """
+    if isinstance(run, Mapping) or not isinstance(run, Iterable) or isinstance(run, str):
+        return [run if isinstance(run, Record) else id_of(run)]
+    column = getattr(run, "run_id", run)  # of a table's row, it is an id
+    return [column] if isinstance(column, str) else column
+
+
 def _gathered(store: Archive, given: Iterable[str | Record]) -> tuple[list[Record], list[Record]]:
     """Return runs, each once, and the groups that stand for some of them."""
     found: dict[str, Record] = {}
     groups = []
     for one in given:
-        record = store.record(one) if isinstance(one, str) else one
-        if record.run_id is None:
-            raise ExperimentError(f"{record.name} is a job: it was not recorded, and can't be compared")
+        known = id_of(one)
+        record = one if isinstance(one, Record) else store.record(known)
         if record.kind == "group":
             groups.append(record)
             found |= {str(trial.run_id): trial for trial in trials_of(store, record)}
         else:
-            found[record.run_id] = record
+            found[str(record.run_id)] = record
     return list(found.values()), groups
 
 

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from numbers import Real
+from typing import get_args
 
-from ml_experiment_nb.errors import ReplayError
+from ml_experiment_nb.errors import ReplayError, SpecError
 from ml_experiment_nb.records import Record, Records
 from ml_experiment_nb.replays.choice import chosen
 from ml_experiment_nb.replays.preparing import Env, Preparation
 from ml_experiment_nb.replays.results import Replay, Shown, judged, keep, run_again, unshown, without_run
 from ml_experiment_nb.sweeps import opened_store
+from ml_experiment_nb.tracebacks import shortened
 from ml_experiment_nb.tracking import Store
 from ml_experiment_nb.verdicts import Verdict, could_not_run, read_tolerances
 
 __all__ = ["Env", "Replay", "Shown", "chosen", "replay"]
 
 
+@shortened
 def replay(
     run: str | Record | Records,
     *,
     env: Env = "recorded",
     image: str | None = None,
-    tolerance: str | Iterable[str] = (),
+    tolerance: float | str | Iterable[str] = (),
     ignore: str | Iterable[str] = (),
     timeout: float | None = None,
     cold: bool = False,
@@ -55,11 +59,16 @@ def replay(
         ReplayError: It is no run that can be done again.
         StoreError: The store can't be reached.
     """
+    if env not in get_args(Env):
+        raise SpecError(f"env is 'recorded' or 'here', not {env!r}")
+    if timeout is not None and not isinstance(timeout, Real):
+        raise SpecError(f"timeout is a number of seconds, not {timeout!r}")
     store = store or opened_store()
     original, *others = chosen(store, run)
     if others:
         raise ReplayError(f"it ran several files: replay one of its {1 + len(others)} steps by its id")
-    tolerances = read_tolerances([tolerance] if isinstance(tolerance, str) else tolerance, original.metrics)
+    words = [str(tolerance)] if isinstance(tolerance, str | float | int) else tolerance
+    tolerances = read_tolerances(words, original.metrics)
     ignored = [ignore] if isinstance(ignore, str) else list(ignore)
     asked = Preparation(store, original, env, image, timeout, cold, leave, say)
     with ExitStack() as stack:

@@ -6,6 +6,7 @@ from ml_experiment_nb.archive import SPEC
 from ml_experiment_nb.entries import known_as
 from ml_experiment_nb.errors import ReplayError
 from ml_experiment_nb.groups import goals_of, trials_of
+from ml_experiment_nb.readings import id_of
 from ml_experiment_nb.records import Record, Records
 from ml_experiment_nb.replays.material import OF
 from ml_experiment_nb.spec_files import parse_mapping
@@ -29,7 +30,7 @@ def chosen(store: Store, run: str | Record | Records, *, every: bool = False) ->
         run = run.parent or run[0]
     if isinstance(run, Record) and run.run_id is None:
         raise ReplayError(f"{run.name} is a job: it was not recorded, and can't be done again")
-    record = store.record(str(run.run_id) if isinstance(run, Record) else run)
+    record = store.record(id_of(run))
     if OF in record.tags:
         record = store.record(record.tags[OF])
     if record.kind == "group":

@@ -4,10 +4,11 @@ from itertools import product
 
 import pytest
 
-from ml_experiment_nb import compare, make_plan, run
+from ml_experiment_nb import compare, make_plan, run, runs
 from ml_experiment_nb.comparison.view import smooth
-from ml_experiment_nb.errors import ExperimentError, MetricError, ParameterError, RunNotFoundError
+from ml_experiment_nb.errors import ExperimentError, MetricError, ParameterError, RunNotFoundError, SpecError
 from ml_experiment_nb.groups import recorded_plan
+from ml_experiment_nb.listing import as_frame
 from ml_experiment_nb.loop import collect
 from ml_experiment_nb.records import Records
 from ml_experiment_nb.specs import spec_from_mapping
@@ -120,6 +121,25 @@ def test_what_there_is_not(group):
         compare(group, metric="scor")
     with pytest.raises(MetricError, match="2 values for 1 metrics"):
         compare(group, metric="score", maximize=[True, False])
+
+
+def test_a_table_of_runs_is_compared(group):
+    assert len(compare(as_frame(list(group)))) == len(group)
+
+
+@pytest.mark.parametrize("given", [3, None, {"acc": 1}])
+def test_what_is_no_run_is_not_compared(group, given):
+    with pytest.raises(SpecError, match=f"this is of type {type(given).__name__}: "):
+        compare(given)
+
+
+def test_which_way_is_better_is_not_said_by_a_metrics_name(group):
+    with pytest.raises(SpecError, match=r"write compare\(metric='acc', maximize=True\)"):
+        compare(maximize="acc")
+
+
+def test_a_groups_records_name_it_for_a_list_of_its_trials(group):
+    assert len(runs(group=group)) == len(runs(group=group.parent)) == len(group)
 
 
 def test_figures_of_parameters(group):

@@ -1,0 +1,107 @@
+"""A SQLite file that may only be read, such as one of a colleague's project on a disk that is mounted so.
+
+A file that is written ahead (WAL) can't be read without two more beside it, which SQLite would make. Where it can't and
+they aren't there, the file is opened as one that nobody writes (``immutable=1``), for which SQLite takes no locks. So
+whoever reads it that way has to look whether it was written meanwhile; see https://sqlite.org/wal.html#readonly.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+from urllib.parse import quote
+
+from ml_experiment_nb.errors import StoreError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_TRIES = 5
+_UNWRITABLE = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+
+
+class WrittenMeanwhileError(Exception):
+    """A file was written while it was read as one that nobody writes: what was read may be wrong."""
+
+
+def may_be_written(path: Path) -> bool:
+    """Return whether this process may write a SQLite file, and the files that SQLite makes beside it."""
+    return os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[Callable[[], sqlite3.Connection]]:
+    """Read a file that may only be read, within this block.
+
+    Yields:
+        Opens a connection.
+
+    Raises:
+        StoreError: It can't be read without being written.
+        WrittenMeanwhileError: It was written meanwhile.
+    """
+    address = f"file:{quote(str(path))}?mode=ro"
+    if _is_readable(address):
+        yield functools.partial(sqlite3.connect, address, uri=True)
+        return
+    before = _state(path)
+    try:
+        yield functools.partial(sqlite3.connect, f"{address}&immutable=1", uri=True)
+    except BaseException as error:
+        if isinstance(error, Exception) and _state(path) != before:
+            raise WrittenMeanwhileError(path) from error
+        raise
+    if _state(path) != before:
+        raise WrittenMeanwhileError(path)
+
+
+def again_when_written(read: Callable[P, T]) -> Callable[P, T]:
+    """Have something read again that was written meanwhile.
+
+    Raises:
+        StoreError: It is being written all the time.
+    """
+
+    @functools.wraps(read)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        for _ in range(_TRIES):
+            with suppress(WrittenMeanwhileError):
+                return read(*args, **kwargs)
+        raise StoreError("the store is being written by somebody else, and may only be read here: try again in a while")
+
+    return call
+
+
+def _is_readable(address: str) -> bool:
+    """Return whether SQLite reads a file as it is: with what is written ahead, and waiting for who writes it."""
+    try:
+        with closing(sqlite3.connect(address, uri=True)) as database:
+            database.execute("SELECT count(*) FROM sqlite_master")
+    except sqlite3.Error as error:
+        if error.sqlite_errorcode & 0xFF in _UNWRITABLE:
+            return False
+        raise
+    return True
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    """Return what changes when a file is written.
+
+    Raises:
+        StoreError: Something of it stands in a file beside it, which SQLite would have to work in.
+    """
+    for ending in ("-wal", "-journal"):
+        with suppress(FileNotFoundError):
+            if os.path.getsize(f"{path}{ending}"):
+                raise StoreError(
+                    f"{path} may only be read here, and what was written last is still in {path.name}{ending}: list "
+                    "its runs once where it may be written"
+                )
+    with path.open("rb") as file:  # on a network disk, a file that is opened is looked at anew
+        found = os.fstat(file.fileno())
+    return found.st_ino, found.st_size, found.st_mtime_ns
