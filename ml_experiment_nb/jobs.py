@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from ml_experiment_nb import events, reports, secrecy
 from ml_experiment_nb.arguments import parse_arguments
-from ml_experiment_nb.errors import SpecError, nearest
+from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.interrupts import held_back
 from ml_experiment_nb.records import Records
-from ml_experiment_nb.tracebacks import shortened, show_short
+from ml_experiment_nb.signatures import bound_arguments, check_function, flat
+from ml_experiment_nb.tracebacks import shortened
 
 if TYPE_CHECKING:
     from ml_experiment_nb.distribution import Distributed
@@ -41,15 +42,9 @@ class Job(Generic[P, T]):
         more: Mapping[str, Any] = {},
         callbacks: Any = (),
     ) -> None:
-        if not callable(function) or inspect.isclass(function):
-            given = f"the class {function.__name__}" if inspect.isclass(function) else repr(function)
-            name_of = f"; to name it, write @job(name={function!r})" if isinstance(function, str) else ""
-            raise SpecError(f"a job is a function, not {given}{name_of}")
         if not isinstance(tags, Mapping):
             raise SpecError(f"tags is a mapping of names to texts, such as {{'team': 'vision'}}, not {tags!r}")
-        if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-            raise SpecError(f"{_name(function)} is async: a job is a plain function or a generator")
-        _check_named(function)
+        check_function(function)
         functools.update_wrapper(self, function)
         self.function: Callable[..., T] = function
         self.name = name or str(getattr(function, "__name__", "job"))
@@ -185,7 +180,7 @@ class Job(Generic[P, T]):
                 known = inspect.signature(self.function).parameters
                 anything = any(p.kind is p.VAR_KEYWORD for p in known.values())
                 chosen = {n: v for n, v in given.items() if anything or n in known}
-                bound = self._bind((), {**chosen, **_flat(known, explicit)})
+                bound = bound_arguments(self.function, (), {**chosen, **flat(known, explicit)})
                 if sink and self.more:
                     self._begin_in_script(bound, sink)
                 return self._perform(bound, sink) if sink else self.function(**bound)
@@ -197,7 +192,7 @@ class Job(Generic[P, T]):
         sink = reports.active_sink()
         if self._workers is None or sink is None:
             return self.function(*args, **kwargs)
-        return self._perform(self._bind(args, kwargs), sink, record=False)
+        return self._perform(bound_arguments(self.function, args, kwargs), sink, record=False)
 
     @property
     def _workers(self) -> Distributed | None:
@@ -223,7 +218,7 @@ class Job(Generic[P, T]):
         from ml_experiment_nb.callbacks import watching
         from ml_experiment_nb.specs import spec_from_mapping
 
-        arguments = self._bind(args, kwargs)
+        arguments = bound_arguments(self.function, args, kwargs)
         spec = spec_from_mapping({**self._asked("experiment"), **self._more()})
         by_hand = self._is_run_by_hand()
         with (
@@ -236,17 +231,6 @@ class Job(Generic[P, T]):
             value = self._perform(arguments, live)
         print(live.record, file=sys.stderr)
         return value
-
-    def _bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the call's arguments by name, defaults included; Python's own TypeError if they don't fit."""
-        signature = inspect.signature(self.function)
-        try:
-            bound = signature.bind(*args, **kwargs)
-        except TypeError as error:
-            problem = _unknown_argument(signature, kwargs) or str(error)
-            raise show_short(TypeError(f"{_name(self.function)}() {problem}")) from None
-        bound.apply_defaults()
-        return _flat(signature.parameters, bound.arguments)
 
     def _more(self) -> dict[str, Any]:
         """Return the further keys of a spec; what `data` names is looked up now."""
@@ -363,33 +347,6 @@ def _check_group(space: Any, options: Mapping[str, Any]) -> None:
             raise SpecError(f"is no key: write metric={options[way]!r}, direction={way!r}", key=way)
 
 
-def _flat(parameters: Mapping[str, inspect.Parameter], arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return bound arguments with those of ``**kwargs`` beside the named ones."""
-    found: dict[str, Any] = {}
-    for name, value in arguments.items():
-        found |= value if parameters[name].kind is inspect.Parameter.VAR_KEYWORD else {name: value}
-    return found
-
-
-def _unknown_argument(signature: inspect.Signature, given: Mapping[str, Any]) -> str | None:
-    """Say which argument a function doesn't take, as Python does, and which one may be meant."""
-    known = signature.parameters
-    if any(one.kind is one.VAR_KEYWORD for one in known.values()):
-        return None
-    unknown = next((name for name in given if name not in known), None)
-    return None if unknown is None else f"got an unexpected keyword argument {unknown!r}{nearest(unknown, known)}"
-
-
-def _check_named(function: Callable[..., Any]) -> None:
-    """Refuse parameters without names: a job's parameters are recorded, drawn and given by name."""
-    name = _name(function)
-    for parameter in inspect.signature(function).parameters.values():
-        if parameter.kind is parameter.VAR_POSITIONAL:
-            raise SpecError(f"{name}(*{parameter.name}): a job's parameters have names; take a list in its place")
-        if parameter.kind is parameter.POSITIONAL_ONLY:
-            raise SpecError(f"{name}({parameter.name}, /): a job's parameters are given by name; leave the / out")
-
-
 def _workers(asked: str | Mapping[str, Any] | Distributed) -> Distributed | None:
     from ml_experiment_nb.distribution import read_distributed  # which loads pydantic
 
@@ -400,10 +357,6 @@ def _libraries(asked: Any) -> Autolog:
     from ml_experiment_nb.libraries import read_autolog  # which loads pydantic
 
     return read_autolog(asked)
-
-
-def _name(function: Callable[..., Any]) -> str:
-    return getattr(function, "__name__", repr(function))
 
 
 def _in_ipython() -> bool:
