@@ -69,6 +69,14 @@ def stored(project, database):
 
 
 @pytest.fixture
+def client(stored):
+    """Read the store with nothing but MLflow."""
+    from mlflow import MlflowClient
+
+    return MlflowClient(f"sqlite:///{stored}/.ml-experiment/mlflow.db")
+
+
+@pytest.fixture
 def search(project):
     """Open a search of a group that has these keys besides what every group needs."""
     from made_studies import SPACE

@@ -9,10 +9,10 @@ import time
 import numpy as np
 import optuna
 import pytest
-from mlflow import MlflowClient
 from optuna.trial import TrialState
+from plain_mlflow import all_runs, statuses, text_of
 
-from ml_experiment_nb import inplace, loop
+from ml_experiment_nb import loop
 from ml_experiment_nb.errors import CaptureError, ExecutorError, SpecError, StoreError
 from ml_experiment_nb.events import Done, Log
 from ml_experiment_nb.executors.inline import InlineExecutor
@@ -63,32 +63,9 @@ def function_plan(plan):
     return make
 
 
-@pytest.fixture
-def client(stored):
-    """Read the store with nothing but MLflow."""
-    return MlflowClient(f"sqlite:///{stored}/.ml-experiment/mlflow.db")
-
-
-def all_runs(client):
-    """Return all runs, the oldest first."""
-    ids = [one.experiment_id for one in client.search_experiments()]
-    return client.search_runs(ids, order_by=["attributes.start_time ASC"])
-
-
-def statuses(client):
-    return [(run.info.run_name, run.info.status) for run in all_runs(client)]
-
-
 def study_of(run):
     storage = optuna.storages.journal.JournalFileBackend(run.data.tags["mlexp.storage"])
     return optuna.load_study(study_name=run.data.tags["mlexp.study"], storage=optuna.storages.JournalStorage(storage))
-
-
-def text_of(client, run, path):
-    return (
-        client.download_artifacts(run.info.run_id, path)
-        and open(client.download_artifacts(run.info.run_id, path)).read()
-    )
 
 
 # ------------------------------------------------------------------------------------------------ groups
@@ -429,51 +406,6 @@ def test_a_store_that_can_not_be_reached_starts_nothing(plan, script, stored, mo
     with pytest.raises(StoreError, match="no tracking server answers"):
         list(loop.run(plan(script("open('ran', 'w')").path)))
     assert not (stored / "ran").exists()
-
-
-# ------------------------------------------------------------------------------------------------ here()
-
-
-@pytest.fixture
-def spec(stored):
-    return spec_from_mapping({"name": "cell", "run": [{"source": "1 + 1"}]})
-
-
-@pytest.mark.slow
-def test_code_of_this_process_is_recorded_and_still_shown(spec, client, capsys):
-    with inplace.here(spec, {"C": 0.5}) as live:
-        print("hello")
-        report(loss=1)
-        report(loss=0.5)
-    (run,) = all_runs(client)
-    assert live.record.run_id == run.info.run_id
-    assert (run.info.status, run.data.params, run.data.metrics) == ("FINISHED", {"C": "0.5"}, {"loss": 0.5})
-    assert text_of(client, run, "record/log.txt") == "hello\n"
-    assert capsys.readouterr().out == "hello\n"
-
-
-def fail_with(error, spec):
-    with inplace.here(spec, {}):
-        raise error
-
-
-@pytest.mark.parametrize(
-    ("error", "status"),
-    [
-        (ValueError("x"), "FAILED"),
-        (KeyboardInterrupt(), "KILLED"),
-        (SystemExit(0), "FINISHED"),
-        (SystemExit(3), "FAILED"),
-    ],
-    ids=repr,
-)
-def test_an_error_closes_the_run_and_goes_on(spec, client, error, status):
-    before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(type(error)):
-        fail_with(error, spec)
-    (run,) = all_runs(client)
-    assert run.info.status == status
-    assert signal.getsignal(signal.SIGINT) is before
 
 
 # ------------------------------------------------------------------------------------------------ tables

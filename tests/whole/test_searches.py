@@ -9,7 +9,6 @@ import cloudpickle
 import nbformat
 import optuna
 import pytest
-from mlflow import MlflowClient
 from optuna.trial import TrialState
 
 from ml_experiment_nb import Trial, job, loop, report
@@ -35,11 +34,6 @@ def search(stored):
         return loop.collect(plan, loop.run(plan))
 
     return make
-
-
-@pytest.fixture
-def client(stored):
-    return MlflowClient(f"sqlite:///{stored}/.ml-experiment/mlflow.db")
 
 
 def study_of(records):

@@ -4,65 +4,13 @@ import json
 import math
 import struct
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 
-import pytest
+from made_trials import BEGAN, BOOM, group, started, trial
 
-from ml_experiment_nb import records
 from ml_experiment_nb.events import Cell, Metrics, Note
-from ml_experiment_nb.planning import make_plan
-from ml_experiment_nb.records import Failure, Record, Status
-from ml_experiment_nb.specs import spec_from_mapping
+from ml_experiment_nb.records import Failure, Status
 from ml_experiment_nb.updates import Happened, Started
-from ml_experiment_nb.widgets import live_html
-from ml_experiment_nb.widgets.live import LiveGroup
-
-BEGAN = datetime(2026, 1, 1, 12, tzinfo=UTC)
-BOOM = Failure("ValueError", "too <large>", 'Traceback\n  File "/home/me/train.py", line 12, in fit\nValueError')
-SPACE = {"C": "loguniform(0.01, 100)", "kernel": "choice(['rbf', None, 2])"}
-
-
-class Clock:
-    def __init__(self):
-        self.seconds = 0.0
-
-    def __call__(self):
-        return self.seconds
-
-    def now(self):
-        return BEGAN + timedelta(seconds=self.seconds)
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
-@pytest.fixture
-def make(project, clock):
-    (project / "train.py").write_text("")
-
-    def made(metric="acc", **keys):
-        spec = {"name": "svm: x", "run": "train.py", "param_space": SPACE, "num_trials": 4, "slots": 2, **keys}
-        spec |= {"metric": {"name": metric, "direction": "maximize"}} if isinstance(metric, str) else {"metric": metric}
-        spec = {key: value for key, value in spec.items() if value is not None}
-        return LiveGroup(make_plan(spec_from_mapping(spec)), clock, clock.now)
-
-    return made
-
-
-def trial(number, status=Status.FINISHED, params=None, failure=None, notes=(), **metrics):
-    name, run = f"svm #{number}", f"run{number}"
-    return Record(run, name, "e", "trial", status, params or {}, metrics, BEGAN, 2.0, failure, number, notes=notes)
-
-
-def group(status=Status.FINISHED, failure=None, notes=()):
-    return Record("parent", "svm", "e", "group", status, {}, {}, BEGAN, 9.0, failure, notes=notes)
-
-
-def started(number, params=None):
-    return Started(str(number), f"svm #{number}", f"run{number}", record=trial(number, Status.RUNNING, params))
 
 
 def values(delta):
@@ -189,18 +137,6 @@ def test_of_several_metrics_none_is_best_and_those_that_none_is_better_than_are_
     assert (view.best, view.parts()["best"], view.parts()["front"]) == (None, None, [0, 3, 4])
 
 
-def test_a_large_front_is_not_found_anew_to_be_shown(make, monkeypatch):
-    views = [make(metric=dict.fromkeys(names, "maximize")) for names in (("a", "b"), ("a", "b", "c"))]
-    for view in views:
-        for number in range(50):
-            view.take(trial(number, a=number, b=-number, c=0.0))
-    found = [[one.number for one in view.ended.like(view.records).front] for view in views]
-    monkeypatch.setattr(records, "dominates", lambda *_: 1 / 0)
-    for view, front in zip(views, found, strict=True):
-        assert "50 on the front of a, b" in live_html.page(view)
-        assert [one.number for one in view.ended.front] == front
-
-
 def test_of_one_metric_the_first_with_the_best_value_is_best_whichever_way(make):
     for direction, best in (("maximize", 1), ("minimize", 0)):
         view = make(metric={"name": "acc", "direction": direction})
@@ -272,23 +208,3 @@ def test_the_clock_of_a_group_of_which_no_more_is_known_stands_still(make, clock
     clock.seconds = 50.0
     assert view.delta().parts["time"] == {"took": 2.0, "left": None, "still": True}
     assert view.parts()["state"] == ["running", "its driver is on faraway", False]
-
-
-def test_as_html_it_says_when_that_was_and_how_to_see_more_until_it_has_ended(make, clock):
-    view = make()
-    view.take(Started("", "svm", "parent0123", parent=True))
-    view.take(trial(0, params={"C": 0.5}, acc=0.75))
-    view.take(trial(1, Status.FAILED, {"C": 50.0}, BOOM))
-    assert live_html.page(view, table=False, now=datetime(2026, 1, 1, 12, 30)).partition("<div><p>")[0] == (
-        "<div><div><b>svm: x</b> <span style='color:#0b6bcb'>running</span> <code>parent01</code></div>"
-        "<div><progress value='2' max='4' "
-        "style='width:100%;max-width:40em;height:8px;accent-color:#0b6bcb'></progress></div>"
-        "<div>2/4, 1 failed, best acc 0.75</div>"
-        "<div>best acc <b>0.75</b> by svm #0: C=0.5</div>"
-        "<div><b>1 failed</b> at train.py, line 12, in fit: ValueError: too &lt;large&gt;</div>"
-        "<div><small>As it was at 12:30:00; <code>%attach parent01</code> in any notebook of the project shows how it "
-        "stands.</small></div>"
-    )
-    view.take(group())
-    assert "%attach" not in live_html.page(view)
-    assert str(view).startswith("svm: x: 2/4, 1 failed, best acc 0.75, finished after")
