@@ -30,7 +30,7 @@ def held_back() -> Iterator[None]:
             before(*came[-1])
 
 
-def let_come_again(after: float = 0.05) -> None:
+def let_come_again(after: float = 0.3) -> None:
     """Interrupt this process again in a moment: where the interrupt was caught, nobody could have acted on it.
 
     Args:

@@ -189,7 +189,7 @@ class ExperimentMagics(Magics):
                 self._bind(asked.into, live.record)
                 show_run(live.record, live.artifacts, live.files, later=later)
             if self._is_of_the_cell(error) or not isinstance(error, ExperimentError | KeyboardInterrupt):
-                render_in_notebook(self.shell, error, user_frames(error.__traceback__))
+                render_in_notebook(error, user_frames(error.__traceback__))
             elif isinstance(error, KeyboardInterrupt):
                 raise in_one_line(KeyboardInterrupt(_AFTER if has_run else _BEFORE)) from None
             raise

@@ -58,7 +58,7 @@ def report(metrics: Mapping[str, Any] | None = None, /, *, step: int | None = No
         **values: Names and numbers.
 
     Raises:
-        MetricError: A value is not a number.
+        MetricError: A value is not a number, or the step is no whole one.
         Pruned: The group's pruner gave this trial up. Let it pass.
 
     Example:
@@ -198,7 +198,10 @@ def is_reported(name: str) -> bool:
 
 def _step(values: Mapping[str, float], given: int | None) -> int:
     last = max((_steps.get(name, -1) for name in values), default=-1)
-    step = last + 1 if given is None else int(given)
+    try:
+        step = last + 1 if given is None else int(given)
+    except (TypeError, ValueError):
+        raise MetricError(f"report(step={given!r}): a step is a whole number, such as the epoch") from None
     _steps.update(dict.fromkeys(values, step))
     return step
 

@@ -13,7 +13,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import NamedTuple, ParamSpec, TypeVar
 from urllib.parse import quote
 
 from ml_experiment_nb.errors import StoreError
@@ -47,9 +47,21 @@ def reading(path: Path) -> Iterator[Callable[[], sqlite3.Connection]]:
     """
     address = f"file:{quote(str(path))}?mode=ro"
     if _is_readable(address):
-        yield functools.partial(sqlite3.connect, address, uri=True)
+        try:
+            yield functools.partial(sqlite3.connect, address, uri=True)
+        except Exception as error:
+            if not _is_readable(address):  # who wrote it has closed it
+                raise WrittenMeanwhileError(path) from error
+            raise
         return
     before = _state(path)
+    if before.beside:
+        if _is_readable(address):  # somebody has just begun to write
+            raise WrittenMeanwhileError(path)
+        raise StoreError(
+            f"{path} may only be read here, and what was written last is still in {before.beside[0]}: list its runs "
+            "once where it may be written"
+        )
     try:
         yield functools.partial(sqlite3.connect, f"{address}&immutable=1", uri=True)
     except BaseException as error:
@@ -89,19 +101,18 @@ def _is_readable(address: str) -> bool:
     return True
 
 
-def _state(path: Path) -> tuple[int, ...]:
-    """Return what changes when a file is written.
+class _State(NamedTuple):
+    """What changes when a file is written. `beside` names the files in which some of it stands that SQLite works in."""
 
-    Raises:
-        StoreError: Something of it stands in a file beside it, which SQLite would have to work in.
-    """
-    for ending in ("-wal", "-journal"):
+    file: tuple[int, int, int]
+    beside: tuple[str, ...]
+
+
+def _state(path: Path) -> _State:
+    beside = []
+    for other in (path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-journal")):
         with suppress(FileNotFoundError):
-            if os.path.getsize(f"{path}{ending}"):
-                raise StoreError(
-                    f"{path} may only be read here, and what was written last is still in {path.name}{ending}: list "
-                    "its runs once where it may be written"
-                )
+            beside += [other.name] if other.stat().st_size else []
     with path.open("rb") as file:  # on a network disk, a file that is opened is looked at anew
         found = os.fstat(file.fileno())
-    return found.st_ino, found.st_size, found.st_mtime_ns
+    return _State((found.st_ino, found.st_size, found.st_mtime_ns), tuple(beside))

@@ -25,15 +25,20 @@ E = TypeVar("E", bound=BaseException)
 _OURS = str(Path(__file__).parent) + os.sep
 
 
-def lines_of(error: BaseException) -> list[str]:
-    """Return what a notebook shows of an exception, in the style that its user has chosen by ``%xmode``."""
+def lines_of(error: BaseException, *, skipped: int | None = None) -> list[str]:
+    """Return what a notebook shows of an exception, in the style that its user has chosen by ``%xmode``.
+
+    Args:
+        error: The exception.
+        skipped: How many frames are left out where all are shown; by default the one of IPython that runs the cell.
+    """
     ipython = sys.modules.get("IPython")
     shell: Any = ipython.get_ipython() if ipython is not None else None
     if shell is None:
         return traceback.format_exception(error)
     formatted = shell.InteractiveTB.structured_traceback
     if shell.InteractiveTB.mode == "Verbose" or _is_asked_again():
-        whole: list[str] = formatted(type(error), error, error.__traceback__)
+        whole: list[str] = formatted(type(error), error, error.__traceback__, tb_offset=skipped)
         return whole
     shown = kept_frames(error.__traceback__)
     with _without_our_causes(error):
@@ -115,10 +120,10 @@ def _is_asked_again() -> bool:
 
 @contextmanager
 def _without_our_causes(error: BaseException) -> Iterator[None]:
-    """Leave out what led to an exception, within this block, unless the user's code has raised it."""
+    """Leave out what led to an exception of ours, within this block, unless the user's code has raised that."""
     cause, context, hidden = error.__cause__, error.__context__, error.__suppress_context__
     led = cause or (None if hidden else context)
-    if led is None or _is_of_the_user(led):
+    if led is None or _is_of_the_user(led) or _is_of_the_user(error):
         yield
         return
     try:

@@ -418,6 +418,29 @@ time.sleep(60)""")
     assert (record.status, record.failure.message[:11]) == (Status.KILLED, "stopped by ")
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("report(loss=None)", "MetricError: report(loss=…): a metric is a number"),
+        ("report(loss=1, step='a')", "MetricError: report(step='a'): a step is a whole number"),
+        ("artifact('../x', 'a')", "CaptureError: artifact '../x' (str) can't be saved"),
+    ],
+)
+def test_an_error_of_ours_in_a_cell_shows_the_cells_line_alone(run, store, line, message):
+    text = run(f"%%experiment\nfrom ml_experiment_nb import artifact, report\n{line}").traceback
+    assert f"> 3 {line}" in text
+    assert message in text
+    assert "ml_experiment_nb/" not in text
+    assert "direct cause" not in text
+
+
+def test_what_the_users_code_says_to_have_led_to_its_error_is_shown(run, store):
+    text = run(
+        "%%experiment\ntry:\n    1 / 0\nexcept ZeroDivisionError as error:\n    raise OSError('mine') from error"
+    ).traceback
+    assert text.index("ZeroDivisionError: division by zero") < text.index("direct cause") < text.index("OSError: mine")
+
+
 class Interrupting:
     """A value that has somebody interrupt the process when it is looked at, which is before the cell's code runs."""
 
@@ -435,24 +458,28 @@ def test_an_interrupt_before_the_cells_code_is_a_line_and_its_run_is_closed(run,
     assert run("%%experiment again\nC = 1\n{'score': C}").error is None
 
 
-def test_an_interrupt_while_the_cell_above_is_written_is_the_cells(run, shell, monkeypatch):
+def test_an_interrupt_while_the_cell_above_is_written_is_the_cells(shell, monkeypatch):
     """IPython catches what a hook before a cell raises, and runs the cell."""
     monkeypatch.setattr(writing, "CELL", 120.0)
     is_over = threading.Event()
 
     def write():
         writing._writer.hurry.wait(60)  # the next cell waits for this
-        os.kill(os.getpid(), signal.SIGINT)
-        is_over.wait(60)
+        is_over.wait(0.5)  # and is interrupted when it does
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        is_over.wait(10)
+
+    def cell():
+        shell.events.callbacks["pre_execute"][-1]()  # as before each
+        threading.Event().wait(60)
 
     writing.later(write, "nothing")
     try:
-        shown = run("import time\ntime.sleep(60)")
+        with pytest.raises(KeyboardInterrupt) as found:
+            cell()
     finally:
         is_over.set()
-    assert isinstance(shown.error, KeyboardInterrupt)
-    assert "_let_write" not in shown.traceback
-    assert "> 2 time.sleep(60)" in shown.traceback
+    assert "_let_write" not in [entry.name for entry in found.traceback]
 
 
 # --- in a kernel ---

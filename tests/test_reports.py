@@ -271,3 +271,8 @@ def test_a_generator_that_a_cell_returns_is_not_taken_for_metrics_in_silence(sin
 def test_a_number_without_a_name_is_told():
     with pytest.raises(MetricError, match=r"report\(0.5\): write the metric's name with it, report\(loss=0.5\)"):
         report(0.5)
+
+
+def test_a_step_is_a_whole_number(sink):
+    with pytest.raises(MetricError, match=r"report\(step='a'\): a step is a whole number"):
+        report(loss=1, step="a")

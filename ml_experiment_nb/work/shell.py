@@ -13,6 +13,7 @@ from typing import Any
 from ml_experiment_nb import reports, secrecy
 from ml_experiment_nb.errors import SpecError
 from ml_experiment_nb.masking import masked
+from ml_experiment_nb.tracebacks import lines_of
 
 
 def run_source(shell: Any, source: str, *, above: int = 0) -> Any:
@@ -71,14 +72,16 @@ def calling_secrets(namespace: dict[str, Any], params: Mapping[str, Any]) -> Ite
 _NOTHING = object()
 
 
-def render_in_notebook(shell: Any, error: BaseException, trace: TracebackType | None) -> None:
-    """Make an exception show the user's own frames alone when IPython prints it.
+def render_in_notebook(error: BaseException, trace: TracebackType | None) -> None:
+    """Make an exception show the frames of the user's own code when IPython prints it; see `tracebacks`.
 
-    IPython asks an exception for ``_render_traceback_`` before it formats one itself.
+    Args:
+        error: The exception.
+        trace: Its traceback from the user's own code on.
     """
-    lines = [masked(one) for one in shell.InteractiveTB.structured_traceback(type(error), error, trace, tb_offset=0)]
-    error._render_traceback_ = lambda: lines  # type: ignore[attr-defined]
     error.__traceback__ = trace
+    lines = [masked(one) for one in lines_of(error, skipped=0)]
+    error._render_traceback_ = lambda: lines  # type: ignore[attr-defined]
 
 
 def current_shell() -> Any:
