@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from dataclasses import asdict
 
 import click
@@ -22,6 +23,7 @@ def doctor(as_json: bool, timeout: float) -> None:
     from ml_experiment_nb.doctor import Level, examine
     from ml_experiment_nb.projects import find_root
 
+    warnings.simplefilter("ignore")  # what is wrong here stands in the findings
     problems = 0
     for finding in examine(find_root(), seconds=timeout):
         problems += finding.level is Level.PROBLEM

@@ -1,7 +1,8 @@
 """What is reachable of all that a run may need, each looked at within a time limit, and nothing lasting changed.
 
 Every check is a function of the project's root that returns findings. All of them run at once, in threads that nobody
-waits for any longer than the limit.
+waits for any longer than the limit. What they are made of is imported before, one module after the other: of two
+threads that import at once, one may find only half of a module that the other has begun.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import importlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,6 +46,8 @@ def examine(root: Path, *, seconds: float = SECONDS) -> Iterator[Finding]:
         seconds: How long all of it may take.
     """
     looks = [_Look(name, where, root) for name, where in CHECKS.items()]
+    for look in looks:
+        look.thread.start()
     until = time.monotonic() + seconds
     for look in looks:
         look.thread.join(max(0.0, until - time.monotonic()))
@@ -65,17 +69,24 @@ class _Look:
     """A check in a thread of its own, which is a daemon: what hangs is left hanging."""
 
     def __init__(self, name: str, where: str, root: Path) -> None:
-        self.name, self._where, self._root = name, where, root
+        self.name, self._root = name, root
         self.found: list[Finding] = []
         self.thread = threading.Thread(target=self._run, name=f"doctor-{name}", daemon=True)
-        self.thread.start()
+        self._check: Callable[[Path], Iterable[Finding]] = lambda root: self.found
+        module, _, function = where.partition(":")
+        with self._failing():
+            self._check = getattr(importlib.import_module(f"{__name__}.{module}"), function)
 
     def _run(self) -> None:
-        module, _, function = self._where.partition(":")
+        with self._failing():
+            self.found = list(self._check(self._root))
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        """Make a finding of a check that fails, or can't be imported."""
         try:
-            check = getattr(importlib.import_module(f"{__name__}.{module}"), function)
-            self.found = list(check(self._root))
-        except Exception as error:  # a check that fails is a finding, too
+            yield
+        except Exception as error:
             what = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
             self.found = [
                 Finding(self.name, Level.PROBLEM, what, "look at what is installed; this is none of your code's")

@@ -13,6 +13,10 @@ from jupyter_core.paths import jupyter_config_path, jupyter_path
 from ml_experiment_nb.doctor.findings import Finding, Level
 from ml_experiment_nb.doctor.machine import version_of
 
+if version_of("jupyterlab") is not None:
+    from jupyter_server.extension.config import ExtensionConfigManager
+    from jupyterlab_server.config import get_federated_extensions, get_page_config
+
 LAB, SERVER = "ml-experiment-nb", "ml_experiment_nb"
 """The names of the extension in the page, and of the one in the server."""
 
@@ -30,8 +34,6 @@ def jupyterlab(root: Path) -> Iterator[Finding]:
 
 
 def _page(version: str) -> Finding:
-    from jupyterlab_server.config import get_federated_extensions, get_page_config
-
     paths = jupyter_path("labextensions")
     found = get_federated_extensions(paths).get(LAB)
     if found is None:
@@ -51,8 +53,6 @@ def _page(version: str) -> Finding:
 
 
 def _server() -> Finding:
-    from jupyter_server.extension.config import ExtensionConfigManager
-
     manager: Any = ExtensionConfigManager(read_config_path=jupyter_config_path())
     enabled = manager.get_jpserver_extensions()
     if not enabled.get(SERVER):

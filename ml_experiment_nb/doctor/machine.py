@@ -8,13 +8,24 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
+
+from jupyter_client.kernelspec import KernelSpec, KernelSpecManager, NoSuchKernel
+from traitlets import TraitError
 
 from ml_experiment_nb import drivers
 from ml_experiment_nb.capture.packages import OWN
+from ml_experiment_nb.capture.system import system_info
 from ml_experiment_nb.doctor.findings import Finding, Level
+from ml_experiment_nb.errors import EngineError
+from ml_experiment_nb.images import builds
+from ml_experiment_nb.images.endpoints import LOCAL, endpoint
+from ml_experiment_nb.images.engine import reach
+from ml_experiment_nb.kernelspecs import DEFAULT_KERNEL, is_this_python
 from ml_experiment_nb.projects import FOLDER, find_root
 from ml_experiment_nb.records import size
 
@@ -36,19 +47,55 @@ def python(root: Path) -> Iterator[Finding]:
 
 def kernel(root: Path) -> Iterator[Finding]:
     """The kernels that headless notebooks can be run with."""
-    from jupyter_client.kernelspec import KernelSpecManager
-
-    found = KernelSpecManager().get_all_specs()
-    names = ", ".join(sorted(found))
-    advice = f"{sys.executable} -m ipykernel install --sys-prefix"
-    if "python3" not in found:
-        yield Finding("kernel", Level.WARNING, f"no kernel is called python3 ({names or 'there is none'})", advice)
+    install = f"{sys.executable} -m ipykernel install --sys-prefix"
+    try:
+        manager = KernelSpecManager()
+        folders = manager.find_kernel_specs()
+    except OSError as error:  # IPython makes its folder to look into it
+        advice = "set HOME, or IPYTHONDIR, to a folder that is yours"
+        yield Finding("kernel", Level.PROBLEM, f"kernels can't be looked for: {error}", advice)
         return
-    program = (found["python3"]["spec"]["argv"] or [""])[0]
-    if os.path.isabs(program) and not os.access(program, os.X_OK):
-        yield Finding("kernel", Level.PROBLEM, f"the kernel python3 runs {program}, which is not there", advice)
-    else:
+    faults = {name: why for name in sorted(folders) if (why := _fault(manager, name)) is not None}
+    for name, why in faults.items():
+        level = Level.PROBLEM if name == DEFAULT_KERNEL else Level.WARNING
+        advice = f"mend it, or remove {folders[name]}; a new one: {install}"
+        yield Finding("kernel", level, f"the kernel {name} {why}", advice)
+    names = ", ".join(sorted(folders.keys() - faults.keys()))
+    if DEFAULT_KERNEL not in folders:
+        yield Finding("kernel", Level.WARNING, f"no kernel is called python3 ({names or 'there is none'})", install)
+    elif DEFAULT_KERNEL not in faults:
         yield Finding("kernel", Level.OK, f"ipykernel {version_of('ipykernel')}; {names}")
+
+
+def _fault(manager: KernelSpecManager, name: str) -> str | None:
+    """Return why a kernel can't be started; None where nothing speaks against it."""
+    try:
+        spec: KernelSpec = manager.get_kernel_spec(name)
+    except (NoSuchKernel, OSError, ValueError, TypeError, TraitError) as error:
+        return f"has a kernel.json that can't be read: {error}"
+    if not spec.argv:
+        return "has no argv in its kernel.json: nothing says what to start"
+    ours = is_this_python(spec.argv[0])
+    program = sys.executable if ours else shutil.which(spec.argv[0].replace("{prefix}", sys.prefix))
+    if program is None:
+        return f"runs {spec.argv[0]}, which is not there"
+    module = spec.argv[spec.argv.index("-m") + 1].partition(".")[0] if "-m" in spec.argv[:-1] else None
+    if module is None or spec.language.lower() != "python":
+        return None
+    if find_spec(module) is not None if ours else _has_module(program, module, spec.env):
+        return None
+    return f"runs {program}, which has no {module}: pip install ipykernel there"
+
+
+def _has_module(program: str, module: str, env: dict[str, str]) -> bool:
+    """Ask another interpreter; one that doesn't answer as Python does is left to those who start it."""
+    words = [program, "-c", "import importlib.util, sys; print(importlib.util.find_spec(sys.argv[1]) is None)", module]
+    given = {**os.environ, **env}
+    try:
+        asked = subprocess.run(words, env=given, capture_output=True, text=True, timeout=_PATIENCE, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return True
+    return asked.stdout.strip() != "True"
 
 
 def git(root: Path) -> Iterator[Finding]:
@@ -72,8 +119,6 @@ def git(root: Path) -> Iterator[Finding]:
 
 def disk(root: Path) -> Iterator[Finding]:
     """Room where runs' files are gathered, and where temporary files go."""
-    import tempfile
-
     for place in dict.fromkeys((_existing(root / FOLDER), Path(tempfile.gettempdir()))):
         free = shutil.disk_usage(place).free
         level = Level.PROBLEM if free < _TOO_LITTLE else Level.WARNING if free < _LITTLE else Level.OK
@@ -85,6 +130,15 @@ def project(root: Path) -> Iterator[Finding]:
     """The project's root, whether it can be written, and what was left there."""
     told = " (ML_EXPERIMENT_ROOT)" if os.environ.get("ML_EXPERIMENT_ROOT") else ""
     home = root / FOLDER
+    if home.exists() and not home.is_dir():
+        yield Finding(
+            "project", Level.PROBLEM, f"{home} is no folder, and has the name of one that is ours", "move it away"
+        )
+        return
+    locked = [one for one in (home / "runs", home) if one.exists() and not os.access(one, os.W_OK)]
+    if locked and home.exists():
+        yield Finding("project", Level.PROBLEM, f"{locked[-1]} can't be written", "change its rights, or its owner")
+        return
     if not os.access(_existing(home), os.W_OK):
         yield Finding(
             "project",
@@ -116,12 +170,21 @@ def ray(root: Path) -> Iterator[Finding]:
             socket.create_connection((host, int(port)), timeout=5).close()
         except (OSError, ValueError) as error:
             advice = "start it with `ray start --head`, or unset RAY_ADDRESS to have a local one started"
-            yield Finding("ray", Level.PROBLEM, f"no Ray answers at RAY_ADDRESS, {address} ({error})", advice)
+            why = "it is no HOST:PORT" if isinstance(error, ValueError) else str(error)
+            yield Finding("ray", Level.PROBLEM, f"no Ray answers at RAY_ADDRESS, {address} ({why})", advice)
         else:
             yield Finding("ray", Level.OK, f"RAY_ADDRESS: somebody listens at {address}")
         return
+    if address == "auto":
+        yield Finding("ray", Level.OK, "RAY_ADDRESS is auto: the Ray that was started on this machine, and no other")
+        return
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     text = f"a group with slots starts one here ({cores} cores)"
+    ours = Path(os.path.expanduser("~"))
+    if "RAY_AUTH_TOKEN_PATH" not in os.environ and not os.access(_existing(ours), os.W_OK):
+        said = f"no Ray can be started, slots are plain processes: {ours}, where it keeps its token, can't be written"
+        yield Finding("ray", Level.WARNING, said, "set HOME to a folder that is yours")
+        return
     shared = Path("/dev/shm")
     if shared.is_dir() and (free := shutil.disk_usage(shared).free) < _TOO_LITTLE:
         advice = "give the container more, as with `--shm-size=2g`"
@@ -132,9 +195,6 @@ def ray(root: Path) -> Iterator[Finding]:
 
 def docker(root: Path) -> Iterator[Finding]:
     """Docker's engine, and what images are made with."""
-    from ml_experiment_nb.errors import EngineError
-    from ml_experiment_nb.images.endpoints import LOCAL, endpoint
-
     try:
         where = endpoint()
     except EngineError as error:
@@ -148,9 +208,6 @@ def docker(root: Path) -> Iterator[Finding]:
         yield Finding("docker", Level.OK, f"{where.address}{told}: not looked at")
         return
     try:
-        from ml_experiment_nb.images import builds
-        from ml_experiment_nb.images.engine import reach
-
         with reach(timeout=_PATIENCE) as engine:
             found = engine.version
             has_buildkit = builds.has_buildkit(engine)
@@ -177,8 +234,6 @@ def _image_tools(*, has_buildkit: bool) -> Finding:
 
 def gpu(root: Path) -> Iterator[Finding]:
     """NVIDIA's GPUs and their driver."""
-    from ml_experiment_nb.capture.system import system_info
-
     notes: list[str] = []
     found = system_info(notes=notes)
     if found.gpus:

@@ -2,6 +2,7 @@ import json
 import socket
 import subprocess
 import sys
+import textwrap
 
 import pytest
 from click.testing import CliRunner
@@ -59,6 +60,26 @@ def test_what_does_not_answer_is_not_waited_for(project, monkeypatch, only):
         findings = [*examine(project, seconds=0.5)]
     assert findings[0].level is Level.WARNING  # it is not needed on one machine
     assert findings[0].text == "no answer within 0.5 s"
+
+
+@pytest.mark.slow
+def test_nothing_is_imported_by_two_threads_at_once(project):
+    pytest.importorskip("jupyterlab_server")
+    code = """
+        import pathlib, sys, threading
+        from ml_experiment_nb import doctor
+        wanted = {"jupyter_client.kernelspec", "jupyterlab_server.config", "ml_experiment_nb.images.engine", "mlflow"}
+        class Watched(threading.Thread):
+            def start(self):
+                if self.name.startswith("doctor-"):
+                    print(self.name, *(wanted - sys.modules.keys()))
+                super().start()
+        threading.Thread = Watched
+        list(doctor.examine(pathlib.Path.cwd(), seconds=100))
+    """
+    words = [sys.executable, "-c", textwrap.dedent(code)]
+    made = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert made.stdout.split() == [f"doctor-{name}" for name in doctor.CHECKS]
 
 
 def test_a_check_that_fails_is_a_finding(project, monkeypatch):
