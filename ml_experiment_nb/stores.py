@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
+import shutil
 import socket
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +36,7 @@ _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 _REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS",
              "PERMISSION_DENIED", "INVALID_STATE")  # fmt: skip
 _BUSY = 30_000  # ms that a SQLite file is waited for which other processes are writing; sqlite3 would wait for 5,000
+_ROOM = 100_000  # bytes without which SQLite can't write
 _SHARED = ("nfs", "cifs", "smb", "fuse", "9p", "lustre", "gpfs", "beegfs", "ceph", "glusterfs", "afs")
 """File systems, by the beginning of their names, whose files several machines may write."""
 
@@ -164,11 +168,9 @@ def translated(uri: str, hint: str = "") -> Iterator[None]:
     try:
         yield
     except _mlflows_own() as error:
-        if "out-of-date database schema" in str(error) or "Can't locate revision" in str(error):
-            raise StoreError(
-                f"{without_password(uri)} was made by another MLflow version; run `mlflow db upgrade` with its "
-                "address (back it up first)"
-            ) from error
+        if found := re.search(r"out-of-date database schema \(found version (\w+)|Can't locate revision", str(error)):
+            advice = of_another_mlflow(found[1] or "")
+            raise StoreError(f"{without_password(uri)} was made by another MLflow version; {advice}") from error
         text = str(error).partition("\n(Background on this error")[0]  # SQLAlchemy's pages tell a user nothing
         raise StoreError(f"{without_password(f'{uri}: {text}')}{hint}") from error
     except ImportError as error:
@@ -177,6 +179,34 @@ def translated(uri: str, hint: str = "") -> Iterator[None]:
         raise StoreError(f"{without_password(f'{uri}: {str(error).splitlines()[0]}')}{hint}") from error
     except StoreError as error:
         raise (StoreError(f"{error}{hint}") if hint else error) from error.__cause__
+
+
+def of_another_mlflow(revision: str) -> str:
+    """Return what to do about a database whose tables have another revision than this MLflow's."""
+    from mlflow.store import db_migrations
+
+    folder = Path(next(iter(db_migrations.__path__)), "versions")
+    if revision and any(folder.glob(f"{revision}_*.py")):
+        return "run `mlflow db upgrade` with its address (back it up first), or install the MLflow that the others have"
+    return f"it is newer than MLflow {version('mlflow')}, which is here: `pip install --upgrade mlflow`"
+
+
+def why_not(path: str, error: Exception) -> tuple[str, str]:
+    """Return why a SQLite file can't be used, and what to do about it."""
+    said = str(error)
+    if os.path.isdir(path):
+        return "it is a folder", "name a file in it"
+    if "not a database" in said or "malformed" in said:
+        return (
+            f"{said}: it is damaged, or another program's",
+            "put a backup in its place, or move it away",
+        )
+    with suppress(OSError):
+        if "full" in said or ("I/O" in said and shutil.disk_usage(os.path.dirname(path)).free < _ROOM):
+            return f"{said}: its disk is full", "make room there"
+    if "locked" in said:
+        return said, "end what holds it (`fuser` names the process)"
+    return said, "change its rights, or its folder's"
 
 
 def is_refusal(error: StoreError) -> bool:
@@ -233,6 +263,10 @@ def check_kind(uri: str) -> None:
     scheme = _scheme(uri)
     if scheme == "postgres":
         raise StoreError(f"{without_password(uri)}: write postgresql:// in place of postgres://")
+    if scheme == "sqlite" and make_url(uri).database in (None, "", ":memory:"):
+        raise StoreError(
+            f"{uri} is a store in memory, which ends with this process; name a file: sqlite:////path/to.db"
+        )
     is_file = ("://" not in uri and not uri.startswith("databricks")) or scheme == "file"
     if is_file and os.environ.get("MLFLOW_ALLOW_FILE_STORE", "").lower() not in ("1", "true"):
         raise StoreError(
@@ -242,17 +276,14 @@ def check_kind(uri: str) -> None:
 
 
 def _probe_file(uri: str) -> None:
-    path = make_url(uri).database
-    if not path or path == ":memory:":
-        raise StoreError(
-            f"{uri} is a store in memory, which ends with this process; name a file: sqlite:////path/to.db"
-        )
+    path = make_url(uri).database or ""
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(path)) as database:
             database.execute("PRAGMA schema_version")
     except (OSError, sqlite3.Error) as error:
-        raise StoreError(f"{path} can't be opened as a SQLite store: {error}") from error
+        why, advice = why_not(path, error)
+        raise StoreError(f"{path} can't be opened as a SQLite store: {why}; {advice}") from error
 
 
 def probe_server(uri: str) -> None:
@@ -266,8 +297,10 @@ def probe_server(uri: str) -> None:
         host, port = address.host, address.port or _PORTS[_scheme(uri)]
     except (ValueError, SQLAlchemyError) as error:
         raise StoreError(f"{without_password(uri)} is no address: {error}") from None
-    if host is None:
-        return
+    if not host:
+        if is_database(uri):  # it is a socket of this machine
+            return
+        raise StoreError(f"{without_password(uri)} names no server; write http://SERVER:5000")
     try:
         socket.create_connection((host, port), timeout=5).close()
     except OSError as error:

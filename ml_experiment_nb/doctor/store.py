@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sqlite3
@@ -36,8 +37,10 @@ from ml_experiment_nb.stores import (
     default_uri,
     is_database,
     is_shared,
+    of_another_mlflow,
     probe_server,
     store_uri,
+    why_not,
 )
 
 _SLOW = 0.5  # seconds for the shortest of questions
@@ -93,7 +96,7 @@ def _file(uri: str, name: str, root: Path) -> Finding:
     path = Path(make_url(uri).database or "")
     if not path.exists():
         place = next(one for one in (path.parent, *path.parents) if one.exists())
-        if os.access(place, os.W_OK):
+        if place.is_dir() and os.access(place, os.W_OK):
             return Finding("store", Level.OK, f"SQLite, {name}: the first run makes it")
         return Finding(
             "store", Level.PROBLEM, f"{name}: {place} can't be written", "name another, or change its rights"
@@ -105,8 +108,8 @@ def _file(uri: str, name: str, root: Path) -> Finding:
             database.execute("ROLLBACK")
             mode = database.execute("PRAGMA journal_mode").fetchone()[0]
     except sqlite3.Error as error:
-        advice = "change its rights, or end what holds it (`fuser` names the process)"
-        return Finding("store", Level.PROBLEM, f"{name} can't be written: {error}", advice)
+        why, advice = why_not(str(path), error)
+        return Finding("store", Level.PROBLEM, f"{name} can't be written: {why}", advice)
     took = time.perf_counter() - began
     finding = _schema(uri, f"SQLite ({mode}), {name}", took)
     if finding.level is Level.OK and mode != "wal" and uri != default_uri(root) and not is_shared(path):
@@ -145,8 +148,7 @@ def _schema(uri: str, name: str, took: float) -> Finding:
         newest = _get_latest_schema_revision()
         if found != newest:
             said = f"its tables are of another MLflow (schema {found}; MLflow {mlflow.__version__} has {newest})"
-            advice = "back it up, then `mlflow db upgrade` with its address; or install the MLflow that the others have"
-            return Finding("store", Level.PROBLEM, f"{name}: {kind}; {said}", advice)
+            return Finding("store", Level.PROBLEM, f"{name}: {kind}; {said}", of_another_mlflow(str(found)))
         if (why := _refusal(connection)) is not None:
             return Finding(
                 "store", Level.PROBLEM, f"{name}: {kind}, {answer}; it can't be written: {why}", "ask whoever runs it"
@@ -223,10 +225,14 @@ def _folder(path: Path, told: str) -> Finding:
     """Look at a folder; where it isn't there yet, at the one that it is made in."""
     place = next(one for one in (path, *path.parents) if one.exists())
     began = time.perf_counter()
-    with tempfile.NamedTemporaryFile(dir=place, prefix=".doctor-") as file:
-        file.write(b"1")
-        file.flush()
-        Path(file.name).read_bytes()
+    try:
+        with tempfile.NamedTemporaryFile(dir=place, prefix=".doctor-") as file:
+            file.write(b"1")
+            file.flush()
+            Path(file.name).read_bytes()
+    except OSError as error:
+        advice = "make room there" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "change its rights, or its owner"
+        return Finding("artifacts", Level.PROBLEM, f"{place}{told} can't be written: {error.strerror}", advice)
     took = f"written, read and removed in {(time.perf_counter() - began) * 1000:.0f} ms"
     shared = " (a network disk)" if is_shared(place) else ""
     return Finding("artifacts", Level.OK, f"{path}{told}{shared}: {took}")

@@ -39,6 +39,8 @@ def test_in_an_empty_folder_nothing_is_made_and_nothing_is_a_problem(project):
         ("postgres://me:s3cr3t@127.0.0.1:1/x", "write postgresql:// in place of postgres://"),
         ("mlruns", "MLflow keeps runs in no folder any more"),
         ("file:///tmp/x", "sqlite:////path/to.db"),
+        ("sqlite:///", "is a store in memory"),
+        ("http://", "names no server; write http://SERVER:5000"),
         ("other://me:s3cr3t@127.0.0.1:1/x", ""),
     ],
 )

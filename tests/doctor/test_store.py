@@ -8,7 +8,9 @@ from click.testing import CliRunner
 from examined import found
 
 from ml_experiment_nb.cli import commands
-from ml_experiment_nb.doctor import Level
+from ml_experiment_nb.doctor import Level, examine
+from ml_experiment_nb.errors import StoreError
+from ml_experiment_nb.tracking import Store
 
 
 def test_a_store_in_use_is_looked_at_and_left_as_it_is(stored, only):
@@ -30,13 +32,41 @@ def test_a_store_that_another_process_holds_is_a_problem(stored, only):
     assert (finding.level, "database is locked" in finding.text) == (Level.PROBLEM, True)
 
 
-def test_a_store_of_another_mlflow_is_a_problem(stored, only):
+@pytest.mark.parametrize(
+    ("revision", "advice"), [("451aebb31d03", "mlflow db upgrade"), ("abc", "pip install --upgrade mlflow")]
+)
+def test_a_store_of_another_mlflow_is_a_problem(stored, only, revision, advice):
     only("store")
     with closing(sqlite3.connect(stored / ".ml-experiment/mlflow.db")) as database, database:
-        database.execute("UPDATE alembic_version SET version_num = 'abc'")
+        database.execute(f"UPDATE alembic_version SET version_num = '{revision}'")
     finding = found(stored, "store")
-    assert (finding.level, "schema abc" in finding.text) == (Level.PROBLEM, True)
-    assert "mlflow db upgrade" in finding.advice
+    assert (finding.level, f"schema {revision}" in finding.text) == (Level.PROBLEM, True)
+    assert advice in finding.advice
+    with pytest.raises(StoreError, match=f"was made by another MLflow version; .*{advice}"):
+        Store(stored)
+
+
+def test_a_store_that_is_damaged_is_told_with_what_helps(project, only):
+    only("store")
+    file = project / ".ml-experiment/mlflow.db"
+    file.parent.mkdir()
+    file.write_bytes(b"no database" * 1000)
+    finding = found(project, "store")
+    assert (finding.level, finding.advice) == (Level.PROBLEM, "put a backup in its place, or move it away")
+    file.unlink()
+    file.mkdir()
+    assert found(project, "store").text.endswith("can't be written: it is a folder")
+    with pytest.raises(StoreError, match=r"mlflow\.db can't be opened as a SQLite store: it is a folder; name a file"):
+        Store(project)
+
+
+def test_a_file_in_the_place_of_our_folder_is_told(project, only):
+    only("project", "store", "artifacts")
+    (project / ".ml-experiment").write_text("mine")
+    findings = [*examine(project, seconds=100)]
+    assert [one.level for one in findings] == [Level.PROBLEM] * 3
+    assert findings[0].text == f"{project}/.ml-experiment is no folder, and has the name of one that is ours"
+    assert findings[2].text == f"{project}/.ml-experiment can't be written: Not a directory"
 
 
 @pytest.mark.parametrize("kind", ["http", "postgresql"])
