@@ -50,7 +50,7 @@ def main(watch: CommandWatch | None = None) -> None:
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # a closed terminal stops what it ran, not under nohup
         signal.signal(signal.SIGHUP, lambda *_: _interrupt())
     try:
-        commands.main(standalone_mode=False, obj=watch)
+        commands.main(standalone_mode=False, obj=watch, color=_wanted_colour())
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
     except click.ClickException as error:
@@ -73,6 +73,11 @@ def main(watch: CommandWatch | None = None) -> None:
 
 _MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 """What is wrong with a machine's disks, its output among them, and not with what this package does."""
+
+
+def _wanted_colour() -> bool | None:
+    """Return False where a terminal has no colours, or nobody wants them (https://no-color.org); else Click decides."""
+    return False if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" else None
 
 
 def _open_what_is_closed() -> None:

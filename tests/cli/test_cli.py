@@ -689,3 +689,14 @@ def test_closed_standard_streams_are_no_error_and_no_file_takes_their_place(proj
     ran = subprocess.run(["/bin/sh", "-c", '"$0" -c "$1" look <&- >&- 2>&-', sys.executable, code])
     assert ran.returncode == 0
     assert int((project / "seen").read_text()) > 2
+
+
+@pytest.mark.parametrize(
+    ("env", "wanted"), [({}, None), ({"NO_COLOR": "1"}, False), ({"NO_COLOR": ""}, None), ({"TERM": "dumb"}, False)]
+)
+def test_who_wants_no_colours_gets_none(monkeypatch, env, wanted):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    assert cli._wanted_colour() is wanted
