@@ -40,11 +40,28 @@ _LINES: Final = 4  # of uv's own words that an error shows
 
 @dataclass(frozen=True)
 class Local:
-    """A package that was installed from a folder or a file of the machine."""
+    """A package that was installed from a folder or a file of the machine.
+
+    Attributes:
+        name: Its normalised name.
+        path: The folder or the file.
+        editable: Whether it is imported from that folder, as it is today.
+        version: Its version.
+        digest: That of its files; empty where the installer didn't say. See `capture.packages.Package`.
+    """
 
     name: str
     path: Path
     editable: bool
+    version: str = ""
+    digest: str = ""
+
+    def is_as(self, other: Local) -> bool:
+        """Whether both are one package: where it is not editable, of one version and one build."""
+        if self.name != other.name or self.editable != other.editable:
+            return False
+        is_same_build = not (self.digest and other.digest) or self.digest == other.digest
+        return self.editable or (self.version == other.version and is_same_build)
 
 
 @dataclass(frozen=True)
@@ -64,7 +81,7 @@ class EnvironmentSpec:
     @property
     def digest(self) -> str:
         """What tells it from others."""
-        told = [self.python, str(_own_folder()), *self.lines, *(f"{one.name} {one.path}" for one in self.local)]
+        told = [self.python, str(_own_folder()), *self.lines, *map(str, self.local)]
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
 
@@ -75,7 +92,7 @@ def wanted_by(requirements: str, python: str) -> EnvironmentSpec:
         if one.name == OWN:
             continue
         if one.source.startswith("file:") and (path := local_path(one.source)) is not None:
-            local.append(Local(one.name, path, one.editable))
+            local.append(Local(one.name, path, one.editable, one.version, one.digest))
         else:
             lines.append(requirement_of(one))
     return EnvironmentSpec(python, tuple(lines), tuple(local))
@@ -86,7 +103,9 @@ def is_here(wanted: EnvironmentSpec) -> bool:
     if wanted.python != platform.python_version():
         return False
     here = wanted_by(as_requirements(packages()), wanted.python)
-    return set(here.lines) == set(wanted.lines) and {one.name for one in here.local} == {o.name for o in wanted.local}
+    if set(here.lines) != set(wanted.lines) or len(here.local) != len(wanted.local):
+        return False
+    return all(one.is_as(other) for one, other in zip(here.local, wanted.local, strict=True))  # both are sorted by name
 
 
 def editable_folders(requirements: str) -> list[str]:

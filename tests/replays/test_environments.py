@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ml_experiment_nb.capture.packages import Package, as_requirements
+from ml_experiment_nb.capture.packages import Package, as_requirements, packages
 from ml_experiment_nb.errors import ReplayError
 from ml_experiment_nb.replays import environments
 from ml_experiment_nb.replays.environments import (
@@ -66,7 +66,7 @@ def test_recorded_requirements_are_read_as_they_were_written():
     wanted = wanted_by(text, "3.11.2")
     assert wanted.lines == ("numpy==2.0", "odd @ https://host/odd (1).whl", "tool @ git+https://host/tool@abc")
     assert wanted.local == (
-        Local("built", Path("/tmp/built.whl"), False), Local("mine", Path("/home/me/my project"), True),
+        Local("built", Path("/tmp/built.whl"), False, "0.2"), Local("mine", Path("/home/me/my project"), True, "0.1"),
     )  # fmt: skip
     assert editable_folders(text) == ["/home/me/my project"]
     assert not_installed(text, Path("/home/me")) == ["ml-experiment-nb", "mine"]
@@ -79,16 +79,35 @@ def test_an_environment_is_told_by_all_that_is_in_it():
         EnvironmentSpec("3.11.2", ("numpy==2.1",)),
         EnvironmentSpec("3.11.2"),
     ]
-    assert len({one.digest for one in (wanted, *others)}) == 4
+    mine = [Local("mine", Path("/x.whl"), False, "1", digest) for digest in ("a", "b")]
+    others += [EnvironmentSpec("3.11.2", ("numpy==2.0",), (one,)) for one in mine]
+    assert len({one.digest for one in (wanted, *others)}) == 6
 
 
 def test_this_environment_is_known_again():
-    from ml_experiment_nb.capture.packages import packages
-
     here = as_requirements(packages())
     assert is_here(wanted_by(here, PYTHON))
     assert not is_here(wanted_by(here, "3.1.4"))
     assert not is_here(wanted_by(here + "one-more==1.0\n", PYTHON))
+
+
+@pytest.mark.parametrize(
+    ("version", "source", "digest", "expected"),
+    [
+        ("1.0", "local", "a1", True),
+        ("1.0", "local", "", True),  # of a record from before there were digests
+        ("2.0", "local", "a1", False),
+        ("1.0", "local", "b2", False),
+        ("1.0", "local, editable", "", False),
+    ],
+)
+def test_a_local_package_is_here_in_its_version_and_its_build(monkeypatch, version, source, digest, expected):
+    here = (*packages(), Package("zz-mine", "1.0", "file:///home/me/mine.whl", digest="a1"))
+    monkeypatch.setattr(environments, "packages", lambda: here)
+    mine = (
+        f"# zz-mine=={version} ({source}: file:///elsewhere/mine.whl){f'  # files sha256:{digest}' if digest else ''}"
+    )
+    assert is_here(wanted_by(as_requirements(packages()) + mine + "\n", PYTHON)) is expected
 
 
 @pytest.mark.slow
