@@ -17,6 +17,8 @@ from ml_experiment_nb.rows import Table
 from ml_experiment_nb.specs import Group, Job
 from ml_experiment_nb.targets import OWN_ENGINE, Cell, Command, Function, Notebook, Script, Target
 
+_LONGEST_NAME = 500  # MLflow's limit for an experiment, which has the name of what ran first
+
 
 def accepts(target: Target) -> frozenset[str] | None:
     """Return the parameters that a target knows; None when it takes any, or can't be asked."""
@@ -65,6 +67,19 @@ def check_notebook(target: Notebook, spec: Job) -> None:
     if target.part:
         nb = notebooks.read_notebook(target.file)
         notebooks.left_out(nb, target.from_cell, target.until_cell, where=target.name)
+
+
+def check_texts(spec: Job) -> None:
+    """Check that a store can take a spec's name and its parameters, wherever they were given.
+
+    Raises:
+        SpecError: The name is empty or too long, or a text is none: it holds bytes that are no UTF-8.
+    """
+    if not 0 < len(spec.name) <= _LONGEST_NAME:
+        raise SpecError(f"has {len(spec.name)} characters: it takes 1 to {_LONGEST_NAME}", key="name")
+    for key, text in {"name": spec.name, **{f"params.{name}": value for name, value in spec.params.items()}}.items():
+        if isinstance(text, str) and any("\ud800" <= one <= "\udfff" for one in text):
+            raise SpecError(f"is no text: {text[:40]!r} holds bytes that are no UTF-8, or half a character", key=key)
 
 
 def check_secrets(targets: tuple[Target, ...], spec: Job, table: Table | None) -> list[str]:

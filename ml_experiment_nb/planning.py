@@ -17,6 +17,7 @@ from ml_experiment_nb.checks import (
     check_rows,
     check_search,
     check_secrets,
+    check_texts,
     uncalled_jobs,
     unread_params,
     workers_of,
@@ -57,6 +58,7 @@ def make_plan(
     """
     if not isinstance(spec, Job):
         raise SpecError(f"make_plan takes a spec, such as read_spec(file) gives, not one of type {type(spec).__name__}")
+    check_texts(spec)
     root = Path(spec.root_path or os.getcwd())
     targets = tuple(with_absolute_paths(target, root) for target in spec.run)
     for target in targets:

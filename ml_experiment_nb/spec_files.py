@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 from collections.abc import Iterator
 from contextlib import suppress
@@ -186,10 +187,10 @@ def _check_suffix(path: Path) -> None:
 
 
 def _text(path: Path) -> str:
-    if path.is_dir():
+    if os.path.isdir(path):
         raise SpecError("is a folder: name the spec's file in it")
-    if not path.exists():
-        siblings = [file.name for file in path.parent.glob("*")]
+    if not os.path.exists(path):  # pathlib raises for a name that is too long
+        siblings = {file.name for file in path.parent.glob("*")} - {path.name}  # a link to itself is there, too
         raise SpecError(f"there is no such file{nearest(path.name, siblings)}")
     _check_suffix(path)
     try:

@@ -53,6 +53,20 @@ def test_parameters_that_do_not_fit(spec, keys, says):
         make_plan(spec(**keys))
 
 
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"name": ""}, "^name: has 0 characters: it takes 1 to 500"),
+        ({"name": "n" * 501}, "^name: has 501 characters"),
+        ({"name": "n\udcff"}, "^name: is no text: 'n.udcff' holds bytes that are no UTF-8"),
+        ({"params": {"C": "\udcfe"}}, r"^params\.C: is no text"),
+    ],
+)
+def test_what_a_store_can_not_take_is_told_before_a_run_is_opened(spec, changes, says):
+    with pytest.raises(SpecError, match=says):
+        make_plan(spec().model_copy(update=changes))
+
+
 def test_a_space_is_checked_like_parameters(spec):
     with pytest.raises(ParameterError, match="gama: train has no such parameter; did you mean 'gamma'"):
         make_plan(group(spec, param_space={"C": "uniform(0, 1)", "gama": "uniform(0, 1)"}))

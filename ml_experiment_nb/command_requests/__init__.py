@@ -140,7 +140,7 @@ def _read_target(target: str) -> Spec:
         return read_spec(target)
     if suffix not in (".py", ".ipynb"):
         raise SpecError("is neither a spec (.yaml, .json), a script (.py) nor a notebook (.ipynb)", file=target)
-    if not Path(target).exists():
+    if not os.path.exists(target):  # pathlib raises for a name that is too long
         raise SpecError("there is no such file", file=target)
     return spec_from_mapping({"run": str(Path(target).absolute()), "name": Path(target).stem})
 

@@ -99,6 +99,15 @@ def test_parameters_are_given_in_both_ways(folder, command, words):
     assert "params     C=0.25, kernel='rbf'" in out
 
 
+@pytest.mark.parametrize("suffix", ["py", "ipynb", "yaml"])
+def test_a_name_that_no_file_can_have_and_a_link_to_itself(folder, command, suffix):
+    code, out, err = command("run", f"{'x' * 5000}.{suffix}")
+    assert (code, out) == (2, "")
+    assert err.endswith("there is no such file\n")
+    (folder / f"loop.{suffix}").symlink_to(f"loop.{suffix}")
+    assert command("run", f"loop.{suffix}") == (2, "", f"error: loop.{suffix}: there is no such file\n")
+
+
 def test_several_parameters(folder, command):
     words = ["-p", "C", "-1e-5", "-p", "kernel=linear", "-p", "fail", "a=b"]
     assert "params     C=-1e-05, kernel='linear', fail='a=b'" in command("run", "svm.yaml", "--plan", *words)[1]
