@@ -26,7 +26,7 @@ from sqlalchemy.engine import Engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from ml_experiment_nb.addresses import without_password
+from ml_experiment_nb.addresses import password_of, without_password
 from ml_experiment_nb.errors import StoreError
 from ml_experiment_nb.projects import FOLDER, STORE, home
 from ml_experiment_nb.sqlite_files import may_be_written
@@ -171,6 +171,8 @@ def translated(uri: str, hint: str = "") -> Iterator[None]:
         if found := re.search(r"out-of-date database schema \(found version (\w+)|Can't locate revision", str(error)):
             advice = of_another_mlflow(found[1] or "")
             raise StoreError(f"{without_password(uri)} was made by another MLflow version; {advice}") from error
+        if (login := login_advice(uri, error)) is not None:
+            raise StoreError(f"{without_password(uri)} {login}{hint}") from error
         text = str(error).partition("\n(Background on this error")[0]  # SQLAlchemy's pages tell a user nothing
         raise StoreError(f"{without_password(f'{uri}: {text}')}{hint}") from error
     except ImportError as error:
@@ -179,6 +181,15 @@ def translated(uri: str, hint: str = "") -> Iterator[None]:
         raise StoreError(f"{without_password(f'{uri}: {str(error).splitlines()[0]}')}{hint}") from error
     except StoreError as error:
         raise (StoreError(f"{error}{hint}") if hint else error) from error.__cause__
+
+
+def login_advice(uri: str, error: BaseException) -> str | None:
+    """Return what to do where a tracking server takes nobody in without a login; None where it is not that."""
+    if "failed with error code 401" not in str(error):
+        return None
+    names = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+    given = password_of(uri) or any(os.environ.get(f"MLFLOW_TRACKING_{one}") for one in ("USERNAME", "TOKEN"))
+    return f"refuses the login that it was given: look at {names}" if given else f"asks for a login: set {names}"
 
 
 def of_another_mlflow(revision: str) -> str:

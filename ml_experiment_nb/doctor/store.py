@@ -37,6 +37,7 @@ from ml_experiment_nb.stores import (
     default_uri,
     is_database,
     is_shared,
+    login_advice,
     of_another_mlflow,
     probe_server,
     store_uri,
@@ -180,7 +181,11 @@ def _server(uri: str, name: str) -> Iterator[Finding]:
         version = answer.text.strip()[:40] if answer.ok else ""
         took = min(_seconds(lambda: client.search_experiments(max_results=1)) for _ in range(2))
     except MlflowException as error:
-        advice = "look at its log; behind a login set MLFLOW_TRACKING_USERNAME and _PASSWORD, or MLFLOW_TRACKING_TOKEN"
+        if (login := login_advice(uri, error)) is not None:
+            sentence, _, advice = login.partition(": ")
+            yield Finding("store", Level.PROBLEM, f"{name} {sentence}", advice)
+            return
+        advice = "look at its log, and at the address"
         yield Finding("store", Level.PROBLEM, f"{name} answers, and not as an MLflow server: {_first(error)}", advice)
         return
     said = f"{name}: MLflow {version or '(version unknown)'}, answers in {took * 1000:.0f} ms"

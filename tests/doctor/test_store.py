@@ -1,5 +1,7 @@
+import http.server
 import socket
 import sqlite3
+import threading
 import time
 from contextlib import closing
 
@@ -82,6 +84,40 @@ def test_a_server_that_is_not_there_is_a_problem_at_once_and_its_password_is_not
     assert "problem  store" in result.output
     assert "no tracking server answers" in result.output
     assert "s3cr3t" not in result.output
+
+
+class Closed(http.server.BaseHTTPRequestHandler):
+    """Takes nobody in."""
+
+    def do_GET(self):
+        self.send_response(401)
+        self.end_headers()
+        self.wfile.write(b"You are not authenticated.")
+
+    do_POST = do_GET
+
+    def log_message(self, *words):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("user", "said"), [("", "asks for a login"), ("me:s3cr3t@", "refuses the login that it was given")]
+)
+def test_a_server_that_asks_for_a_login(project, monkeypatch, only, user, said):
+    only("store")
+    for name in ("USERNAME", "PASSWORD", "TOKEN"):
+        monkeypatch.delenv(f"MLFLOW_TRACKING_{name}", raising=False)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Closed) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://{user}127.0.0.1:{server.server_port}")
+        finding = found(project, "store")
+        with pytest.raises(StoreError) as caught:
+            Store(project)
+        server.shutdown()
+    assert (finding.level, said in finding.text) == (Level.PROBLEM, True)
+    assert "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN" in finding.advice
+    assert f"{said}: " in str(caught.value)
+    assert "s3cr3t" not in f"{finding}{caught.value}"
 
 
 @pytest.mark.parametrize("where", ["", "s3://bucket/x"])
