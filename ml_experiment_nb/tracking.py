@@ -51,6 +51,8 @@ class Store(Archive):
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
         with opening(self.uri, root, _make_tables):
             self.client = MlflowClient(self.uri)
+            # As it closes a run of a server's, it prints the run's address, password included, among what we print.
+            vars(self.client._tracking_client)["_log_url"] = lambda run_id: None
             self.client.search_experiments(max_results=1)  # creates the tables of a new database on a server
 
     @property
