@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -69,15 +70,20 @@ def check_notebook(target: Notebook, spec: Job) -> None:
         notebooks.left_out(nb, target.from_cell, target.until_cell, where=target.name)
 
 
-def check_texts(spec: Job) -> None:
-    """Check that a store can take a spec's name and its parameters, wherever they were given.
+def check_given(spec: Job, rows: Iterable[Mapping[str, Any]] = ()) -> None:
+    """Check what options may have set past a spec's own checks, and that a store can take its texts.
 
     Raises:
-        SpecError: The name is empty or too long, or a text is none: it holds bytes that are no UTF-8.
+        SpecError: The name is empty or too long, a time limit is no number, or a text holds bytes that are no UTF-8.
     """
+    for key in ("timeout", "timeout_per_trial"):
+        if (limit := getattr(spec, key, None)) is not None and not math.isfinite(limit):
+            raise SpecError(f"{limit} is no number of seconds; leave it out for no limit", key=key)
     if not 0 < len(spec.name) <= _LONGEST_NAME:
         raise SpecError(f"has {len(spec.name)} characters: it takes 1 to {_LONGEST_NAME}", key="name")
-    for key, text in {"name": spec.name, **{f"params.{name}": value for name, value in spec.params.items()}}.items():
+    texts = {"name": spec.name, **{f"params.{name}": value for name, value in spec.params.items()}}
+    texts |= {f"each[{k}].{name}": value for k, row in enumerate(rows) for name, value in row.items()}
+    for key, text in texts.items():
         if isinstance(text, str) and any("\ud800" <= one <= "\udfff" for one in text):
             raise SpecError(f"is no text: {text[:40]!r} holds bytes that are no UTF-8, or half a character", key=key)
 

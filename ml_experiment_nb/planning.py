@@ -12,12 +12,12 @@ from ml_experiment_nb import secrecy, spaces
 from ml_experiment_nb.algorithms import NUMBERS_ALONE
 from ml_experiment_nb.capture.inputs import described, values_here
 from ml_experiment_nb.checks import (
+    check_given,
     check_notebook,
     check_params,
     check_rows,
     check_search,
     check_secrets,
-    check_texts,
     uncalled_jobs,
     unread_params,
     workers_of,
@@ -58,13 +58,13 @@ def make_plan(
     """
     if not isinstance(spec, Job):
         raise SpecError(f"make_plan takes a spec, such as read_spec(file) gives, not one of type {type(spec).__name__}")
-    check_texts(spec)
     root = Path(spec.root_path or os.getcwd())
     targets = tuple(with_absolute_paths(target, root) for target in spec.run)
     for target in targets:
         if isinstance(target, Notebook):
             check_notebook(target, spec)
     table = _table(spec, root)
+    check_given(spec, table.rows if table is not None else ())
     if isinstance(spec, Group) and table is not None:
         given = {**spec.params, **dict.fromkeys(table.names)}
         check_rows(targets, spec, table)

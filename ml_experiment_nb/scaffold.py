@@ -29,7 +29,7 @@ def start_project(folder: Path, name: str) -> list[Path]:
     Raises:
         SpecError: One of the others is there already, or the folder can't be written; then nothing is changed.
     """
-    texts = first_files(name)
+    texts = first_files(name.encode("utf-8", "replace").decode())  # a folder's name may hold bytes that are no text
     for path in (folder / one for one in texts):
         if path.exists():
             raise SpecError(f"{path} is there already: take another folder, or move it away")

@@ -54,6 +54,7 @@ from ml_experiment_nb.stores import is_database, sqlite_file
 _FEW = 2000  # runs whose parameters, metrics and tags are asked for by their ids; of more, all are read and sorted out
 _BATCH = 500
 _WHOLE = 32  # characters of a run's id
+_LARGEST = 2**63 - 1  # what a database takes for a number
 
 _experiments = table("experiments", column("experiment_id"), column("name"), column("lifecycle_stage"))
 _runs = table(
@@ -245,7 +246,7 @@ def _statement(names: Collection[int], wanted: RunQuery) -> tuple[Select[Any], b
         order = [case((value.is_(None), 1), else_=0), value.desc() if wanted.descending else value]
     if wanted.limit is None or wanted.condition is not None or (wanted.order is not None and not order):
         return asked, False
-    return asked.order_by(*order, runs.start_time.desc(), runs.run_uuid).limit(wanted.limit), True
+    return asked.order_by(*order, runs.start_time.desc(), runs.run_uuid).limit(min(wanted.limit, _LARGEST)), True
 
 
 def _fields() -> Select[Any]:

@@ -18,8 +18,10 @@ from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import TrialState
 
 from ml_experiment_nb import optuna_spaces
+from ml_experiment_nb.addresses import without_password
 from ml_experiment_nb.again import IMPORTED
 from ml_experiment_nb.errors import StoreError
+from ml_experiment_nb.quantities import line_of
 from ml_experiment_nb.specs import Group
 
 
@@ -61,7 +63,8 @@ def open_storage(url: str, *, own: bool) -> BaseStorage:
         path.parent.mkdir(parents=True, exist_ok=True)
         return JournalStorage(_Journal(str(path)) if own else JournalFileBackend(str(path)))
     except Exception as error:  # each storage of Optuna's, and each driver, has errors of its own
-        raise StoreError(f"the study's storage {url} can't be opened: {error}") from error
+        why = line_of(str(error).partition("(Background on")[0], 400)  # SQLAlchemy's pages tell a user nothing
+        raise StoreError(without_password(f"the study's storage {url} can't be opened: {why}")) from error
 
 
 def mend(journal: Path) -> None:

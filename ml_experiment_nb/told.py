@@ -137,6 +137,7 @@ class Told:
 
     def _param(self, name: str, value: Any) -> Param:
         key, text = key_of(name), self._veil.text(text_of(value), f"the parameter {name}")
+        text = text.encode("utf-8", "backslashreplace").decode()  # a file's name may hold bytes that are no text
         if len(text) > PARAM_LENGTH:
             self._save(f"params/{key}.txt", text)
             self.note(f"parameter {name!r} is cut at {PARAM_LENGTH} characters; record/params/ has it whole")

@@ -60,11 +60,17 @@ def test_parameters_that_do_not_fit(spec, keys, says):
         ({"name": "n" * 501}, "^name: has 501 characters"),
         ({"name": "n\udcff"}, "^name: is no text: 'n.udcff' holds bytes that are no UTF-8"),
         ({"params": {"C": "\udcfe"}}, r"^params\.C: is no text"),
+        ({"timeout": float("nan")}, "^timeout: nan is no number of seconds"),
     ],
 )
-def test_what_a_store_can_not_take_is_told_before_a_run_is_opened(spec, changes, says):
+def test_what_options_set_is_checked_before_a_run_is_opened(spec, changes, says):
     with pytest.raises(SpecError, match=says):
         make_plan(spec().model_copy(update=changes))
+
+
+def test_a_row_of_a_table_holds_text(spec):
+    with pytest.raises(SpecError, match=r"^each\[1\]\.kernel: is no text: '.ud800'"):
+        make_plan(spec(kind="group", each=[{"kernel": "rbf"}, {"kernel": "\ud800"}]))
 
 
 def test_a_space_is_checked_like_parameters(spec):

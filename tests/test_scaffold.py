@@ -43,6 +43,11 @@ def test_a_folder_that_can_not_be_written(project):
         start_project(project / "new", "x")
 
 
+def test_a_name_of_bytes_that_are_no_text(project):
+    start_project(project, "x\udcffy")
+    assert 'name: "x?y"' in (project / "search.yaml").read_text(encoding="utf-8")
+
+
 def test_a_file_stands_in_the_way(project):
     (project / "file").write_text("")
     with pytest.raises(SpecError, match="can't be written"):

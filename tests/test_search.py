@@ -235,6 +235,14 @@ def test_a_storage_that_can_not_be_opened(search, storage):
         search(storage=storage)
 
 
+def test_a_storage_that_is_away_is_told_in_a_line_without_its_password(search):
+    pytest.importorskip("psycopg")
+    with pytest.raises(StoreError) as caught:
+        search(storage="postgresql://me:s3cr3t@127.0.0.1:1/x")
+    assert "postgresql://me:***@127.0.0.1:1/x can't be opened: (psycopg.OperationalError)" in str(caught.value)
+    assert [one for one in ("\n", "s3cr3t", "sqlalche.me") if one in str(caught.value)] == []
+
+
 # ------------------------------------------------------------------------------------------------ kept
 
 

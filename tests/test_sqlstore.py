@@ -24,6 +24,11 @@ def test_sql_and_client_say_the_same(many, which, order_by):
     assert [one.run_id for one in found[2]] == [one.run_id for one in found[0][:4]]
 
 
+def test_more_are_asked_for_than_a_database_can_count(many):
+    everything = sqlstore.list_records(default_uri(many), wanted())
+    assert sqlstore.list_records(default_uri(many), wanted(limit=10**20)) == everything
+
+
 def test_all_of_thousands_are_read_alike(many, monkeypatch):
     asked = wanted(experiment="search", tags=True)
     expected = [one.to_json() for one in sqlstore.list_records(default_uri(many), asked)]

@@ -35,6 +35,12 @@ def test_a_long_parameter_is_kept_whole_beside(told, saved):
     assert told.params == {"words": text}
 
 
+def test_a_parameter_of_bytes_that_are_no_text_is_written_so_that_a_store_takes_it(told):
+    told.add_params({"file": "caf\udce9.csv"})
+    assert [one.value for one in told.new_params] == ["caf\\udce9.csv"]
+    assert told.params == {"file": "caf\udce9.csv"}
+
+
 def test_a_library_s_own_parameters_stand_apart(told):
     told.add_autologged({"C": 1.0, "gamma": "scale"})
     told.add_params({"C": 1.0})
