@@ -6,11 +6,13 @@ import json
 import logging
 import os
 import socket
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psutil
 import ray
+from ray._private import worker
 
 from ml_experiment_nb.errors import ExecutorError
 from ml_experiment_nb.observing.seeding import undrawn
@@ -117,7 +119,8 @@ def _init(address: str, options: dict[str, Any], *, patiently: bool = True) -> N
 def _init_once(address: str, options: dict[str, Any]) -> None:
     before = psutil.Process().children()
     try:
-        ray.init(address=address, **options)
+        with _unheard():
+            ray.init(address=address, **options)
     except BaseException:  # an interrupt as well
         ray.shutdown()
         for one in psutil.Process().children():  # a start that fails leaves what it had started
@@ -126,6 +129,23 @@ def _init_once(address: str, options: dict[str, Any]) -> None:
                     one.kill()
                     one.wait(5)
         raise
+
+
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """Have a connection that is made here not print what Ray's daemons say when a node is lost.
+
+    Ray prints pages of it to standard output, between the records, whatever `log_to_driver` is; the group's notes tell
+    of lost slots.
+    """
+    names, listen = vars(worker), "listen_error_messages"  # the thread that prints it begins within ``ray.init``
+    before = names.get(listen)
+    names[listen] = lambda worker, stopped: None
+    try:
+        yield
+    finally:
+        if before is not None:
+            names[listen] = before
 
 
 def _probe(address: str) -> None:

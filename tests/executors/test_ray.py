@@ -110,6 +110,8 @@ class TestRay(ExecutorContract):
     def test_the_ray_that_it_started_stays_for_the_next_group_and_ends_with_an_interrupt(self, executor):
         executor.close()
         assert ray.is_initialized()
+        hearing = [one for one in threading.enumerate() if one.name == "ray_listen_error_messages"]
+        assert [one for one in hearing if one.is_alive()] == []  # it prints pages when a node is lost
         executor.close(interrupted=True)
         assert not ray.is_initialized()
 
