@@ -74,16 +74,22 @@ export class Project {
     return this.get('runs', { ...asked });
   }
 
-  /** All trials of a group, in as many answers as they take. */
-  async trials(group: string): Promise<Run[]> {
+  /** The first `count` runs, in as many answers as they take. */
+  async firstRuns(asked: RunsAsked, count: number): Promise<Runs> {
     const found: Run[] = [];
     for (;;) {
-      const { runs, more } = await this.runs({ group, limit: MOST, offset: found.length || undefined });
+      const limit = Math.min(count - found.length, MOST);
+      const { runs, more } = await this.runs({ ...asked, limit, offset: found.length || undefined });
       found.push(...runs);
-      if (!more || runs.length === 0) {
-        return found;
+      if (!more || found.length >= count || runs.length === 0) {
+        return { runs: found, more };
       }
     }
+  }
+
+  /** All trials of a group. */
+  async trials(group: string): Promise<Run[]> {
+    return (await this.firstRuns({ group }, Infinity)).runs;
   }
 
   run(id: string): Promise<Run> {

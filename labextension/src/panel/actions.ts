@@ -29,24 +29,24 @@ export async function stop({ model, trans }: Desk, runs: readonly Run[]): Promis
     buttons: [Dialog.cancelButton(), Dialog.warnButton({ label: trans.__('Stop') })]
   });
   if (answer.button.accept) {
-    const { project } = model;
+    const { project } = model.feed;
     await Promise.all(runs.map((run) => project.stop(run.run_id)));
     Notification.info(trans.__('%1 has been stopped', namesOf(runs)), { autoClose: SHORT });
   }
 }
 
-export async function resume({ jobs, model: { project } }: Desk, run: Run): Promise<void> {
+export async function resume({ jobs, model: { feed: { project } } }: Desk, run: Run): Promise<void> {
   jobs.follow(await project.resume(run.run_id), project);
 }
 
-export async function replay({ jobs, model: { project } }: Desk, run: Run): Promise<void> {
+export async function replay({ jobs, model: { feed: { project } } }: Desk, run: Run): Promise<void> {
   jobs.follow(await project.replay(run.run_id), project);
 }
 
 /** Delete runs, and offer for a while to bring them back; they leave the list at once. */
 export async function remove(desk: Desk, runs: readonly Run[]): Promise<void> {
   const { model, trans } = desk;
-  const { project } = model;
+  const { project } = model.feed;
   const ids = runs.map((run) => run.run_id);
   const tops = runs.filter((run) => run.parent_id === null || !ids.includes(run.parent_id)); // a group takes its trials along
   const names = namesOf(tops);
@@ -56,16 +56,16 @@ export async function remove(desk: Desk, runs: readonly Run[]): Promise<void> {
     desk.deleted = null;
     await deleting.catch(() => undefined); // told below
     await Promise.all(done.map((id) => project.restore(id)));
-    await model.load();
+    await model.feed.load();
     Notification.info(trans.__('%1 is back', names), { autoClose: SHORT });
   };
   const mine = { names, restore };
   desk.deleted = mine;
-  model.forget(ids);
+  model.feed.forget(ids);
   try {
     await deleting;
   } catch (problem) {
-    void model.load(); // what is not deleted after all comes back
+    void model.feed.load(); // what is not deleted after all comes back
     throw problem;
   } finally {
     if (desk.deleted === mine) {
@@ -93,13 +93,13 @@ function offer(trans: TranslationBundle, text: string, restore: () => Promise<vo
 }
 
 export async function openNotebook({ app, model }: Desk, run: Run): Promise<void> {
-  const { path } = await model.project.notebook(run.run_id);
+  const { path } = await model.feed.project.notebook(run.run_id);
   await app.commands.execute('docmanager:open', { path });
 }
 
 /** Open MLflow's page of a run; where the browser holds the new tab back, a notification has it. */
 export async function openInMlflow({ model, trans }: Desk, run: Run): Promise<void> {
-  const { project } = model;
+  const { project } = model.feed;
   let { address } = await project.mlflow(run.run_id);
   if (address === null) {
     const id = Notification.emit(trans.__('MLflow’s page is being started'), 'in-progress');
@@ -123,7 +123,7 @@ export async function openInMlflow({ model, trans }: Desk, run: Run): Promise<vo
 
 /** Put what a run was asked by on the clipboard, as a spec, a cell or a command. */
 export async function copy({ model, trans }: Desk, run: Run, as: Form): Promise<void> {
-  const { text, losses } = await model.project.form(run.run_id, as);
+  const { text, losses } = await model.feed.project.form(run.run_id, as);
   await toClipboard(text);
   if (losses.length > 0) {
     Notification.warning(trans.__('Copied, but: %1', losses.join('; ')), { autoClose: LONG });

@@ -91,7 +91,7 @@ function addDoors({ app, model, trans }: Desk, { show, filter }: Doors): string[
       label: trans.__('Refresh Runs'),
       caption: trans.__('Refresh Runs'),
       icon: refreshIcon,
-      execute: () => model.load()
+      execute: () => model.feed.load()
     },
     'toggle-by-experiment': {
       label: trans.__('Show Runs by Experiment'),
@@ -168,7 +168,7 @@ function addAction({ app, model }: Desk, { id, label, icon, fits, act }: Action)
 function looks(desk: Desk): Action[] {
   const { app, model, trans } = desk;
   const page = (kind: Shown['kind'], runs: readonly Run[], title: string): Promise<unknown> => {
-    const shown: Shown = { kind, title, path: model.project.path, runs: runs.map((run) => run.run_id) };
+    const shown: Shown = { kind, title, path: model.feed.project.path, runs: runs.map((run) => run.run_id) };
     return app.commands.execute(OPEN, shown);
   };
   const isMany = (runs: readonly Run[]): boolean => runs.length > 1 || runs[0]?.kind === 'group';
@@ -185,7 +185,7 @@ function looks(desk: Desk): Action[] {
       label: trans.__('Compare in a Notebook'),
       icon: notebookIcon,
       fits: isMany,
-      act: (runs) => openInNotebook(app, model.project.path, runs.map((run) => run.run_id))
+      act: (runs) => openInNotebook(app, model.feed.project.path, runs.map((run) => run.run_id))
     },
     {
       id: 'diff-runs',
@@ -238,7 +238,7 @@ function deeds(desk: Desk): Action[] {
       icon: imageIcon,
       fits: (runs) => isOne(runs) && runs[0]?.kind !== 'group' && !runs.some(isRunning),
       act: first(async ({ run_id: run, name }) => {
-        await app.commands.execute(EXPORT, { run, name, path: model.project.path });
+        await app.commands.execute(EXPORT, { run, name, path: model.feed.project.path });
       })
     },
     {

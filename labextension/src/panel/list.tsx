@@ -113,7 +113,7 @@ function Line({ row, place, model, trans, language, now, enter }: LineProps): Re
       {row.kind === 'experiment' ? (
         <Experiment row={row} trans={trans} />
       ) : (
-        <One row={row} trans={trans} language={language} now={now} seconds={model.seconds(row.run, now)} />
+        <One row={row} trans={trans} language={language} now={now} seconds={model.feed.known.seconds(row.run, now)} />
       )}
     </div>
   );

@@ -49,14 +49,14 @@ export const panel: JupyterFrontEndPlugin<void> = {
     const settings = applySettings(registry, ID, model);
     addCommands(desk, doorsOf(app, side, model), palette);
     addPages(app, rendermime, trans, restorer, report);
-    model.ended.connect((_, run) => {
+    model.feed.ended.connect((_, run) => {
       if (settings.tells(run, model)) {
         tellEnd(desk, run, REVEAL);
       }
     });
     followFolder(app, documents, browser, (folder) => {
-      if (settings.follows || model.isIdle) {
-        model.open(folder);
+      if (settings.follows || model.feed.isIdle) {
+        model.feed.open(folder);
       }
     });
     keepKeys(app, side);
@@ -90,7 +90,7 @@ function doorsOf(app: JupyterFrontEnd, side: RunsPanel, model: RunsModel): Doors
       side.focusFilter();
     },
     open: (folder) => {
-      model.open(folder);
+      model.feed.open(folder);
     }
   };
 }

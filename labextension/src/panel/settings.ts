@@ -18,20 +18,22 @@ export function applySettings(registry: ISettingRegistry | null, id: string, mod
   let isFirst = true;
   const settings: Settings = {
     follows: true,
-    tells: (run, { jobs }) => isTold && run.kind !== 'trial' && run.seconds >= longest && !jobs.has(run.run_id)
+    tells: (run, { feed: { jobs } }) => isTold && run.kind !== 'trial' && run.seconds >= longest && !jobs.has(run.run_id)
   };
   const apply = ({ composite }: ISettingRegistry.ISettings): void => {
     settings.follows = composite.follow !== false;
     isTold = composite.notify !== false;
     longest = typeof composite.notifyAfter === 'number' ? composite.notifyAfter : longest;
     if (typeof composite.limit === 'number') {
-      model.setLimit(composite.limit);
+      model.feed.setLimit(composite.limit);
     }
     model.setByExperiment(composite.byExperiment !== false);
     if (isFirst) {
       isFirst = false;
-      model.filter = typeof composite.filter === 'string' ? composite.filter : '';
-      model.status = STATUSES.find((one) => one === composite.status) ?? '';
+      model.feed.want({
+        text: typeof composite.filter === 'string' ? composite.filter : '',
+        status: STATUSES.find((one) => one === composite.status) ?? ''
+      });
     }
   };
   registry

@@ -76,7 +76,7 @@ export class RunsPanel extends SidePanel {
   /** Whoever never looks at the panel costs the server nothing. */
   protected override onAfterShow(message: Message): void {
     super.onAfterShow(message);
-    this.options.model.start();
+    this.options.model.feed.start();
   }
 
   /** Go to the list by a key. */
@@ -129,19 +129,19 @@ class FilterBox extends VDomRenderer<RunsModel> {
       <>
         <input
           type="search"
-          value={model.filter}
+          value={model.feed.filter.text}
           placeholder={trans.__('Words, loss < 0.1')}
           title={trans.__("Words of names, parameters and statuses, or a condition: metrics.loss < 0.1 and params.C = 1")}
           aria-label={trans.__('Filter runs')}
           onChange={(event) => {
-            model.filter = event.target.value;
+            model.feed.want({ text: event.target.value });
           }}
         />
         <select
-          value={model.status}
+          value={model.feed.filter.status}
           aria-label={trans.__('Status')}
           onChange={(event) => {
-            model.status = event.target.value as Status | '';
+            model.feed.want({ status: event.target.value as Status | '' });
           }}
         >
           <option value="">{trans.__('any status')}</option>
@@ -178,10 +178,11 @@ class ListSection extends VDomRenderer<RunsModel> {
 
   protected render(): React.JSX.Element {
     const { model, trans, language } = this.options;
-    if (model.state === 'failed') {
+    const { feed } = model;
+    if (feed.state === 'failed') {
       return <Failed {...this.options} />;
     }
-    if (model.state === 'loading' && model.total === 0) {
+    if (feed.state === 'loading' && feed.known.size === 0) {
       return <p className="mlx-Runs-say">{trans.__('Loading…')}</p>;
     }
     const isEmpty = model.rows.length === 0;
@@ -192,17 +193,17 @@ class ListSection extends VDomRenderer<RunsModel> {
     };
     return (
       <>
-        {model.trouble !== null && (
+        {feed.trouble !== null && (
           <p className="mlx-Runs-warning mlx-Run-problem" role="alert">
-            {trans.__('What is shown may be old: %1', model.trouble)}
+            {trans.__('What is shown may be old: %1', feed.trouble)}
           </p>
         )}
-        {model.filterProblem !== null && (
+        {feed.filterProblem !== null && (
           <p className="mlx-Runs-warning mlx-Run-problem" role="alert">
-            {model.filterProblem}
+            {feed.filterProblem}
           </p>
         )}
-        {isEmpty && (model.isFiltered ? <Nothing {...this.options} /> : <Empty trans={trans} />)}
+        {isEmpty && (feed.filter.isSet ? <Nothing {...this.options} /> : <Empty trans={trans} />)}
         {!isEmpty && <RunList {...{ model, trans, language, mounted }} enter={this.enter} />}
         <Counts model={model} trans={trans} />
       </>
@@ -212,7 +213,7 @@ class ListSection extends VDomRenderer<RunsModel> {
 
 /** Why there is no list, and what can be done. */
 function Failed({ model, trans }: Options): React.JSX.Element {
-  const { problem, about } = model;
+  const { problem, about } = model.feed;
   const isMissing = problem instanceof Refusal && problem.isMissing && about === null;
   return (
     <div className="mlx-Runs-say" role="alert">
@@ -226,7 +227,7 @@ function Failed({ model, trans }: Options): React.JSX.Element {
       <button
         className="jp-mod-styled jp-mod-accept"
         onClick={() => {
-          void model.load();
+          void model.feed.load();
         }}
       >
         {trans.__('Try Again')}
@@ -255,8 +256,7 @@ function Nothing({ model, trans }: Options): React.JSX.Element {
       <button
         className="jp-mod-styled"
         onClick={() => {
-          model.filter = '';
-          model.status = '';
+          model.feed.want({ text: '', status: '' });
         }}
       >
         {trans.__('Clear the Filter')}
@@ -267,6 +267,7 @@ function Nothing({ model, trans }: Options): React.JSX.Element {
 
 /** How many runs there are, and how they stand; a button where there are more. */
 function Counts({ model, trans }: { model: RunsModel; trans: TranslationBundle }): React.JSX.Element {
+  const { feed } = model;
   const runs = model.rows.flatMap((row) => (row.kind === 'run' ? [row.run] : []));
   const parts = STATUSES.flatMap((status) => {
     const count = runs.filter((run) => run.status === status).length;
@@ -275,15 +276,15 @@ function Counts({ model, trans }: { model: RunsModel; trans: TranslationBundle }
   return (
     <div className="mlx-Runs-counts" role="status">
       <span>{parts.join(' · ')}</span>
-      {model.more && (
+      {feed.more && (
         <button
           className="mlx-Run-link"
-          disabled={model.isLoadingMore}
+          disabled={feed.isLoadingMore}
           onClick={() => {
-            void model.loadMore();
+            void feed.loadMore();
           }}
         >
-          {model.isLoadingMore ? trans.__('Loading…') : trans.__('Load older runs')}
+          {feed.isLoadingMore ? trans.__('Loading…') : trans.__('Load older runs')}
         </button>
       )}
     </div>
@@ -299,16 +300,17 @@ class DetailsSection extends VDomRenderer<RunsModel> {
 
   protected render(): React.JSX.Element {
     const { model, trans, language, report } = this.options;
-    const run = model.current === null ? undefined : model.get(model.current);
+    const run = model.current === null ? undefined : model.feed.known.get(model.current);
     if (run === undefined) {
       return <p className="mlx-Runs-say">{trans.__('Select a run to see its parameters, metrics, files and log.')}</p>;
     }
-    const { project, sections } = model;
+    const { feed, sections } = model;
+    const { project } = feed;
     const open = (id: string): void => {
       model.reveal(id).catch(report);
     };
-    const seconds = model.seconds(run, Date.now());
-    const job = model.jobs.get(run.run_id);
+    const seconds = feed.known.seconds(run, Date.now());
+    const job = feed.jobs.get(run.run_id);
     return <Details key={run.run_id} {...{ project, run, job, trans, language, seconds, sections, open }} />;
   }
 }
