@@ -1,56 +1,76 @@
 /**
- * What was started from here, followed to its end: a notification says how far it is, and at last what came of it.
+ * What was started from here, followed to its end.
  *
  * It runs without the browser. What was started is remembered with the workspace, so that a page that is opened later
  * tells of an end that nobody has seen.
  */
-import type { JupyterFrontEnd } from '@jupyterlab/application';
-import { Notification } from '@jupyterlab/apputils';
-import type { IStateDB } from '@jupyterlab/statedb';
-import type { TranslationBundle } from '@jupyterlab/translation';
 import type { ReadonlyJSONValue } from '@lumino/coreutils';
 
 import { type Job, Project } from '../api';
-import { messageOf } from '../problems';
-import { REVEAL } from '../panel/commands';
-import { type IJobs, OPEN_LOG } from './tokens';
-import { isWell, words } from './words';
+import type { IJobs } from './tokens';
 
 const KEY = 'ml-experiment-nb-jobs:started'; // a name before the colon that no tracker of widgets has: it drops what it can't open
-const VERDICT = 'mlexp.replay.sentence'; // the tag of a run that says whether it has given the same as its original
-const NEWS = 10_000; // ms that good news is shown; it stays in the list of notifications
+
+/** Tells people of jobs. */
+export interface Teller {
+  /** Say that one goes on; return what that is known by. */
+  begun: (path: string, job: Job) => string;
+  /** Say how far it is. */
+  further: (id: string, job: Job) => void;
+  /** Say what came of it; `id` is what has said that it goes on. */
+  ended: (path: string, job: Job, id: string | null) => Promise<void>;
+  /** Say no more of one that there is no word of any more. */
+  gone: (id: string) => void;
+}
+
+/** Where it is remembered: JupyterLab's `IStateDB`. */
+export interface Memory {
+  fetch: (key: string) => Promise<unknown>;
+  save: (key: string, value: ReadonlyJSONValue) => Promise<unknown>;
+}
 
 /** Jobs of one project, while some of them run. */
 interface Followed {
   readonly project: Project;
-  /** The notification of each job. */
+  /** What is told of each. */
   readonly told: Map<string, string | null>;
   readonly close: () => void;
 }
 
 export class Jobs implements IJobs {
   private readonly followed = new Map<string, Followed>();
+  private isRestored = false;
 
   constructor(
-    private readonly app: JupyterFrontEnd,
-    private readonly trans: TranslationBundle,
-    private readonly state: IStateDB | null
+    private readonly teller: Teller,
+    private readonly memory: Memory | null,
+    private readonly projectOf = (path: string): Project => new Project(path)
   ) {}
 
   /** Follow a job that was just started. */
   follow(job: Job, project: Project): void {
-    this.of(project).told.set(job.id, this.tell(project.path, job));
+    const isNew = !this.followed.has(project.path);
+    this.of(project).told.set(job.id, this.teller.begun(project.path, job));
     this.remember();
     this.hear(project.path, job);
+    if (!isNew) {
+      void this.renew(project); // it may have ended before this was known of; a new connection asks by itself
+    }
   }
 
   /** Go on with what an earlier page has started. */
   async restore(): Promise<void> {
-    const kept = readable(await this.state?.fetch(KEY));
+    const kept = readable(await this.memory?.fetch(KEY).catch(() => undefined));
     for (const [path, ids] of Object.entries(kept)) {
-      const followed = this.of(new Project(path));
+      const isNew = !this.followed.has(path);
+      const followed = this.of(this.projectOf(path));
       ids.forEach((id) => followed.told.set(id, followed.told.get(id) ?? null));
+      if (!isNew) {
+        void this.renew(followed.project);
+      }
     }
+    this.isRestored = true;
+    this.remember();
   }
 
   private of(project: Project): Followed {
@@ -84,6 +104,10 @@ export class Jobs implements IJobs {
       this.hear(project.path, job);
     });
     asked.filter((id) => !jobs.some((job) => job.id === id)).forEach((id) => {
+      const notification = told?.get(id);
+      if (notification) {
+        this.teller.gone(notification);
+      }
       this.forget(project.path, id);
     });
   }
@@ -95,74 +119,13 @@ export class Jobs implements IJobs {
     }
     const id = told.get(job.id);
     if (job.ended === null && id) {
-      Notification.update({ id, message: words(job, this.trans) });
+      this.teller.further(id, job);
     } else if (job.ended !== null) {
-      void this.tellEnd(path, job, id ?? null);
+      void this.teller.ended(path, job, id ?? null);
       this.forget(path, job.id);
     } else if (id === null) {
-      told.set(job.id, this.tell(path, job));
+      told.set(job.id, this.teller.begun(path, job));
     }
-  }
-
-  /** Tell what came of a job, by its notification if there is one; of a replay that came to a verdict, that. */
-  private async tellEnd(path: string, job: Job, id: string | null): Promise<void> {
-    const verdict = job.kind === 'replay' ? await verdictOf(new Project(path), job) : null;
-    const isGood = isWell(job);
-    const isBad = !isGood && job.state !== 'stopped' && verdict === null;
-    const type = isGood ? 'success' : isBad ? 'error' : 'warning';
-    const message = verdict === null ? words(job, this.trans) : this.trans.__('%1, run again: %2', job.name, verdict);
-    const options = { autoClose: isGood ? NEWS : (false as const), actions: this.endActions(path, job) };
-    if (id === null) {
-      Notification.emit(message, type, options);
-    } else {
-      Notification.update({ id, message, type, ...options });
-    }
-  }
-
-  /** Say that it goes on; what looks at it or stops it leaves the notification there. */
-  private tell(path: string, job: Job): string {
-    const stop = {
-      label: this.trans.__('Stop'),
-      callback: (event: MouseEvent) => {
-        event.preventDefault();
-        new Project(path).stopJob(job.id).catch(report);
-      }
-    };
-    const actions = [this.logAction(path, job, true), stop];
-    return Notification.emit(words(job, this.trans), 'in-progress', { autoClose: false, actions });
-  }
-
-  private logAction(path: string, job: Job, stays: boolean): Notification.IAction {
-    const label = job.kind === 'image' && isWell(job) ? this.trans.__('Show Result') : this.trans.__('Show Log');
-    const callback = (event: MouseEvent): void => {
-      if (stays) {
-        event.preventDefault();
-      }
-      void this.app.commands.execute(OPEN_LOG, { path, job: job.id, name: job.name });
-    };
-    return { label, callback };
-  }
-
-  private endActions(path: string, job: Job): Notification.IAction[] {
-    const { commands } = this.app;
-    const run = job.run_id;
-    const log = this.logAction(path, job, false);
-    if (run === null) {
-      return [log];
-    }
-    const show = { label: this.trans.__('Show Run'), callback: () => void commands.execute(REVEAL, { run, path }) };
-    const open = {
-      label: this.trans.__('Open Notebook'),
-      callback: () => {
-        this.openNotebook(path, run).catch(report);
-      }
-    };
-    return [show, ...(job.kind === 'experiment' ? [open] : []), ...(isWell(job) ? [] : [log])];
-  }
-
-  private async openNotebook(path: string, run: string): Promise<void> {
-    const place = await new Project(path).notebook(run);
-    await this.app.commands.execute('docmanager:open', { path: place.path });
   }
 
   private forget(path: string, id: string): void {
@@ -175,20 +138,13 @@ export class Jobs implements IJobs {
     this.remember();
   }
 
+  /** Not before it is known what was remembered: that would be lost. */
   private remember(): void {
-    const kept = [...this.followed].map(([path, { told }]) => [path, [...told.keys()]]);
-    void this.state?.save(KEY, Object.fromEntries(kept) as ReadonlyJSONValue);
+    if (this.isRestored) {
+      const kept = [...this.followed].map(([path, { told }]) => [path, [...told.keys()]]);
+      void this.memory?.save(KEY, Object.fromEntries(kept) as ReadonlyJSONValue);
+    }
   }
-}
-
-/** Whether a replay has given the same, in a sentence; null where it didn't come to that. */
-async function verdictOf(project: Project, { run_id: id }: Job): Promise<string | null> {
-  const run = id === null ? null : await project.run(id).catch(() => null);
-  return run?.tags[VERDICT] ?? null;
-}
-
-function report(problem: unknown): void {
-  Notification.error(messageOf(problem));
 }
 
 /** What was kept, as far as it can be read. */

@@ -3,6 +3,7 @@ import { VDomModel } from '@jupyterlab/ui-components';
 
 import type { Job, Log, Made, Project } from '../api';
 import { messageOf } from '../problems';
+import { Renewal } from '../renewal';
 
 const RENEWED = 2000; // ms between two looks at the log of what runs, as long as it is seen
 
@@ -10,11 +11,23 @@ export class JobModel extends VDomModel {
   job: Job | null = null;
   log: Log | null = null;
   made: Made | null = null;
+  /** Why how it stands isn't known. */
   problem: string | null = null;
+  /** Why it was not stopped. */
+  refusal: string | null = null;
   private readonly close: () => void;
   private timer: ReturnType<typeof setInterval> | undefined;
-  private isAsking = false;
-  private wanted = 0; // how often it was asked for
+  private readonly renewal = new Renewal(
+    () => this.asked(),
+    () => {
+      this.problem = null;
+      this.stateChanged.emit();
+    },
+    (problem) => {
+      this.problem = messageOf(problem);
+      this.stateChanged.emit();
+    }
+  );
 
   constructor(
     readonly project: Project,
@@ -35,6 +48,7 @@ export class JobModel extends VDomModel {
   override dispose(): void {
     this.see(false);
     this.close();
+    this.renewal.end();
     super.dispose();
   }
 
@@ -50,41 +64,29 @@ export class JobModel extends VDomModel {
     }
   }
 
-  /** Ask how it stands; what is asked for meanwhile is asked once more. */
-  async renew(): Promise<void> {
-    this.wanted++;
-    if (this.isAsking) {
-      return;
-    }
-    this.isAsking = true;
-    for (let done = 0; done !== this.wanted && !this.isDisposed;) {
-      done = this.wanted;
-      await this.once();
-      this.stateChanged.emit();
-    }
-    this.isAsking = false;
+  /** Ask how it stands. */
+  renew(): Promise<void> {
+    return this.renewal.want();
   }
 
   /** Stop it, and wait until that is done. */
   async stop(): Promise<void> {
+    this.refusal = null;
     try {
       await this.project.stopJob(this.id);
     } catch (problem) {
-      this.problem = messageOf(problem);
+      this.refusal = messageOf(problem);
     }
+    this.stateChanged.emit();
     await this.renew();
   }
 
-  private async once(): Promise<void> {
-    try {
-      const job = await this.project.job(this.id); // before its log: of what has ended, that is whole then
-      this.log = await this.project.jobLog(this.id);
-      if (job.kind === 'image' && job.ended !== null) {
-        ({ made: this.made } = await this.project.image(this.id));
-      }
-      [this.job, this.problem] = [job, null];
-    } catch (problem) {
-      this.problem = messageOf(problem);
+  private async asked(): Promise<void> {
+    const job = await this.project.job(this.id); // before its log: of what has ended, that is whole then
+    this.log = await this.project.jobLog(this.id);
+    if (job.kind === 'image' && job.ended !== null) {
+      ({ made: this.made } = await this.project.image(this.id));
     }
+    this.job = job;
   }
 }

@@ -15,6 +15,7 @@ import { runsIcon } from '../panel/icons';
 import { showTab } from '../tabs';
 import { Jobs } from './following';
 import { JobModel } from './model';
+import { Notifications } from './telling';
 import { IJobs, OPEN_LOG } from './tokens';
 import { JobView } from './view';
 import { stateText } from './words';
@@ -50,7 +51,7 @@ export const jobs: JupyterFrontEndPlugin<IJobs> = {
     addLogs(app, restorer, trans);
     addChoice(app, documents, browser, trans);
     palette?.addItem({ command: CHOOSE, category: trans.__('Experiments') });
-    const followed = new Jobs(app, trans, state);
+    const followed = new Jobs(new Notifications(app, trans), state);
     void app.restored.then(() => followed.restore());
     return followed;
   }

@@ -56,13 +56,14 @@ interface Props {
 
 function Whole({ model, trans }: Props): React.ReactElement {
   const { job, log, made, problem } = model;
+  const wrong = [model.refusal, problem].flatMap((one) => one ?? []);
   return (
     <>
-      {problem !== null && (
-        <p className="mlx-Form-wrong" role="alert">
-          {problem}
+      {wrong.map((one) => (
+        <p className="mlx-Form-wrong" role="alert" key={one}>
+          {one}
         </p>
-      )}
+      ))}
       {job !== null && <Head job={job} trans={trans} />}
       {made !== null && <Result made={made} trans={trans} />}
       {log === null ? problem === null && <p>{trans.__('Loading…')}</p> : <LogText log={log} trans={trans} />}

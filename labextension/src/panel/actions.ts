@@ -19,17 +19,24 @@ export interface Desk {
   jobs: IJobs;
   trans: TranslationBundle;
   /** What was deleted last, for the command that undoes it. */
-  deleted: { names: string; restore: () => Promise<void> } | null;
+  deleted: Deleted | null;
+}
+
+/** What was deleted, and can be brought back once. */
+interface Deleted {
+  names: string;
+  isTaken: boolean;
+  restore: () => Promise<void>;
 }
 
 export async function stop({ model, trans }: Desk, runs: readonly Run[]): Promise<void> {
+  const { project } = model.feed;
   const answer = await showDialog({
     title: trans.__('Stop'),
     body: trans.__('Stop %1? What it has recorded so far is kept.', namesOf(runs)),
     buttons: [Dialog.cancelButton(), Dialog.warnButton({ label: trans.__('Stop') })]
   });
   if (answer.button.accept) {
-    const { project } = model.feed;
     await Promise.all(runs.map((run) => project.stop(run.run_id)));
     Notification.info(trans.__('%1 has been stopped', namesOf(runs)), { autoClose: SHORT });
   }
@@ -52,14 +59,21 @@ export async function remove(desk: Desk, runs: readonly Run[]): Promise<void> {
   const names = namesOf(tops);
   const done: string[] = [];
   const deleting = deleteAll(project, tops, done);
-  const restore = async (): Promise<void> => {
-    desk.deleted = null;
-    await deleting.catch(() => undefined); // told below
-    await Promise.all(done.map((id) => project.restore(id)));
-    await model.feed.load();
-    Notification.info(trans.__('%1 is back', names), { autoClose: SHORT });
+  const mine: Deleted = {
+    names,
+    isTaken: false,
+    restore: async () => {
+      if (mine.isTaken) {
+        return; // by the command, or by the notification
+      }
+      mine.isTaken = true;
+      desk.deleted = desk.deleted === mine ? null : desk.deleted;
+      await deleting.catch(() => undefined); // told below
+      await Promise.all(done.map((id) => project.restore(id)));
+      await model.feed.load();
+      Notification.info(trans.__('%1 is back', names), { autoClose: SHORT });
+    }
   };
-  const mine = { names, restore };
   desk.deleted = mine;
   model.feed.forget(ids);
   try {
@@ -68,11 +82,10 @@ export async function remove(desk: Desk, runs: readonly Run[]): Promise<void> {
     void model.feed.load(); // what is not deleted after all comes back
     throw problem;
   } finally {
-    if (desk.deleted === mine) {
-      desk.deleted = done.length > 0 ? mine : null;
-      if (done.length > 0) {
-        offer(trans, trans.__('%1 has been deleted', names), restore);
-      }
+    if (done.length === 0) {
+      desk.deleted = desk.deleted === mine ? null : desk.deleted;
+    } else if (!mine.isTaken) {
+      offer(trans, trans.__('%1 has been deleted', names), mine.restore);
     }
   }
 }
@@ -145,10 +158,11 @@ async function toClipboard(text: string): Promise<void> {
   }
 }
 
-/** Say that a run has ended. */
-export function tellEnd({ app, trans }: Desk, run: Run, command: string): void {
+/** Say that a run has ended; whatever is shown when it is asked for, it is one of this project. */
+export function tellEnd({ app, model, trans }: Desk, run: Run, command: string): void {
+  const { path } = model.feed.project;
   const callback = (): void => {
-    void app.commands.execute(command, { run: run.run_id });
+    void app.commands.execute(command, { run: run.run_id, path });
   };
   const options = { autoClose: LONG, actions: [{ label: trans.__('Show'), callback }] };
   if (run.status === 'finished') {

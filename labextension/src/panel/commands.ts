@@ -17,6 +17,7 @@ import {
 import type { Run } from '../api';
 import { imageIcon } from '../images/icon';
 import { EXPORT } from '../images/tokens';
+import { Once } from '../once';
 import { copy, copyIds, type Desk, openInMlflow, openNotebook, remove, replay, report, resume, stop } from './actions';
 import { compareIcon, diffIcon } from './icons';
 import { openInNotebook } from './live';
@@ -151,6 +152,7 @@ function addUndo(desk: Desk): string {
 }
 
 function addAction({ app, model }: Desk, { id, label, icon, fits, act }: Action): void {
+  const once = new Once(); // a second press before the first has come to something asks for no more
   app.commands.addCommand(OWN + id, {
     label,
     caption: label,
@@ -159,7 +161,7 @@ function addAction({ app, model }: Desk, { id, label, icon, fits, act }: Action)
     execute: async () => {
       const runs = model.selected;
       if (fits(runs)) {
-        await act(runs).catch(report);
+        await once.do(runs.map((run) => run.run_id).join(), () => act(runs).catch(report));
       }
     }
   });

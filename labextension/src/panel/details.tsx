@@ -3,6 +3,7 @@ import type { TranslationBundle } from '@jupyterlab/translation';
 import React from 'react';
 
 import type { Artifact, Artifacts, Curves, Failure, Job, Log, Progress, Project, Run } from '../api';
+import { Renewal } from '../renewal';
 import { duration, figure, line, parts, size, valueText } from './figures';
 import { whenSeen } from './seen';
 import { StatusSign, statusText } from './status';
@@ -31,7 +32,7 @@ interface Props {
 /** The details; with another `key` for each run. */
 export function Details(props: Props): React.JSX.Element {
   const { project, trans, sections } = props;
-  const full = useAnswer<Run>(() => project.run(props.run.run_id), [project, props.run], false);
+  const full = useAnswer<Run>(() => project.run(props.run.run_id), project, props.run, false);
   const run = { ...props.run, ...(full.answer === null ? {} : withoutState(full.answer)) };
   return (
     <div className="mlx-Run" role="group" tabIndex={-1} aria-label={run.name}>
@@ -195,7 +196,7 @@ function Name({ text }: { text: string }): React.JSX.Element {
 function Metrics({ project, run, trans, sections }: Props): React.JSX.Element {
   const names = Object.keys(run.metrics);
   const ask = (): Promise<Curves> => project.curves(run.run_id);
-  const { answer, problem } = useAnswer(ask, [project, run.metrics], false); // of what runs, others are heard of
+  const { answer, problem } = useAnswer(ask, project, run.metrics, false); // of what runs, others are heard of
   const hasCurves = names.some((name) => (answer?.metrics[name]?.count ?? 0) > 1);
   return (
     <Section name="metrics" sections={sections} title={trans.__('Metrics')} count={names.length}>
@@ -249,7 +250,7 @@ function Sparkline({ name, curves, trans }: SparklineProps): React.JSX.Element |
 
 function Files({ project, run, trans }: Props): React.JSX.Element {
   const ask = (): Promise<Artifacts> => project.artifacts(run.run_id);
-  const { answer, problem } = useAnswer(ask, [project, run.run_id, run.status], false);
+  const { answer, problem } = useAnswer(ask, project, run.status, false);
   if (answer === null) {
     return problem === null ? <Waiting trans={trans} /> : <Problem problem={problem} />;
   }
@@ -279,7 +280,7 @@ function LogText({ project, run, trans }: Props): React.JSX.Element {
   const box = React.useRef<HTMLPreElement>(null);
   const isRunning = run.status === 'running';
   const ask = (): Promise<Log> => project.log(run.run_id);
-  const { answer, problem } = useAnswer(ask, [project, run.run_id, run.status], isRunning);
+  const { answer, problem } = useAnswer(ask, project, run.status, isRunning);
   const [isAtEnd, setAtEnd] = React.useState(true);
   React.useEffect(() => {
     if (box.current !== null && isAtEnd) {
@@ -329,43 +330,45 @@ interface Answered<T> {
   problem: Error | null;
 }
 
-/**
- * Ask the server, and again when what is asked about changes, or every few seconds, as long as the page is seen; late
- * answers are dropped.
- */
-function useAnswer<T>(ask: () => Promise<T>, about: readonly unknown[], isLive: boolean): Answered<T> {
+/** Ask the server, and again when something is new of what is asked about, or every few seconds, as long as the page is seen. */
+function useAnswer<T>(ask: () => Promise<T>, project: Project, news: unknown, isLive: boolean): Answered<T> {
   const [state, setState] = React.useState<Answered<T>>({ answer: null, problem: null });
+  const latest = React.useRef(ask);
+  latest.current = ask;
+  const renewal = React.useRef<Renewal<T> | null>(null);
+  React.useEffect(() => {
+    const made = new Renewal(
+      () => latest.current(),
+      (answer) => {
+        setState({ answer, problem: null });
+      },
+      (problem) => {
+        setState(({ answer }) => ({ answer, problem: problem as Error }));
+      }
+    );
+    renewal.current = made;
+    return () => {
+      made.end();
+    };
+  }, [project]);
   React.useEffect(() => {
     let isOver = false;
-    let timer: ReturnType<typeof setTimeout> | undefined;
+    let takeBack = (): void => undefined;
     const once = async (): Promise<void> => {
-      try {
-        const answer = await ask();
-        if (!isOver) {
-          setState({ answer, problem: null });
-        }
-      } catch (problem) {
-        if (!isOver) {
-          setState(({ answer }) => ({ answer, problem: problem as Error }));
-        }
-      }
-      again();
-    };
-    const again = (): void => {
+      await renewal.current?.want();
       if (isLive && !isOver) {
         timer = setTimeout(look, RENEWED);
       }
     };
-    let takeBack = (): void => undefined;
     const look = (): void => {
       takeBack = whenSeen(() => void once());
     };
-    timer = setTimeout(look, state.answer === null ? SETTLED : 0);
+    let timer = setTimeout(look, state.answer === null ? SETTLED : 0);
     return () => {
       isOver = true;
       clearTimeout(timer);
       takeBack();
     };
-  }, about);
+  }, [project, news, isLive]);
   return state;
 }

@@ -9,6 +9,7 @@ import { Panel } from '@lumino/widgets';
 
 import { Project } from '../api';
 import { messageOf } from '../problems';
+import { Renewal } from '../renewal';
 import { showTab } from '../tabs';
 import { runsIcon } from './icons';
 import { openInNotebook } from './live';
@@ -101,6 +102,12 @@ function makeTab(
 
 /** The HTML, cleaned as JupyterLab cleans all that isn't trusted. */
 class Page extends Panel {
+  private readonly renewal = new Renewal(
+    () => this.asked(),
+    () => undefined,
+    (problem) => void this.put('text/plain', messageOf(problem))
+  );
+
   constructor(
     readonly shown: Shown,
     private readonly rendermime: IRenderMimeRegistry,
@@ -115,18 +122,23 @@ class Page extends Panel {
   }
 
   /** Ask for it anew, and show what came of that. */
-  async renew(): Promise<void> {
+  renew(): Promise<void> {
+    return this.renewal.want();
+  }
+
+  override dispose(): void {
+    this.renewal.end();
+    super.dispose();
+  }
+
+  private async asked(): Promise<void> {
     if (this.widgets.length === 0) {
       await this.put('text/plain', this.trans.__('Loading…'));
     }
     const { kind, path, runs } = this.shown;
     const project = new Project(path);
-    try {
-      const { html } = await (kind === 'compare' ? project.compare(runs) : project.diff(runs[0] ?? '', runs[1] ?? ''));
-      await this.put('text/html', html);
-    } catch (problem) {
-      await this.put('text/plain', messageOf(problem));
-    }
+    const { html } = await (kind === 'compare' ? project.compare(runs) : project.diff(runs[0] ?? '', runs[1] ?? ''));
+    await this.put('text/html', html);
   }
 
   private async put(type: 'text/html' | 'text/plain', text: string): Promise<void> {
