@@ -181,9 +181,10 @@ def read(root: Path, name: str) -> Submission:
         asked = CommandRequest(**told | {"words": tuple(told["words"])})
     except (KeyError, TypeError):
         raise RunNotFoundError(f"there is no job {name!r} in {root}") from None
+    is_begun = (folder / _PROCESS).exists()  # before its process is looked for, of which word may be left just now
     is_alive = _process(folder) is not None  # before the end is looked for, which may be written just now
     end = _read(folder / _END)
-    state = _state(folder, asked, end, is_alive)
+    state = _state(folder, end, is_alive=is_alive or (not is_begun and _is_recent(asked)))
     run_id, progress = _text(folder / _RUN) or asked.run_id, _read(folder / _PROGRESS)
     message = end.get("message")
     if state is State.DIED:
@@ -290,12 +291,12 @@ def _folder(root: Path) -> Path:
 # --- what stands in its folder ---
 
 
-def _state(folder: Path, asked: CommandRequest, end: dict[str, Any], is_alive: bool) -> State:
+def _state(folder: Path, end: dict[str, Any], *, is_alive: bool) -> State:
     is_stopped = (folder / _STOP).exists()
     if end:
         code = end.get("code")
         return State.FINISHED if code == 0 else State.STOPPED if code == _INTERRUPTED else State.FAILED
-    if not is_alive and not _is_about_to_begin(folder, asked):
+    if not is_alive:
         return State.STOPPED if is_stopped else State.DIED
     if is_stopped:
         return State.STOPPING
@@ -303,9 +304,9 @@ def _state(folder: Path, asked: CommandRequest, end: dict[str, Any], is_alive: b
     return State.RUNNING if has_begun else State.STARTING
 
 
-def _is_about_to_begin(folder: Path, asked: CommandRequest) -> bool:
-    age = datetime.now(UTC) - datetime.fromisoformat(asked.started)
-    return not (folder / _PROCESS).exists() and age.total_seconds() < _BEGINS
+def _is_recent(asked: CommandRequest) -> bool:
+    """Return whether it was asked for just now: without a process, it may only be about to begin."""
+    return (datetime.now(UTC) - datetime.fromisoformat(asked.started)).total_seconds() < _BEGINS
 
 
 def _process(folder: Path) -> psutil.Process | None:

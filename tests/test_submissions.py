@@ -71,6 +71,19 @@ def test_one_without_a_process_may_only_be_about_to_begin(project):
     assert submissions.read(project, "0" * 12).state is State.STARTING
 
 
+def test_one_whose_process_is_only_now_noted_has_not_died(project, monkeypatch):
+    folder = left(project, started=submissions.now().isoformat())
+    look = submissions._process
+
+    def note_after(folder):
+        found = look(folder)
+        (folder / "process.json").write_text(json.dumps({"pid": os.getpid(), "began": psutil.Process().create_time()}))
+        return found
+
+    monkeypatch.setattr(submissions, "_process", note_after)
+    assert submissions.read(project, folder.name).state is State.STARTING
+
+
 def test_what_is_not_there_or_not_whole_is_no_submission(project):
     with pytest.raises(RunNotFoundError, match="no job 'x'"):
         submissions.read(project, "x")

@@ -33,6 +33,7 @@ WITHOUT_FILE = 5.0  # seconds between two questions to a store that is no file
 NEWEST = 200  # runs that are watched, besides all that go on
 LONGEST = 5.0  # seconds that a store is left alone after a question, even if that was a long one
 _SHARE = 50  # times as long as a question has kept the processor is waited for before the next one
+_TICK = 50_000_000  # nanoseconds in which a file may be written twice and have one time
 _ORPHANS = 10  # looks between two for runs whose driver is gone
 Tell = Callable[[str, dict[str, Any]], None]
 
@@ -113,7 +114,9 @@ class Watcher:
             return True
         if written == self._written:
             return False
-        self._written = written  # before it is read: what is written meanwhile is seen by the next look
+        # Before it is read: what is written meanwhile is seen by the next look, as long as that has another time.
+        is_settled = time.time_ns() - max(stamp for stamp, _ in written) > _TICK
+        self._written = written if is_settled else None
         return True
 
     def _look_at_runs(self) -> None:

@@ -157,7 +157,7 @@ class Backend:
 
     async def _started(self) -> Process:
         async with self._starting:
-            if self._process is None or self._process.returncode is not None:
+            if self._process is None or not _hears(self._process):
                 # -P: a json.py in the project is the user's, and no library.
                 words = [sys.executable, "-P", "-m", "ml_experiment_nb.backend", str(self.root)]
                 try:
@@ -213,6 +213,11 @@ class Backend:
                 self.rest()
             elif self.is_idle:
                 self.end()
+
+
+def _hears(process: Process) -> bool:
+    """Return whether a process is there, and was not told to end."""
+    return process.returncode is None and process.stdin is not None and not process.stdin.is_closing()
 
 
 class Backends:

@@ -9,6 +9,7 @@ import asyncio
 import json
 import secrets
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -123,17 +124,17 @@ class ProjectEvents:
         self._tell(self._hello())
 
     def _rest(self) -> None:
-        if not self._listeners and self._is_watching:
-            self._is_watching = False
-            self._stop("alive")
-            self._beside.begin(self._end())
+        self._beside.begin(self._end())
 
     async def _end(self) -> None:
-        if self._backend.is_running:
-            try:
-                await self._backend.ask(self._question("unwatch"))
-            except Refused:
-                return  # it has ended
+        async with self._joining:  # what begins is ended after that, and who joins now has it begun after this
+            if self._listeners:
+                return
+            self._stop("alive")
+            was_watching, self._is_watching = self._is_watching, False
+            if was_watching and self._backend.is_running:
+                with suppress(Refused):  # it has ended
+                    await self._backend.ask(self._question("unwatch"))
 
     def _question(self, verb: str) -> Question:
         return Question(verb, self._root, self._backend.root, {}, {})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 
 import pytest
 import services
@@ -54,6 +55,20 @@ def test_a_run_is_told_when_it_begins_changes_and_is_deleted(told, store):
     assert said["changed"][0]["status"] == "finished"
     removal.delete(store, run)
     assert told() == [("runs", {"changed": [], "removed": [run]})]
+
+
+def test_what_is_written_in_the_same_moment_as_the_write_before_is_seen_by_the_next_look(told, store, monkeypatch):
+    moment = []
+
+    def stamps(uri):
+        moment.append(time.time_ns())
+        yield moment[0], 4096
+
+    monkeypatch.setattr(watching, "_stamps", stamps)
+    told()
+    run = begun(store)
+    ((_, said),) = told()
+    assert [one["run_id"] for one in said["changed"]] == [run]
 
 
 def test_a_run_that_only_makes_room_for_newer_ones_is_not_removed(told, store, monkeypatch):

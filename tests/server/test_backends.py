@@ -120,6 +120,22 @@ def test_the_end_of_one_leaves_alone_what_the_next_is_asked(project):
     asyncio.run(check())
 
 
+def test_what_is_to_be_done_while_one_ends_is_done_by_the_next(project):
+    async def check():
+        backend = Backend(project)
+        assert (await answered(backend))[0] == 200
+        old = backend._process
+        os.kill(old.pid, signal.SIGSTOP)
+        backend.end()
+        assert await answered(backend, changes=True) == (200, {"jobs": []})
+        os.kill(old.pid, signal.SIGCONT)
+        await old.wait()
+        backend.end()
+        await ended(backend)
+
+    asyncio.run(check())
+
+
 def test_a_folder_that_has_gone_is_said(project):
     async def check():
         with pytest.raises(Refused, match="no process can be started") as refused:

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from ml_experiment_nb.server import events
-from ml_experiment_nb.server.backends import Backend
+from ml_experiment_nb.server.backends import Backend, Response
 from ml_experiment_nb.server.events import ProjectEvents
 
 pytestmark = pytest.mark.slow
@@ -44,5 +44,70 @@ def test_all_pages_look_anew_when_one_joins_before_the_next_process_is_started(p
             watch.leave(page)
         backend.end()
         await backend._process.wait()
+
+    asyncio.run(check())
+
+
+class Held:
+    """A backend whose every answer waits until it is allowed; nothing else of one matters here."""
+
+    is_running = True
+
+    def __init__(self, root):
+        self.root = root
+        self.asked = []
+        self.allowed = asyncio.Semaphore(0)
+
+    async def ask(self, question):
+        self.asked.append(question.verb)
+        await self.allowed.acquire()
+        self.asked.append("answered")
+        return Response(200, b"{}")
+
+
+async def settled():
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+def test_a_page_that_joins_while_the_watch_ends_has_another_begun_after_that(project):
+    async def check():
+        backend, first, second = Held(project), Page(), Page()
+        watch = ProjectEvents(backend, project)
+        backend.allowed.release()
+        await watch.join(first, "")
+        watch.leave(first)
+        watch._rest()
+        await settled()
+        joining = asyncio.create_task(watch.join(second, ""))
+        await settled()
+        assert backend.asked == ["watch", "answered", "unwatch"]
+        backend.allowed.release()
+        backend.allowed.release()
+        await joining
+        assert backend.asked == ["watch", "answered", "unwatch", "answered", "watch", "answered"]
+        assert [one["event"] for one in second.heard] == ["hello"]
+        watch.leave(second)
+
+    asyncio.run(check())
+
+
+def test_a_watch_whose_page_has_left_before_it_began_ends_as_well(project, monkeypatch):
+    monkeypatch.setattr(events, "LINGER", 0.05)
+
+    async def check():
+        backend, page = Held(project), Page()
+        watch = ProjectEvents(backend, project)
+        joining = asyncio.create_task(watch.join(page, ""))
+        await settled()
+        watch.leave(page)
+        await asyncio.sleep(0.2)
+        for _ in range(2):
+            backend.allowed.release()
+        await joining
+        async with asyncio.timeout(60):
+            while backend.asked[-2:] != ["unwatch", "answered"]:
+                await asyncio.sleep(0.02)
+        assert "alive" not in watch._timers
 
     asyncio.run(check())
