@@ -5,8 +5,11 @@ import type { JSONObject } from '@lumino/coreutils';
 const REQUEST = 'ml_experiment_request';
 const LIMIT = 5000; // ms that an answer may take
 
-/** What a kernel answers; null where it says nothing, or that it can't. */
-export async function ask(kernel: Kernel.IKernelConnection, content: JSONObject): Promise<string | null> {
+/** A kernel that has not answered in time: it may the next time. */
+export const LATE = Symbol('late');
+
+/** What a kernel answers; null where it says that it can't, or has gone. */
+export async function ask(kernel: Kernel.IKernelConnection, content: JSONObject): Promise<string | typeof LATE | null> {
   const message = KernelMessage.createMessage({
     channel: 'control',
     msgType: REQUEST as 'debug_request', // the types know no message of ours
@@ -14,13 +17,22 @@ export async function ask(kernel: Kernel.IKernelConnection, content: JSONObject)
     username: kernel.username,
     content: content as unknown as KernelMessage.IDebugRequestMsg['content']
   });
-  const future = kernel.sendControlMessage(message, true, true);
-  const late = new Promise<null>((resolve) => setTimeout(resolve, LIMIT, null));
-  const reply = await Promise.race([future.done.catch(() => null), late]);
-  if (reply === null) {
-    future.dispose();
-    return null;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<typeof LATE>((resolve) => {
+    timer = setTimeout(resolve, LIMIT, LATE);
+  });
+  try {
+    const future = kernel.sendControlMessage(message, true, true);
+    const reply = await Promise.race([future.done, late]);
+    if (reply === LATE) {
+      future.dispose();
+      return LATE;
+    }
+    const answer = reply.content as unknown as { status?: string; message?: string };
+    return answer.status === 'ok' && answer.message !== undefined ? answer.message : null;
+  } catch {
+    return null; // it is dead, or is left for another
+  } finally {
+    clearTimeout(timer);
   }
-  const answer = reply.content as unknown as { status?: string; message?: string };
-  return answer.status === 'ok' && answer.message !== undefined ? answer.message : null;
 }

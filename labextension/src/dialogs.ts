@@ -17,16 +17,23 @@ export interface Options {
 }
 
 export class FormDialog extends Dialog<void> {
-  job: Job | null = null;
+  private beginning: Promise<Job | null> = Promise.resolve(null);
 
   constructor(
-    private readonly form: ReactWidget & { focusWrong: () => void },
+    private readonly form: ReactWidget & { model: { dispose: () => void }; focusWrong: () => void },
     private readonly start: () => Promise<Job | null>,
     { title, cancel, start: label, field }: Options
   ) {
     const buttons = [Dialog.cancelButton({ label: cancel }), Dialog.okButton({ label })];
     super({ title, body: form, buttons, focusNodeSelector: field });
     this.addClass('mlx-FormDialog');
+  }
+
+  /** Show it; what was started, or null where the user has left it. What was on its way to the server then is started, too. */
+  async started(): Promise<Job | null> {
+    await this.launch();
+    this.form.model.dispose();
+    return this.beginning;
   }
 
   override resolve(index = START): void {
@@ -59,8 +66,9 @@ export class FormDialog extends Dialog<void> {
   }
 
   private async begin(): Promise<void> {
-    this.job = await this.start();
-    if (this.job === null) {
+    const before = this.beginning;
+    this.beginning = this.start().then(async (job) => job ?? (await before)); // a second press starts nothing
+    if ((await this.beginning) === null) {
       this.form.focusWrong();
     } else {
       super.resolve(START);

@@ -21,6 +21,9 @@ export class Models {
     sessionContext.connectionStatusChanged.connect((_, status) => {
       this.onConnection(status);
     });
+    sessionContext.kernelChanged.connect(() => {
+      this.ids.clear(); // another kernel has others
+    });
     sessionContext.statusChanged.connect((_, status) => {
       this.onStatus(status);
     });
@@ -62,8 +65,9 @@ export class Models {
   }
 
   private async ask(kernel: Kernel.IKernelConnection): Promise<void> {
-    const { content } = await kernel.requestCommInfo({ target_name: TARGET });
-    if (content.status === 'ok' && this.panel.sessionContext.session?.kernel === kernel) {
+    const reply = await kernel.requestCommInfo({ target_name: TARGET }).catch(() => null); // it may be left, or end
+    const content = reply?.content;
+    if (content?.status === 'ok' && this.panel.sessionContext.session?.kernel === kernel) {
       this.ids = new Set([...Object.keys(content.comms), ...this.ids]);
       this._added.emit();
     }

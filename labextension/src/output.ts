@@ -11,13 +11,14 @@ import type { ReadonlyPartialJSONObject } from '@lumino/coreutils';
 import { Signal } from '@lumino/signaling';
 import { Panel } from '@lumino/widgets';
 
-import { ask } from './asking';
+import { ask, LATE } from './asking';
 import type { Models } from './models';
 
 export const MIME = 'application/vnd.ml-experiment-nb.v1+json';
 const VIEW = 'application/vnd.jupyter.widget-view+json';
 const FAILED = 'Error displaying widget'; // how ipywidgets' renderer begins to say so
 const RENEWED = 3000; // ms between two states of the HTML of what runs
+const MOST_SILENCES = 20; // after which a kernel is taken for one that knows no such question
 const PAUSES = [100, 300, 1000, 3000]; // ms between tries, while ipywidgets loads the models that a kernel has
 
 export class Output extends Panel implements IRenderMime.IRenderer {
@@ -27,6 +28,7 @@ export class Output extends Panel implements IRenderMime.IRenderer {
   private savedType = '';
   private live: IRenderMime.IRenderer | null = null;
   private tries = 0;
+  private silences = 0; // of the kernel, one after the other
   private renewal: ReturnType<typeof setTimeout> | null = null;
   private preferSaved = false;
   private readonly observer = new MutationObserver(() => {
@@ -96,11 +98,12 @@ export class Output extends Panel implements IRenderMime.IRenderer {
       return;
     }
     const { kernel } = this.models;
-    const html = kernel === null ? null : await ask(kernel, { view, verb: 'html' });
-    if (this.isOver(model) || (kernel !== null && html === null)) {
+    const html = kernel === null ? LATE : await ask(kernel, { view, verb: 'html' });
+    this.silences = html === LATE && kernel !== null ? this.silences + 1 : 0;
+    if (this.isOver(model) || html === null || this.silences === MOST_SILENCES) {
       return;
     }
-    if (html !== null) {
+    if (html !== LATE) {
       await this.renderSaved(new MimeModel({ data: { ...model.data, 'text/html': html }, trusted: model.trusted }));
     }
     this.renewal ??= setTimeout(() => void this.renew(), RENEWED);

@@ -31,7 +31,6 @@ export class Stream {
     const socket = new this.settings.WebSocket(this.addressOf(this.last));
     this.socket = socket;
     socket.onmessage = (message) => {
-      this.tries = 0;
       this.onMessage(String(message.data));
     };
     socket.onclose = () => {
@@ -43,6 +42,7 @@ export class Stream {
   private onMessage(text: string): void {
     const { id, ...event } = JSON.parse(text) as Event & { id?: string };
     this.last = id ?? this.last;
+    this.tries = event.event === 'trouble' ? this.tries : 0; // after which it may be closed at once
     this.listen();
     if (event.event !== 'alive') {
       this.hear(event);

@@ -106,3 +106,20 @@ def open_panel(page, lab, folder):
     from runs_panel import open_at_new  # which needs Playwright
 
     return partial(open_at_new, page, lab, folder)
+
+
+@pytest.fixture(scope="session")
+def recorded(database, tmp_path_factory):
+    """A store with the runs of `recorded_runs`."""
+    from recorded_runs import record  # which needs MLflow
+
+    return record(make_project(tmp_path_factory.mktemp("recorded"), database))
+
+
+@pytest.fixture
+def panel(open_panel, folder, recorded):
+    """The panel of the recorded runs, with its list."""
+    (folder / ".ml-experiment" / "mlflow.db").write_bytes(recorded.read_bytes())
+    panel = open_panel()
+    panel.get_by_role("treeitem").first.wait_for()
+    return panel

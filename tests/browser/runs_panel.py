@@ -44,6 +44,13 @@ def row(panel: Locator, text: str | re.Pattern[str]) -> Locator:
     return panel.get_by_role("treeitem").filter(has_text=text)
 
 
+def open_group(panel: Locator) -> None:
+    """Open the recorded group, by the keys, and wait for its trials."""
+    row(panel, re.compile("^▸.*search")).click()
+    panel.page.keyboard.press("ArrowRight")
+    row(panel, "#0").wait_for()
+
+
 def choose(panel: Locator, text: str | re.Pattern[str], *more: str | re.Pattern[str]) -> None:
     """Select runs by the mouse: the first alone, the others beside it."""
     row(panel, text).click()

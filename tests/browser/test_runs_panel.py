@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 from drive import COMMAND, START
-from lab import THEMES, make_project, write_notebook
-from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag
+from lab import THEMES
 from playwright.sync_api import expect
-from runs_panel import choose, menu, row, rows
+from recorded_runs import LONG, NINE
+from runs_panel import choose, menu, open_group, row, rows
 
 SLOW = """%%experiment "endless"
 import time
@@ -21,69 +20,8 @@ for step in range(100_000):
     print("step", step)
     time.sleep(0.1)
 """
-LONG = "a forest with a name that is far too long for the side bar"
 AXE = Path(__file__).parents[2] / "labextension/node_modules/axe-core/axe.min.js"
 TRIALS = re.compile("/runs[?].*group=")  # the requests for those of a group
-NINE = 1_790_000_000_000  # when the store's first run has begun
-
-
-def make_run(client, experiment, name, minute, kind="experiment", status="FINISHED", params=(), metrics=(), tags=()):
-    """Put a run into a store, as the package keeps it, and return its id."""
-    begun = NINE + 60_000 * minute
-    run_id = client.create_run(experiment, run_name=name, start_time=begun).info.run_id
-    said = {"mlexp.kind": kind, "mlexp.status": status.lower(), **dict(tags)}
-    client.log_batch(
-        run_id,
-        [Metric(one, value, begun, step) for one, all_ in dict(metrics).items() for step, value in enumerate(all_)],
-        [Param(*one) for one in dict(params).items()],
-        [RunTag(*one) for one in said.items()],
-    )
-    client.set_terminated(run_id, status, end_time=begun + 2500)
-    return run_id
-
-
-@pytest.fixture(scope="session")
-def recorded(database, tmp_path_factory):
-    """A store with a group of three trials, a run that has failed, and one of another experiment."""
-    folder = make_project(tmp_path_factory.mktemp("recorded"), database)
-    client = MlflowClient(f"sqlite:///{folder}/.ml-experiment/mlflow.db")
-    svm, trees = (
-        client.create_experiment(name, artifact_location=(folder / "artifacts" / name).as_uri())
-        for name in ("SVM", "trees")
-    )
-    error = {"mlexp.error": "ValueError: no <C> of -1"}
-    make_run(client, svm, "first", 0, status="FAILED", params={"C": "-1"}, tags=error)
-    space = {"C": "loguniform(0.01, 100)"}
-    group = make_run(client, svm, "search", 1, "group", params=space, metrics={"accuracy": [0.95]})
-    for k in range(3):
-        tags = {"mlflow.parentRunId": group, "mlexp.trial": str(k)}
-        given = {"params": {"C": f"{k}.5"}, "metrics": {"loss": [1.0, 0.5, 0.25], "accuracy": [0.85 + k / 20]}}
-        trial = make_run(client, svm, f"search #{k}", 2 + k, "trial", tags=tags, **given)
-        if k == 2:
-            (folder / "log.txt").write_text("epoch 1\nepoch 2\n")
-            (folder / "roc.txt").write_text("0 0\n1 1\n")
-            client.log_artifact(trial, str(folder / "log.txt"), "record")
-            client.log_artifact(trial, str(folder / "roc.txt"), "figures")
-            client.log_artifact(trial, str(write_notebook(folder / "done.ipynb", ["C = 2.5"])))
-    make_run(client, trees, LONG, 9, metrics={"auc": [0.7]})
-    with closing(sqlite3.connect(folder / ".ml-experiment" / "mlflow.db")) as made:
-        made.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the file is copied
-    return folder / ".ml-experiment" / "mlflow.db"
-
-
-@pytest.fixture
-def panel(open_panel, folder, recorded):
-    """The panel of the recorded runs, with its list."""
-    (folder / ".ml-experiment" / "mlflow.db").write_bytes(recorded.read_bytes())
-    panel = open_panel()
-    panel.get_by_role("treeitem").first.wait_for()
-    return panel
-
-
-def open_group(panel):
-    row(panel, re.compile("^▸.*search")).click()
-    panel.page.keyboard.press("ArrowRight")
-    row(panel, "#0").wait_for()
 
 
 @pytest.mark.parametrize("theme", THEMES)

@@ -1,13 +1,7 @@
 /** A line below a magic's cell: how the last run of it ended, and what came of it. A click on it opens the run. */
-import type { ReadonlyPartialJSONObject } from '@lumino/coreutils';
 import { Widget } from '@lumino/widgets';
 
-/** What is kept in a cell's metadata of its last run: see `widgets/badge.py`. */
-export interface Last extends ReadonlyPartialJSONObject {
-  run: string;
-  status: string;
-  metric: string | null;
-}
+import type { Last } from './last';
 
 export class Badge extends Widget {
   private readonly button = document.createElement('button');
@@ -34,13 +28,4 @@ export class Badge extends Widget {
     this.status.textContent = words.status;
     this.metric.textContent = last.metric;
   }
-}
-
-/** What a value of metadata, or of an output of our type, says of a run; null where it says nothing. */
-export function lastOf(value: unknown): Last | null {
-  const { run, status, metric } = (typeof value === 'object' && value !== null ? value : {}) as Partial<Last>;
-  if (typeof run !== 'string' || !/^[0-9a-f]{32}$/.test(run) || typeof status !== 'string') {
-    return null;
-  }
-  return { run, status, metric: typeof metric === 'string' ? metric : null };
 }

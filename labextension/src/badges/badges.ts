@@ -15,7 +15,8 @@ import { Project } from '../api';
 import { MIME } from '../output';
 import { REVEAL } from '../panel/commands';
 import { STATUSES, statusText } from '../panel/status';
-import { Badge, type Last, lastOf } from './badge';
+import { Badge } from './badge';
+import { type Last, lastOf, lastOfBoth, settled } from './last';
 
 const KEY = 'ml_experiment_nb';
 const OURS =
@@ -114,16 +115,14 @@ async function settle(model: ICodeCellModel, place: Place): Promise<void> {
     return;
   }
   const status = await place.statusOf(last.run).catch(() => 'running'); // then no more is known than before
-  if (status !== 'running' && lastOfCell(model)?.run === last.run) {
-    keep(model, { ...last, status });
+  const known = model.isDisposed ? null : settled(lastOfCell(model), last, status);
+  if (known !== null) {
+    keep(model, known);
   }
 }
 
-/** What is known of the last run: what was kept of it, unless another one is shown, or has meanwhile come further. */
 function lastOfCell(model: ICodeCellModel): Last | null {
-  const kept = lastOf(model.getMetadata(KEY));
-  const shown = lastOfOutputs(model);
-  return shown === null || (kept?.run === shown.run && shown.status === 'running') ? kept : shown;
+  return lastOfBoth(lastOf(model.getMetadata(KEY)), lastOfOutputs(model));
 }
 
 function lastOfOutputs(model: ICodeCellModel): Last | null {

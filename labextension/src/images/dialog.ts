@@ -8,9 +8,7 @@ import type { ImageModel } from './model';
 export async function started(model: ImageModel): Promise<Job | null> {
   const dialog = new ImageDialog(model);
   void model.load();
-  await dialog.launch();
-  model.dispose();
-  return dialog.job;
+  return dialog.started();
 }
 
 class ImageDialog extends FormDialog {

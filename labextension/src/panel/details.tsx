@@ -30,12 +30,13 @@ interface Props {
 }
 
 /** The details; with another `key` for each run. */
-export function Details(props: Props): React.JSX.Element {
+export function Details({ mounted, ...props }: Props & { mounted: () => void }): React.JSX.Element {
   const { project, trans, sections } = props;
   const full = useAnswer<Run>(() => project.run(props.run.run_id), project, props.run, false);
+  React.useEffect(mounted, []);
   const run = { ...props.run, ...(full.answer === null ? {} : withoutState(full.answer)) };
   return (
-    <div className="mlx-Run" role="group" tabIndex={-1} aria-label={run.name}>
+    <div className="mlx-Run" role="group" tabIndex={-1} aria-label={run.name} data-run={run.run_id}>
       <Head {...props} run={run} />
       {run.notes.map((note) => (
         <p className="mlx-Run-note" key={note}>

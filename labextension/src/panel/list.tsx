@@ -19,11 +19,25 @@ interface Props {
   enter: () => void;
 }
 
-export function RunList({ model, trans, language, enter, mounted }: Props & { mounted: () => void }): React.JSX.Element {
+interface ListProps extends Props {
+  mounted: () => void;
+  /** It goes, and had the keys. */
+  left: () => void;
+}
+
+export function RunList({ model, trans, language, enter, mounted, left }: ListProps): React.JSX.Element {
   const box = React.useRef<HTMLDivElement>(null);
   const now = useNow(model.rows.some((row) => row.kind === 'run' && row.run.status === 'running'));
   const { view, look } = useView(box);
   React.useEffect(mounted, []);
+  React.useLayoutEffect(() => {
+    const node = box.current;
+    return () => {
+      if (node === document.activeElement) {
+        left();
+      }
+    };
+  }, []);
   const { rows } = model;
   const index = rows.findIndex((row) => row.key === model.current);
   React.useEffect(() => {
@@ -44,8 +58,9 @@ export function RunList({ model, trans, language, enter, mounted }: Props & { mo
       aria-activedescendant={index >= 0 ? rowId(index) : undefined}
       onScroll={look}
       onFocus={() => {
-        if (index < 0 && rows[0] !== undefined) {
-          model.select(rows[0].key, 'not');
+        const [top] = model.rows; // as they are now: a run may just have been selected
+        if (top !== undefined && !model.rows.some((row) => row.key === model.current)) {
+          model.select(top.key, 'not');
         }
       }}
       onKeyDown={(event) => {

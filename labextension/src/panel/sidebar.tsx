@@ -1,6 +1,6 @@
 /** The side bar's panel: a filter, the list of runs, and the details of one of them. */
 import type { ITranslator, TranslationBundle } from '@jupyterlab/translation';
-import { CommandToolbarButton, ellipsesIcon, SidePanel, Toolbar, ToolbarButton, VDomRenderer } from '@jupyterlab/ui-components';
+import { CommandToolbarButton, ellipsesIcon, ReactWidget, SidePanel, Toolbar, ToolbarButton, UseSignal, VDomRenderer } from '@jupyterlab/ui-components';
 import type { CommandRegistry } from '@lumino/commands';
 import type { Message } from '@lumino/messaging';
 import { AccordionPanel, Menu } from '@lumino/widgets';
@@ -92,7 +92,7 @@ export class RunsPanel extends SidePanel {
     if (content instanceof AccordionPanel) {
       content.expand(content.widgets.indexOf(this.details));
     }
-    this.details.node.querySelector<HTMLElement>('.mlx-Run')?.focus();
+    this.details.focus();
   }
 }
 
@@ -116,44 +116,47 @@ function moreButton({ commands, menu, trans }: Options): ToolbarButton {
   return button;
 }
 
-/** Words or a condition, and a status, that runs must have to be listed. */
-class FilterBox extends VDomRenderer<RunsModel> {
+/** Words or a condition, and a status, that runs must have to be listed. What is typed is drawn at once, with its cursor. */
+class FilterBox extends ReactWidget {
   constructor(private readonly options: Options) {
-    super(options.model);
+    super();
     this.addClass('mlx-Runs-filter');
   }
 
   protected render(): React.JSX.Element {
-    const { model, trans } = this.options;
-    return (
-      <>
-        <input
-          type="search"
-          value={model.feed.filter.text}
-          placeholder={trans.__('Words, loss < 0.1')}
-          title={trans.__("Words of names, parameters and statuses, or a condition: metrics.loss < 0.1 and params.C = 1")}
-          aria-label={trans.__('Filter runs')}
-          onChange={(event) => {
-            model.feed.want({ text: event.target.value });
-          }}
-        />
-        <select
-          value={model.feed.filter.status}
-          aria-label={trans.__('Status')}
-          onChange={(event) => {
-            model.feed.want({ status: event.target.value as Status | '' });
-          }}
-        >
-          <option value="">{trans.__('any status')}</option>
-          {STATUSES.map((one) => (
-            <option key={one} value={one}>
-              {statusText(one, trans)}
-            </option>
-          ))}
-        </select>
-      </>
-    );
+    return <UseSignal signal={this.options.model.feed.changed}>{() => <Fields {...this.options} />}</UseSignal>;
   }
+}
+
+function Fields({ model: { feed }, trans }: Options): React.JSX.Element {
+  return (
+    <>
+      <input
+        type="search"
+        value={feed.filter.text}
+        placeholder={trans.__('Words, loss < 0.1')}
+        title={trans.__("Words of names, parameters and statuses, or a condition: metrics.loss < 0.1 and params.C = 1")}
+        aria-label={trans.__('Filter runs')}
+        onChange={(event) => {
+          feed.want({ text: event.target.value });
+        }}
+      />
+      <select
+        value={feed.filter.status}
+        aria-label={trans.__('Status')}
+        onChange={(event) => {
+          feed.want({ status: event.target.value as Status | '' });
+        }}
+      >
+        <option value="">{trans.__('any status')}</option>
+        {STATUSES.map((one) => (
+          <option key={one} value={one}>
+            {statusText(one, trans)}
+          </option>
+        ))}
+      </select>
+    </>
+  );
 }
 
 class ListSection extends VDomRenderer<RunsModel> {
@@ -187,9 +190,15 @@ class ListSection extends VDomRenderer<RunsModel> {
     }
     const isEmpty = model.rows.length === 0;
     const mounted = (): void => {
-      if (this.isWanted) {
-        this.focus();
+      const isHere = document.activeElement === document.body || this.node.contains(document.activeElement);
+      if (this.isWanted && isHere) {
+        this.focus(); // else the user has gone elsewhere
       }
+      this.isWanted = false;
+    };
+    const left = (): void => {
+      this.node.focus();
+      this.isWanted = true;
     };
     return (
       <>
@@ -204,7 +213,7 @@ class ListSection extends VDomRenderer<RunsModel> {
           </p>
         )}
         {isEmpty && (feed.filter.isSet ? <Nothing {...this.options} /> : <Empty trans={trans} />)}
-        {!isEmpty && <RunList {...{ model, trans, language, mounted }} enter={this.enter} />}
+        {!isEmpty && <RunList {...{ model, trans, language, mounted, left }} enter={this.enter} />}
         <Counts model={model} trans={trans} />
       </>
     );
@@ -292,10 +301,21 @@ function Counts({ model, trans }: { model: RunsModel; trans: TranslationBundle }
 }
 
 class DetailsSection extends VDomRenderer<RunsModel> {
+  private isWanted = false;
+
   constructor(private readonly options: Options) {
     super(options.model);
     this.addClass('mlx-Runs-section');
     this.title.label = options.trans.__('Details');
+  }
+
+  /** Go to the details of the run that the keys are at; where those of another one are still there, as soon as they are not. */
+  focus(): void {
+    const there = this.node.querySelector<HTMLElement>('.mlx-Run');
+    this.isWanted = there?.dataset.run !== this.options.model.current;
+    if (!this.isWanted) {
+      there?.focus();
+    }
   }
 
   protected render(): React.JSX.Element {
@@ -311,6 +331,11 @@ class DetailsSection extends VDomRenderer<RunsModel> {
     };
     const seconds = feed.known.seconds(run, Date.now());
     const job = feed.jobs.get(run.run_id);
-    return <Details key={run.run_id} {...{ project, run, job, trans, language, seconds, sections, open }} />;
+    const mounted = (): void => {
+      if (this.isWanted) {
+        this.focus();
+      }
+    };
+    return <Details key={run.run_id} {...{ mounted, project, run, job, trans, language, seconds, sections, open }} />;
   }
 }

@@ -14,7 +14,5 @@ export async function started(model: FormModel): Promise<Job | null> {
     field: '.mlx-Form input[id]'
   });
   void model.check();
-  await dialog.launch();
-  model.dispose();
-  return dialog.job;
+  return dialog.started();
 }
