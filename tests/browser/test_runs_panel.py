@@ -20,6 +20,7 @@ for step in range(100_000):
     print("step", step)
     time.sleep(0.1)
 """
+PICTURES = Path(__file__).parents[2] / "build" / "browser"
 AXE = Path(__file__).parents[2] / "labextension/node_modules/axe-core/axe.min.js"
 TRIALS = re.compile("/runs[?].*group=")  # the requests for those of a group
 
@@ -245,6 +246,11 @@ def test_the_executed_notebook_is_opened_and_runs_are_compared_live_in_a_new_one
     shown = page.locator(".mlx-comparison .mlx-row:not([hidden]) .mlx-label")
     expect(shown).to_have_count(2)
     assert sorted(shown.all_inner_texts()) == ["search #0", "search #2"]
+    blank = page.locator(".mlx-comparison .mlx-grid").evaluate(
+        "grid => grid.clientHeight - grid.querySelector('.mlx-head').offsetHeight - 2 * 28"
+    )
+    assert 0 <= blank < 28, "it is as high as its two rows"
+    page.screenshot(path=PICTURES / "compared-few.png")
 
 
 def test_thousands_of_runs_are_scrolled_and_older_ones_asked_for(open_panel, folder, recorded, page):

@@ -3,6 +3,8 @@ import { element } from "./dom.js";
 import { openPopup } from "./popup.js";
 
 const ROW = 28; // pixels
+const HIGHEST = 330; // pixels of the table, unless somebody draws it higher
+const AROUND = 3 * ROW + 16; // pixels of its head, its border and a scroll bar
 const MORE = 6; // rows that are drawn above and below those in sight
 const SELECT = 34; // pixels of the column of checkboxes
 const GROUPS = { run: "Run", params: "Parameters", metrics: "Metrics", autologged: "Autologged", tags: "Tags" };
@@ -25,6 +27,7 @@ export function runsTable(runs, host) {
   );
   const help = element("div", { class: "mlx-hidden", id: `${id}-help` }, HELP);
   const table = { id, runs, host, grid, head, body, empty, slots: [], columns: [], active: { line: 0, column: 1 }, version: 0, last: -1 };
+  grid.style.height = `${Math.min(HIGHEST, AROUND + Math.max(runs.count, 1) * ROW)}px`;
   layColumns(table);
   runs.on("rows", () => (markHead(table), redraw(table)));
   runs.on("selection", () => redraw(table));
