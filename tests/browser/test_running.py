@@ -9,6 +9,7 @@ import nbformat
 import pytest
 from drive import Notebook, opened
 from lab import THEMES, write_notebook
+from playwright.sync_api import expect
 
 PICTURES = Path(__file__).parents[2] / "build" / "browser"
 PARAMETERS = 'C = 0.5  # how much a mistake costs\nkernel = "rbf"\nrows = len("abc")'
@@ -135,6 +136,44 @@ def test_a_notebook_is_run_as_a_group_when_all_that_is_typed_can_be_read(noteboo
     page.locator(".mlx-Run").get_by_role("heading", name="svm").wait_for(timeout=60_000)
     (found,) = jobs(lab, folder)
     assert (found["kind"], found["state"], found["progress"]["done"]) == ("group", "finished", 2)
+
+
+def tab_to(page, button):
+    """Press Tab until a button has the focus."""
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if button.evaluate("one => one === document.activeElement"):
+            return
+    raise AssertionError("the button can't be reached by keys")
+
+
+def test_what_is_started_by_a_form_that_is_left_is_followed_and_stopped_by_keys(notebook, heard):
+    page, posted, held = notebook.page, "**/ml-experiment-nb/jobs?*", []
+    form(notebook)
+    page.route(posted, lambda one: held.append(one) if one.request.method == "POST" else one.continue_())
+    with page.expect_request(lambda one: one.method == "POST" and "/ml-experiment-nb/jobs?" in one.url):
+        press(notebook, "Run")
+    page.keyboard.press("Escape")
+    expect(page.locator(".mlx-FormDialog")).to_have_count(0)
+    held[0].continue_()
+    told = toast(page, "svm: cell 2 of 2")  # which waits for its file
+    told.wait_for(timeout=120_000)
+    tab_to(page, told.get_by_role("button", name="Show Log"))
+    page.keyboard.press("Enter")
+    tab = page.locator(".jp-MainAreaWidget:has(.mlx-Job)")
+    tab.locator(".mlx-Job-state", has_text="running").wait_for()
+    page.route("**/stop?*", lambda one: one.fulfill(status=409, json={"message": "it can't be stopped now"}))
+    tab.get_by_role("button", name="Stop").click()
+    refused = tab.get_by_role("alert").filter(has_text="it can't be stopped now")
+    refused.wait_for()
+    with page.expect_response(lambda one: "/log?" in one.url):  # how it stands is asked for again
+        pass
+    expect(refused).to_be_visible()
+    heard.errors[:] = [one for one in heard.errors if "409" not in one]
+    page.unroute("**/stop?*")
+    tab_to(page, told.get_by_role("button", name="Stop"))
+    page.keyboard.press("Enter")
+    toast(page, "svm was stopped").wait_for(timeout=120_000)
 
 
 def test_one_without_parameters_can_be_run_and_a_lost_server_and_a_failure_are_said(folder, browser, lab):
