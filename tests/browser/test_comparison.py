@@ -13,6 +13,7 @@ from drive import Notebook
 from lab import THEMES, make_project, write_notebook
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
+from playwright.sync_api import Locator
 
 COMPARE = """from ml_experiment_nb import compare
 view = compare(experiment="svm", metric=["accuracy"], maximize=True)
@@ -96,6 +97,15 @@ def drag(notebook: Notebook, inside: str, start: tuple[float, float], end: tuple
     mouse.up()
 
 
+def redrawn(canvas: Locator, before: str) -> None:
+    """Wait until a canvas shows something else."""
+    for _ in range(600):
+        if canvas.evaluate("canvas => canvas.toDataURL()") != before:
+            return
+        canvas.page.wait_for_timeout(50)
+    raise AssertionError("it shows the same")
+
+
 def test_shift_selects_from_the_last_run_wherever_that_has_come_to(opened_view):
     view = opened_view.output(0, ".mlx-comparison")
     view.get_by_label("Select run 3", exact=True).click()
@@ -138,7 +148,7 @@ def test_runs_are_sorted_filtered_searched_and_selected(opened_view, theme, tmp_
     assert selected(notebook) == ["run 9", "run 4"]  # the best first
     view.get_by_label("Only selected").check()
     assert names(notebook) == ["run 4", "run 9"]
-    assert "2 of 12 runs · 2 selected" in view.inner_text()
+    view.get_by_text("2 of 12 runs · 2 selected").wait_for()
     notebook.screenshot(tmp_path / "table.png", 0)
     assert page.locator("body").get_attribute("data-jp-theme-light") == str(theme == "light").lower()
 
@@ -211,14 +221,13 @@ def test_what_is_brushed_in_a_plot_is_selected_everywhere(opened_view):
     plot = view.locator("[data-name=scatter] canvas").first
     before = plot.evaluate("canvas => canvas.toDataURL()")
     drag(notebook, "[data-name=scatter]", (0.3, 0.2), (0.7, 0.8))
-    notebook.page.wait_for_timeout(100)
-    assert plot.evaluate("canvas => canvas.toDataURL()") != before
+    redrawn(plot, before)
 
     view.get_by_role("tab", name="Pareto front").click()
     front = view.get_by_role("tabpanel", name="Pareto front")
     front.get_by_label("Y", exact=True).select_option("metrics.cost")
     front.get_by_role("button", name="Select the front").click()
-    assert "11 of 11 runs are on the front" in front.inner_text()
+    front.get_by_text("11 of 11 runs are on the front").wait_for()
     assert len(selected(notebook)) == 11  # all that finished: what is more accurate costs more
     view.get_by_role("tab", name="Contour").click()
     name = view.get_by_role("tabpanel", name="Contour").get_by_role("img").get_attribute("aria-label")
@@ -243,8 +252,7 @@ def test_curves_importances_and_images_come_from_the_kernel(opened_view):
     canvas = curves.locator("canvas").first
     before = canvas.evaluate("canvas => canvas.toDataURL()")
     curves.get_by_label("Smoothing").fill("0.9")
-    notebook.page.wait_for_timeout(100)
-    assert canvas.evaluate("canvas => canvas.toDataURL()") != before
+    redrawn(canvas, before)
     view.get_by_label("Select run 3", exact=True).click()
     curves.get_by_role("img", name="loss over steps of 1 runs: run 3").wait_for()
 

@@ -18,26 +18,30 @@ TOKENS = """(cell) => [...cell.querySelectorAll(".cm-line")].map((line) => [...l
     .map((span) => [span.textContent, getComputedStyle(span).color]))"""
 
 
-def tokens(notebook, index):
-    """Return the coloured words of a cell's lines, and their colours."""
+def tokens(notebook, index, fits):
+    """Return the coloured words of a cell's lines, and their colours, when they fit, or after half a minute."""
     cell = notebook.cell(index)
     cell.locator(".cm-line span").first.wait_for()
-    return cell.evaluate(TOKENS)
+    for _ in range(300):
+        if fits(found := cell.evaluate(TOKENS)):
+            break
+        notebook.page.wait_for_timeout(100)
+    return found
 
 
 @pytest.mark.parametrize("theme", THEMES)
 def test_what_stands_below_a_magic_has_the_colours_of_python(folder, open_notebook, theme):
     notebook = open_notebook(write_notebook(folder / "n.ipynb", [BODY, *(f"{line}\n{BODY}" for line in LINES)]))
-    notebook.page.wait_for_timeout(500)
-    plain = tokens(notebook, 0)
-    assert [word for word, _ in plain[2]] == ["=", '"rbf"', "# quoted"]
+    words = ["=", '"rbf"', "# quoted"]
+    plain = tokens(notebook, 0, lambda lines: [word for word, _ in lines[2]] == words)
+    assert [word for word, _ in plain[2]] == words
     for index, line in enumerate(LINES, 1):
-        head, *body = tokens(notebook, index)
+        head, *body = tokens(notebook, index, lambda lines: lines[1:] == plain)
         assert body == plain
         keyword = next(colour for word, colour in plain[1] if word == "if")
         assert head[0] == [line.split()[0], keyword]
-    words = [word for word, _ in tokens(notebook, 1)[0]]
-    assert words == ["%%experiment", '"SVM with RBF kernel"', "--seed", "1"]
+    head = [word for word, _ in tokens(notebook, 1, lambda lines: len(lines[0]) > 3)[0]]
+    assert head == ["%%experiment", '"SVM with RBF kernel"', "--seed", "1"]
     notebook.screenshot(PICTURES / f"magics-{theme}.png")
 
 

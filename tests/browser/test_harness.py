@@ -47,6 +47,9 @@ def test_a_page_that_asks_elsewhere_or_logs_an_error_is_found_out(folder, browse
         assert not str(heard)
         page.evaluate("() => { console.error('of the page'); setTimeout(() => { throw new Error('thrown'); }); }")
         page.evaluate("() => fetch('http://example.org/x.js').catch(() => null)")
-        page.wait_for_timeout(200)
+        for _ in range(300):
+            if heard.away and len(heard.errors) >= 2:
+                break
+            page.wait_for_timeout(100)
     assert heard.away == ["http://example.org/x.js"]
     assert [text.splitlines()[0] for text in heard.errors[:2]] == ["of the page", "Error: thrown"]

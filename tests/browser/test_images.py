@@ -79,11 +79,15 @@ def test_what_goes_in_is_shown_and_bad_names_are_said_before_anything_is_started
         "(text) => window.jupyterapp.shell.currentWidget.content.widgets[1].model.sharedModel.setSource(text)",
         f"{SCORE}\nprint('changed')",
     )
+    held, plan = [], "**/ml-experiment-nb/images/plan?*"
+    page.route(plan, lambda one: held.append(one))  # until it was seen that this takes a while
     shown = dialog(notebook)
     assert "The notebook was saved" in shown.inner_text()
     assert "changed" in notebook.path.read_text()
     shown.get_by_text("Looking at what the code and its kernel need").wait_for()
     pictures(page, notebook.command, "image-loading")
+    held[0].continue_()
+    page.unroute(plan)
     planned(shown)
     assert page.evaluate("() => document.activeElement.id") == "mlx-image-tag"
     text = shown.inner_text()
