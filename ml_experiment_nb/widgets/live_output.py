@@ -164,7 +164,10 @@ class LiveOutput:
         """Send all that there is, to pages and to the notebook that they save."""
         self._saved = time.monotonic()
         self._widget.tell_all()
-        self._handle.update(self._bundle(), raw=True)
+        made = self._bundle()
+        with self._lock:
+            if not self._has_failed:  # meanwhile: what was said of that stays in its place
+                self._handle.update(made, raw=True)
 
     def _bundle(self) -> dict[str, Any]:
         about = {"view": self._name, "running": not self.group.status.ended, **self._badge()}
