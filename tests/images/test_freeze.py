@@ -8,6 +8,7 @@ from frozen_programs import frozen
 from ml_experiment_nb.images.freeze import facts
 
 
+@pytest.mark.slow
 def test_what_is_left_out_is_not_fetched_again_as_it_is_declared(book):
     path = book("1")
     (path.parent / "requirements.txt").write_text("Pexpect>=4\nnumpy<1\npolars\nyarl<0; sys_platform == 'win32'\n")
@@ -19,6 +20,7 @@ def test_what_is_left_out_is_not_fetched_again_as_it_is_declared(book):
     assert not any(one.startswith(("polars", "yarl")) for one in found.notes)
 
 
+@pytest.mark.slow
 def test_what_can_not_be_frozen_is_listed(book):
     path = book(
         "!git log",
@@ -52,6 +54,7 @@ def test_the_facts_say_what_goes_in(book):
     assert rows["python"].startswith(sys.version.split()[0])
 
 
+@pytest.mark.slow
 def test_what_is_spared_of_packages_is_listed(book):
     path = book("import numpy")
     found = frozen(path, lab=False)
@@ -65,6 +68,7 @@ def test_what_is_spared_of_packages_is_listed(book):
     assert "numpy/linalg/tests" not in {one.place for one in kept.spare[0]}
 
 
+@pytest.mark.slow
 def test_what_is_declared_and_imported_but_not_installed_is_fetched(book):
     path = book("import humanize, absent_module")
     (path.parent / "environment.yml").write_text(
