@@ -202,6 +202,7 @@ def test_cells_are_told_by_their_magics(shell, hook):
     assert hook[1]["counts"] == {"finished": 2}
 
 
+@pytest.mark.slow
 def test_plain_iteration_needs_none_of_it(stored):
     spec = spec_from_mapping({"kind": "experiment", "run": {"function": train.function}, "params": {"C": 1}})
     [record] = run_plan(make_plan(spec, values={"function": train.function}))

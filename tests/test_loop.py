@@ -424,6 +424,7 @@ def fails_at_two():
     return function
 
 
+@pytest.mark.slow
 def test_a_table_in_the_eyes_of_plain_mlflow(function_plan, fails_at_two, client, stored):
     (stored / "params.csv").write_text("C,note\n1,\n2,\n3,last\n")
     made = function_plan(fails_at_two, **{**EACH, "each": str(stored / "params.csv")})

@@ -203,6 +203,7 @@ def test_a_long_parameter_is_cut_and_kept_whole_beside(store, start):
     assert [note for note in store.record(record.run_id).notes if "'long' is cut at 6000" in note]
 
 
+@pytest.mark.slow
 def test_many_parameters_and_metrics_in_one_flush(store, start):
     live = start()
     live.add(Params({f"p{k}": k for k in range(250)}))

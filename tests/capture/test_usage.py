@@ -52,6 +52,7 @@ def test_processes_that_have_ended_and_no_process_at_all():
     assert found.look([2**22 + 1])["system/run_cpu_utilization_percentage"] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["experiment", "group"])
 def test_a_long_task_is_sampled_and_its_record_keeps_that_apart(stored, script, soon, kind):
     target = script(LONG)

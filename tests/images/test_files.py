@@ -18,6 +18,7 @@ def test_data_that_the_code_names_is_listed_with_its_size(book, tmp_path):
     assert "holds secrets" in found[".env"].why_out
 
 
+@pytest.mark.slow
 def test_what_a_shell_is_called_with_goes_in_as_what_the_code_names(book):
     path = book("!python tools/one.py --in a.csv > /dev/null", "%run two.py -v", "%%bash\ncat 'b.csv' | sh -s three")
     root = path.parent

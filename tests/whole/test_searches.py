@@ -109,6 +109,7 @@ def trade(x):
     return {"gain": x, "cost": x**2 if x > 0 else 5 - x}
 
 
+@pytest.mark.slow
 def test_a_group_with_several_metrics(search, client):
     metric = [{"name": "gain", "direction": "maximize"}, {"name": "cost"}]
     space = {"x": "choice([-2, -1, 0, 1, 2])"}
@@ -196,6 +197,7 @@ def check_conditional(records):
 OPEN = {"param_space": {}, "params": {"fixed": 7}, "metric": "loss", "num_trials": 10, "seed": 1}
 
 
+@pytest.mark.slow
 def test_a_function_that_draws(search):
     check_conditional(search(conditional, **OPEN))
 
@@ -207,6 +209,7 @@ def test_a_cell_that_draws(search):
     check_conditional(search(Cell(source=source, parameters=("fixed",)), **OPEN))
 
 
+@pytest.mark.slow
 def test_a_script_that_draws_in_two_slots(search, script):
     check_conditional(search(script(SCRIPT, "train.py"), slots=2, **OPEN))
 

@@ -59,6 +59,7 @@ def test_parameters_read_from_a_store_are_numbers_again():
     assert re.findall("<img.*?>", comparison_html(texts)) == re.findall("<img.*?>", comparison_html(numbers))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [group_html, comparison_html])
 @pytest.mark.parametrize("names", [("acc",), ("acc", "loss")])
 def test_ten_thousand_runs_stay_small(make, names):
