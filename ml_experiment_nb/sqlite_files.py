@@ -1,4 +1,4 @@
-"""A SQLite file that may only be read, such as one of a colleague's project on a disk that is mounted so.
+"""SQLite files: why one can't be used, and how one is read that may only be read, as on a disk that is mounted so.
 
 A file that is written ahead (WAL) can't be read without two more beside it, which SQLite would make. Where it can't and
 they aren't there, the file is opened as one that nobody writes (``immutable=1``), for which SQLite takes no locks. So
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -21,6 +22,7 @@ from ml_experiment_nb.errors import StoreError
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_ROOM = 100_000  # bytes without which SQLite can't write
 _TRIES = 5
 _UNWRITABLE = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
 
@@ -32,6 +34,24 @@ class WrittenMeanwhileError(Exception):
 def may_be_written(path: Path) -> bool:
     """Return whether this process may write a SQLite file, and the files that SQLite makes beside it."""
     return os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+
+
+def why_not(path: str, error: Exception) -> tuple[str, str]:
+    """Return why a SQLite file can't be used, and what to do about it."""
+    said = str(error)
+    if os.path.isdir(path):
+        return "it is a folder", "name a file in it"
+    if "not a database" in said or "malformed" in said:
+        return (
+            f"{said}: it is damaged, or another program's",
+            "put a backup in its place, or move it away",
+        )
+    with suppress(OSError):
+        if "full" in said or ("I/O" in said and shutil.disk_usage(os.path.dirname(path)).free < _ROOM):
+            return f"{said}: its disk is full", "make room there"
+    if "locked" in said:
+        return said, "end what holds it (`fuser` names the process)"
+    return said, "change its rights, or its folder's"
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import shutil
 import socket
 import sqlite3
 import sys
@@ -29,14 +28,13 @@ from sqlalchemy.pool import NullPool
 from ml_experiment_nb.addresses import password_of, without_password
 from ml_experiment_nb.errors import StoreError
 from ml_experiment_nb.projects import FOLDER, STORE, home
-from ml_experiment_nb.sqlite_files import may_be_written
+from ml_experiment_nb.sqlite_files import may_be_written, why_not
 
 _PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 _REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS",
              "PERMISSION_DENIED", "INVALID_STATE")  # fmt: skip
 _BUSY = 30_000  # ms that a SQLite file is waited for which other processes are writing; sqlite3 would wait for 5,000
-_ROOM = 100_000  # bytes without which SQLite can't write
 _SHARED = ("nfs", "cifs", "smb", "fuse", "9p", "lustre", "gpfs", "beegfs", "ceph", "glusterfs", "afs")
 """File systems, by the beginning of their names, whose files several machines may write."""
 
@@ -200,24 +198,6 @@ def of_another_mlflow(revision: str) -> str:
     if revision and any(folder.glob(f"{revision}_*.py")):
         return "run `mlflow db upgrade` with its address (back it up first), or install the MLflow that the others have"
     return f"it is newer than MLflow {version('mlflow')}, which is here: `pip install --upgrade mlflow`"
-
-
-def why_not(path: str, error: Exception) -> tuple[str, str]:
-    """Return why a SQLite file can't be used, and what to do about it."""
-    said = str(error)
-    if os.path.isdir(path):
-        return "it is a folder", "name a file in it"
-    if "not a database" in said or "malformed" in said:
-        return (
-            f"{said}: it is damaged, or another program's",
-            "put a backup in its place, or move it away",
-        )
-    with suppress(OSError):
-        if "full" in said or ("I/O" in said and shutil.disk_usage(os.path.dirname(path)).free < _ROOM):
-            return f"{said}: its disk is full", "make room there"
-    if "locked" in said:
-        return said, "end what holds it (`fuser` names the process)"
-    return said, "change its rights, or its folder's"
 
 
 def is_refusal(error: StoreError) -> bool:

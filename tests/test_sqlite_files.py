@@ -1,3 +1,4 @@
+import shutil
 import sqlite3
 from contextlib import closing
 
@@ -5,7 +6,7 @@ import pytest
 from readers import as_reader, locked
 
 from ml_experiment_nb.errors import StoreError
-from ml_experiment_nb.sqlite_files import WrittenMeanwhileError, again_when_written, may_be_written, reading
+from ml_experiment_nb.sqlite_files import WrittenMeanwhileError, again_when_written, may_be_written, reading, why_not
 
 READ = """
 import os, sqlite3, sys
@@ -106,3 +107,17 @@ def test_what_is_written_all_the_time_is_not_waited_for():
 
 def test_a_file_may_be_written_where_its_folder_may(tmp_path):
     assert may_be_written(made(tmp_path / "store"))
+
+
+@pytest.mark.parametrize(
+    ("error", "free", "why", "advice"),
+    [
+        ("database is locked", 0, "database is locked", "end what holds it (`fuser` names the process)"),
+        ("database or disk is full", 0, "database or disk is full: its disk is full", "make room there"),
+        ("disk I/O error", 0, "disk I/O error: its disk is full", "make room there"),
+        ("disk I/O error", 10**9, "disk I/O error", "change its rights, or its folder's"),
+    ],
+)
+def test_what_a_sqlite_error_means(tmp_path, monkeypatch, error, free, why, advice):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(free, 0, free))
+    assert why_not(str(tmp_path / "a.db"), sqlite3.OperationalError(error)) == (why, advice)

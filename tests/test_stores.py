@@ -145,17 +145,3 @@ def test_mlflow_prints_no_traceback_of_an_error_that_is_ours_to_tell(stored, cap
     with pytest.raises(StoreError), stores.translated(store.uri):
         store.client.set_experiment_tag("0", "a", "b")
     assert "Traceback" not in capfd.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("error", "free", "why", "advice"),
-    [
-        ("database is locked", 0, "database is locked", "end what holds it (`fuser` names the process)"),
-        ("database or disk is full", 0, "database or disk is full: its disk is full", "make room there"),
-        ("disk I/O error", 0, "disk I/O error: its disk is full", "make room there"),
-        ("disk I/O error", 10**9, "disk I/O error", "change its rights, or its folder's"),
-    ],
-)
-def test_what_a_sqlite_error_means(tmp_path, monkeypatch, error, free, why, advice):
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(free, 0, free))
-    assert stores.why_not(str(tmp_path / "a.db"), sqlite3.OperationalError(error)) == (why, advice)

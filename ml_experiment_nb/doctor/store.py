@@ -31,6 +31,7 @@ from ml_experiment_nb.addresses import without_password
 from ml_experiment_nb.artifact_stores import ENDPOINT, ROOT, artifact_root, refusals, repository
 from ml_experiment_nb.doctor.findings import Finding, Level
 from ml_experiment_nb.errors import StoreError
+from ml_experiment_nb.sqlite_files import why_not
 from ml_experiment_nb.stores import (
     check_kind,
     database_error,
@@ -41,7 +42,6 @@ from ml_experiment_nb.stores import (
     of_another_mlflow,
     probe_server,
     store_uri,
-    why_not,
 )
 
 _SLOW = 0.5  # seconds for the shortest of questions
