@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _WHOLE = re.compile(r"-?(0|[1-9]\d{0,17})")
 _PADDED = re.compile(r"[+-]?0\d")
+_LOOKED_AT = 1000  # runs, the newest, among which a name is looked for that finds none
 
 
 def runs(
@@ -142,10 +143,13 @@ def unknown_name(
         found: What was found.
         group: Only the trials of this run.
     """
-    names = [asked.order] if asked.order is not None else []
+    names, which = [asked.order] if asked.order is not None else [], "the runs"
     if asked.condition is not None and not found:
         names += asked.condition.names
-        found = listed(root, replace(asked, condition=None, order=None, limit=None, tags=True), group=group)
+        has_tags = any(name.kind == "tags" for name in names)
+        among = replace(asked, condition=None, order=None, limit=_LOOKED_AT, tags=has_tags)
+        found = listed(root, among, group=group)
+        which = "the runs" if len(found) < _LOOKED_AT else f"the newest {_LOOKED_AT:,} runs"
     for name in names:
         if name.kind == "attributes" or not found or any(name.of(one) is not None for one in found):
             continue
@@ -153,7 +157,7 @@ def unknown_name(
         places["tags"] = [one.tags for one in found]
         known = _names(each for kind, every in places.items() if name.kind in ("", kind) for each in every)
         what = {"params": "parameter", "tags": "tag"}.get(name.kind, "metric")
-        return f"none of the runs has a {what} {name.key!r}{nearest(name.key, known)}"
+        return f"none of {which} has a {what} {name.key!r}{nearest(name.key, known)}"
     return None
 
 

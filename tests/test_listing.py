@@ -8,6 +8,7 @@ import pytest
 from filled_store import both, filled, many
 from mlflow import MlflowClient
 
+from ml_experiment_nb import listing
 from ml_experiment_nb.capture import snapshot
 from ml_experiment_nb.errors import RunNotFoundError, SpecError, StoreError
 from ml_experiment_nb.listing import best_run, listed, runs
@@ -78,6 +79,12 @@ def test_a_name_that_no_run_has_is_told(many, asked, said):
         runs(**asked)
     assert len(told) == 1
     assert told[0].filename == __file__
+
+
+def test_of_many_runs_the_newest_are_looked_at_for_a_name(many, monkeypatch):
+    monkeypatch.setattr(listing, "_LOOKED_AT", 2)
+    with pytest.warns(UserWarning, match="none of the newest 2 runs has a metric 'acx'"):
+        runs(where="metrics.acx > 0.1")
 
 
 def test_a_best_run_by_a_metric_that_no_run_has_is_none_and_told(many):
